@@ -1,0 +1,3 @@
+//! Stand-ins for everything that Cloakroom talks to, and the commands that developers run.
+//!
+//! Nothing here is shipped, and nothing here imports the product: a stand-in that shares code shares bugs.

@@ -1,0 +1,3 @@
+//! `cargo dev …`: the commands that developers run.
+
+fn main() {}

@@ -1,0 +1,3 @@
+//! Cloakroom: a token handler for single-page applications.
+
+fn main() {}
