@@ -1,0 +1,91 @@
+//! Every promise of the Graph stand-in over real sockets, with tokens of a real provider stand-in.
+
+mod answers;
+mod gate;
+
+use bytes::Bytes;
+use http::header::AUTHORIZATION;
+use http::{Request, Response};
+use http_body_util::Full;
+use serde_json::Value;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::TcpStream;
+
+use super::{Graph, GraphOptions};
+use crate::provider::{Options, Provider};
+use crate::web::client;
+
+const ADA: &str = "ada.lovelace@contoso.example";
+
+struct Pair {
+    provider: Provider,
+    graph: Graph,
+    token: String,
+}
+
+impl Pair {
+    async fn start() -> Self {
+        Self::with(|_| {}).await
+    }
+
+    async fn with(change: impl FnOnce(&mut GraphOptions)) -> Self {
+        let provider = Provider::start(Options::new("http://localhost:7071"))
+            .await
+            .unwrap();
+        let mut options = GraphOptions::new(&provider.issuer());
+        change(&mut options);
+        let graph = Graph::start(options).await.unwrap();
+        let token = provider.access_token(ADA, "User.Read").unwrap();
+        Self {
+            provider,
+            graph,
+            token,
+        }
+    }
+
+    async fn send(
+        &self,
+        method: &str,
+        path: &str,
+        headers: &[(&str, &str)],
+        body: &str,
+    ) -> Response<Bytes> {
+        let bearer = format!("Bearer {}", self.token);
+        let headers = [&[(AUTHORIZATION.as_str(), bearer.as_str())], headers].concat();
+        self.bare(method, path, &headers, body).await.unwrap()
+    }
+
+    async fn bare(
+        &self,
+        method: &str,
+        path: &str,
+        headers: &[(&str, &str)],
+        body: &str,
+    ) -> std::io::Result<Response<Bytes>> {
+        let mut request = Request::builder()
+            .method(method)
+            .uri(format!("{}{path}", self.graph.base()));
+        for (name, value) in headers {
+            request = request.header(*name, *value);
+        }
+        client::send(request.body(Full::from(body.to_owned())).unwrap()).await
+    }
+
+    async fn get(&self, path: &str) -> Response<Bytes> {
+        self.send("GET", path, &[], "").await
+    }
+
+    async fn raw(&self, head: &str) -> TcpStream {
+        let mut stream = TcpStream::connect(self.graph.addr()).await.unwrap();
+        let head = format!(
+            "{head}Host: x\r\nAuthorization: Bearer {}\r\n\r\n",
+            self.token
+        );
+        stream.write_all(head.as_bytes()).await.unwrap();
+        stream
+    }
+}
+
+fn json(reply: &Response<Bytes>) -> Value {
+    serde_json::from_slice(reply.body()).unwrap()
+}
