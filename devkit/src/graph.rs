@@ -77,9 +77,7 @@ impl Graph {
     /// The address cannot be bound.
     pub async fn start(options: GraphOptions) -> io::Result<Self> {
         let listener = TcpListener::bind(options.addr).await?;
-        let wire = Wire {
-            two_segments: options.two_segments,
-        };
+        let wire = Wire { two_segments: options.two_segments };
         let state = Arc::new(State {
             origin: format!("http://{}", listener.local_addr()?),
             gate: Gate::new(options.issuer, options.audience),
@@ -88,10 +86,7 @@ impl Graph {
             step_up: Mutex::default(),
         });
         let server = Server::start(listener, wire, Arc::clone(&state))?;
-        Ok(Self {
-            state,
-            server: Arc::new(server),
-        })
+        Ok(Self { state, server: Arc::new(server) })
     }
 
     /// Closes the listener and all connections; the port is free afterwards.

@@ -31,9 +31,7 @@ use http::{Response, StatusCode};
 use serde_json::{Map, Value};
 use tokio::net::TcpListener;
 
-use crate::web::{
-    Body, Call, Clock, Handler, HangUp, Log, Server, Wire, guid, lock, random_text, reply,
-};
+use crate::web::{Body, Call, Clock, Handler, HangUp, Log, Server, Wire, guid, lock, random_text, reply};
 use book::{Book, Grant, Session};
 use fault::Faults;
 use keys::Keys;
@@ -77,18 +75,13 @@ impl Callback {
     /// The parameters, form-encoded.
     #[must_use]
     pub fn form(&self) -> String {
-        url::form_urlencoded::Serializer::new(String::new())
-            .extend_pairs(&self.fields)
-            .finish()
+        url::form_urlencoded::Serializer::new(String::new()).extend_pairs(&self.fields).finish()
     }
 
     /// The parameter of that name.
     #[must_use]
     pub fn field(&self, name: &str) -> Option<&str> {
-        self.fields
-            .iter()
-            .find(|(have, _)| have == name)
-            .map(|(_, value)| value.as_str())
+        self.fields.iter().find(|(have, _)| have == name).map(|(_, value)| value.as_str())
     }
 }
 
@@ -101,10 +94,7 @@ impl Provider {
         let listener = TcpListener::bind(options.addr).await?;
         let state = Arc::new(State::new(options, listener.local_addr()?)?);
         let server = Server::start(listener, Wire::default(), Arc::clone(&state))?;
-        Ok(Self {
-            state,
-            server: Arc::new(server),
-        })
+        Ok(Self { state, server: Arc::new(server) })
     }
 
     /// Closes the listener and all connections; the port is free afterwards.
@@ -158,10 +148,7 @@ impl Provider {
     #[must_use]
     pub fn secrets(&self) -> Vec<(String, String)> {
         let secrets = lock(&self.state.secrets);
-        secrets
-            .iter()
-            .map(|(kind, value)| ((*kind).to_owned(), value.clone()))
-            .collect()
+        secrets.iter().map(|(kind, value)| ((*kind).to_owned(), value.clone())).collect()
     }
 
     /// Sets a fault until it is taken back with `None`.
@@ -198,10 +185,7 @@ impl Provider {
 
     /// Ends every grant, as an administrator's "revoke sessions": refresh tokens and unredeemed codes are refused.
     pub fn revoke_grants(&self) {
-        lock(&self.state.book)
-            .grants
-            .iter_mut()
-            .for_each(|grant| grant.revoked = true);
+        lock(&self.state.book).grants.iter_mut().for_each(|grant| grant.revoked = true);
     }
 
     /// Ends every browser's session at the provider.
@@ -216,29 +200,17 @@ impl Provider {
     /// The text of the error page, where the endpoint would show one instead of going back to the client.
     pub fn sign_in(&self, authorize_url: &str, username: &str) -> Result<Callback, String> {
         let url = url::Url::parse(authorize_url).map_err(|error| error.to_string())?;
-        let authority = url
-            .path_segments()
-            .and_then(|mut segments| segments.next())
-            .unwrap_or_default();
+        let authority = url.path_segments().and_then(|mut segments| segments.next()).unwrap_or_default();
         if !url.path().ends_with("/oauth2/v2.0/authorize") || !self.state.serves(authority) {
             return Err("not the authorization endpoint".to_owned());
         }
-        let request =
-            match authorize::check(&self.state, authority, url.query().unwrap_or_default()) {
-                Ok(request) => request,
-                Err(denied) => return denied.callback(&self.state),
-            };
-        let user = authorize::user(&self.state, username).ok_or("nobody has that user name")?;
-        let session = Session {
-            user,
-            sid: guid(rand::random()),
+        let request = match authorize::check(&self.state, authority, url.query().unwrap_or_default()) {
+            Ok(request) => request,
+            Err(denied) => return denied.callback(&self.state),
         };
-        Ok(authorize::finish(
-            &self.state,
-            &mut lock(&self.state.book),
-            request,
-            &session,
-        ))
+        let user = authorize::user(&self.state, username).ok_or("nobody has that user name")?;
+        let session = Session { user, sid: guid(rand::random()) };
+        Ok(authorize::finish(&self.state, &mut lock(&self.state.book), request, &session))
     }
 
     /// An access token without any sign-in, for trying an API alone; `None` if the user or the scopes are unknown or
@@ -256,13 +228,7 @@ impl Provider {
             claims: Value::Null,
             revoked: false,
         };
-        let issue = Issue {
-            grant,
-            scopes,
-            audience,
-            nonce: None,
-            claims: Value::Null,
-        };
+        let issue = Issue { grant, scopes, audience, nonce: None, claims: Value::Null };
         Some(mint::access_token(&self.state, &issue))
     }
 
@@ -319,10 +285,7 @@ impl State {
 
     /// A random text that looks like Entra's codes and refresh tokens.
     fn opaque(&self, size: usize) -> String {
-        format!("1.{}", random_text(size))
-            .chars()
-            .take(size.max(24))
-            .collect()
+        format!("1.{}", random_text(size)).chars().take(size.max(24)).collect()
     }
 }
 
@@ -334,43 +297,23 @@ impl Handler for State {
     async fn answer(&self, call: Call) -> Result<Response<Body>, HangUp> {
         let path = call.parts.uri.path().to_owned();
         let segments: Vec<&str> = path.split('/').skip(1).collect();
-        let Some((authority, rest)) = segments
-            .split_first()
-            .filter(|(authority, _)| self.serves(authority))
-        else {
-            return Ok(page::error(
-                StatusCode::NOT_FOUND,
-                "AADSTS90002: The tenant was not found.",
-            ));
+        let Some((authority, rest)) = segments.split_first().filter(|(authority, _)| self.serves(authority)) else {
+            return Ok(page::error(StatusCode::NOT_FOUND, "AADSTS90002: The tenant was not found."));
         };
         // Backstage requests are other stand-ins': no fault is meant for them.
         let backstage = call.parts.headers.contains_key(crate::web::BACKSTAGE);
         match rest {
-            ["v2.0", ".well-known", "openid-configuration"] if backstage => {
-                Ok(discovery::discovery(self, authority))
-            }
+            ["v2.0", ".well-known", "openid-configuration"] if backstage => Ok(discovery::discovery(self, authority)),
             ["discovery", "v2.0", "keys"] if backstage => Ok(discovery::keys(self)),
             ["v2.0", ".well-known", "openid-configuration"] => {
-                self.faults
-                    .strike(Endpoint::Discovery, || {
-                        discovery::discovery(self, authority)
-                    })
-                    .await
+                self.faults.strike(Endpoint::Discovery, || discovery::discovery(self, authority)).await
             }
-            ["discovery", "v2.0", "keys"] => {
-                self.faults
-                    .strike(Endpoint::Keys, || discovery::keys(self))
-                    .await
-            }
+            ["discovery", "v2.0", "keys"] => self.faults.strike(Endpoint::Keys, || discovery::keys(self)).await,
             ["oauth2", "v2.0", "token"] => {
                 self.token_requests.fetch_add(1, Ordering::SeqCst);
-                self.faults
-                    .strike(Endpoint::Token, || token::token(self, &call))
-                    .await
+                self.faults.strike(Endpoint::Token, || token::token(self, &call)).await
             }
-            ["oauth2", "v2.0", "revoke"] if self.options.revocation => {
-                Ok(token::revoke(self, &call))
-            }
+            ["oauth2", "v2.0", "revoke"] if self.options.revocation => Ok(token::revoke(self, &call)),
             ["oauth2", "v2.0", "authorize"] => Ok(authorize::authorize(self, authority, &call)),
             ["oauth2", "v2.0", "logout"] => Ok(logout::logout(self, &call)),
             ["login"] => Ok(authorize::sign_in(self, &call)),
@@ -381,13 +324,7 @@ impl Handler for State {
 
 /// The value of the provider's own cookie.
 fn cookie(call: &Call) -> Option<String> {
-    let pairs = call
-        .request
-        .header_values("cookie")
-        .into_iter()
-        .flat_map(|line| line.split("; "));
-    let mut own = pairs
-        .filter_map(|pair| pair.split_once('='))
-        .filter(|(name, _)| *name == authorize::COOKIE);
+    let pairs = call.request.header_values("cookie").into_iter().flat_map(|line| line.split("; "));
+    let mut own = pairs.filter_map(|pair| pair.split_once('=')).filter(|(name, _)| *name == authorize::COOKIE);
     own.next().map(|(_, value)| value.to_owned())
 }

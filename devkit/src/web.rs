@@ -34,9 +34,7 @@ pub(crate) struct Clock {
 impl Clock {
     /// Unix seconds, with what tests added.
     pub(crate) fn now(&self) -> u64 {
-        let real = SystemTime::now()
-            .duration_since(UNIX_EPOCH)
-            .unwrap_or_default();
+        let real = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
         (real + *lock(&self.ahead)).as_secs()
     }
 
@@ -63,14 +61,7 @@ pub(crate) fn from_base64url(text: &str) -> Option<Vec<u8>> {
 pub(crate) fn guid(bytes: [u8; 16]) -> String {
     let hex = hex(&bytes);
     let part = |from, to| hex.get(from..to).unwrap_or_default();
-    [
-        part(0, 8),
-        part(8, 12),
-        part(12, 16),
-        part(16, 20),
-        part(20, 32),
-    ]
-    .join("-")
+    [part(0, 8), part(8, 12), part(12, 16), part(16, 20), part(20, 32)].join("-")
 }
 
 pub(crate) fn hex(bytes: &[u8]) -> String {

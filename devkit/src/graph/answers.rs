@@ -1,6 +1,4 @@
-use http::header::{
-    ACCEPT_RANGES, CONTENT_RANGE, ETAG, IF_NONE_MATCH, IF_RANGE, LOCATION, RANGE, RETRY_AFTER,
-};
+use http::header::{ACCEPT_RANGES, CONTENT_RANGE, ETAG, IF_NONE_MATCH, IF_RANGE, LOCATION, RANGE, RETRY_AFTER};
 use http::{HeaderName, Response, StatusCode};
 use serde_json::{Value, json};
 
@@ -12,18 +10,11 @@ const PHOTO_TAG: &str = "\"photo-1\"";
 const MESSAGES: usize = 25;
 
 /// Answers somebody whose token counts.
-pub(super) async fn answer(
-    state: &State,
-    call: &Call,
-    claims: &Value,
-) -> Result<Response<Body>, HangUp> {
+pub(super) async fn answer(state: &State, call: &Call, claims: &Value) -> Result<Response<Body>, HangUp> {
     let path = call.parts.uri.path().to_owned();
     let query = Form::parse(call.parts.uri.query().unwrap_or_default().as_bytes());
     let segments: Vec<&str> = path.split('/').skip(1).collect();
-    let Some(("v1.0", rest)) = segments
-        .split_first()
-        .map(|(version, rest)| (*version, rest))
-    else {
+    let Some(("v1.0", rest)) = segments.split_first().map(|(version, rest)| (*version, rest)) else {
         return Ok(missing(&path));
     };
     match rest {
@@ -39,13 +30,7 @@ pub(super) async fn answer(
 }
 
 /// The part that Graph itself has, with its methods.
-fn documented(
-    state: &State,
-    call: &Call,
-    claims: &Value,
-    query: &Form,
-    path: &[&str],
-) -> Response<Body> {
+fn documented(state: &State, call: &Call, claims: &Value, query: &Form, path: &[&str]) -> Response<Body> {
     match (call.parts.method.as_str(), path) {
         ("GET" | "HEAD", ["me"]) => reply::json(StatusCode::OK, &me(claims)),
         ("PATCH", ["me"]) => changed(call),
@@ -53,18 +38,9 @@ fn documented(
         ("GET" | "HEAD", ["me", "messages"]) => messages(state, query),
         ("POST", ["me", "sendMail"]) => reply::empty(StatusCode::ACCEPTED),
         ("GET" | "HEAD", ["users"]) => users(),
-        (
-            _,
-            ["me"]
-            | ["me", "photo", "$value"]
-            | ["me", "messages"]
-            | ["me", "sendMail"]
-            | ["users"],
-        ) => error(
-            StatusCode::METHOD_NOT_ALLOWED,
-            "Request_BadRequest",
-            "Specified HTTP method is not allowed.",
-        ),
+        (_, ["me"] | ["me", "photo", "$value"] | ["me", "messages"] | ["me", "sendMail"] | ["users"]) => {
+            error(StatusCode::METHOD_NOT_ALLOWED, "Request_BadRequest", "Specified HTTP method is not allowed.")
+        }
         _ => missing(call.parts.uri.path()),
     }
 }
@@ -83,26 +59,14 @@ fn me(claims: &Value) -> Value {
 fn changed(call: &Call) -> Response<Body> {
     match serde_json::from_slice::<Value>(&call.request.body) {
         Ok(Value::Object(_)) => reply::empty(StatusCode::NO_CONTENT),
-        _ => error(
-            StatusCode::BAD_REQUEST,
-            "BadRequest",
-            "Unable to read JSON request payload.",
-        ),
+        _ => error(StatusCode::BAD_REQUEST, "BadRequest", "Unable to read JSON request payload."),
     }
 }
 
 fn photo(call: &Call) -> Response<Body> {
-    let header = |name| {
-        call.parts
-            .headers
-            .get(name)
-            .and_then(|value: &http::HeaderValue| value.to_str().ok())
-    };
+    let header = |name| call.parts.headers.get(name).and_then(|value: &http::HeaderValue| value.to_str().ok());
     let tagged = |answer| reply::with(reply::with(answer, ETAG, PHOTO_TAG), ACCEPT_RANGES, "bytes");
-    let same = |list: &str| {
-        list.split(',')
-            .any(|tag| matches!(tag.trim(), "*" | PHOTO_TAG))
-    };
+    let same = |list: &str| list.split(',').any(|tag| matches!(tag.trim(), "*" | PHOTO_TAG));
     if header(IF_NONE_MATCH).is_some_and(same) {
         return tagged(reply::empty(StatusCode::NOT_MODIFIED));
     }
@@ -117,31 +81,17 @@ fn photo(call: &Call) -> Response<Body> {
 fn part(range: &str) -> Response<Body> {
     let size = PHOTO.len();
     let bounds = match range.split_once('-') {
-        Some(("", last)) => last
-            .parse()
-            .ok()
-            .map(|last: usize| (size.saturating_sub(last), size)),
+        Some(("", last)) => last.parse().ok().map(|last: usize| (size.saturating_sub(last), size)),
         Some((first, "")) => first.parse().ok().map(|first| (first, size)),
-        Some((first, last)) => first
-            .parse()
-            .ok()
-            .zip(last.parse().ok().map(|last: usize| size.min(last + 1))),
+        Some((first, last)) => first.parse().ok().zip(last.parse().ok().map(|last: usize| size.min(last + 1))),
         None => None,
     };
-    let bytes = bounds.and_then(|(from, to)| {
-        PHOTO
-            .get(from..to)
-            .filter(|part| !part.is_empty())
-            .map(|part| (from, part))
-    });
+    let bytes =
+        bounds.and_then(|(from, to)| PHOTO.get(from..to).filter(|part| !part.is_empty()).map(|part| (from, part)));
     match bytes {
         Some((from, part)) => {
             let answer = reply::bytes(StatusCode::PARTIAL_CONTENT, "image/png", part);
-            reply::with(
-                answer,
-                CONTENT_RANGE,
-                &format!("bytes {from}-{}/{size}", from + part.len() - 1),
-            )
+            reply::with(answer, CONTENT_RANGE, &format!("bytes {from}-{}/{size}", from + part.len() - 1))
         }
         None => {
             let answer = reply::empty(StatusCode::RANGE_NOT_SATISFIABLE);
@@ -155,15 +105,9 @@ fn messages(state: &State, query: &Form) -> Response<Body> {
         Some(text) => text.parse::<usize>().ok(),
         None => Some(default),
     };
-    let (Some(top), Some(skip)) = (
-        number("$top", 10).filter(|top| (1..=1_000).contains(top)),
-        number("$skip", 0),
-    ) else {
-        return error(
-            StatusCode::BAD_REQUEST,
-            "BadRequest",
-            "Invalid value for $top or $skip.",
-        );
+    let (Some(top), Some(skip)) = (number("$top", 10).filter(|top| (1..=1_000).contains(top)), number("$skip", 0))
+    else {
+        return error(StatusCode::BAD_REQUEST, "BadRequest", "Invalid value for $top or $skip.");
     };
     let end = MESSAGES.min(skip.saturating_add(top));
     let message = |number: usize| json!({"id": format!("AAMk{number:04}="), "subject": format!("Message {number}")});
@@ -172,10 +116,7 @@ fn messages(state: &State, query: &Form) -> Response<Body> {
         "value": (skip..end).map(message).collect::<Vec<_>>(),
     });
     if let Some(members) = page.as_object_mut().filter(|_| end < MESSAGES) {
-        let next = format!(
-            "{}/v1.0/me/messages?%24top={top}&%24skip={end}",
-            state.origin
-        );
+        let next = format!("{}/v1.0/me/messages?%24top={top}&%24skip={end}", state.origin);
         members.insert("@odata.nextLink".to_owned(), next.into());
     }
     reply::json(StatusCode::OK, &page)
@@ -206,10 +147,7 @@ fn echo(call: &Call) -> Response<Body> {
 /// Every header that would act on the gateway's origin if it passed.
 fn hostile() -> Response<Body> {
     const HEADERS: [(&str, &str); 22] = [
-        (
-            "set-cookie",
-            "__Host-Http-cloakroom=evil; Path=/; Secure; HttpOnly",
-        ),
+        ("set-cookie", "__Host-Http-cloakroom=evil; Path=/; Secure; HttpOnly"),
         ("set-cookie", "second=1"),
         ("access-control-allow-origin", "https://evil.example"),
         ("access-control-allow-credentials", "true"),
@@ -224,78 +162,40 @@ fn hostile() -> Response<Body> {
         ("location", "https://evil.example/"),
         ("service-worker-allowed", "/"),
         ("content-security-policy", "default-src *"),
-        (
-            "report-to",
-            "{\"endpoints\":[{\"url\":\"https://evil.example\"}]}",
-        ),
+        ("report-to", "{\"endpoints\":[{\"url\":\"https://evil.example\"}]}"),
         ("nel", "{\"report_to\":\"evil\"}"),
         ("alt-svc", "h3=\"evil.example:443\""),
-        (
-            "link",
-            "<https://evil.example/x.js>; rel=preload; as=script",
-        ),
+        ("link", "<https://evil.example/x.js>; rel=preload; as=script"),
         ("cloakroom-error", "session_missing"),
         ("x-ms-evil", "1"),
         ("sourcemap", "https://evil.example/map"),
     ];
-    let start = reply::bytes(
-        StatusCode::OK,
-        "text/html",
-        "<script>alert(document.domain)</script>",
-    );
-    HEADERS.into_iter().fold(start, |answer, (name, value)| {
-        reply::with(answer, HeaderName::from_static(name), value)
-    })
+    let start = reply::bytes(StatusCode::OK, "text/html", "<script>alert(document.domain)</script>");
+    HEADERS.into_iter().fold(start, |answer, (name, value)| reply::with(answer, HeaderName::from_static(name), value))
 }
 
 fn redirect(query: &Form) -> Response<Body> {
-    let status = query
-        .get("status")
-        .and_then(|status| StatusCode::from_bytes(status.as_bytes()).ok());
+    let status = query.get("status").and_then(|status| StatusCode::from_bytes(status.as_bytes()).ok());
     let answer = reply::empty(status.unwrap_or(StatusCode::FOUND));
-    reply::with(
-        answer,
-        LOCATION,
-        query
-            .get("to")
-            .unwrap_or("https://graph.microsoft.com/v1.0/me"),
-    )
+    reply::with(answer, LOCATION, query.get("to").unwrap_or("https://graph.microsoft.com/v1.0/me"))
 }
 
 fn status(code: &str) -> Response<Body> {
-    let Some(status) = StatusCode::from_bytes(code.as_bytes())
-        .ok()
-        .filter(|status| status.as_u16() >= 200)
-    else {
-        return error(
-            StatusCode::BAD_REQUEST,
-            "BadRequest",
-            "Not a status that can be sent.",
-        );
+    let Some(status) = StatusCode::from_bytes(code.as_bytes()).ok().filter(|status| status.as_u16() >= 200) else {
+        return error(StatusCode::BAD_REQUEST, "BadRequest", "Not a status that can be sent.");
     };
     match status.as_u16() {
         204 | 304 => reply::empty(status),
-        429 | 503 => reply::with(
-            error(status, "TooManyRequests", "Please retry."),
-            RETRY_AFTER,
-            "7",
-        ),
+        429 | 503 => reply::with(error(status, "TooManyRequests", "Please retry."), RETRY_AFTER, "7"),
         400.. => error(status, "ErrorOfTheTestersChoice", "As asked."),
         _ => reply::json(status, &json!({"status": status.as_u16()})),
     }
 }
 
 fn missing(path: &str) -> Response<Body> {
-    error(
-        StatusCode::NOT_FOUND,
-        "ResourceNotFound",
-        &format!("Resource not found for '{path}'."),
-    )
+    error(StatusCode::NOT_FOUND, "ResourceNotFound", &format!("Resource not found for '{path}'."))
 }
 
 fn error(status: StatusCode, code: &str, message: &str) -> Response<Body> {
-    reply::json(
-        status,
-        &json!({"error": {"code": code, "message": message}}),
-    )
+    reply::json(status, &json!({"error": {"code": code, "message": message}}))
 }

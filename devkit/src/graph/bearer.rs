@@ -27,12 +27,7 @@ pub(super) struct Gate {
 
 impl Gate {
     pub(super) fn new(issuer: String, audience: String) -> Self {
-        Self {
-            issuer,
-            audience,
-            keys: Mutex::default(),
-            signed: Mutex::default(),
-        }
+        Self { issuer, audience, keys: Mutex::default(), signed: Mutex::default() }
     }
 
     /// The claims of the request's token, or why it does not count.
@@ -42,11 +37,7 @@ impl Gate {
         if second.is_some() {
             return Err("Two Authorization headers.");
         }
-        let token = line
-            .to_str()
-            .ok()
-            .and_then(|line| line.strip_prefix("Bearer "))
-            .ok_or("No bearer token.")?;
+        let token = line.to_str().ok().and_then(|line| line.strip_prefix("Bearer ")).ok_or("No bearer token.")?;
         let claims = self.signed(token).await?;
         let text = |name: &str| claims.get(name).and_then(Value::as_str).unwrap_or_default();
         let time = |name: &str| claims.get(name).and_then(Value::as_u64);
@@ -72,18 +63,14 @@ impl Gate {
         let malformed = "CompactToken parsing failed.";
         let (message, signature) = token.rsplit_once('.').ok_or(malformed)?;
         let (header, claims) = message.split_once('.').ok_or(malformed)?;
-        let (header, claims) = (
-            parse(header).ok_or(malformed)?,
-            parse(claims).ok_or(malformed)?,
-        );
+        let (header, claims) = (parse(header).ok_or(malformed)?, parse(claims).ok_or(malformed)?);
         if header.get("alg").and_then(Value::as_str) != Some("RS256") {
             return Err("Invalid signature algorithm.");
         }
         let kid = header.get("kid").and_then(Value::as_str).ok_or(malformed)?;
         let key = self.key(kid).await.ok_or("Signing key is invalid.")?;
         let signature = from_base64url(signature).ok_or(malformed)?;
-        key.verify(&RSA_PKCS1_2048_8192_SHA256, message.as_bytes(), &signature)
-            .map_err(|_| "Signature is invalid.")?;
+        key.verify(&RSA_PKCS1_2048_8192_SHA256, message.as_bytes(), &signature).map_err(|_| "Signature is invalid.")?;
         let mut signed = lock(&self.signed);
         if signed.len() >= REMEMBERED {
             signed.clear();
@@ -104,29 +91,17 @@ impl Gate {
     }
 
     async fn fetch(&self) -> io::Result<Vec<(String, PublicKeyComponents<Vec<u8>>)>> {
-        let metadata =
-            client::backstage_json(&format!("{}/.well-known/openid-configuration", self.issuer))
-                .await?;
-        let uri = metadata
-            .get("jwks_uri")
-            .and_then(Value::as_str)
-            .unwrap_or_default();
+        let metadata = client::backstage_json(&format!("{}/.well-known/openid-configuration", self.issuer)).await?;
+        let uri = metadata.get("jwks_uri").and_then(Value::as_str).unwrap_or_default();
         let set = client::backstage_json(uri).await?;
-        let keys = set
-            .get("keys")
-            .and_then(Value::as_array)
-            .cloned()
-            .unwrap_or_default();
+        let keys = set.get("keys").and_then(Value::as_array).cloned().unwrap_or_default();
         Ok(keys.iter().filter_map(public_key).collect())
     }
 }
 
 fn public_key(jwk: &Value) -> Option<(String, PublicKeyComponents<Vec<u8>>)> {
     let text = |name: &str| jwk.get(name).and_then(Value::as_str);
-    let components = PublicKeyComponents {
-        n: from_base64url(text("n")?)?,
-        e: from_base64url(text("e")?)?,
-    };
+    let components = PublicKeyComponents { n: from_base64url(text("n")?)?, e: from_base64url(text("e")?)? };
     Some((text("kid")?.to_owned(), components))
 }
 
@@ -150,8 +125,7 @@ pub(super) fn refused(why: &str) -> Response<Body> {
 
 /// A claims challenge, as continuous access evaluation sends it.
 pub(super) fn challenged(context: &str) -> Response<Body> {
-    let claims =
-        json!({"access_token": {"acrs": {"essential": true, "value": context}}}).to_string();
+    let claims = json!({"access_token": {"acrs": {"essential": true, "value": context}}}).to_string();
     let line = format!(
         "Bearer realm=\"\", authorization_uri=\"https://login.microsoftonline.com/common/oauth2/authorize\", \
          error=\"insufficient_claims\", claims=\"{}\"",
@@ -162,9 +136,5 @@ pub(super) fn challenged(context: &str) -> Response<Body> {
 
 fn unauthorized(why: &str, line: &str) -> Response<Body> {
     let body = json!({"error": {"code": "InvalidAuthenticationToken", "message": why}});
-    reply::with(
-        reply::json(StatusCode::UNAUTHORIZED, &body),
-        WWW_AUTHENTICATE,
-        line,
-    )
+    reply::with(reply::json(StatusCode::UNAUTHORIZED, &body), WWW_AUTHENTICATE, line)
 }

@@ -16,17 +16,8 @@ const BINARY: &str = "application/octet-stream";
 
 /// A head after `first` ms, then `chunks` chunks, the last of them `total` ms after the request. Chunked.
 pub(super) async fn slow(query: &Form) -> Response<Body> {
-    let number = |name, default| {
-        query
-            .get(name)
-            .and_then(|text| text.parse::<u32>().ok())
-            .unwrap_or(default)
-    };
-    let (first, total, chunks) = (
-        number("first", 0),
-        number("total", 0),
-        number("chunks", 1).max(1),
-    );
+    let number = |name, default| query.get(name).and_then(|text| text.parse::<u32>().ok()).unwrap_or(default);
+    let (first, total, chunks) = (number("first", 0), number("total", 0), number("chunks", 1).max(1));
     let start = Instant::now() + Duration::from_millis(first.into());
     let step = Duration::from_millis(total.saturating_sub(first).into()) / chunks;
     sleep_until(start).await;
@@ -35,29 +26,18 @@ pub(super) async fn slow(query: &Form) -> Response<Body> {
             return None;
         }
         sleep_until(start + step * (sent + 1)).await;
-        Some((
-            Ok::<_, io::Error>(Frame::data(Bytes::from(format!("chunk {sent}\n")))),
-            sent + 1,
-        ))
+        Some((Ok::<_, io::Error>(Frame::data(Bytes::from(format!("chunk {sent}\n")))), sent + 1))
     });
     streamed(StreamBody::new(frames).boxed_unsync(), "text/plain")
 }
 
 /// `n` bytes, 0 to 255 over and over.
 pub(super) fn bytes(query: &Form) -> Response<Body> {
-    let size = query
-        .get("n")
-        .and_then(|text| text.parse::<usize>().ok())
-        .unwrap_or(0);
+    let size = query.get("n").and_then(|text| text.parse::<usize>().ok()).unwrap_or(0);
     let pattern: Bytes = (0..CHUNK).map(|place| (place % 256) as u8).collect();
     let frames = stream::unfold(size, move |left| {
         let chunk = pattern.slice(..left.min(CHUNK));
-        let frame = (left > 0).then(|| {
-            (
-                Ok::<_, io::Error>(Frame::data(chunk)),
-                left.saturating_sub(CHUNK),
-            )
-        });
+        let frame = (left > 0).then(|| (Ok::<_, io::Error>(Frame::data(chunk)), left.saturating_sub(CHUNK)));
         std::future::ready(frame)
     });
     let answer = streamed(StreamBody::new(frames).boxed_unsync(), BINARY);
@@ -69,16 +49,9 @@ pub(super) fn bytes(query: &Form) -> Response<Body> {
 
 /// Ends the connection: at once, or in the middle of a body that was announced as 1,000 bytes.
 pub(super) fn hang_up(query: &Form) -> Result<Response<Body>, HangUp> {
-    let after = query
-        .get("after")
-        .and_then(|text| text.parse::<usize>().ok())
-        .ok_or(HangUp)?;
+    let after = query.get("after").and_then(|text| text.parse::<usize>().ok()).ok_or(HangUp)?;
     let answer = reply::bytes(StatusCode::OK, BINARY, Bytes::new());
-    Ok(reply::cut(
-        answer,
-        Bytes::from(vec![b'x'; after.min(999)]),
-        1_000,
-    ))
+    Ok(reply::cut(answer, Bytes::from(vec![b'x'; after.min(999)]), 1_000))
 }
 
 fn streamed(body: Body, content_type: &'static str) -> Response<Body> {

@@ -29,27 +29,15 @@ impl Pair {
     }
 
     async fn with(change: impl FnOnce(&mut GraphOptions)) -> Self {
-        let provider = Provider::start(Options::new("http://localhost:7071"))
-            .await
-            .unwrap();
+        let provider = Provider::start(Options::new("http://localhost:7071")).await.unwrap();
         let mut options = GraphOptions::new(&provider.issuer());
         change(&mut options);
         let graph = Graph::start(options).await.unwrap();
         let token = provider.access_token(ADA, "User.Read").unwrap();
-        Self {
-            provider,
-            graph,
-            token,
-        }
+        Self { provider, graph, token }
     }
 
-    async fn send(
-        &self,
-        method: &str,
-        path: &str,
-        headers: &[(&str, &str)],
-        body: &str,
-    ) -> Response<Bytes> {
+    async fn send(&self, method: &str, path: &str, headers: &[(&str, &str)], body: &str) -> Response<Bytes> {
         let bearer = format!("Bearer {}", self.token);
         let headers = [&[(AUTHORIZATION.as_str(), bearer.as_str())], headers].concat();
         self.bare(method, path, &headers, body).await.unwrap()
@@ -62,9 +50,7 @@ impl Pair {
         headers: &[(&str, &str)],
         body: &str,
     ) -> std::io::Result<Response<Bytes>> {
-        let mut request = Request::builder()
-            .method(method)
-            .uri(format!("{}{path}", self.graph.base()));
+        let mut request = Request::builder().method(method).uri(format!("{}{path}", self.graph.base()));
         for (name, value) in headers {
             request = request.header(*name, *value);
         }
@@ -77,10 +63,7 @@ impl Pair {
 
     async fn raw(&self, head: &str) -> TcpStream {
         let mut stream = TcpStream::connect(self.graph.addr()).await.unwrap();
-        let head = format!(
-            "{head}Host: x\r\nAuthorization: Bearer {}\r\n\r\n",
-            self.token
-        );
+        let head = format!("{head}Host: x\r\nAuthorization: Bearer {}\r\n\r\n", self.token);
         stream.write_all(head.as_bytes()).await.unwrap();
         stream
     }

@@ -24,11 +24,7 @@ pub(super) enum Denied {
 /// `GET …/oauth2/v2.0/authorize`.
 pub(super) fn authorize(state: &State, authority: &str, call: &Call) -> Response<Body> {
     if call.parts.method != Method::GET {
-        return reply::with(
-            reply::empty(StatusCode::METHOD_NOT_ALLOWED),
-            http::header::ALLOW,
-            "GET",
-        );
+        return reply::with(reply::empty(StatusCode::METHOD_NOT_ALLOWED), http::header::ALLOW, "GET");
     }
     let request = match check(state, authority, call.parts.uri.query().unwrap_or_default()) {
         Ok(request) => request,
@@ -44,8 +40,7 @@ pub(super) fn authorize(state: &State, authority: &str, call: &Call) -> Response
             finish(state, &mut book, request, &session).reply(StatusCode::FOUND)
         }
         Some((false, _)) if request.silent_only => {
-            let refusal =
-                Refusal::new("interaction_required", 65_001).saying("The user has not consented.");
+            let refusal = Refusal::new("interaction_required", 65_001).saying("The user has not consented.");
             refuse(state, &request.back, &refusal).reply(StatusCode::FOUND)
         }
         None if request.silent_only => {
@@ -61,47 +56,26 @@ pub(super) fn sign_in(state: &State, call: &Call) -> Response<Body> {
     let form = Form::parse(&call.request.body);
     let mut book = lock(&state.book);
     let id = form.get("request").unwrap_or_default();
-    if call.parts.method != Method::POST
-        || form.duplicate().is_some()
-        || !book.pending.contains_key(id)
-    {
-        return page::error(
-            StatusCode::BAD_REQUEST,
-            "There is no such sign-in, or it has ended already.",
-        );
+    if call.parts.method != Method::POST || form.duplicate().is_some() || !book.pending.contains_key(id) {
+        return page::error(StatusCode::BAD_REQUEST, "There is no such sign-in, or it has ended already.");
     }
-    let name = form
-        .get("user")
-        .or_else(|| form.get("username"))
-        .unwrap_or_default()
-        .trim();
+    let name = form.get("user").or_else(|| form.get("username")).unwrap_or_default().trim();
     let user = user(state, name);
     let cancelled = form.get("action") == Some("cancel");
     if user.is_none() && !cancelled {
-        let shown = book
-            .pending
-            .get(id)
-            .map(|request| show(state, id, request, Some("Nobody has that user name.")));
+        let shown = book.pending.get(id).map(|request| show(state, id, request, Some("Nobody has that user name.")));
         return shown.unwrap_or_else(page::signed_out);
     }
     match (book.pending.remove(id), user) {
         (Some(request), Some(user)) if !cancelled => {
-            let session = Session {
-                user,
-                sid: guid(rand::random()),
-            };
+            let session = Session { user, sid: guid(rand::random()) };
             let cookie = random_text(24);
             book.sessions.insert(cookie.clone(), session.clone());
             let answer = finish(state, &mut book, request, &session).reply(StatusCode::SEE_OTHER);
-            reply::with(
-                answer,
-                SET_COOKIE,
-                &format!("{COOKIE}={cookie}; Path=/; HttpOnly; SameSite=Lax"),
-            )
+            reply::with(answer, SET_COOKIE, &format!("{COOKIE}={cookie}; Path=/; HttpOnly; SameSite=Lax"))
         }
         (Some(request), _) => {
-            let refusal = Refusal::new("access_denied", 65_004)
-                .saying("User declined to consent to access the app.");
+            let refusal = Refusal::new("access_denied", 65_004).saying("User declined to consent to access the app.");
             refuse(state, &request.back, &refusal).reply(StatusCode::SEE_OTHER)
         }
         (None, _) => page::signed_out(),
@@ -112,23 +86,13 @@ pub(super) fn sign_in(state: &State, call: &Call) -> Response<Body> {
 pub(super) fn check(state: &State, authority: &str, query: &str) -> Result<AuthRequest, Denied> {
     let form = Form::parse(query.as_bytes());
     if let Some(name) = form.duplicate() {
-        return Err(Denied::Page(format!(
-            "AADSTS9000411: The parameter '{name}' is duplicated."
-        )));
+        return Err(Denied::Page(format!("AADSTS9000411: The parameter '{name}' is duplicated.")));
     }
-    let client = form
-        .get("client_id")
-        .and_then(|id| state.options.client(id));
-    let client = client
-        .ok_or_else(|| Denied::Page("AADSTS700016: The application was not found.".to_owned()))?;
-    let uri = form
-        .get("redirect_uri")
-        .filter(|&uri| client.redirect_uris.iter().any(|have| have == uri));
+    let client = form.get("client_id").and_then(|id| state.options.client(id));
+    let client = client.ok_or_else(|| Denied::Page("AADSTS700016: The application was not found.".to_owned()))?;
+    let uri = form.get("redirect_uri").filter(|&uri| client.redirect_uris.iter().any(|have| have == uri));
     let uri = uri.ok_or_else(|| {
-        Denied::Page(
-            "AADSTS50011: The redirect URI does not match the redirect URIs of the application."
-                .to_owned(),
-        )
+        Denied::Page("AADSTS50011: The redirect URI does not match the redirect URIs of the application.".to_owned())
     })?;
     Scopes::parse(&state.options, form.get("scope").unwrap_or_default())
         .map_err(|refusal| Denied::Page(refusal.description()))?;
@@ -140,28 +104,15 @@ pub(super) fn check(state: &State, authority: &str, query: &str) -> Result<AuthR
     details(state, authority, client, &form, &back).map_err(|refusal| Denied::Client(back, refusal))
 }
 
-fn details(
-    state: &State,
-    authority: &str,
-    client: &Client,
-    form: &Form,
-    back: &Back,
-) -> Result<AuthRequest, Refusal> {
+fn details(state: &State, authority: &str, client: &Client, form: &Form, back: &Back) -> Result<AuthRequest, Refusal> {
     let refuse = |text: &str| Refusal::new("invalid_request", 900_144).saying(text);
     let needed = |name: &str| {
-        form.get(name)
-            .filter(|value| !value.is_empty())
-            .ok_or_else(|| refuse(&format!("'{name}' is missing.")))
+        form.get(name).filter(|value| !value.is_empty()).ok_or_else(|| refuse(&format!("'{name}' is missing.")))
     };
     if needed("response_type")? != "code" {
-        return Err(
-            Refusal::new("unsupported_response_type", 70_007).saying("Only 'code' is supported.")
-        );
+        return Err(Refusal::new("unsupported_response_type", 70_007).saying("Only 'code' is supported."));
     }
-    if !matches!(
-        form.get("response_mode"),
-        None | Some("query" | "form_post")
-    ) {
+    if !matches!(form.get("response_mode"), None | Some("query" | "form_post")) {
         return Err(refuse("'response_mode' must be 'query' or 'form_post'."));
     }
     let scope = needed("scope")?;
@@ -211,31 +162,18 @@ pub(super) fn claims(text: Option<&str>) -> Result<Value, Refusal> {
         return Ok(Value::Null);
     };
     let parsed = serde_json::from_str(text).ok().filter(Value::is_object);
-    parsed.ok_or_else(|| {
-        Refusal::new("invalid_request", 901_401).saying("'claims' is not a JSON object.")
-    })
+    parsed.ok_or_else(|| Refusal::new("invalid_request", 901_401).saying("'claims' is not a JSON object."))
 }
 
 /// Whether somebody is who the client hinted at.
 fn hinted(request: &AuthRequest, user: &User) -> bool {
-    request
-        .login_hint
-        .as_ref()
-        .is_none_or(|hint| hint.eq_ignore_ascii_case(&user.preferred_username))
+    request.login_hint.as_ref().is_none_or(|hint| hint.eq_ignore_ascii_case(&user.preferred_username))
 }
 
 fn consented(state: &State, book: &Book, request: &AuthRequest, user: &User) -> bool {
-    let by_admin = |id: &str| {
-        state
-            .options
-            .resources
-            .iter()
-            .any(|resource| resource.id == id && resource.consented)
-    };
+    let by_admin = |id: &str| state.options.resources.iter().any(|resource| resource.id == id && resource.consented);
     Scopes::parse(&state.options, &request.scope).is_ok_and(|scopes| {
-        scopes.api.iter().all(|scope| {
-            by_admin(&scope.resource) || book.consented(&request.client_id, &user.sub, scope)
-        })
+        scopes.api.iter().all(|scope| by_admin(&scope.resource) || book.consented(&request.client_id, &user.sub, scope))
     })
 }
 
@@ -254,10 +192,7 @@ fn show(state: &State, id: &str, request: &AuthRequest, alert: Option<&str>) -> 
     let sign_in = SignIn {
         id,
         action: &format!("/{}/login", request.authority),
-        client: state
-            .options
-            .client(&request.client_id)
-            .map_or("", |client| client.name.as_str()),
+        client: state.options.client(&request.client_id).map_or("", |client| client.name.as_str()),
         scope: &request.scope,
         users: &state.options.users,
         typed: request.login_hint.as_deref().unwrap_or_default(),
@@ -276,9 +211,7 @@ pub(super) fn user(state: &State, name: &str) -> Option<User> {
     }
     let hash = digest(&SHA256, name.to_lowercase().as_bytes());
     let mut oid = [0; 16];
-    oid.iter_mut()
-        .zip(hash.as_ref())
-        .for_each(|(to, from)| *to = *from);
+    oid.iter_mut().zip(hash.as_ref()).for_each(|(to, from)| *to = *from);
     Some(User {
         sub: crate::web::base64url(hash.as_ref()),
         oid: guid(oid),
@@ -291,12 +224,7 @@ pub(super) fn user(state: &State, name: &str) -> Option<User> {
 }
 
 /// Signs in: notes the consent and issues a code.
-pub(super) fn finish(
-    state: &State,
-    book: &mut Book,
-    request: AuthRequest,
-    session: &Session,
-) -> Callback {
+pub(super) fn finish(state: &State, book: &mut Book, request: AuthRequest, session: &Session) -> Callback {
     let user = &session.user;
     let word = WORDS.contains(&request.authority.as_str());
     let foreign = user.tenant.as_ref().filter(|_| word);
@@ -310,59 +238,28 @@ pub(super) fn finish(
         claims: request.claims.clone(),
         revoked: false,
     });
-    for scope in Scopes::parse(&state.options, &request.scope)
-        .unwrap_or_default()
-        .api
-    {
-        book.consents
-            .insert((request.client_id.clone(), user.sub.clone(), scope));
+    for scope in Scopes::parse(&state.options, &request.scope).unwrap_or_default().api {
+        book.consents.insert((request.client_id.clone(), user.sub.clone(), scope));
     }
     let code = state.secret("code", state.opaque(state.options.code_size));
     let back = request.back.clone();
     let expires = state.clock.now() + state.options.code_life.as_secs();
-    book.codes.insert(
-        code.clone(),
-        Code {
-            request,
-            grant: book.grants.len() - 1,
-            expires,
-            spent: false,
-        },
-    );
-    callback(
-        state,
-        &tid,
-        &back,
-        vec![
-            ("code".to_owned(), code),
-            ("session_state".to_owned(), session.sid.clone()),
-        ],
-    )
+    book.codes.insert(code.clone(), Code { request, grant: book.grants.len() - 1, expires, spent: false });
+    callback(state, &tid, &back, vec![("code".to_owned(), code), ("session_state".to_owned(), session.sid.clone())])
 }
 
 fn refuse(state: &State, back: &Back, refusal: &Refusal) -> Callback {
-    let fields = vec![
-        ("error".to_owned(), refusal.error.to_owned()),
-        ("error_description".to_owned(), refusal.description()),
-    ];
+    let fields =
+        vec![("error".to_owned(), refusal.error.to_owned()), ("error_description".to_owned(), refusal.description())];
     callback(state, &state.options.tenant, back, fields)
 }
 
-fn callback(
-    state: &State,
-    tenant: &str,
-    back: &Back,
-    mut fields: Vec<(String, String)>,
-) -> Callback {
+fn callback(state: &State, tenant: &str, back: &Back, mut fields: Vec<(String, String)>) -> Callback {
     fields.extend(back.state.clone().map(|value| ("state".to_owned(), value)));
     if state.options.iss_parameter {
         fields.push(("iss".to_owned(), state.issuer(tenant)));
     }
-    Callback {
-        uri: back.uri.clone(),
-        fields,
-        form_post: back.form_post,
-    }
+    Callback { uri: back.uri.clone(), fields, form_post: back.form_post }
 }
 
 impl Callback {

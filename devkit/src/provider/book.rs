@@ -84,7 +84,6 @@ impl Book {
     }
 
     pub(super) fn consented(&self, client_id: &str, sub: &str, scope: &ApiScope) -> bool {
-        self.consents
-            .contains(&(client_id.to_owned(), sub.to_owned(), scope.clone()))
+        self.consents.contains(&(client_id.to_owned(), sub.to_owned(), scope.clone()))
     }
 }

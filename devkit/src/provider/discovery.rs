@@ -12,19 +12,11 @@ pub(super) fn discovery(state: &State, authority: &str) -> Response<Body> {
 }
 
 pub(super) fn keys(state: &State) -> Response<Body> {
-    reply::with(
-        reply::json(StatusCode::OK, &state.keys.set()),
-        CACHE_CONTROL,
-        "max-age=86400, private",
-    )
+    reply::with(reply::json(StatusCode::OK, &state.keys.set()), CACHE_CONTROL, "max-age=86400, private")
 }
 
 fn document(state: &State, authority: &str) -> Value {
-    let issuer = state.issuer(if WORDS.contains(&authority) {
-        "{tenantid}"
-    } else {
-        authority
-    });
+    let issuer = state.issuer(if WORDS.contains(&authority) { "{tenantid}" } else { authority });
     let base = format!("{}/{authority}", state.origin);
     let mut document = json!({
         "token_endpoint": format!("{base}/oauth2/v2.0/token"),
@@ -51,16 +43,10 @@ fn document(state: &State, authority: &str) -> Value {
         }
     };
     if state.options.revocation {
-        also(
-            "revocation_endpoint",
-            format!("{base}/oauth2/v2.0/revoke").into(),
-        );
+        also("revocation_endpoint", format!("{base}/oauth2/v2.0/revoke").into());
     }
     if state.options.iss_parameter {
-        also(
-            "authorization_response_iss_parameter_supported",
-            true.into(),
-        );
+        also("authorization_response_iss_parameter_supported", true.into());
     }
     document
 }

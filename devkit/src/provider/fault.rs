@@ -59,23 +59,14 @@ impl ErrorBody {
     /// The error of that name with status 400 and nothing else.
     #[must_use]
     pub fn new(error: &str) -> Self {
-        Self {
-            error: error.to_owned(),
-            ..Self::default()
-        }
+        Self { error: error.to_owned(), ..Self::default() }
     }
 
     fn reply(&self) -> Response<Body> {
         let mut body = Map::new();
         body.insert("error".to_owned(), self.error.clone().into());
-        let code = self
-            .error_codes
-            .first()
-            .map_or_else(String::new, |code| format!("AADSTS{code}: "));
-        body.insert(
-            "error_description".to_owned(),
-            format!("{code}A fault that was set by a test.").into(),
-        );
+        let code = self.error_codes.first().map_or_else(String::new, |code| format!("AADSTS{code}: "));
+        body.insert("error_description".to_owned(), format!("{code}A fault that was set by a test.").into());
         if !self.error_codes.is_empty() {
             body.insert("error_codes".to_owned(), self.error_codes.clone().into());
         }
@@ -132,15 +123,8 @@ impl Faults {
                 answer
             }
             Fault::Status(status) => refused(status),
-            Fault::Html => reply::html(
-                StatusCode::OK,
-                "<!doctype html><title>Sorry</title><h1>Sorry</h1>".to_owned(),
-            ),
-            Fault::Garbage => reply::bytes(
-                StatusCode::OK,
-                "application/json",
-                "{\"keys\": [}, \u{fffd} not JSON",
-            ),
+            Fault::Html => reply::html(StatusCode::OK, "<!doctype html><title>Sorry</title><h1>Sorry</h1>".to_owned()),
+            Fault::Garbage => reply::bytes(StatusCode::OK, "application/json", "{\"keys\": [}, \u{fffd} not JSON"),
             Fault::Truncated => truncated(work()).await,
             Fault::HangUp => return Err(HangUp),
             Fault::LoseAnswer => {
@@ -164,15 +148,7 @@ fn refused(status: u16) -> Response<Body> {
 /// The head and the first half of the body; the connection ends where the rest should come.
 async fn truncated(whole: Response<Body>) -> Response<Body> {
     let (parts, body) = whole.into_parts();
-    let all = body
-        .collect()
-        .await
-        .map(http_body_util::Collected::to_bytes)
-        .unwrap_or_default();
+    let all = body.collect().await.map(http_body_util::Collected::to_bytes).unwrap_or_default();
     let half = all.slice(..all.len() / 2);
-    reply::cut(
-        Response::from_parts(parts, Body::default()),
-        half,
-        all.len(),
-    )
+    reply::cut(Response::from_parts(parts, Body::default()), half, all.len())
 }

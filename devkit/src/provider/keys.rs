@@ -38,11 +38,7 @@ impl Keys {
 
     pub(super) fn active(&self) -> &Key {
         let [first, second] = &self.own;
-        if self.rotations.load(Ordering::SeqCst).is_multiple_of(2) {
-            first
-        } else {
-            second
-        }
+        if self.rotations.load(Ordering::SeqCst).is_multiple_of(2) { first } else { second }
     }
 
     pub(super) fn rotate(&self) {
@@ -51,35 +47,22 @@ impl Keys {
 
     /// The JSON Web Key Set (RFC 7517).
     pub(super) fn set(&self) -> Value {
-        let published = if self.rotations.load(Ordering::SeqCst) == 0 {
-            1
-        } else {
-            2
-        };
+        let published = if self.rotations.load(Ordering::SeqCst) == 0 { 1 } else { 2 };
         json!({"keys": self.own.iter().take(published).map(Key::jwk).collect::<Vec<_>>()})
     }
 }
 
 impl Key {
     fn load(pkcs8: &[u8]) -> io::Result<Self> {
-        let pair = KeyPair::from_pkcs8(pkcs8)
-            .map_err(|rejected| io::Error::other(rejected.to_string()))?;
-        let kid = base64url(digest(&SHA256, components(&pair).n.as_slice()).as_ref())
-            .chars()
-            .take(27)
-            .collect();
+        let pair = KeyPair::from_pkcs8(pkcs8).map_err(|rejected| io::Error::other(rejected.to_string()))?;
+        let kid = base64url(digest(&SHA256, components(&pair).n.as_slice()).as_ref()).chars().take(27).collect();
         Ok(Self { pair, kid })
     }
 
     /// RSASSA-PKCS1-v1_5 with SHA-256.
     pub(super) fn sign(&self, message: &[u8]) -> Vec<u8> {
         let mut signature = vec![0; self.pair.public().modulus_len()];
-        match self.pair.sign(
-            &RSA_PKCS1_SHA256,
-            &SystemRandom::new(),
-            message,
-            &mut signature,
-        ) {
+        match self.pair.sign(&RSA_PKCS1_SHA256, &SystemRandom::new(), message, &mut signature) {
             Ok(()) => signature,
             // Out of randomness: no signature, so whoever checks it will refuse the token.
             Err(_) => Vec::new(),

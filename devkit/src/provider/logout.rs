@@ -10,16 +10,11 @@ use crate::web::{Body, Call, Form, lock, reply};
 pub(super) fn logout(state: &State, call: &Call) -> Response<Body> {
     let form = Form::parse(call.parts.uri.query().unwrap_or_default().as_bytes());
     if let Some(name) = form.duplicate() {
-        return page::error(
-            StatusCode::BAD_REQUEST,
-            &format!("AADSTS9000411: The parameter '{name}' is duplicated."),
-        );
+        return page::error(StatusCode::BAD_REQUEST, &format!("AADSTS9000411: The parameter '{name}' is duplicated."));
     }
     let answer = match form.get("post_logout_redirect_uri") {
         None => page::signed_out(),
-        Some(uri) if registered(state, &form, uri) => {
-            reply::redirect(StatusCode::FOUND, &back(uri, form.get("state")))
-        }
+        Some(uri) if registered(state, &form, uri) => reply::redirect(StatusCode::FOUND, &back(uri, form.get("state"))),
         Some(_) => {
             return page::error(
                 StatusCode::BAD_REQUEST,
@@ -30,23 +25,12 @@ pub(super) fn logout(state: &State, call: &Call) -> Response<Body> {
     if let Some(cookie) = cookie(call) {
         lock(&state.book).sessions.remove(&cookie);
     }
-    reply::with(
-        answer,
-        SET_COOKIE,
-        &format!("{COOKIE}=; Path=/; HttpOnly; SameSite=Lax; Max-Age=0"),
-    )
+    reply::with(answer, SET_COOKIE, &format!("{COOKIE}=; Path=/; HttpOnly; SameSite=Lax; Max-Age=0"))
 }
 
 fn registered(state: &State, form: &Form, uri: &str) -> bool {
-    let client = form
-        .get("client_id")
-        .and_then(|id| state.options.client(id));
-    client.is_some_and(|client| {
-        client
-            .post_logout_redirect_uris
-            .iter()
-            .any(|have| have == uri)
-    })
+    let client = form.get("client_id").and_then(|id| state.options.client(id));
+    client.is_some_and(|client| client.post_logout_redirect_uris.iter().any(|have| have == uri))
 }
 
 fn back(uri: &str, state: Option<&str>) -> String {

@@ -23,22 +23,10 @@ pub(super) struct Issue {
 }
 
 /// The answer of the token endpoint.
-pub(super) fn tokens(
-    state: &State,
-    client: &Client,
-    issue: &Issue,
-    refresh: Option<String>,
-) -> Result<Value, Refusal> {
+pub(super) fn tokens(state: &State, client: &Client, issue: &Issue, refresh: Option<String>) -> Result<Value, Refusal> {
     let access = access_token(state, issue);
-    let shown = issue
-        .scopes
-        .openid
-        .iter()
-        .filter(|scope| *scope != "offline_access")
-        .cloned();
-    let scope: Vec<String> = shown
-        .chain(issue.scopes.api.iter().map(ApiScope::full))
-        .collect();
+    let shown = issue.scopes.openid.iter().filter(|scope| *scope != "offline_access").cloned();
+    let scope: Vec<String> = shown.chain(issue.scopes.api.iter().map(ApiScope::full)).collect();
     let life = state.options.access_token_life.as_secs();
     let mut body = json!({
         "token_type": "Bearer",
@@ -47,17 +35,12 @@ pub(super) fn tokens(
         "ext_expires_in": life,
         "access_token": access,
     });
-    let members = body
-        .as_object_mut()
-        .ok_or_else(|| Refusal::new("server_error", 90_033))?;
+    let members = body.as_object_mut().ok_or_else(|| Refusal::new("server_error", 90_033))?;
     if let Some(refresh) = refresh {
         members.insert("refresh_token".to_owned(), refresh.into());
     }
     if issue.scopes.has("openid") {
-        members.insert(
-            "id_token".to_owned(),
-            id_token(state, client, issue, &access).into(),
-        );
+        members.insert("id_token".to_owned(), id_token(state, client, issue, &access).into());
     }
     Ok(body)
 }
@@ -66,12 +49,7 @@ fn id_token(state: &State, client: &Client, issue: &Issue, access_token: &str) -
     let user = &issue.grant.user;
     let mut draft = Draft {
         header: header(state),
-        claims: common(
-            state,
-            issue,
-            &client.id,
-            state.options.id_token_life.as_secs(),
-        ),
+        claims: common(state, issue, &client.id, state.options.id_token_life.as_secs()),
         signing: Signing::Active,
         refreshed: issue.nonce.is_none(),
     };
@@ -90,31 +68,20 @@ fn id_token(state: &State, client: &Client, issue: &Issue, access_token: &str) -
     draft.set("ver", "2.0");
     if state.options.at_hash {
         let hash = digest(&SHA256, access_token.as_bytes());
-        draft.set(
-            "at_hash",
-            base64url(hash.as_ref().get(..16).unwrap_or_default()),
-        );
+        draft.set("at_hash", base64url(hash.as_ref().get(..16).unwrap_or_default()));
     }
     if let Some(mutation) = lock(&state.mutation).as_ref() {
         mutation.apply(&mut draft);
     }
     let secret = client.secret.as_deref().unwrap_or_default();
-    state.secret(
-        "id_token",
-        sign(state, &draft.header, &draft.claims, draft.signing, secret),
-    )
+    state.secret("id_token", sign(state, &draft.header, &draft.claims, draft.signing, secret))
 }
 
 /// A JWT for the audience, padded to the size of a real one.
 pub(super) fn access_token(state: &State, issue: &Issue) -> String {
     let user = &issue.grant.user;
     let header = header(state);
-    let mut claims = common(
-        state,
-        issue,
-        &issue.audience,
-        state.options.access_token_life.as_secs(),
-    );
+    let mut claims = common(state, issue, &issue.audience, state.options.access_token_life.as_secs());
     let api = issue.scopes.api.iter().map(|scope| scope.name.clone());
     let mut scopes: Vec<String> = api.collect();
     if scopes.is_empty() {
@@ -134,10 +101,7 @@ pub(super) fn access_token(state: &State, issue: &Issue) -> String {
         capabilities(asked, &mut claims);
     }
     pad(&header, &mut claims, state.options.access_token_size);
-    state.secret(
-        "access_token",
-        sign(state, &header, &claims, Signing::Active, ""),
-    )
+    state.secret("access_token", sign(state, &header, &claims, Signing::Active, ""))
 }
 
 fn common(state: &State, issue: &Issue, audience: &str, life: u64) -> Map<String, Value> {
@@ -163,9 +127,7 @@ fn capabilities(asked: &Value, claims: &mut Map<String, Value>) {
         claims.insert("xms_cc".to_owned(), values.clone());
     }
     let acrs = asked.pointer("/access_token/acrs");
-    let one = acrs
-        .and_then(|acrs| acrs.get("value"))
-        .map(|value| json!([value]));
+    let one = acrs.and_then(|acrs| acrs.get("value")).map(|value| json!([value]));
     if let Some(values) = acrs.and_then(|acrs| acrs.get("values")).cloned().or(one) {
         claims.insert("acrs".to_owned(), values);
     }
@@ -175,10 +137,7 @@ fn pad(header: &Map<String, Value>, claims: &mut Map<String, Value>, size: usize
     const SIGNATURE: usize = 343;
     claims.insert("xms_pad".to_owned(), "".into());
     let short = size.saturating_sub(unsigned(header, claims).len() + SIGNATURE);
-    let filling: String = random_text(short)
-        .chars()
-        .take(short.div_ceil(4) * 3)
-        .collect();
+    let filling: String = random_text(short).chars().take(short.div_ceil(4) * 3).collect();
     claims.insert("xms_pad".to_owned(), filling.into());
 }
 
@@ -209,11 +168,7 @@ pub(super) fn sign(
         }
         Signing::Broken => {
             let mut signature = state.keys.active().sign(message.as_bytes());
-            signature
-                .iter_mut()
-                .skip(100)
-                .take(1)
-                .for_each(|byte| *byte ^= 1);
+            signature.iter_mut().skip(100).take(1).for_each(|byte| *byte ^= 1);
             signature
         }
         Signing::Nothing => Vec::new(),

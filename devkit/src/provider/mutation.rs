@@ -129,9 +129,7 @@ impl Flaw {
             Self::NoNonce => {
                 draft.claims.remove("nonce");
             }
-            Self::Expired => ["iat", "nbf", "exp"]
-                .into_iter()
-                .for_each(|name| draft.shift(name, -7_200)),
+            Self::Expired => ["iat", "nbf", "exp"].into_iter().for_each(|name| draft.shift(name, -7_200)),
             Self::NotYetValid => draft.shift("nbf", 3_600),
             Self::IssuedInFuture => draft.shift("iat", 3_600),
             Self::WrongAccessTokenHash => draft.set("at_hash", "AAAAAAAAAAAAAAAAAAAAAA"),
@@ -140,9 +138,7 @@ impl Flaw {
             Self::Hs256 => draft.sign("HS256", Signing::ClientSecret),
             Self::BadSignature => draft.signing = Signing::Broken,
             Self::UnknownKid => {
-                draft
-                    .header
-                    .insert("kid".to_owned(), "nobody-published-this".into());
+                draft.header.insert("kid".to_owned(), "nobody-published-this".into());
                 draft.signing = Signing::Stranger;
             }
             Self::StrangersKey => draft.signing = Signing::Stranger,
@@ -158,11 +154,7 @@ impl Draft {
 
     /// Moves a time claim by so many seconds.
     pub fn shift(&mut self, name: &str, seconds: i64) {
-        let moved = self
-            .claims
-            .get(name)
-            .and_then(Value::as_i64)
-            .map(|time| time.saturating_add(seconds));
+        let moved = self.claims.get(name).and_then(Value::as_i64).map(|time| time.saturating_add(seconds));
         if let Some(moved) = moved {
             self.set(name, moved);
         }

@@ -139,9 +139,7 @@ impl Options {
     pub fn with_origin(mut self, origin: &str) -> Self {
         for client in &mut self.clients {
             client.redirect_uris.push(format!("{origin}/auth/callback"));
-            client
-                .post_logout_redirect_uris
-                .push(format!("{origin}/auth/logout"));
+            client.post_logout_redirect_uris.push(format!("{origin}/auth/logout"));
         }
         self
     }
@@ -151,9 +149,7 @@ impl Options {
     }
 
     pub(super) fn user(&self, name: &str) -> Option<&User> {
-        self.users
-            .iter()
-            .find(|user| user.preferred_username.eq_ignore_ascii_case(name))
+        self.users.iter().find(|user| user.preferred_username.eq_ignore_ascii_case(name))
     }
 }
 
@@ -184,17 +180,7 @@ fn resources() -> Vec<Resource> {
         consented,
     };
     vec![
-        resource(
-            GRAPH,
-            false,
-            &[
-                "User.Read",
-                "User.ReadWrite",
-                "User.ReadBasic.All",
-                "Mail.Read",
-                "Mail.Send",
-            ],
-        ),
+        resource(GRAPH, false, &["User.Read", "User.ReadWrite", "User.ReadBasic.All", "Mail.Read", "Mail.Send"]),
         resource("api://orders", true, &["Orders.Read", "Orders.Write"]),
         resource("api://ledger", false, &["Ledger.Read"]),
     ]

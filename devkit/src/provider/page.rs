@@ -43,9 +43,7 @@ impl SignIn<'_> {
             "<form method=\"post\" action=\"{action}\"><input type=\"hidden\" name=\"request\" value=\"{id}\">"
         );
         let users: String = self.users.iter().map(button).collect();
-        let alert = self.alert.map_or_else(String::new, |text| {
-            format!("<p role=\"alert\">{}</p>", escape(text))
-        });
+        let alert = self.alert.map_or_else(String::new, |text| format!("<p role=\"alert\">{}</p>", escape(text)));
         let body = format!(
             "<h1>Sign in</h1><p>to <strong>{client}</strong>, which asks for {scope}</p>{alert}\
              {form}<ul aria-label=\"Accounts\">{users}</ul></form><hr>\
@@ -65,36 +63,23 @@ impl SignIn<'_> {
 
 fn button(user: &User) -> String {
     let (value, name) = (escape(&user.preferred_username), escape(&user.name));
-    format!(
-        "<li><button name=\"user\" value=\"{value}\">{name}<small>{value}</small></button></li>"
-    )
+    format!("<li><button name=\"user\" value=\"{value}\">{name}<small>{value}</small></button></li>")
 }
 
 /// The provider's own page for what it will not send back to a client.
 pub(super) fn error(status: StatusCode, text: &str) -> Response<Body> {
-    let body = format!(
-        "<h1>This sign-in cannot go on</h1><p role=\"alert\">{}</p>",
-        escape(text)
-    );
+    let body = format!("<h1>This sign-in cannot go on</h1><p role=\"alert\">{}</p>", escape(text));
     page(status, "Sign-in error", &body)
 }
 
 pub(super) fn signed_out() -> Response<Body> {
-    page(
-        StatusCode::OK,
-        "Signed out",
-        "<h1>You signed out</h1><p>You can close this window.</p>",
-    )
+    page(StatusCode::OK, "Signed out", "<h1>You signed out</h1><p>You can close this window.</p>")
 }
 
 /// The page that posts an authorization response to the client by itself (OAuth 2.0 Form Post Response Mode).
 pub(super) fn form_post(uri: &str, fields: &[(String, String)]) -> Response<Body> {
     let hidden = |(name, value): &(String, String)| {
-        format!(
-            "<input type=\"hidden\" name=\"{}\" value=\"{}\">",
-            escape(name),
-            escape(value)
-        )
+        format!("<input type=\"hidden\" name=\"{}\" value=\"{}\">", escape(name), escape(value))
     };
     let body = format!(
         "<form method=\"post\" action=\"{}\">{}<h1>Signing you in</h1><p>Nothing happens? Then go on by hand.</p>\

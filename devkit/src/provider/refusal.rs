@@ -16,32 +16,16 @@ pub(super) struct Refusal {
 impl Refusal {
     /// With the OAuth error and the number that Entra gives it.
     pub(super) fn new(error: &'static str, code: u32) -> Self {
-        let status = if error == "invalid_client" {
-            StatusCode::UNAUTHORIZED
-        } else {
-            StatusCode::BAD_REQUEST
-        };
-        Self {
-            status,
-            error,
-            suberror: None,
-            code,
-            text: String::new(),
-        }
+        let status = if error == "invalid_client" { StatusCode::UNAUTHORIZED } else { StatusCode::BAD_REQUEST };
+        Self { status, error, suberror: None, code, text: String::new() }
     }
 
     pub(super) fn saying(self, text: &str) -> Self {
-        Self {
-            text: text.to_owned(),
-            ..self
-        }
+        Self { text: text.to_owned(), ..self }
     }
 
     pub(super) fn suberror(self, suberror: &'static str) -> Self {
-        Self {
-            suberror: Some(suberror),
-            ..self
-        }
+        Self { suberror: Some(suberror), ..self }
     }
 
     pub(super) fn status(self, status: StatusCode) -> Self {

@@ -37,19 +37,13 @@ impl Scopes {
     /// The one resource that the scopes are of; the first there is when they are of none. A token is for one resource.
     pub(super) fn resource<'a>(&self, options: &'a Options) -> Result<&'a Resource, Refusal> {
         let named = self.api.first().map(|scope| scope.resource.as_str());
-        if self
-            .api
-            .iter()
-            .any(|scope| Some(scope.resource.as_str()) != named)
-        {
-            return Err(Refusal::new("invalid_request", 28_000)
-                .saying("Provided value for the input parameter scope is not valid because it contains more than one resource."));
+        if self.api.iter().any(|scope| Some(scope.resource.as_str()) != named) {
+            return Err(Refusal::new("invalid_request", 28_000).saying(
+                "Provided value for the input parameter scope is not valid because it contains more than one resource.",
+            ));
         }
         let found = match named {
-            Some(named) => options
-                .resources
-                .iter()
-                .find(|resource| resource.id == named),
+            Some(named) => options.resources.iter().find(|resource| resource.id == named),
             None => options.resources.first(),
         };
         found.ok_or_else(|| unknown(named.unwrap_or_default()))
@@ -59,29 +53,12 @@ impl Scopes {
 impl ApiScope {
     /// A scope without a resource is the first resource's, as `User.Read` is Graph's.
     fn parse(options: &Options, word: &str) -> Result<Self, Refusal> {
-        let default = options
-            .resources
-            .first()
-            .map_or("", |resource| resource.id.as_str());
+        let default = options.resources.first().map_or("", |resource| resource.id.as_str());
         let (id, name) = word.rsplit_once('/').unwrap_or((default, word));
-        let resource = options
-            .resources
-            .iter()
-            .find(|resource| resource.id == id)
-            .ok_or_else(|| unknown(word))?;
-        let known = resource
-            .scopes
-            .iter()
-            .map(String::as_str)
-            .chain([".default"]);
-        let name = known
-            .into_iter()
-            .find(|known| known.eq_ignore_ascii_case(name))
-            .ok_or_else(|| unknown(word))?;
-        Ok(Self {
-            resource: resource.id.clone(),
-            name: name.to_owned(),
-        })
+        let resource = options.resources.iter().find(|resource| resource.id == id).ok_or_else(|| unknown(word))?;
+        let known = resource.scopes.iter().map(String::as_str).chain([".default"]);
+        let name = known.into_iter().find(|known| known.eq_ignore_ascii_case(name)).ok_or_else(|| unknown(word))?;
+        Ok(Self { resource: resource.id.clone(), name: name.to_owned() })
     }
 
     pub(super) fn full(&self) -> String {
@@ -90,7 +67,6 @@ impl ApiScope {
 }
 
 fn unknown(scope: &str) -> Refusal {
-    Refusal::new("invalid_scope", 70_011).saying(&format!(
-        "The provided value for the input parameter 'scope' is not valid: {scope}"
-    ))
+    Refusal::new("invalid_scope", 70_011)
+        .saying(&format!("The provided value for the input parameter 'scope' is not valid: {scope}"))
 }

@@ -66,9 +66,7 @@ fn changed<'a>(name: &'a str, value: Option<&str>) -> Pairs<'a> {
 }
 
 fn encode(pairs: &Pairs<'_>) -> String {
-    url::form_urlencoded::Serializer::new(String::new())
-        .extend_pairs(pairs)
-        .finish()
+    url::form_urlencoded::Serializer::new(String::new()).extend_pairs(pairs).finish()
 }
 
 fn endpoint(provider: &Provider, name: &str) -> String {
@@ -84,9 +82,7 @@ async fn get(url: &str, cookie: Option<&str>) -> Response<Bytes> {
     if let Some(cookie) = cookie {
         request = request.header(COOKIE, cookie);
     }
-    client::send(request.body(Full::default()).unwrap())
-        .await
-        .unwrap()
+    client::send(request.body(Full::default()).unwrap()).await.unwrap()
 }
 
 async fn json(url: &str) -> Value {
@@ -102,9 +98,7 @@ async fn post_with(url: &str, body: String, headers: &[(&str, &str)]) -> Respons
     for (name, value) in headers {
         request = request.header(*name, *value);
     }
-    client::send(request.body(Full::from(body)).unwrap())
-        .await
-        .unwrap()
+    client::send(request.body(Full::from(body)).unwrap()).await.unwrap()
 }
 
 fn location(reply: &Response<Bytes>) -> Url {
@@ -112,9 +106,7 @@ fn location(reply: &Response<Bytes>) -> Url {
 }
 
 fn field(url: &Url, name: &str) -> Option<String> {
-    url.query_pairs()
-        .find(|(have, _)| have == name)
-        .map(|(_, value)| value.into_owned())
+    url.query_pairs().find(|(have, _)| have == name).map(|(_, value)| value.into_owned())
 }
 
 fn text(reply: &Response<Bytes>) -> &str {
@@ -128,21 +120,9 @@ fn request_id(page: &Response<Bytes>) -> String {
     rest.split_once('"').unwrap().0.to_owned()
 }
 
-async fn submit(
-    provider: &Provider,
-    page: &Response<Bytes>,
-    name: &str,
-    value: &str,
-) -> Response<Bytes> {
+async fn submit(provider: &Provider, page: &Response<Bytes>, name: &str, value: &str) -> Response<Bytes> {
     let url = format!("http://{}/{TENANT}/login", provider.addr());
-    post(
-        &url,
-        encode(&vec![
-            ("request", request_id(page)),
-            (name, value.to_owned()),
-        ]),
-    )
-    .await
+    post(&url, encode(&vec![("request", request_id(page)), (name, value.to_owned())])).await
 }
 
 /// Signs Ada in by the page; gives the answer of the form.
@@ -152,22 +132,11 @@ async fn sign_in(provider: &Provider, pairs: &Pairs<'_>) -> Response<Bytes> {
 }
 
 fn cookie_of(reply: &Response<Bytes>) -> String {
-    reply.headers()[SET_COOKIE]
-        .to_str()
-        .unwrap()
-        .split(';')
-        .next()
-        .unwrap()
-        .to_owned()
+    reply.headers()[SET_COOKIE].to_str().unwrap().split(';').next().unwrap().to_owned()
 }
 
 fn code_of(provider: &Provider, pairs: &Pairs<'_>) -> String {
-    provider
-        .sign_in(&authorize_url(provider, pairs), ADA)
-        .unwrap()
-        .field("code")
-        .unwrap()
-        .to_owned()
+    provider.sign_in(&authorize_url(provider, pairs), ADA).unwrap().field("code").unwrap().to_owned()
 }
 
 fn fresh_code(provider: &Provider) -> String {
@@ -222,17 +191,8 @@ async fn refused(provider: &Provider, form: &Pairs<'_>) -> (u16, String, Option<
     let reply = tokens(provider, form).await;
     let body = parsed(&reply);
     let suberror = body["suberror"].as_str().map(str::to_owned);
-    assert!(
-        body["error_description"]
-            .as_str()
-            .unwrap()
-            .starts_with("AADSTS")
-    );
-    (
-        reply.status().as_u16(),
-        body["error"].as_str().unwrap().to_owned(),
-        suberror,
-    )
+    assert!(body["error_description"].as_str().unwrap().starts_with("AADSTS"));
+    (reply.status().as_u16(), body["error"].as_str().unwrap().to_owned(), suberror)
 }
 
 fn text_of(body: &Value, name: &str) -> String {
@@ -245,35 +205,20 @@ fn part(jwt: &str, place: usize) -> Value {
 
 /// Whether the key set has the token's key and that key made its signature.
 async fn verifies(provider: &Provider, jwt: &str) -> bool {
-    let set = json(&format!(
-        "http://{}/{TENANT}/discovery/v2.0/keys",
-        provider.addr()
-    ))
-    .await;
+    let set = json(&format!("http://{}/{TENANT}/discovery/v2.0/keys", provider.addr())).await;
     let kid = part(jwt, 0)["kid"].clone();
-    let Some(key) = set["keys"]
-        .as_array()
-        .unwrap()
-        .iter()
-        .find(|key| key["kid"] == kid)
-        .cloned()
-    else {
+    let Some(key) = set["keys"].as_array().unwrap().iter().find(|key| key["kid"] == kid).cloned() else {
         return false;
     };
     let raw = |name: &str| from_base64url(key[name].as_str().unwrap()).unwrap();
-    let key = PublicKeyComponents {
-        n: raw("n"),
-        e: raw("e"),
-    };
+    let key = PublicKeyComponents { n: raw("n"), e: raw("e") };
     let (message, signature) = jwt.rsplit_once('.').unwrap();
     let signature = from_base64url(signature).unwrap();
-    key.verify(&RSA_PKCS1_2048_8192_SHA256, message.as_bytes(), &signature)
-        .is_ok()
+    key.verify(&RSA_PKCS1_2048_8192_SHA256, message.as_bytes(), &signature).is_ok()
 }
 
 fn basic(id: &str, secret: &str) -> (String, String) {
-    let encode =
-        |text: &str| url::form_urlencoded::byte_serialize(text.as_bytes()).collect::<String>();
+    let encode = |text: &str| url::form_urlencoded::byte_serialize(text.as_bytes()).collect::<String>();
     let pair = STANDARD.encode(format!("{}:{}", encode(id), encode(secret)));
     (AUTHORIZATION.to_string(), format!("Basic {pair}"))
 }
@@ -281,45 +226,17 @@ fn basic(id: &str, secret: &str) -> (String, String) {
 #[tokio::test]
 async fn discovery_document_names_endpoints_that_answer() {
     let provider = provider().await;
-    let document = json(&format!(
-        "{}/.well-known/openid-configuration",
-        provider.issuer()
-    ))
-    .await;
+    let document = json(&format!("{}/.well-known/openid-configuration", provider.issuer())).await;
     assert_eq!(document["issuer"], provider.issuer());
-    assert_eq!(
-        document["response_types_supported"],
-        serde_json::json!(["code"])
-    );
-    assert_eq!(
-        document["id_token_signing_alg_values_supported"],
-        serde_json::json!(["RS256"])
-    );
+    assert_eq!(document["response_types_supported"], serde_json::json!(["code"]));
+    assert_eq!(document["id_token_signing_alg_values_supported"], serde_json::json!(["RS256"]));
     assert_eq!(document.get("revocation_endpoint"), None);
-    assert_eq!(
-        document.get("authorization_response_iss_parameter_supported"),
-        None
-    );
+    assert_eq!(document.get("authorization_response_iss_parameter_supported"), None);
     let keys = json(document["jwks_uri"].as_str().unwrap()).await;
     assert_eq!(keys["keys"].as_array().unwrap().len(), 1);
-    assert_eq!(
-        get(document["authorization_endpoint"].as_str().unwrap(), None)
-            .await
-            .status(),
-        400
-    );
-    assert_eq!(
-        get(document["token_endpoint"].as_str().unwrap(), None)
-            .await
-            .status(),
-        405
-    );
-    assert_eq!(
-        get(document["end_session_endpoint"].as_str().unwrap(), None)
-            .await
-            .status(),
-        200
-    );
+    assert_eq!(get(document["authorization_endpoint"].as_str().unwrap(), None).await.status(), 400);
+    assert_eq!(get(document["token_endpoint"].as_str().unwrap(), None).await.status(), 405);
+    assert_eq!(get(document["end_session_endpoint"].as_str().unwrap(), None).await.status(), 200);
 }
 
 #[tokio::test]
@@ -330,16 +247,8 @@ async fn organizations_have_an_issuer_template_and_tokens_of_the_home_tenant() {
     let template = document["issuer"].as_str().unwrap();
     assert_eq!(template.replace("{tenantid}", TENANT), provider.issuer());
     assert_ne!(template, provider.issuer());
-    let other = format!(
-        "http://{}/44444444-4444-4444-8444-444444444444/v2.0",
-        provider.addr()
-    );
-    assert_eq!(
-        get(&format!("{other}/.well-known/openid-configuration"), None)
-            .await
-            .status(),
-        404
-    );
+    let other = format!("http://{}/44444444-4444-4444-8444-444444444444/v2.0", provider.addr());
+    assert_eq!(get(&format!("{other}/.well-known/openid-configuration"), None).await.status(), 404);
 }
 
 #[tokio::test]
@@ -353,10 +262,7 @@ async fn a_user_of_another_tenant_gets_its_issuer_under_organizations_only() {
     for (authority, tenant) in [(TENANT, TENANT), ("organizations", other)] {
         let url = authorize_url(&provider, &good_request()).replace(TENANT, authority);
         let callback = provider.sign_in(&url, ADA).unwrap();
-        assert_eq!(
-            callback.field("iss"),
-            Some(provider.authority(tenant).as_str())
-        );
+        assert_eq!(callback.field("iss"), Some(provider.authority(tenant).as_str()));
         let code = callback.field("code").unwrap().to_owned();
         let body = granted(&provider, &code_form(&code)).await;
         let claims = part(body["id_token"].as_str().unwrap(), 1);
@@ -385,36 +291,20 @@ async fn every_secret_is_told() {
 async fn requests_are_recorded_as_they_were_written() {
     use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
     let provider = provider().await;
-    let mut stream = tokio::net::TcpStream::connect(provider.addr())
-        .await
-        .unwrap();
+    let mut stream = tokio::net::TcpStream::connect(provider.addr()).await.unwrap();
     for round in 0..2 {
-        let head = format!(
-            "POST /no%2fwhere?a=%41&{round} HTTP/1.1\r\nHost: x\r\nX-Two: 1\r\nx-one: ü\r\nX-TWO:  2 \r\n"
-        );
-        stream
-            .write_all(format!("{head}Content-Length: 3\r\n\r\nabc").as_bytes())
-            .await
-            .unwrap();
+        let head =
+            format!("POST /no%2fwhere?a=%41&{round} HTTP/1.1\r\nHost: x\r\nX-Two: 1\r\nx-one: ü\r\nX-TWO:  2 \r\n");
+        stream.write_all(format!("{head}Content-Length: 3\r\n\r\nabc").as_bytes()).await.unwrap();
         let mut answer = [0; 4096];
         assert!(stream.read(&mut answer).await.unwrap() > 0);
     }
     let requests = provider.requests();
     assert_eq!((requests.len(), provider.count()), (2, 2));
     let second = &requests[1];
-    assert_eq!(
-        (second.method.as_str(), second.target.as_str()),
-        ("POST", "/no%2fwhere?a=%41&1")
-    );
-    assert_eq!(
-        (second.path(), second.query()),
-        ("/no%2fwhere", Some("a=%41&1"))
-    );
-    let names: Vec<&str> = second
-        .headers
-        .iter()
-        .map(|(name, _)| name.as_str())
-        .collect();
+    assert_eq!((second.method.as_str(), second.target.as_str()), ("POST", "/no%2fwhere?a=%41&1"));
+    assert_eq!((second.path(), second.query()), ("/no%2fwhere", Some("a=%41&1")));
+    let names: Vec<&str> = second.headers.iter().map(|(name, _)| name.as_str()).collect();
     assert_eq!(names, ["Host", "X-Two", "x-one", "X-TWO", "Content-Length"]);
     assert_eq!(second.header_values("x-two"), ["1", "2"]);
     assert_eq!(second.header("x-one"), Some("Ã¼"));

@@ -1,8 +1,6 @@
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use http::header::{
-    ALLOW, AUTHORIZATION, CACHE_CONTROL, CONTENT_TYPE, ORIGIN, PRAGMA, WWW_AUTHENTICATE,
-};
+use http::header::{ALLOW, AUTHORIZATION, CACHE_CONTROL, CONTENT_TYPE, ORIGIN, PRAGMA, WWW_AUTHENTICATE};
 use http::{Method, Response, StatusCode};
 use ring::digest::{SHA256, digest};
 use serde_json::Value;
@@ -22,11 +20,7 @@ pub(super) fn token(state: &State, call: &Call) -> Response<Body> {
         Ok(tokens) => reply::json(StatusCode::OK, &tokens),
         Err(refusal) => told(&refusal),
     };
-    reply::with(
-        reply::with(answer, CACHE_CONTROL, "no-store, no-cache"),
-        PRAGMA,
-        "no-cache",
-    )
+    reply::with(reply::with(answer, CACHE_CONTROL, "no-store, no-cache"), PRAGMA, "no-cache")
 }
 
 /// `POST …/oauth2/v2.0/revoke` (RFC 7009): revokes the whole grant; an unknown token is as good as revoked.
@@ -36,11 +30,7 @@ pub(super) fn revoke(state: &State, call: &Call) -> Response<Body> {
         let token = form.get("token").ok_or_else(|| missing("token"))?;
         let mut book = lock(&state.book);
         let grant = book.refresh.get(token).map(|refresh| refresh.grant);
-        let own = |grant: &usize| {
-            book.grants
-                .get(*grant)
-                .is_some_and(|grant| grant.client_id == client.id)
-        };
+        let own = |grant: &usize| book.grants.get(*grant).is_some_and(|grant| grant.client_id == client.id);
         if let Some(grant) = grant.filter(own) {
             book.revoke(grant);
         }
@@ -64,36 +54,22 @@ fn redeem(state: &State, call: &Call) -> Result<Value, Refusal> {
     match form.get("grant_type") {
         Some("authorization_code") => redeem_code(state, &client, &form),
         Some("refresh_token") => redeem_refresh(state, &client, &form),
-        Some(_) => Err(Refusal::new("unsupported_grant_type", 70_003)
-            .saying("The grant type is not supported.")),
+        Some(_) => Err(Refusal::new("unsupported_grant_type", 70_003).saying("The grant type is not supported.")),
         None => Err(missing("grant_type")),
     }
 }
 
 /// The parameters, which must have come in the one form that the specification allows.
 fn form(call: &Call) -> Result<Form, Refusal> {
-    let header = |name| {
-        call.parts
-            .headers
-            .get(name)
-            .and_then(|value: &http::HeaderValue| value.to_str().ok())
-    };
+    let header = |name| call.parts.headers.get(name).and_then(|value: &http::HeaderValue| value.to_str().ok());
     if call.parts.method != Method::POST {
         return Err(Refusal::new("invalid_request", 900_561)
             .saying("The endpoint only accepts POST requests.")
             .status(StatusCode::METHOD_NOT_ALLOWED));
     }
-    let essence = header(CONTENT_TYPE)
-        .unwrap_or_default()
-        .split(';')
-        .next()
-        .unwrap_or_default()
-        .trim();
+    let essence = header(CONTENT_TYPE).unwrap_or_default().split(';').next().unwrap_or_default().trim();
     if !essence.eq_ignore_ascii_case("application/x-www-form-urlencoded") {
-        return Err(invalid_request(
-            900_144,
-            "The body must be application/x-www-form-urlencoded.",
-        ));
+        return Err(invalid_request(900_144, "The body must be application/x-www-form-urlencoded."));
     }
     if call.parts.uri.query().is_some() {
         return Err(invalid_request(900_144, "Parameters belong in the body."));
@@ -106,55 +82,29 @@ fn form(call: &Call) -> Result<Form, Refusal> {
     }
     let form = Form::parse(&call.request.body);
     match form.duplicate() {
-        Some(name) => Err(invalid_request(
-            9_000_411,
-            &format!("The parameter '{name}' is duplicated."),
-        )),
+        Some(name) => Err(invalid_request(9_000_411, &format!("The parameter '{name}' is duplicated."))),
         None => Ok(form),
     }
 }
 
 /// `client_secret_basic` or `client_secret_post`, never both (RFC 6749, section 2.3).
 fn authenticate(state: &State, call: &Call, form: &Form) -> Result<Client, Refusal> {
-    let basic = call
-        .parts
-        .headers
-        .get(AUTHORIZATION)
-        .map(|value| basic(state, value.as_bytes()))
-        .transpose()?;
-    let post = form
-        .get("client_secret")
-        .map(|secret| state.secret("client_secret", secret.to_owned()));
+    let basic = call.parts.headers.get(AUTHORIZATION).map(|value| basic(state, value.as_bytes())).transpose()?;
+    let post = form.get("client_secret").map(|secret| state.secret("client_secret", secret.to_owned()));
     if basic.is_some() && post.is_some() {
-        return Err(invalid_request(
-            900_144,
-            "Two ways of client authentication at once.",
-        ));
+        return Err(invalid_request(900_144, "Two ways of client authentication at once."));
     }
     let (basic_id, basic_secret) = basic.unzip();
     let id = form.get("client_id");
-    if basic_id
-        .as_deref()
-        .zip(id)
-        .is_some_and(|(basic, form)| basic != form)
-    {
+    if basic_id.as_deref().zip(id).is_some_and(|(basic, form)| basic != form) {
         return Err(invalid_request(900_144, "Two client ids at once."));
     }
-    let id = basic_id
-        .as_deref()
-        .or(id)
-        .ok_or_else(|| missing("client_id"))?;
-    let client = state
-        .options
-        .client(id)
-        .ok_or_else(|| invalid_client(700_016, "The application was not found."))?;
+    let id = basic_id.as_deref().or(id).ok_or_else(|| missing("client_id"))?;
+    let client = state.options.client(id).ok_or_else(|| invalid_client(700_016, "The application was not found."))?;
     match (&client.secret, basic_secret.or(post)) {
         (None, None) => Ok(client.clone()),
         (Some(secret), Some(sent)) if *secret == sent => Ok(client.clone()),
-        (Some(_), None) => Err(invalid_client(
-            7_000_218,
-            "'client_assertion' or 'client_secret' is missing.",
-        )),
+        (Some(_), None) => Err(invalid_client(7_000_218, "'client_assertion' or 'client_secret' is missing.")),
         (_, Some(_)) => Err(invalid_client(7_000_215, "Invalid client secret provided.")),
     }
 }
@@ -162,43 +112,22 @@ fn authenticate(state: &State, call: &Call, form: &Form) -> Result<Client, Refus
 /// Id and secret, each form-encoded before they were joined.
 fn basic(state: &State, header: &[u8]) -> Result<(String, String), Refusal> {
     let bad = || invalid_client(7_000_215, "The Authorization header is malformed.");
-    let text = std::str::from_utf8(header)
-        .ok()
-        .and_then(|text| text.strip_prefix("Basic "))
-        .ok_or_else(bad)?;
+    let text = std::str::from_utf8(header).ok().and_then(|text| text.strip_prefix("Basic ")).ok_or_else(bad)?;
     state.secret("client_secret_basic", text.to_owned());
-    let pair = STANDARD
-        .decode(text)
-        .ok()
-        .and_then(|raw| String::from_utf8(raw).ok())
-        .ok_or_else(bad)?;
+    let pair = STANDARD.decode(text).ok().and_then(|raw| String::from_utf8(raw).ok()).ok_or_else(bad)?;
     let (id, secret) = pair.split_once(':').ok_or_else(bad)?;
-    let decode = |part: &str| {
-        Form::parse(format!("v={part}").as_bytes())
-            .get("v")
-            .unwrap_or_default()
-            .to_owned()
-    };
+    let decode = |part: &str| Form::parse(format!("v={part}").as_bytes()).get("v").unwrap_or_default().to_owned();
     Ok((decode(id), state.secret("client_secret", decode(secret))))
 }
 
 fn redeem_code(state: &State, client: &Client, form: &Form) -> Result<Value, Refusal> {
     let text = form.get("code").ok_or_else(|| missing("code"))?;
-    let verifier = form
-        .get("code_verifier")
-        .ok_or_else(|| missing("code_verifier"))?;
+    let verifier = form.get("code_verifier").ok_or_else(|| missing("code_verifier"))?;
     state.secret("code_verifier", verifier.to_owned());
     let book = &mut *lock(&state.book);
-    let code = book
-        .codes
-        .get(text)
-        .cloned()
-        .ok_or_else(|| invalid_grant(70_000, "The code is not valid."))?;
+    let code = book.codes.get(text).cloned().ok_or_else(|| invalid_grant(70_000, "The code is not valid."))?;
     if code.request.client_id != client.id {
-        return Err(invalid_grant(
-            70_000,
-            "The code was issued to another client.",
-        ));
+        return Err(invalid_grant(70_000, "The code was issued to another client."));
     }
     if code.spent {
         book.revoke(code.grant);
@@ -211,10 +140,7 @@ fn redeem_code(state: &State, client: &Client, form: &Form) -> Result<Value, Ref
         code.spent = true;
     }
     let offline = Scopes::parse(&state.options, &code.request.scope)?.has("offline_access");
-    let issue = Issue {
-        nonce: Some(code.request.nonce),
-        ..issue
-    };
+    let issue = Issue { nonce: Some(code.request.nonce), ..issue };
     let refresh = offline.then(|| new_refresh(state, book, code.grant));
     mint::tokens(state, client, &issue, refresh)
 }
@@ -224,68 +150,35 @@ fn holds(state: &State, code: &Code, form: &Form, verifier: &str) -> Result<(), 
         return Err(invalid_grant(70_008, "The code has expired."));
     }
     if form.get("redirect_uri") != Some(&code.request.back.uri) {
-        return Err(invalid_grant(
-            500_112,
-            "The redirect URI is not the one of the authorization request.",
-        ));
+        return Err(invalid_grant(500_112, "The redirect URI is not the one of the authorization request."));
     }
     let unreserved = |byte: u8| byte.is_ascii_alphanumeric() || b"-._~".contains(&byte);
     if !(43..=128).contains(&verifier.len()) || !verifier.bytes().all(unreserved) {
         return Err(invalid_grant(501_491, "The code verifier is malformed."));
     }
     if base64url(digest(&SHA256, verifier.as_bytes()).as_ref()) != code.request.challenge {
-        return Err(invalid_grant(
-            501_481,
-            "The code verifier does not match the code challenge.",
-        ));
+        return Err(invalid_grant(501_481, "The code verifier does not match the code challenge."));
     }
     Ok(())
 }
 
 fn redeem_refresh(state: &State, client: &Client, form: &Form) -> Result<Value, Refusal> {
-    let text = form
-        .get("refresh_token")
-        .ok_or_else(|| missing("refresh_token"))?;
+    let text = form.get("refresh_token").ok_or_else(|| missing("refresh_token"))?;
     let book = &mut *lock(&state.book);
     let refresh = book.refresh.get(text).cloned();
-    let refresh =
-        refresh.ok_or_else(|| invalid_grant(9_002_313, "The refresh token is malformed."))?;
-    if book
-        .grants
-        .get(refresh.grant)
-        .is_none_or(|grant| grant.client_id != client.id)
-    {
-        return Err(invalid_grant(
-            70_000,
-            "The refresh token was issued to another client.",
-        ));
+    let refresh = refresh.ok_or_else(|| invalid_grant(9_002_313, "The refresh token is malformed."))?;
+    if book.grants.get(refresh.grant).is_none_or(|grant| grant.client_id != client.id) {
+        return Err(invalid_grant(70_000, "The refresh token was issued to another client."));
     }
     if state.clock.now() >= refresh.expires {
-        return Err(invalid_grant(
-            700_082,
-            "The refresh token has expired due to inactivity.",
-        ));
+        return Err(invalid_grant(700_082, "The refresh token has expired due to inactivity."));
     }
     if state.options.one_time_refresh && refresh.spent {
         book.revoke(refresh.grant);
-        return Err(invalid_grant(
-            54_005,
-            "The refresh token was already redeemed.",
-        ));
+        return Err(invalid_grant(54_005, "The refresh token was already redeemed."));
     }
-    let granted = book
-        .grants
-        .get(refresh.grant)
-        .map(|grant| grant.scope.clone())
-        .unwrap_or_default();
-    let issue = asked(
-        state,
-        book,
-        client,
-        refresh.grant,
-        form,
-        form.get("scope").unwrap_or(&granted),
-    )?;
+    let granted = book.grants.get(refresh.grant).map(|grant| grant.scope.clone()).unwrap_or_default();
+    let issue = asked(state, book, client, refresh.grant, form, form.get("scope").unwrap_or(&granted))?;
     if let Some(refresh) = book.refresh.get_mut(text) {
         refresh.spent = true;
     }
@@ -302,42 +195,25 @@ fn asked(
     form: &Form,
     scope: &str,
 ) -> Result<Issue, Refusal> {
-    let grant = book
-        .grants
-        .get(grant)
-        .filter(|grant| !grant.revoked)
-        .cloned();
+    let grant = book.grants.get(grant).filter(|grant| !grant.revoked).cloned();
     let grant = grant.ok_or_else(|| invalid_grant(50_173, "The grant has been revoked."))?;
     let scopes = Scopes::parse(&state.options, scope)?;
     let resource = match form.get("resource") {
         None => scopes.resource(&state.options)?,
         Some(_) if !state.options.resource_indicators => {
-            return Err(invalid_request(
-                901_002,
-                "The 'resource' request parameter is not supported.",
-            ));
+            return Err(invalid_request(901_002, "The 'resource' request parameter is not supported."));
         }
         Some(named) => state
             .options
             .resources
             .iter()
             .find(|resource| resource.id == named)
-            .ok_or_else(|| {
-                Refusal::new("invalid_target", 500_011).saying("The resource was not found.")
-            })?,
+            .ok_or_else(|| Refusal::new("invalid_target", 500_011).saying("The resource was not found."))?,
     };
-    let allowed =
-        |scope: &ApiScope| resource.consented || book.consented(&client.id, &grant.user.sub, scope);
-    let known = resource.scopes.iter().map(|name| ApiScope {
-        resource: resource.id.clone(),
-        name: name.clone(),
-    });
-    let of_resource = scopes
-        .api
-        .iter()
-        .filter(|scope| scope.resource == resource.id);
-    let (default, named): (Vec<&ApiScope>, Vec<&ApiScope>) =
-        of_resource.partition(|scope| scope.name == ".default");
+    let allowed = |scope: &ApiScope| resource.consented || book.consented(&client.id, &grant.user.sub, scope);
+    let known = resource.scopes.iter().map(|name| ApiScope { resource: resource.id.clone(), name: name.clone() });
+    let of_resource = scopes.api.iter().filter(|scope| scope.resource == resource.id);
+    let (default, named): (Vec<&ApiScope>, Vec<&ApiScope>) = of_resource.partition(|scope| scope.name == ".default");
     let mut granted: Vec<ApiScope> = named.into_iter().cloned().collect();
     if !default.is_empty() {
         granted.extend(known.filter(|scope| allowed(scope)));
@@ -348,40 +224,18 @@ fn asked(
         return Err(invalid_grant(65_001, text).suberror("consent_required"));
     }
     let claims = claims(form.get("claims"))?;
-    Ok(Issue {
-        grant,
-        scopes: Scopes {
-            api: granted,
-            ..scopes
-        },
-        audience: resource.id.clone(),
-        nonce: None,
-        claims,
-    })
+    Ok(Issue { grant, scopes: Scopes { api: granted, ..scopes }, audience: resource.id.clone(), nonce: None, claims })
 }
 
 fn new_refresh(state: &State, book: &mut Book, grant: usize) -> String {
-    let token = state.secret(
-        "refresh_token",
-        state.opaque(state.options.refresh_token_size),
-    );
+    let token = state.secret("refresh_token", state.opaque(state.options.refresh_token_size));
     let expires = state.clock.now() + state.options.refresh_token_life.as_secs();
-    book.refresh.insert(
-        token.clone(),
-        Refresh {
-            grant,
-            expires,
-            spent: false,
-        },
-    );
+    book.refresh.insert(token.clone(), Refresh { grant, expires, spent: false });
     token
 }
 
 fn missing(name: &str) -> Refusal {
-    invalid_request(
-        900_144,
-        &format!("The request body must contain the following parameter: '{name}'."),
-    )
+    invalid_request(900_144, &format!("The request body must contain the following parameter: '{name}'."))
 }
 
 fn invalid_request(code: u32, text: &str) -> Refusal {

@@ -40,19 +40,14 @@ impl Recorded {
     /// All values under that name, in any case.
     #[must_use]
     pub fn header_values(&self, name: &str) -> Vec<&str> {
-        let named = self
-            .headers
-            .iter()
-            .filter(|(have, _)| have.eq_ignore_ascii_case(name));
+        let named = self.headers.iter().filter(|(have, _)| have.eq_ignore_ascii_case(name));
         named.map(|(_, value)| value.as_str()).collect()
     }
 
     /// The target up to its query.
     #[must_use]
     pub fn path(&self) -> &str {
-        self.target
-            .split_once('?')
-            .map_or(self.target.as_str(), |(path, _)| path)
+        self.target.split_once('?').map_or(self.target.as_str(), |(path, _)| path)
     }
 
     /// The target's query, without the question mark.
@@ -70,14 +65,12 @@ impl Recorded {
     /// From the bytes of the wire where they are at hand and belong to this request, else from what hyper made of them
     /// (a pipelined request).
     pub(super) fn of(parts: &Parts, head: &[u8]) -> Self {
-        Self::from_wire(head)
-            .filter(|wire| wire.method == parts.method.as_str())
-            .unwrap_or_else(|| Self {
-                method: parts.method.to_string(),
-                target: parts.uri.to_string(),
-                headers: pairs(&parts.headers),
-                ..Self::default()
-            })
+        Self::from_wire(head).filter(|wire| wire.method == parts.method.as_str()).unwrap_or_else(|| Self {
+            method: parts.method.to_string(),
+            target: parts.uri.to_string(),
+            headers: pairs(&parts.headers),
+            ..Self::default()
+        })
     }
 
     fn from_wire(head: &[u8]) -> Option<Self> {
@@ -85,25 +78,14 @@ impl Recorded {
         let mut lines = text.split("\r\n").skip_while(|line| line.is_empty());
         let mut start = lines.next()?.split(' ');
         let (method, target) = (start.next()?.to_owned(), start.next()?.to_owned());
-        let pair = |line: &str| {
-            line.split_once(':')
-                .map(|(name, value)| (name.to_owned(), value.trim().to_owned()))
-        };
-        Some(Self {
-            method,
-            target,
-            headers: lines.filter_map(pair).collect(),
-            ..Self::default()
-        })
+        let pair = |line: &str| line.split_once(':').map(|(name, value)| (name.to_owned(), value.trim().to_owned()));
+        Some(Self { method, target, headers: lines.filter_map(pair).collect(), ..Self::default() })
     }
 }
 
 fn pairs(headers: &HeaderMap) -> Vec<(String, String)> {
     let text = |bytes: &[u8]| bytes.iter().copied().map(char::from).collect();
-    headers
-        .iter()
-        .map(|(name, value)| (name.to_string(), text(value.as_bytes())))
-        .collect()
+    headers.iter().map(|(name, value)| (name.to_string(), text(value.as_bytes()))).collect()
 }
 
 /// Everything that a stand-in received.
@@ -127,11 +109,7 @@ impl Log {
     }
 
     pub(super) fn close(&self, number: u64, request: Recorded) {
-        if let Some((_, open)) = lock(&self.kept)
-            .iter_mut()
-            .rev()
-            .find(|(have, _)| *have == number)
-        {
+        if let Some((_, open)) = lock(&self.kept).iter_mut().rev().find(|(have, _)| *have == number) {
             *open = request;
         }
     }
@@ -152,10 +130,7 @@ impl Log {
 
     /// The newest 10,000 requests, oldest first.
     pub(crate) fn requests(&self) -> Vec<Recorded> {
-        lock(&self.kept)
-            .iter()
-            .map(|(_, request)| request.clone())
-            .collect()
+        lock(&self.kept).iter().map(|(_, request)| request.clone()).collect()
     }
 
     /// Forgets the requests; the count goes on.

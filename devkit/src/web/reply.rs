@@ -14,20 +14,10 @@ use serde_json::Value;
 /// What stand-ins answer with. An error in it cuts the connection.
 pub(crate) type Body = UnsyncBoxBody<Bytes, io::Error>;
 
-pub(crate) fn bytes(
-    status: StatusCode,
-    content_type: &'static str,
-    body: impl Into<Bytes>,
-) -> Response<Body> {
-    let mut reply = Response::new(
-        Full::new(body.into())
-            .map_err(|never| match never {})
-            .boxed_unsync(),
-    );
+pub(crate) fn bytes(status: StatusCode, content_type: &'static str, body: impl Into<Bytes>) -> Response<Body> {
+    let mut reply = Response::new(Full::new(body.into()).map_err(|never| match never {}).boxed_unsync());
     *reply.status_mut() = status;
-    reply
-        .headers_mut()
-        .insert(CONTENT_TYPE, HeaderValue::from_static(content_type));
+    reply.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(content_type));
     reply
 }
 
@@ -39,11 +29,7 @@ pub(crate) fn html(status: StatusCode, page: String) -> Response<Body> {
     let reply = bytes(status, "text/html; charset=utf-8", page);
     let reply = with(reply, CACHE_CONTROL, "no-store");
     let reply = with(reply, HeaderName::from_static("x-frame-options"), "DENY");
-    with(
-        reply,
-        HeaderName::from_static("referrer-policy"),
-        "no-referrer",
-    )
+    with(reply, HeaderName::from_static("referrer-policy"), "no-referrer")
 }
 
 pub(crate) fn empty(status: StatusCode) -> Response<Body> {
@@ -98,10 +84,7 @@ impl http_body::Body for Split {
     type Data = Bytes;
     type Error = io::Error;
 
-    fn poll_frame(
-        mut self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-    ) -> Poll<Option<io::Result<Frame<Bytes>>>> {
+    fn poll_frame(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<io::Result<Frame<Bytes>>>> {
         if !self.asked {
             self.asked = true;
             context.waker().wake_by_ref();

@@ -71,17 +71,10 @@ pub(crate) struct Server {
 
 impl Server {
     /// Serves on a listener that is bound already: who answers may need to know the port.
-    pub(crate) fn start<H: Handler>(
-        listener: TcpListener,
-        wire: Wire,
-        handler: Arc<H>,
-    ) -> io::Result<Self> {
+    pub(crate) fn start<H: Handler>(listener: TcpListener, wire: Wire, handler: Arc<H>) -> io::Result<Self> {
         let addr = listener.local_addr()?;
         let task = tokio::spawn(accept(listener, wire, handler));
-        Ok(Self {
-            addr,
-            task: Mutex::new(Some(task)),
-        })
+        Ok(Self { addr, task: Mutex::new(Some(task)) })
     }
 
     pub(crate) fn addr(&self) -> SocketAddr {
@@ -130,8 +123,7 @@ where
 {
     let tap = Tap::new(stream);
     let head = tap.head();
-    let service =
-        service_fn(move |request| answer(Arc::clone(&handler), wire, head.clone(), request));
+    let service = service_fn(move |request| answer(Arc::clone(&handler), wire, head.clone(), request));
     let mut http = http1::Builder::new();
     // An idle client is no fault here: tests keep connections open for as long as they like.
     http.timer(TokioTimer::new()).header_read_timeout(None);
@@ -155,11 +147,7 @@ async fn answer<H: Handler>(
         log.close(number, request.clone());
     }
     let reply = handler.answer(Call { parts, request }).await?;
-    Ok(if wire.two_segments {
-        reply.map(Split::body)
-    } else {
-        reply
-    })
+    Ok(if wire.two_segments { reply.map(Split::body) } else { reply })
 }
 
 async fn read(mut request: Recorded, mut body: Incoming, log: &Log) -> Result<Recorded, HangUp> {

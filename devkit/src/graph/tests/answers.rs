@@ -8,10 +8,7 @@ async fn me_is_the_user_of_the_token() {
     let me = json(&pair.get("/me").await);
     assert_eq!(me["displayName"], "Ada Lovelace");
     assert_eq!(me["id"], "0b1d0000-0000-4000-8000-000000000001");
-    assert_eq!(
-        (&me["userPrincipalName"], &me["mail"]),
-        (&ADA.into(), &ADA.into())
-    );
+    assert_eq!((&me["userPrincipalName"], &me["mail"]), (&ADA.into(), &ADA.into()));
     assert!(me["@odata.context"].is_string());
     let head = pair.send("HEAD", "/me", &[], "").await;
     assert_eq!((head.status().as_u16(), head.body().len()), (200, 0));
@@ -21,27 +18,13 @@ async fn me_is_the_user_of_the_token() {
 #[tokio::test]
 async fn writing_answers_as_graph_does() {
     let pair = Pair::start().await;
-    assert_eq!(
-        pair.send("PATCH", "/me", &[], "{\"jobTitle\":\"Countess\"}")
-            .await
-            .status(),
-        204
-    );
-    assert_eq!(
-        pair.send("PATCH", "/me", &[], "not json").await.status(),
-        400
-    );
-    assert_eq!(
-        pair.send("POST", "/me/sendMail", &[], "{}").await.status(),
-        202
-    );
+    assert_eq!(pair.send("PATCH", "/me", &[], "{\"jobTitle\":\"Countess\"}").await.status(), 204);
+    assert_eq!(pair.send("PATCH", "/me", &[], "not json").await.status(), 400);
+    assert_eq!(pair.send("POST", "/me/sendMail", &[], "{}").await.status(), 202);
     assert_eq!(pair.send("DELETE", "/me", &[], "").await.status(), 405);
     assert_eq!(pair.get("/me/sendMail").await.status(), 405);
     assert_eq!(pair.get("/unknown").await.status(), 404);
-    assert_eq!(
-        json(&pair.get("/users").await)["value"][1]["displayName"],
-        "Grace Hopper"
-    );
+    assert_eq!(json(&pair.get("/users").await)["value"][1]["displayName"], "Grace Hopper");
 }
 
 #[tokio::test]
@@ -56,30 +39,13 @@ async fn the_photo_is_conditional_and_comes_in_parts() {
     let same = pair.send("GET", path, &[("if-none-match", &tag)], "").await;
     assert_eq!((same.status().as_u16(), same.body().len()), (304, 0));
     assert_eq!(same.headers()["etag"], tag.as_str());
-    assert_eq!(
-        pair.send("GET", path, &[("if-none-match", "\"other\"")], "")
-            .await
-            .status(),
-        200
-    );
+    assert_eq!(pair.send("GET", path, &[("if-none-match", "\"other\"")], "").await.status(), 200);
     let size = photo.len();
     for (range, bytes, content_range) in [
         ("bytes=0-3", &photo[..4], format!("bytes 0-3/{size}")),
-        (
-            "bytes=10-",
-            &photo[10..],
-            format!("bytes 10-{}/{size}", size - 1),
-        ),
-        (
-            "bytes=-5",
-            &photo[size - 5..],
-            format!("bytes {}-{}/{size}", size - 5, size - 1),
-        ),
-        (
-            "bytes=4-999999",
-            &photo[4..],
-            format!("bytes 4-{}/{size}", size - 1),
-        ),
+        ("bytes=10-", &photo[10..], format!("bytes 10-{}/{size}", size - 1)),
+        ("bytes=-5", &photo[size - 5..], format!("bytes {}-{}/{size}", size - 5, size - 1)),
+        ("bytes=4-999999", &photo[4..], format!("bytes 4-{}/{size}", size - 1)),
     ] {
         let part = pair.send("GET", path, &[("range", range)], "").await;
         assert_eq!(part.status(), 206, "{range}");
@@ -87,13 +53,7 @@ async fn the_photo_is_conditional_and_comes_in_parts() {
         assert_eq!(part.headers()["content-range"], content_range.as_str());
     }
     for range in ["bytes=999999-", "bytes=9-3", "bytes=x-y", "bytes=-0"] {
-        assert_eq!(
-            pair.send("GET", path, &[("range", range)], "")
-                .await
-                .status(),
-            416,
-            "{range}"
-        );
+        assert_eq!(pair.send("GET", path, &[("range", range)], "").await.status(), 416, "{range}");
     }
     let stale = [("range", "bytes=0-3"), ("if-range", "\"other\"")];
     assert_eq!(pair.send("GET", path, &stale, "").await.status(), 200);
@@ -106,67 +66,34 @@ async fn messages_are_paged_by_absolute_links() {
     let mut ids = Vec::new();
     for rest in [true, true, false] {
         let page = json(&pair.get(&path).await);
-        ids.extend(
-            page["value"]
-                .as_array()
-                .unwrap()
-                .iter()
-                .map(|message| message["id"].to_string()),
-        );
-        let next = page
-            .get("@odata.nextLink")
-            .map(|link| link.as_str().unwrap().to_owned());
+        ids.extend(page["value"].as_array().unwrap().iter().map(|message| message["id"].to_string()));
+        let next = page.get("@odata.nextLink").map(|link| link.as_str().unwrap().to_owned());
         assert_eq!(next.is_some(), rest);
-        path = next.map_or(path, |next| {
-            next.strip_prefix(&pair.graph.base()).unwrap().to_owned()
-        });
+        path = next.map_or(path, |next| next.strip_prefix(&pair.graph.base()).unwrap().to_owned());
     }
     ids.dedup();
     assert_eq!(ids.len(), 25);
     assert_eq!(pair.get("/me/messages?$top=0").await.status(), 400);
     assert_eq!(pair.get("/me/messages?$top=x").await.status(), 400);
-    assert_eq!(
-        json(&pair.get("/me/messages?$skip=99").await)["value"]
-            .as_array()
-            .unwrap()
-            .len(),
-        0
-    );
+    assert_eq!(json(&pair.get("/me/messages?$skip=99").await)["value"].as_array().unwrap().len(), 0);
 }
 
 #[tokio::test]
 async fn the_echo_and_the_record_are_what_was_sent() {
     let pair = Pair::start().await;
-    let mut stream = pair.raw("PROPFIND /v1.0/echo/a%2Fb//c;d?x=%41&&y HTTP/1.1\r\nX-B: 1\r\nX-a: 2\r\nX-B: 3\r\nConnection: close\r\n").await;
+    let mut stream = pair
+        .raw("PROPFIND /v1.0/echo/a%2Fb//c;d?x=%41&&y HTTP/1.1\r\nX-B: 1\r\nX-a: 2\r\nX-B: 3\r\nConnection: close\r\n")
+        .await;
     let mut answer = String::new();
     stream.read_to_string(&mut answer).await.unwrap();
     let body: Value = serde_json::from_str(answer.split_once("\r\n\r\n").unwrap().1).unwrap();
-    assert_eq!(
-        (&body["method"], &body["target"]),
-        (&"PROPFIND".into(), &"/v1.0/echo/a%2Fb//c;d?x=%41&&y".into())
-    );
-    let names: Vec<&str> = body["headers"]
-        .as_array()
-        .unwrap()
-        .iter()
-        .map(|pair| pair[0].as_str().unwrap())
-        .collect();
-    assert_eq!(
-        names,
-        ["X-B", "X-a", "X-B", "Connection", "Host", "Authorization"]
-    );
+    assert_eq!((&body["method"], &body["target"]), (&"PROPFIND".into(), &"/v1.0/echo/a%2Fb//c;d?x=%41&&y".into()));
+    let names: Vec<&str> = body["headers"].as_array().unwrap().iter().map(|pair| pair[0].as_str().unwrap()).collect();
+    assert_eq!(names, ["X-B", "X-a", "X-B", "Connection", "Host", "Authorization"]);
     assert_eq!(pair.graph.requests()[0].header_values("x-b"), ["1", "3"]);
     let text = json(&pair.send("PUT", "/echo/", &[], "abc").await);
-    assert_eq!(
-        (&text["body"], &text["body_length"]),
-        (&"abc".into(), &3.into())
-    );
-    assert!(
-        text["body_sha256"]
-            .as_str()
-            .unwrap()
-            .starts_with("ba7816bf")
-    );
+    assert_eq!((&text["body"], &text["body_length"]), (&"abc".into(), &3.into()));
+    assert!(text["body_sha256"].as_str().unwrap().starts_with("ba7816bf"));
     pair.graph.clear_requests();
     assert_eq!((pair.graph.requests().len(), pair.graph.count()), (0, 2));
 }
@@ -174,9 +101,7 @@ async fn the_echo_and_the_record_are_what_was_sent() {
 #[tokio::test]
 async fn an_upload_is_seen_while_it_comes() {
     let pair = Pair::start().await;
-    let mut stream = pair
-        .raw("POST /v1.0/echo/ HTTP/1.1\r\nContent-Length: 10\r\nConnection: close\r\n")
-        .await;
+    let mut stream = pair.raw("POST /v1.0/echo/ HTTP/1.1\r\nContent-Length: 10\r\nConnection: close\r\n").await;
     stream.write_all(b"12345").await.unwrap();
     while pair.graph.body_bytes() < 5 {
         tokio::time::sleep(Duration::from_millis(5)).await;
@@ -206,9 +131,7 @@ async fn hostile_headers_and_redirects_are_sent() {
     ] {
         assert!(reply.headers().contains_key(name), "{name}");
     }
-    let reply = pair
-        .get("/redirect?to=https%3A%2F%2Fx.example%2Fa%3Fb")
-        .await;
+    let reply = pair.get("/redirect?to=https%3A%2F%2Fx.example%2Fa%3Fb").await;
     assert_eq!(
         (reply.status().as_u16(), &reply.headers()["location"]),
         (302, &"https://x.example/a?b".parse().unwrap())
@@ -222,10 +145,7 @@ async fn any_status_can_be_had() {
     for status in [200, 204, 304, 400, 401, 404, 429, 500, 503, 599] {
         let reply = pair.get(&format!("/status/{status}")).await;
         assert_eq!(reply.status(), status);
-        assert_eq!(
-            reply.headers().contains_key("retry-after"),
-            [429, 503].contains(&status)
-        );
+        assert_eq!(reply.headers().contains_key("retry-after"), [429, 503].contains(&status));
     }
     assert_eq!(pair.get("/status/100").await.status(), 400);
     assert_eq!(pair.get("/status/abc").await.status(), 400);
@@ -235,22 +155,10 @@ async fn any_status_can_be_had() {
 async fn bytes_come_announced_or_chunked() {
     let pair = Pair::start().await;
     let reply = pair.get("/bytes?n=100000").await;
-    assert_eq!(
-        (reply.body().len(), &reply.headers()["content-length"]),
-        (100_000, &"100000".parse().unwrap())
-    );
-    assert!(
-        reply
-            .body()
-            .iter()
-            .enumerate()
-            .all(|(place, byte)| usize::from(*byte) == place % 256)
-    );
+    assert_eq!((reply.body().len(), &reply.headers()["content-length"]), (100_000, &"100000".parse().unwrap()));
+    assert!(reply.body().iter().enumerate().all(|(place, byte)| usize::from(*byte) == place % 256));
     let reply = pair.get("/bytes?n=100000&chunked=1").await;
-    assert_eq!(
-        (reply.body().len(), reply.headers().get("content-length")),
-        (100_000, None)
-    );
+    assert_eq!((reply.body().len(), reply.headers().get("content-length")), (100_000, None));
     assert_eq!(pair.get("/bytes").await.body().len(), 0);
 }
 
@@ -258,18 +166,13 @@ async fn bytes_come_announced_or_chunked() {
 async fn slow_answers_take_their_time() {
     let pair = Pair::start().await;
     let start = Instant::now();
-    let mut stream = pair
-        .raw("GET /v1.0/slow?first=60&total=660&chunks=3 HTTP/1.1\r\nConnection: close\r\n")
-        .await;
+    let mut stream = pair.raw("GET /v1.0/slow?first=60&total=660&chunks=3 HTTP/1.1\r\nConnection: close\r\n").await;
     let mut buffer = [0; 4_096];
     assert!(stream.read(&mut buffer).await.unwrap() > 0);
     let first = start.elapsed();
     let mut rest = String::new();
     stream.read_to_string(&mut rest).await.unwrap();
-    assert!(
-        (Duration::from_millis(60)..Duration::from_millis(600)).contains(&first),
-        "{first:?}"
-    );
+    assert!((Duration::from_millis(60)..Duration::from_millis(600)).contains(&first), "{first:?}");
     assert!(start.elapsed() >= Duration::from_millis(660));
     assert!(rest.contains("chunk 2"));
 }
@@ -290,13 +193,7 @@ async fn connections_can_be_cut() {
 async fn two_segments_change_nothing_that_http_can_see() {
     let two = Pair::with(|options| options.two_segments = true).await;
     let reply = two.get("/me").await;
-    assert_eq!(
-        reply.headers()["content-length"],
-        reply.body().len().to_string().as_str()
-    );
-    assert_eq!(
-        two.get("/bytes?n=100000&chunked=1").await.body().len(),
-        100_000
-    );
+    assert_eq!(reply.headers()["content-length"], reply.body().len().to_string().as_str());
+    assert_eq!(two.get("/bytes?n=100000&chunked=1").await.body().len(), 100_000);
     assert_eq!(two.send("PATCH", "/me", &[], "{}").await.status(), 204);
 }

@@ -7,32 +7,18 @@ use crate::provider::Signing;
 
 impl Pair {
     /// The answer to a token over the claims of the good one, with some changed.
-    async fn status_of(
-        &self,
-        signing: Signing,
-        change: impl FnOnce(&mut Map<String, Value>),
-    ) -> u16 {
+    async fn status_of(&self, signing: Signing, change: impl FnOnce(&mut Map<String, Value>)) -> u16 {
         let payload = self.token.split('.').nth(1).unwrap();
-        let mut claims =
-            serde_json::from_slice(&crate::web::from_base64url(payload).unwrap()).unwrap();
+        let mut claims = serde_json::from_slice(&crate::web::from_base64url(payload).unwrap()).unwrap();
         change(&mut claims);
-        self.status_with(&format!("Bearer {}", self.provider.jwt(&claims, signing)))
-            .await
+        self.status_with(&format!("Bearer {}", self.provider.jwt(&claims, signing))).await
     }
 
     async fn status_with(&self, authorization: &str) -> u16 {
-        let reply = self
-            .bare("GET", "/me", &[("authorization", authorization)], "")
-            .await
-            .unwrap();
+        let reply = self.bare("GET", "/me", &[("authorization", authorization)], "").await.unwrap();
         if reply.status() == 401 {
             assert_eq!(json(&reply)["error"]["code"], "InvalidAuthenticationToken");
-            assert!(
-                reply.headers()["www-authenticate"]
-                    .to_str()
-                    .unwrap()
-                    .starts_with("Bearer ")
-            );
+            assert!(reply.headers()["www-authenticate"].to_str().unwrap().starts_with("Bearer "));
         }
         reply.status().as_u16()
     }
@@ -48,40 +34,12 @@ async fn only_a_good_token_comes_in() {
             claims.insert(name.to_owned(), value);
         }
     };
-    assert_eq!(
-        pair.status_of(
-            Signing::Active,
-            set("iss", "https://other.example/v2.0".into())
-        )
-        .await,
-        401
-    );
-    assert_eq!(
-        pair.status_of(Signing::Active, set("aud", "api://orders".into()))
-            .await,
-        401
-    );
-    assert_eq!(
-        pair.status_of(Signing::Active, set("exp", now.into()))
-            .await,
-        401
-    );
-    assert_eq!(
-        pair.status_of(Signing::Active, set("exp", Value::Null))
-            .await,
-        401
-    );
-    assert_eq!(
-        pair.status_of(Signing::Active, set("nbf", (now + 1_000).into()))
-            .await,
-        401
-    );
-    for signing in [
-        Signing::Stranger,
-        Signing::Broken,
-        Signing::ClientSecret,
-        Signing::Nothing,
-    ] {
+    assert_eq!(pair.status_of(Signing::Active, set("iss", "https://other.example/v2.0".into())).await, 401);
+    assert_eq!(pair.status_of(Signing::Active, set("aud", "api://orders".into())).await, 401);
+    assert_eq!(pair.status_of(Signing::Active, set("exp", now.into())).await, 401);
+    assert_eq!(pair.status_of(Signing::Active, set("exp", Value::Null)).await, 401);
+    assert_eq!(pair.status_of(Signing::Active, set("nbf", (now + 1_000).into())).await, 401);
+    for signing in [Signing::Stranger, Signing::Broken, Signing::ClientSecret, Signing::Nothing] {
         assert_eq!(pair.status_of(signing, |_| {}).await, 401, "{signing:?}");
     }
 }
@@ -90,37 +48,15 @@ async fn only_a_good_token_comes_in() {
 async fn only_a_bearer_token_comes_in() {
     let pair = Pair::start().await;
     for authorization in ["", "Bearer", "Bearer ", "Bearer a.b.c", "Basic YTpi"] {
-        assert_eq!(
-            pair.status_with(authorization).await,
-            401,
-            "{authorization:?}"
-        );
+        assert_eq!(pair.status_with(authorization).await, 401, "{authorization:?}");
     }
     assert_eq!(pair.status_with(&pair.token).await, 401);
-    assert_eq!(
-        pair.status_with(&format!("Bearer {}", pair.token)).await,
-        200
-    );
-    assert_eq!(
-        pair.bare("GET", "/me", &[], "").await.unwrap().status(),
-        401
-    );
+    assert_eq!(pair.status_with(&format!("Bearer {}", pair.token)).await, 200);
+    assert_eq!(pair.bare("GET", "/me", &[], "").await.unwrap().status(), 401);
     let bearer = format!("Bearer {}", pair.token);
-    let twice = [
-        ("authorization", bearer.as_str()),
-        ("authorization", bearer.as_str()),
-    ];
-    assert_eq!(
-        pair.bare("GET", "/me", &twice, "").await.unwrap().status(),
-        401
-    );
-    assert_eq!(
-        pair.bare("GET", "/unknown", &[], "")
-            .await
-            .unwrap()
-            .status(),
-        401
-    );
+    let twice = [("authorization", bearer.as_str()), ("authorization", bearer.as_str())];
+    assert_eq!(pair.bare("GET", "/me", &twice, "").await.unwrap().status(), 401);
+    assert_eq!(pair.bare("GET", "/unknown", &[], "").await.unwrap().status(), 401);
     assert_eq!(pair.graph.count(), 10);
 }
 
@@ -139,11 +75,7 @@ async fn a_rotated_key_is_fetched_behind_the_scenes() {
     pair.provider.rotate_keys();
     let after = pair.provider.access_token(ADA, "User.Read").unwrap();
     assert_eq!(pair.status_with(&format!("Bearer {after}")).await, 200);
-    assert_eq!(
-        pair.provider.count(),
-        0,
-        "the provider's record is the gateway's alone"
-    );
+    assert_eq!(pair.provider.count(), 0, "the provider's record is the gateway's alone");
 }
 
 #[tokio::test]
@@ -154,17 +86,9 @@ async fn a_claims_challenge_asks_for_a_context() {
     assert_eq!(reply.status(), 401);
     let line = reply.headers()["www-authenticate"].to_str().unwrap();
     assert!(line.contains("error=\"insufficient_claims\""));
-    let claims = line
-        .split("claims=\"")
-        .nth(1)
-        .unwrap()
-        .trim_end_matches('"');
-    let claims =
-        base64::Engine::decode(&base64::engine::general_purpose::STANDARD, claims).unwrap();
-    assert_eq!(
-        claims,
-        b"{\"access_token\":{\"acrs\":{\"essential\":true,\"value\":\"c1\"}}}"
-    );
+    let claims = line.split("claims=\"").nth(1).unwrap().trim_end_matches('"');
+    let claims = base64::Engine::decode(&base64::engine::general_purpose::STANDARD, claims).unwrap();
+    assert_eq!(claims, b"{\"access_token\":{\"acrs\":{\"essential\":true,\"value\":\"c1\"}}}");
     let with = |claims: &mut Map<String, Value>| {
         claims.insert("acrs".to_owned(), serde_json::json!(["c1"]));
     };

@@ -18,19 +18,12 @@ async fn sign_in_by_the_page_gives_a_code_and_the_state() {
     let answer = submit(&provider, &page, "user", ADA).await;
     assert_eq!(answer.status(), 303);
     let url = location(&answer);
-    assert!(
-        url.as_str()
-            .starts_with("http://localhost:7071/auth/callback?")
-    );
+    assert!(url.as_str().starts_with("http://localhost:7071/auth/callback?"));
     assert_eq!(field(&url, "state").as_deref(), Some("the state&="));
     assert_eq!(field(&url, "iss"), None);
     assert!(field(&url, "session_state").is_some());
     granted(&provider, &code_form(&field(&url, "code").unwrap())).await;
-    assert_eq!(
-        submit(&provider, &page, "user", ADA).await.status(),
-        400,
-        "a page signs in once"
-    );
+    assert_eq!(submit(&provider, &page, "user", ADA).await.status(), 400, "a page signs in once");
 }
 
 #[tokio::test]
@@ -38,10 +31,7 @@ async fn form_post_answers_with_a_form_that_posts_itself() {
     let provider = provider().await;
     let answer = sign_in(&provider, &changed("response_mode", Some("form_post"))).await;
     assert_eq!(answer.status(), 200);
-    assert!(
-        text(&answer)
-            .contains("<form method=\"post\" action=\"http://localhost:7071/auth/callback\">")
-    );
+    assert!(text(&answer).contains("<form method=\"post\" action=\"http://localhost:7071/auth/callback\">"));
     assert!(text(&answer).contains("name=\"state\" value=\"the state&amp;=\""));
     assert!(text(&answer).contains("name=\"code\" value=\"1."));
     assert!(text(&answer).contains("document.forms[0].submit()"));
@@ -52,15 +42,8 @@ async fn a_typed_name_is_somebody_unless_that_is_off() {
     let open = provider().await;
     let page = get(&authorize_url(&open, &good_request()), None).await;
     let answer = submit(&open, &page, "username", "mallory <b>").await;
-    let body = granted(
-        &open,
-        &code_form(&field(&location(&answer), "code").unwrap()),
-    )
-    .await;
-    assert_eq!(
-        part(body["id_token"].as_str().unwrap(), 1)["preferred_username"],
-        "mallory <b>"
-    );
+    let body = granted(&open, &code_form(&field(&location(&answer), "code").unwrap())).await;
+    assert_eq!(part(body["id_token"].as_str().unwrap(), 1)["preferred_username"], "mallory <b>");
     let closed = with(|options| options.any_user = false).await;
     let page = get(&authorize_url(&closed, &good_request()), None).await;
     for name in ["mallory", ""] {
@@ -68,12 +51,7 @@ async fn a_typed_name_is_somebody_unless_that_is_off() {
         assert_eq!(again.status(), 200);
         assert!(text(&again).contains("Nobody has that user name."));
     }
-    assert_eq!(
-        submit(&closed, &page, "username", &ADA.to_uppercase())
-            .await
-            .status(),
-        303
-    );
+    assert_eq!(submit(&closed, &page, "username", &ADA.to_uppercase()).await.status(), 303);
 }
 
 #[tokio::test]
@@ -95,30 +73,16 @@ async fn what_cannot_go_back_to_the_client_is_an_error_page() {
         changed("redirect_uri", None),
         changed("redirect_uri", Some("http://localhost:7071/auth/callback/")),
         changed("redirect_uri", Some("http://localhost:7072/auth/callback")),
-        changed(
-            "redirect_uri",
-            Some("http://localhost:7071/auth/callback?x=1"),
-        ),
+        changed("redirect_uri", Some("http://localhost:7071/auth/callback?x=1")),
         changed("scope", Some("openid https://unknown.example/Read")),
-        changed(
-            "scope",
-            Some("openid https://graph.microsoft.com/Unknown.Scope"),
-        ),
+        changed("scope", Some("openid https://graph.microsoft.com/Unknown.Scope")),
         [good_request(), vec![("state", "second".to_owned())]].concat(),
-        [
-            good_request(),
-            vec![("anything", "1".to_owned()), ("anything", "1".to_owned())],
-        ]
-        .concat(),
+        [good_request(), vec![("anything", "1".to_owned()), ("anything", "1".to_owned())]].concat(),
     ] {
         let answer = get(&authorize_url(&provider, &pairs), None).await;
         assert_eq!(answer.status(), 400, "{pairs:?}");
         assert!(!answer.headers().contains_key(LOCATION));
-        assert!(
-            provider
-                .sign_in(&authorize_url(&provider, &pairs), ADA)
-                .is_err()
-        );
+        assert!(provider.sign_in(&authorize_url(&provider, &pairs), ADA).is_err());
     }
 }
 
@@ -127,18 +91,9 @@ async fn other_faults_go_back_to_the_client() {
     let provider = provider().await;
     for (pairs, error) in [
         (changed("response_type", None), "invalid_request"),
-        (
-            changed("response_type", Some("id_token")),
-            "unsupported_response_type",
-        ),
-        (
-            changed("response_type", Some("code id_token")),
-            "unsupported_response_type",
-        ),
-        (
-            changed("response_mode", Some("fragment")),
-            "invalid_request",
-        ),
+        (changed("response_type", Some("id_token")), "unsupported_response_type"),
+        (changed("response_type", Some("code id_token")), "unsupported_response_type"),
+        (changed("response_mode", Some("fragment")), "invalid_request"),
         (changed("scope", None), "invalid_request"),
         (changed("scope", Some("profile")), "invalid_request"),
         (changed("state", None), "invalid_request"),
@@ -147,10 +102,7 @@ async fn other_faults_go_back_to_the_client() {
         (changed("code_challenge", None), "invalid_request"),
         (changed("code_challenge", Some("short")), "invalid_request"),
         (changed("code_challenge_method", None), "invalid_request"),
-        (
-            changed("code_challenge_method", Some("plain")),
-            "invalid_request",
-        ),
+        (changed("code_challenge_method", Some("plain")), "invalid_request"),
         (changed("prompt", Some("never")), "invalid_request"),
         (changed("prompt", Some("none login")), "invalid_request"),
         (changed("claims", Some("[1]")), "invalid_request"),
@@ -165,12 +117,7 @@ async fn other_faults_go_back_to_the_client() {
         let has_state = pairs.iter().any(|(name, _)| *name == "state");
         assert_eq!(field(&url, "state").is_some(), has_state);
     }
-    assert_eq!(
-        post(&endpoint(&provider, "authorize"), String::new())
-            .await
-            .status(),
-        405
-    );
+    assert_eq!(post(&endpoint(&provider, "authorize"), String::new()).await.status(), 405);
 }
 
 #[tokio::test]
@@ -184,10 +131,7 @@ async fn good_variants_show_the_page() {
         ("prompt", "consent"),
         ("login_hint", ADA),
         ("domain_hint", "contoso.example"),
-        (
-            "claims",
-            "{\"access_token\":{\"xms_cc\":{\"values\":[\"cp1\"]}}}",
-        ),
+        ("claims", "{\"access_token\":{\"xms_cc\":{\"values\":[\"cp1\"]}}}"),
         ("scope", "openid User.Read api://orders/Orders.Read"),
     ] {
         let page = get(&authorize_url(&provider, &changed(name, Some(value))), None).await;
@@ -208,16 +152,9 @@ async fn a_session_makes_the_next_sign_in_silent() {
         let url = location(&get(&authorize_url(&provider, &pairs), Some(&cookie)).await);
         assert!(field(&url, "code").is_some(), "{url}");
     }
-    let page = get(
-        &authorize_url(&provider, &changed("prompt", Some("select_account"))),
-        Some(&cookie),
-    )
-    .await;
+    let page = get(&authorize_url(&provider, &changed("prompt", Some("select_account"))), Some(&cookie)).await;
     assert_eq!(page.status(), 200);
-    let other = [
-        changed("prompt", Some("none")),
-        vec![("login_hint", "grace.hopper@contoso.example".to_owned())],
-    ];
+    let other = [changed("prompt", Some("none")), vec![("login_hint", "grace.hopper@contoso.example".to_owned())]];
     let url = location(&get(&authorize_url(&provider, &other.concat()), Some(&cookie)).await);
     assert_eq!(field(&url, "error").as_deref(), Some("login_required"));
     provider.end_sessions();
@@ -229,28 +166,12 @@ async fn a_session_makes_the_next_sign_in_silent() {
 async fn a_new_scope_needs_consent_before_it_can_be_silent() {
     let provider = provider().await;
     let cookie = cookie_of(&sign_in(&provider, &good_request()).await);
-    let wider = set(
-        changed("prompt", Some("none")),
-        "scope",
-        Some("openid api://ledger/Ledger.Read"),
-    );
+    let wider = set(changed("prompt", Some("none")), "scope", Some("openid api://ledger/Ledger.Read"));
     let url = location(&get(&authorize_url(&provider, &wider), Some(&cookie)).await);
-    assert_eq!(
-        field(&url, "error").as_deref(),
-        Some("interaction_required")
-    );
+    assert_eq!(field(&url, "error").as_deref(), Some("interaction_required"));
     let asking = changed("scope", Some("openid api://ledger/Ledger.Read"));
-    assert_eq!(
-        get(&authorize_url(&provider, &asking), Some(&cookie))
-            .await
-            .status(),
-        200
-    );
-    let by_admin = set(
-        changed("prompt", Some("none")),
-        "scope",
-        Some("openid api://orders/Orders.Read"),
-    );
+    assert_eq!(get(&authorize_url(&provider, &asking), Some(&cookie)).await.status(), 200);
+    let by_admin = set(changed("prompt", Some("none")), "scope", Some("openid api://orders/Orders.Read"));
     let url = location(&get(&authorize_url(&provider, &by_admin), Some(&cookie)).await);
     assert!(field(&url, "code").is_some());
 }
@@ -258,54 +179,22 @@ async fn a_new_scope_needs_consent_before_it_can_be_silent() {
 #[tokio::test]
 async fn the_iss_parameter_comes_when_it_is_announced() {
     let provider = with(|options| options.iss_parameter = true).await;
-    let document = json(&format!(
-        "{}/.well-known/openid-configuration",
-        provider.issuer()
-    ))
-    .await;
-    assert_eq!(
-        document["authorization_response_iss_parameter_supported"],
-        true
-    );
+    let document = json(&format!("{}/.well-known/openid-configuration", provider.issuer())).await;
+    assert_eq!(document["authorization_response_iss_parameter_supported"], true);
     let url = location(&sign_in(&provider, &good_request()).await);
     assert_eq!(field(&url, "iss"), Some(provider.issuer()));
-    let denied = location(
-        &get(
-            &authorize_url(&provider, &changed("prompt", Some("none"))),
-            None,
-        )
-        .await,
-    );
+    let denied = location(&get(&authorize_url(&provider, &changed("prompt", Some("none"))), None).await);
     assert_eq!(field(&denied, "iss"), Some(provider.issuer()));
 }
 
 #[tokio::test]
 async fn the_sign_in_without_a_browser_is_as_strict() {
     let provider = provider().await;
-    let good = provider
-        .sign_in(&authorize_url(&provider, &good_request()), ADA)
-        .unwrap();
+    let good = provider.sign_in(&authorize_url(&provider, &good_request()), ADA).unwrap();
     assert_eq!((good.uri.as_str(), good.form_post), (CALLBACK, false));
-    assert_eq!(
-        field(&Url::parse(&good.location()).unwrap(), "state").as_deref(),
-        Some("the state&=")
-    );
-    let plain = provider.sign_in(
-        &authorize_url(&provider, &changed("code_challenge_method", Some("plain"))),
-        ADA,
-    );
+    assert_eq!(field(&Url::parse(&good.location()).unwrap(), "state").as_deref(), Some("the state&="));
+    let plain = provider.sign_in(&authorize_url(&provider, &changed("code_challenge_method", Some("plain"))), ADA);
     assert_eq!(plain.unwrap().field("error"), Some("invalid_request"));
-    assert!(
-        provider
-            .sign_in(&endpoint(&provider, "token"), ADA)
-            .is_err()
-    );
-    assert!(
-        provider
-            .sign_in(
-                &authorize_url(&provider, &good_request()).replace(TENANT, "elsewhere"),
-                ADA
-            )
-            .is_err()
-    );
+    assert!(provider.sign_in(&endpoint(&provider, "token"), ADA).is_err());
+    assert!(provider.sign_in(&authorize_url(&provider, &good_request()).replace(TENANT, "elsewhere"), ADA).is_err());
 }

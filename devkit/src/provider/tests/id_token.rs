@@ -2,10 +2,7 @@ use super::super::{Flaw, Mutation};
 use super::*;
 
 async fn id_token(provider: &Provider) -> String {
-    text_of(
-        &granted(provider, &code_form(&fresh_code(provider))).await,
-        "id_token",
-    )
+    text_of(&granted(provider, &code_form(&fresh_code(provider))).await, "id_token")
 }
 
 #[tokio::test]
@@ -56,9 +53,7 @@ async fn each_flaw_is_the_one_that_it_says() {
         let signed = verifies(&provider, &token).await;
         let spoiled = match flaw {
             Flaw::WrongAudience => claims["aud"] != good["aud"],
-            Flaw::WrongAuthorizedParty => {
-                claims["azp"] != good["aud"] && claims["aud"][0] == good["aud"]
-            }
+            Flaw::WrongAuthorizedParty => claims["azp"] != good["aud"] && claims["aud"][0] == good["aud"],
             Flaw::WrongIssuer => claims["iss"] != good["iss"],
             Flaw::WrongTenant => claims["tid"] != good["tid"],
             Flaw::WrongNonce => claims["nonce"].is_string() && claims["nonce"] != good["nonce"],
@@ -74,14 +69,8 @@ async fn each_flaw_is_the_one_that_it_says() {
             Flaw::OtherSubject => false,
         };
         assert!(spoiled, "{flaw:?}: {header} {claims}");
-        let by_signature = matches!(
-            flaw,
-            Flaw::AlgNone
-                | Flaw::Hs256
-                | Flaw::BadSignature
-                | Flaw::StrangersKey
-                | Flaw::UnknownKid
-        );
+        let by_signature =
+            matches!(flaw, Flaw::AlgNone | Flaw::Hs256 | Flaw::BadSignature | Flaw::StrangersKey | Flaw::UnknownKid);
         assert_eq!(signed, !by_signature, "{flaw:?}");
     }
     provider.set_mutation(None);
@@ -104,19 +93,9 @@ async fn a_mutation_of_ones_own_may_strike_refreshes_only() {
         }
     })));
     let body = granted(&provider, &code_form(&fresh_code(&provider))).await;
-    assert_ne!(
-        part(body["id_token"].as_str().unwrap(), 1)["sub"],
-        "mallory"
-    );
-    let body = granted(
-        &provider,
-        &refresh_form(&text_of(&body, "refresh_token"), None),
-    )
-    .await;
-    assert_eq!(
-        part(body["id_token"].as_str().unwrap(), 1)["sub"],
-        "mallory"
-    );
+    assert_ne!(part(body["id_token"].as_str().unwrap(), 1)["sub"], "mallory");
+    let body = granted(&provider, &refresh_form(&text_of(&body, "refresh_token"), None)).await;
+    assert_eq!(part(body["id_token"].as_str().unwrap(), 1)["sub"], "mallory");
 }
 
 #[tokio::test]
@@ -128,11 +107,7 @@ async fn a_rotated_key_is_a_new_kid_that_only_now_is_published() {
     assert_ne!(part(&before, 0)["kid"], part(&after, 0)["kid"]);
     assert!(verifies(&provider, &before).await);
     assert!(verifies(&provider, &after).await);
-    let keys = json(&format!(
-        "http://{}/{TENANT}/discovery/v2.0/keys",
-        provider.addr()
-    ))
-    .await;
+    let keys = json(&format!("http://{}/{TENANT}/discovery/v2.0/keys", provider.addr())).await;
     assert_eq!(keys["keys"].as_array().unwrap().len(), 2);
 }
 

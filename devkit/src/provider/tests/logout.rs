@@ -3,10 +3,7 @@ use super::*;
 const RETURN: &str = "http://localhost:7071/auth/logout";
 
 fn url(provider: &Provider, pairs: &[(&str, &str)]) -> String {
-    let pairs = pairs
-        .iter()
-        .map(|(name, value)| (*name, (*value).to_owned()))
-        .collect();
+    let pairs = pairs.iter().map(|(name, value)| (*name, (*value).to_owned())).collect();
     format!("{}?{}", endpoint(provider, "logout"), encode(&pairs))
 }
 
@@ -16,28 +13,12 @@ async fn sign_out_ends_the_session_and_returns_with_the_state() {
     let cookie = cookie_of(&sign_in(&provider, &good_request()).await);
     let silent = authorize_url(&provider, &changed("prompt", Some("none")));
     assert!(field(&location(&get(&silent, Some(&cookie)).await), "code").is_some());
-    let out = [
-        ("client_id", CLIENT_ID),
-        ("post_logout_redirect_uri", RETURN),
-        ("state", "s &1"),
-        ("logout_hint", ADA),
-    ];
+    let out = [("client_id", CLIENT_ID), ("post_logout_redirect_uri", RETURN), ("state", "s &1"), ("logout_hint", ADA)];
     let answer = get(&url(&provider, &out), Some(&cookie)).await;
     assert_eq!(answer.status(), 302);
-    assert_eq!(
-        answer.headers()[LOCATION],
-        "http://localhost:7071/auth/logout?state=s+%261"
-    );
-    assert!(
-        answer.headers()[SET_COOKIE]
-            .to_str()
-            .unwrap()
-            .contains("Max-Age=0")
-    );
-    assert_eq!(
-        field(&location(&get(&silent, Some(&cookie)).await), "error").as_deref(),
-        Some("login_required")
-    );
+    assert_eq!(answer.headers()[LOCATION], "http://localhost:7071/auth/logout?state=s+%261");
+    assert!(answer.headers()[SET_COOKIE].to_str().unwrap().contains("Max-Age=0"));
+    assert_eq!(field(&location(&get(&silent, Some(&cookie)).await), "error").as_deref(), Some("login_required"));
 }
 
 #[tokio::test]
@@ -45,42 +26,19 @@ async fn sign_out_returns_nowhere_else() {
     let provider = provider().await;
     let cookie = cookie_of(&sign_in(&provider, &good_request()).await);
     for pairs in [
-        &[
-            ("client_id", CLIENT_ID),
-            (
-                "post_logout_redirect_uri",
-                "http://localhost:7071/auth/logout/",
-            ),
-        ][..],
-        &[
-            ("client_id", CLIENT_ID),
-            ("post_logout_redirect_uri", "https://evil.example/"),
-        ],
-        &[
-            ("client_id", CLIENT_ID),
-            ("post_logout_redirect_uri", CALLBACK),
-        ],
+        &[("client_id", CLIENT_ID), ("post_logout_redirect_uri", "http://localhost:7071/auth/logout/")][..],
+        &[("client_id", CLIENT_ID), ("post_logout_redirect_uri", "https://evil.example/")],
+        &[("client_id", CLIENT_ID), ("post_logout_redirect_uri", CALLBACK)],
         &[("post_logout_redirect_uri", RETURN)],
-        &[
-            ("client_id", "unknown"),
-            ("post_logout_redirect_uri", RETURN),
-        ],
-        &[
-            ("client_id", CLIENT_ID),
-            ("post_logout_redirect_uri", RETURN),
-            ("state", "1"),
-            ("state", "2"),
-        ],
+        &[("client_id", "unknown"), ("post_logout_redirect_uri", RETURN)],
+        &[("client_id", CLIENT_ID), ("post_logout_redirect_uri", RETURN), ("state", "1"), ("state", "2")],
     ] {
         let answer = get(&url(&provider, pairs), Some(&cookie)).await;
         assert_eq!(answer.status(), 400, "{pairs:?}");
         assert!(!answer.headers().contains_key(LOCATION));
     }
     let silent = authorize_url(&provider, &changed("prompt", Some("none")));
-    assert!(
-        field(&location(&get(&silent, Some(&cookie)).await), "code").is_some(),
-        "still signed in"
-    );
+    assert!(field(&location(&get(&silent, Some(&cookie)).await), "code").is_some(), "still signed in");
 }
 
 #[tokio::test]
@@ -89,12 +47,6 @@ async fn sign_out_without_a_return_is_a_page() {
     let answer = get(&url(&provider, &[]), None).await;
     assert_eq!(answer.status(), 200);
     assert!(text(&answer).contains("You signed out"));
-    let without_state = url(
-        &provider,
-        &[
-            ("client_id", CLIENT_ID),
-            ("post_logout_redirect_uri", RETURN),
-        ],
-    );
+    let without_state = url(&provider, &[("client_id", CLIENT_ID), ("post_logout_redirect_uri", RETURN)]);
     assert_eq!(get(&without_state, None).await.headers()[LOCATION], RETURN);
 }

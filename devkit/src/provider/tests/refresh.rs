@@ -3,10 +3,7 @@ use std::time::Duration;
 use super::*;
 
 async fn first_refresh_token(provider: &Provider) -> String {
-    text_of(
-        &granted(provider, &code_form(&fresh_code(provider))).await,
-        "refresh_token",
-    )
+    text_of(&granted(provider, &code_form(&fresh_code(provider))).await, "refresh_token")
 }
 
 #[tokio::test]
@@ -21,11 +18,7 @@ async fn refresh_tokens_rotate_and_the_old_one_goes_on_working() {
     assert_eq!(claims["sub"], "ada-lovelace-subject-1");
     granted(&provider, &refresh_form(&first, None)).await;
     granted(&provider, &refresh_form(&second, None)).await;
-    let without_openid = granted(
-        &provider,
-        &refresh_form(&second, Some("User.Read offline_access")),
-    )
-    .await;
+    let without_openid = granted(&provider, &refresh_form(&second, Some("User.Read offline_access"))).await;
     assert_eq!(without_openid.get("id_token"), None);
 }
 
@@ -33,22 +26,10 @@ async fn refresh_tokens_rotate_and_the_old_one_goes_on_working() {
 async fn one_time_refresh_tokens_end_with_their_reuse() {
     let provider = with(|options| options.one_time_refresh = true).await;
     let first = first_refresh_token(&provider).await;
-    let second = text_of(
-        &granted(&provider, &refresh_form(&first, None)).await,
-        "refresh_token",
-    );
-    let third = text_of(
-        &granted(&provider, &refresh_form(&second, None)).await,
-        "refresh_token",
-    );
-    assert_eq!(
-        refused(&provider, &refresh_form(&first, None)).await,
-        (400, "invalid_grant".to_owned(), None)
-    );
-    assert_eq!(
-        refused(&provider, &refresh_form(&third, None)).await.1,
-        "invalid_grant"
-    );
+    let second = text_of(&granted(&provider, &refresh_form(&first, None)).await, "refresh_token");
+    let third = text_of(&granted(&provider, &refresh_form(&second, None)).await, "refresh_token");
+    assert_eq!(refused(&provider, &refresh_form(&first, None)).await, (400, "invalid_grant".to_owned(), None));
+    assert_eq!(refused(&provider, &refresh_form(&third, None)).await.1, "invalid_grant");
     let other = first_refresh_token(&provider).await;
     granted(&provider, &refresh_form(&other, None)).await;
 }
@@ -57,56 +38,18 @@ async fn one_time_refresh_tokens_end_with_their_reuse() {
 async fn one_refresh_token_serves_every_resource_that_was_consented() {
     let provider = provider().await;
     let token = first_refresh_token(&provider).await;
-    let orders = granted(
-        &provider,
-        &refresh_form(&token, Some("openid api://orders/Orders.Read")),
-    )
-    .await;
-    assert_eq!(
-        part(orders["access_token"].as_str().unwrap(), 1)["aud"],
-        "api://orders"
-    );
+    let orders = granted(&provider, &refresh_form(&token, Some("openid api://orders/Orders.Read"))).await;
+    assert_eq!(part(orders["access_token"].as_str().unwrap(), 1)["aud"], "api://orders");
     assert_eq!(orders["scope"], "openid api://orders/Orders.Read");
-    let all = granted(
-        &provider,
-        &refresh_form(&token, Some("api://orders/.default")),
-    )
-    .await;
-    assert_eq!(
-        part(all["access_token"].as_str().unwrap(), 1)["scp"],
-        "Orders.Read Orders.Write"
-    );
-    let no_consent = (
-        400,
-        "invalid_grant".to_owned(),
-        Some("consent_required".to_owned()),
-    );
-    for scope in [
-        "api://ledger/Ledger.Read",
-        "api://ledger/.default",
-        "Mail.Read",
-        "User.Read Mail.Read",
-    ] {
-        assert_eq!(
-            refused(&provider, &refresh_form(&token, Some(scope))).await,
-            no_consent,
-            "{scope}"
-        );
+    let all = granted(&provider, &refresh_form(&token, Some("api://orders/.default"))).await;
+    assert_eq!(part(all["access_token"].as_str().unwrap(), 1)["scp"], "Orders.Read Orders.Write");
+    let no_consent = (400, "invalid_grant".to_owned(), Some("consent_required".to_owned()));
+    for scope in ["api://ledger/Ledger.Read", "api://ledger/.default", "Mail.Read", "User.Read Mail.Read"] {
+        assert_eq!(refused(&provider, &refresh_form(&token, Some(scope))).await, no_consent, "{scope}");
     }
-    code_of(
-        &provider,
-        &changed("scope", Some("openid api://ledger/Ledger.Read")),
-    );
-    granted(
-        &provider,
-        &refresh_form(&token, Some("api://ledger/Ledger.Read")),
-    )
-    .await;
-    granted(
-        &provider,
-        &refresh_form(&token, Some("api://ledger/.default")),
-    )
-    .await;
+    code_of(&provider, &changed("scope", Some("openid api://ledger/Ledger.Read")));
+    granted(&provider, &refresh_form(&token, Some("api://ledger/Ledger.Read"))).await;
+    granted(&provider, &refresh_form(&token, Some("api://ledger/.default"))).await;
 }
 
 #[tokio::test]
@@ -115,26 +58,11 @@ async fn refreshes_are_refused_for_what_they_ask() {
     let token = first_refresh_token(&provider).await;
     for (form, error) in [
         (refresh_form("1.unknown", None), "invalid_grant"),
-        (
-            set(refresh_form(&token, None), "refresh_token", None),
-            "invalid_request",
-        ),
-        (
-            refresh_form(&token, Some("api://orders/Orders.Read User.Read")),
-            "invalid_request",
-        ),
-        (
-            refresh_form(&token, Some("https://unknown.example/Read")),
-            "invalid_scope",
-        ),
-        (
-            set(refresh_form(&token, None), "resource", Some("api://orders")),
-            "invalid_request",
-        ),
-        (
-            set(refresh_form(&token, None), "client_secret", Some("wrong")),
-            "invalid_client",
-        ),
+        (set(refresh_form(&token, None), "refresh_token", None), "invalid_request"),
+        (refresh_form(&token, Some("api://orders/Orders.Read User.Read")), "invalid_request"),
+        (refresh_form(&token, Some("https://unknown.example/Read")), "invalid_scope"),
+        (set(refresh_form(&token, None), "resource", Some("api://orders")), "invalid_request"),
+        (set(refresh_form(&token, None), "client_secret", Some("wrong")), "invalid_client"),
     ] {
         assert_eq!(refused(&provider, &form).await.1, error, "{form:?}");
     }
@@ -146,79 +74,40 @@ async fn refresh_tokens_expire_and_can_be_revoked() {
     let provider = with(|options| options.refresh_token_life = Duration::from_secs(3_600)).await;
     let token = first_refresh_token(&provider).await;
     provider.advance(Duration::from_secs(3_590));
-    let younger = text_of(
-        &granted(&provider, &refresh_form(&token, None)).await,
-        "refresh_token",
-    );
+    let younger = text_of(&granted(&provider, &refresh_form(&token, None)).await, "refresh_token");
     provider.advance(Duration::from_secs(20));
-    assert_eq!(
-        refused(&provider, &refresh_form(&token, None)).await.1,
-        "invalid_grant"
-    );
+    assert_eq!(refused(&provider, &refresh_form(&token, None)).await.1, "invalid_grant");
     granted(&provider, &refresh_form(&younger, None)).await;
     provider.revoke_grants();
-    assert_eq!(
-        refused(&provider, &refresh_form(&younger, None)).await.1,
-        "invalid_grant"
-    );
+    assert_eq!(refused(&provider, &refresh_form(&younger, None)).await.1, "invalid_grant");
 }
 
 #[tokio::test]
 async fn resource_indicators_are_an_option() {
     let provider = with(|options| options.resource_indicators = true).await;
     let token = first_refresh_token(&provider).await;
-    let form = set(
-        refresh_form(&token, Some("openid api://orders/Orders.Read")),
-        "resource",
-        Some("api://orders"),
-    );
+    let form = set(refresh_form(&token, Some("openid api://orders/Orders.Read")), "resource", Some("api://orders"));
     let body = granted(&provider, &form).await;
-    assert_eq!(
-        part(body["access_token"].as_str().unwrap(), 1)["aud"],
-        "api://orders"
-    );
-    let form = set(
-        refresh_form(&token, None),
-        "resource",
-        Some("api://unknown"),
-    );
+    assert_eq!(part(body["access_token"].as_str().unwrap(), 1)["aud"], "api://orders");
+    let form = set(refresh_form(&token, None), "resource", Some("api://unknown"));
     assert_eq!(refused(&provider, &form).await.1, "invalid_target");
 }
 
 #[tokio::test]
 async fn revocation_is_an_option() {
     let entra = provider().await;
-    assert_eq!(
-        post(&endpoint(&entra, "revoke"), String::new())
-            .await
-            .status(),
-        404
-    );
+    assert_eq!(post(&endpoint(&entra, "revoke"), String::new()).await.status(), 404);
     let provider = with(|options| options.revocation = true).await;
-    let document = json(&format!(
-        "{}/.well-known/openid-configuration",
-        provider.issuer()
-    ))
-    .await;
+    let document = json(&format!("{}/.well-known/openid-configuration", provider.issuer())).await;
     let url = document["revocation_endpoint"].as_str().unwrap();
     let token = first_refresh_token(&provider).await;
     let form = |secret: &str, token: &str| {
         let owned = |text: &str| text.to_owned();
-        encode(&vec![
-            ("client_id", owned(CLIENT_ID)),
-            ("client_secret", owned(secret)),
-            ("token", owned(token)),
-        ])
+        encode(&vec![("client_id", owned(CLIENT_ID)), ("client_secret", owned(secret)), ("token", owned(token))])
     };
     assert_eq!(post(url, form("wrong", &token)).await.status(), 401);
-    assert_eq!(
-        post(url, form(CLIENT_SECRET, "unknown")).await.status(),
-        200
-    );
+    assert_eq!(post(url, form(CLIENT_SECRET, "unknown")).await.status(), 200);
     granted(&provider, &refresh_form(&token, None)).await;
     assert_eq!(post(url, form(CLIENT_SECRET, &token)).await.status(), 200);
-    assert_eq!(
-        refused(&provider, &refresh_form(&token, None)).await.1,
-        "invalid_grant"
-    );
+    assert_eq!(refused(&provider, &refresh_form(&token, None)).await.1, "invalid_grant");
 }

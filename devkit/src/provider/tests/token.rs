@@ -7,22 +7,11 @@ async fn a_code_becomes_tokens() {
     let provider = provider().await;
     let reply = tokens(&provider, &code_form(&fresh_code(&provider))).await;
     assert_eq!(reply.status(), 200);
-    assert!(
-        reply.headers()["cache-control"]
-            .to_str()
-            .unwrap()
-            .contains("no-store")
-    );
+    assert!(reply.headers()["cache-control"].to_str().unwrap().contains("no-store"));
     let body = parsed(&reply);
     assert_eq!(body["token_type"], "Bearer");
-    assert_eq!(
-        body["scope"],
-        "openid profile email https://graph.microsoft.com/User.Read"
-    );
-    assert_eq!(
-        (&body["expires_in"], &body["ext_expires_in"]),
-        (&4_500.into(), &4_500.into())
-    );
+    assert_eq!(body["scope"], "openid profile email https://graph.microsoft.com/User.Read");
+    assert_eq!((&body["expires_in"], &body["ext_expires_in"]), (&4_500.into(), &4_500.into()));
     assert_eq!(text_of(&body, "refresh_token").len(), 1_100);
     let access = text_of(&body, "access_token");
     assert!((1_600..1_620).contains(&access.len()), "{}", access.len());
@@ -34,10 +23,7 @@ async fn a_code_becomes_tokens() {
     assert_eq!(claims["appid"], CLIENT_ID);
     assert_eq!(claims["tid"], TENANT);
     assert_eq!(claims["oid"], "0b1d0000-0000-4000-8000-000000000001");
-    assert_eq!(
-        claims["exp"].as_u64().unwrap() - claims["iat"].as_u64().unwrap(),
-        4_500
-    );
+    assert_eq!(claims["exp"].as_u64().unwrap() - claims["iat"].as_u64().unwrap(), 4_500);
     assert_eq!(provider.token_requests(), 1);
 }
 
@@ -52,45 +38,18 @@ async fn a_secret_may_come_by_basic_authentication() {
     let form = set(code_form(&fresh_code(&provider)), "client_secret", None);
     let (name, wrong) = basic(CLIENT_ID, "wrong");
     let reply = post_with(&url, encode(&form), &[(&name, &wrong)]).await;
-    assert_eq!(
-        (reply.status().as_u16(), parsed(&reply)["error"].as_str()),
-        (401, Some("invalid_client"))
-    );
+    assert_eq!((reply.status().as_u16(), parsed(&reply)["error"].as_str()), (401, Some("invalid_client")));
     assert!(reply.headers().contains_key("www-authenticate"));
     for broken in ["Basic", "Basic !!!", "Bearer abc", "Basic bm9jb2xvbg=="] {
-        assert_eq!(
-            post_with(&url, encode(&form), &[(&name, broken)])
-                .await
-                .status(),
-            401,
-            "{broken}"
-        );
+        assert_eq!(post_with(&url, encode(&form), &[(&name, broken)]).await.status(), 401, "{broken}");
     }
     let both = code_form(&fresh_code(&provider));
-    assert_eq!(
-        post_with(&url, encode(&both), &[(&name, &value)])
-            .await
-            .status(),
-        400
-    );
+    assert_eq!(post_with(&url, encode(&both), &[(&name, &value)]).await.status(), 400);
     let (name, other) = basic("other", CLIENT_SECRET);
-    assert_eq!(
-        post_with(&url, encode(&form), &[(&name, &other)])
-            .await
-            .status(),
-        400
-    );
-    let kinds: Vec<String> = provider
-        .secrets()
-        .into_iter()
-        .map(|(kind, _)| kind)
-        .collect();
+    assert_eq!(post_with(&url, encode(&form), &[(&name, &other)]).await.status(), 400);
+    let kinds: Vec<String> = provider.secrets().into_iter().map(|(kind, _)| kind).collect();
     assert!(kinds.contains(&"client_secret_basic".to_owned()));
-    assert!(
-        provider
-            .secrets()
-            .contains(&("client_secret".to_owned(), "wrong".to_owned()))
-    );
+    assert!(provider.secrets().contains(&("client_secret".to_owned(), "wrong".to_owned())));
 }
 
 #[tokio::test]
@@ -103,11 +62,7 @@ async fn client_authentication_is_refused_as_such() {
         ("client_id", Some("77777777-7777-4777-8777-777777777777")),
     ] {
         let form = set(code_form(&fresh_code(&provider)), name, value);
-        assert_eq!(
-            refused(&provider, &form).await,
-            (401, "invalid_client".to_owned(), None),
-            "{name}"
-        );
+        assert_eq!(refused(&provider, &form).await, (401, "invalid_client".to_owned(), None), "{name}");
     }
     let form = set(code_form(&fresh_code(&provider)), "client_id", None);
     assert_eq!(refused(&provider, &form).await.1, "invalid_request");
@@ -129,61 +84,29 @@ async fn a_code_needs_all_that_it_is_bound_to() {
         ("code", Some("1.unknown"), "invalid_grant"),
         ("code", None, "invalid_request"),
         ("code_verifier", None, "invalid_request"),
-        (
-            "code_verifier",
-            Some("abcdefghijklmnopqrstuvwxyz0123456789-._~ABCDEFg"),
-            "invalid_grant",
-        ),
+        ("code_verifier", Some("abcdefghijklmnopqrstuvwxyz0123456789-._~ABCDEFg"), "invalid_grant"),
         ("code_verifier", Some("short"), "invalid_grant"),
         ("code_verifier", Some(long.as_str()), "invalid_grant"),
         ("redirect_uri", None, "invalid_grant"),
-        (
-            "redirect_uri",
-            Some("http://localhost:7071/auth/callback/"),
-            "invalid_grant",
-        ),
+        ("redirect_uri", Some("http://localhost:7071/auth/callback/"), "invalid_grant"),
         ("grant_type", None, "invalid_request"),
         ("grant_type", Some("password"), "unsupported_grant_type"),
-        (
-            "grant_type",
-            Some("client_credentials"),
-            "unsupported_grant_type",
-        ),
-        (
-            "scope",
-            Some("https://unknown.example/Read"),
-            "invalid_scope",
-        ),
-        (
-            "scope",
-            Some("https://graph.microsoft.com/Unknown"),
-            "invalid_scope",
-        ),
-        (
-            "scope",
-            Some("User.Read api://orders/Orders.Read"),
-            "invalid_request",
-        ),
+        ("grant_type", Some("client_credentials"), "unsupported_grant_type"),
+        ("scope", Some("https://unknown.example/Read"), "invalid_scope"),
+        ("scope", Some("https://graph.microsoft.com/Unknown"), "invalid_scope"),
+        ("scope", Some("User.Read api://orders/Orders.Read"), "invalid_request"),
         ("claims", Some("nonsense"), "invalid_request"),
         ("resource", Some("api://orders"), "invalid_request"),
     ] {
         let form = set(code_form(&fresh_code(&provider)), name, value);
-        assert_eq!(
-            refused(&provider, &form).await,
-            (400, error.to_owned(), None),
-            "{name} {value:?}"
-        );
+        assert_eq!(refused(&provider, &form).await, (400, error.to_owned(), None), "{name} {value:?}");
     }
 }
 
 #[tokio::test]
 async fn several_resources_are_told_by_their_number() {
     let provider = provider().await;
-    let form = set(
-        code_form(&fresh_code(&provider)),
-        "scope",
-        Some("User.Read api://orders/Orders.Read"),
-    );
+    let form = set(code_form(&fresh_code(&provider)), "scope", Some("User.Read api://orders/Orders.Read"));
     let body = parsed(&tokens(&provider, &form).await);
     assert!(text_of(&body, "error_description").starts_with("AADSTS28000:"));
     assert_eq!(body["error_codes"], serde_json::json!([28_000]));
@@ -201,10 +124,7 @@ async fn a_code_of_another_client_is_refused() {
     let code = fresh_code(&provider);
     let form = set(code_form(&code), "client_id", Some("other"));
     assert_eq!(refused(&provider, &form).await.1, "invalid_grant");
-    let refresh = text_of(
-        &granted(&provider, &code_form(&code)).await,
-        "refresh_token",
-    );
+    let refresh = text_of(&granted(&provider, &code_form(&code)).await, "refresh_token");
     let form = set(refresh_form(&refresh, None), "client_id", Some("other"));
     assert_eq!(refused(&provider, &form).await.1, "invalid_grant");
     granted(&provider, &refresh_form(&refresh, None)).await;
@@ -214,19 +134,10 @@ async fn a_code_of_another_client_is_refused() {
 async fn a_code_works_once_and_its_reuse_revokes_what_came_of_it() {
     let provider = provider().await;
     let code = fresh_code(&provider);
-    let refresh = text_of(
-        &granted(&provider, &code_form(&code)).await,
-        "refresh_token",
-    );
+    let refresh = text_of(&granted(&provider, &code_form(&code)).await, "refresh_token");
     granted(&provider, &refresh_form(&refresh, None)).await;
-    assert_eq!(
-        refused(&provider, &code_form(&code)).await.1,
-        "invalid_grant"
-    );
-    assert_eq!(
-        refused(&provider, &refresh_form(&refresh, None)).await.1,
-        "invalid_grant"
-    );
+    assert_eq!(refused(&provider, &code_form(&code)).await.1, "invalid_grant");
+    assert_eq!(refused(&provider, &refresh_form(&refresh, None)).await.1, "invalid_grant");
 }
 
 #[tokio::test]
@@ -236,10 +147,7 @@ async fn a_code_lives_a_minute() {
     provider.advance(Duration::from_secs(57));
     granted(&provider, &code_form(&in_time)).await;
     provider.advance(Duration::from_secs(3));
-    assert_eq!(
-        refused(&provider, &code_form(&late)).await.1,
-        "invalid_grant"
-    );
+    assert_eq!(refused(&provider, &code_form(&late)).await.1, "invalid_grant");
 }
 
 #[tokio::test]
@@ -257,44 +165,19 @@ async fn the_form_of_the_request_is_looked_at() {
     let url = endpoint(&provider, "token");
     let form = encode(&code_form(&fresh_code(&provider)));
     let twice = post(&url, format!("{form}&scope=openid&scope=openid")).await;
-    assert_eq!(
-        (twice.status().as_u16(), parsed(&twice)["error"].as_str()),
-        (400, Some("invalid_request"))
-    );
-    assert_eq!(
-        post(&format!("{url}?x=1"), form.clone()).await.status(),
-        400
-    );
-    assert_eq!(
-        post_with(&url, form.clone(), &[("origin", ORIGIN)])
-            .await
-            .status(),
-        400
-    );
+    assert_eq!((twice.status().as_u16(), parsed(&twice)["error"].as_str()), (400, Some("invalid_request")));
+    assert_eq!(post(&format!("{url}?x=1"), form.clone()).await.status(), 400);
+    assert_eq!(post_with(&url, form.clone(), &[("origin", ORIGIN)]).await.status(), 400);
     for media_type in ["application/json", "text/plain", "multipart/form-data"] {
-        let request = Request::post(&url)
-            .header(CONTENT_TYPE, media_type)
-            .body(Full::from(form.clone()))
-            .unwrap();
-        assert_eq!(
-            client::send(request).await.unwrap().status(),
-            400,
-            "{media_type}"
-        );
+        let request = Request::post(&url).header(CONTENT_TYPE, media_type).body(Full::from(form.clone())).unwrap();
+        assert_eq!(client::send(request).await.unwrap().status(), 400, "{media_type}");
     }
     let request = Request::post(&url).body(Full::from(form.clone())).unwrap();
     assert_eq!(client::send(request).await.unwrap().status(), 400);
     assert_eq!(get(&url, None).await.status(), 405);
     let media_type = "application/x-www-form-urlencoded; charset=UTF-8";
-    let request = Request::post(&url)
-        .header(CONTENT_TYPE, media_type)
-        .body(Full::from(form))
-        .unwrap();
-    assert_eq!(
-        client::send(request).await.unwrap().status(),
-        200,
-        "none of these spent the code"
-    );
+    let request = Request::post(&url).header(CONTENT_TYPE, media_type).body(Full::from(form)).unwrap();
+    assert_eq!(client::send(request).await.unwrap().status(), 200, "none of these spent the code");
 }
 
 #[tokio::test]
@@ -307,8 +190,5 @@ async fn claims_that_were_asked_are_in_the_access_token() {
     assert_eq!(claims["xms_cc"], serde_json::json!(["cp1"]));
     assert_eq!(claims["acrs"], serde_json::json!(["c1"]));
     let plain = granted(&provider, &code_form(&fresh_code(&provider))).await;
-    assert_eq!(
-        part(plain["access_token"].as_str().unwrap(), 1).get("acrs"),
-        None
-    );
+    assert_eq!(part(plain["access_token"].as_str().unwrap(), 1).get("acrs"), None);
 }

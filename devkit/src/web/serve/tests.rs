@@ -17,11 +17,7 @@ impl Handler for Hello {
     }
 
     async fn answer(&self, _: Call) -> Result<Response<Body>, HangUp> {
-        Ok(super::super::reply::bytes(
-            StatusCode::OK,
-            "text/plain",
-            "hello",
-        ))
+        Ok(super::super::reply::bytes(StatusCode::OK, "text/plain", "hello"))
     }
 }
 
@@ -29,21 +25,13 @@ impl Handler for Hello {
 struct Segments(DuplexStream, Arc<Mutex<Vec<Vec<u8>>>>);
 
 impl AsyncRead for Segments {
-    fn poll_read(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        buf: &mut ReadBuf<'_>,
-    ) -> Poll<io::Result<()>> {
+    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         Pin::new(&mut self.0).poll_read(cx, buf)
     }
 }
 
 impl AsyncWrite for Segments {
-    fn poll_write(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        bytes: &[u8],
-    ) -> Poll<io::Result<usize>> {
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         lock(&self.1).push(bytes.to_vec());
         Pin::new(&mut self.0).poll_write(cx, bytes)
     }
@@ -73,16 +61,9 @@ impl AsyncWrite for Segments {
 async fn segments(wire: Wire) -> Vec<Vec<u8>> {
     let (mut client, server) = tokio::io::duplex(4_096);
     let segments = Arc::new(Mutex::new(Vec::new()));
-    let server = converse(
-        Segments(server, Arc::clone(&segments)),
-        wire,
-        Arc::new(Hello::default()),
-    );
+    let server = converse(Segments(server, Arc::clone(&segments)), wire, Arc::new(Hello::default()));
     let ask = async {
-        client
-            .write_all(b"GET / HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
-            .await
-            .unwrap();
+        client.write_all(b"GET / HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n").await.unwrap();
         client.read_to_end(&mut Vec::new()).await.unwrap();
     };
     tokio::join!(server, ask);

@@ -1,0 +1,58 @@
+//! The ready parts, in one place.
+
+use std::sync::Arc;
+
+use crate::auth::Auth;
+use crate::config::Config;
+use crate::keyring::Ring;
+use crate::net::Net;
+use crate::oidc::Provider;
+use crate::proxy::forward::Proxy;
+use crate::session::Sessions;
+use crate::spa;
+
+/// The gateway, without its socket.
+#[derive(Debug)]
+pub struct App {
+    /// Signing in and out.
+    pub auth: Auth,
+    /// Calls to the APIs.
+    pub proxy: Proxy,
+    /// The keys.
+    pub ring: Arc<Ring>,
+    /// The provider.
+    pub provider: Arc<Provider>,
+    /// The SPA's files, if the gateway serves them.
+    pub spa: Option<spa::Folder>,
+    /// The port on which the host calls.
+    pub port: u16,
+}
+
+impl App {
+    /// Puts the parts together. Nothing is loaded yet.
+    #[must_use]
+    pub fn new(config: Config) -> Arc<Self> {
+        let net = Arc::new(Net::default());
+        let ring = Arc::new(Ring::new(config.keys.source, config.keys.parameters, config.keys.refresh));
+        let client_id = config.provider.client.id.clone();
+        let sessions = Arc::new(Sessions::new(Arc::clone(&ring), config.cookies, config.sessions, client_id));
+        let provider = Arc::new(Provider::new(config.provider, Arc::clone(&net)));
+        let origin = config.auth.public_origin.clone();
+        Arc::new(Self {
+            auth: Auth::new(config.auth, Arc::clone(&provider), Arc::clone(&sessions)),
+            proxy: Proxy::new(config.apis, sessions, origin, net),
+            ring,
+            provider,
+            spa: config.spa,
+            port: config.port,
+        })
+    }
+
+    /// Loads keys and metadata behind the listening socket, and keeps them fresh.
+    pub fn load_in_background(self: &Arc<Self>) {
+        let ring = Arc::clone(&self.ring);
+        tokio::spawn(async move { ring.keep_fresh().await });
+        let provider = Arc::clone(&self.provider);
+        tokio::spawn(async move { provider.keep_fresh().await });
+    }
+}

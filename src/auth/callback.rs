@@ -1,0 +1,153 @@
+//! `/auth/callback`: the way back from the provider (OpenID Connect Core 3.1.2.5, RFC 9207).
+//!
+//! Ends in a redirect whatever the browser or the provider sent. Only a missing key is told on a page of ours, with the
+//! code not redeemed and the transaction kept, so that a reload works.
+
+use http::header::SET_COOKIE;
+use http::{HeaderMap, HeaderValue, Method};
+
+use super::transaction::Transaction;
+use super::{Auth, parse_pairs, redirect_status, single};
+use crate::clock::UnixSeconds;
+use crate::error::Error;
+use crate::guard::return_to::ReturnTo;
+use crate::oidc::grants::Tokens;
+use crate::oidc::id_token::Claims;
+use crate::oidc::provider::{SignInFault, is_transient};
+use crate::reply::{Reply, redirect};
+use crate::session::NotWritten;
+use crate::session::seal::Closed;
+use crate::session::token::{AccessToken, Session, User};
+
+/// What the page hears of a sign-in that failed, as `auth_error`.
+type AuthError = &'static str;
+
+/// Parameters that forwarding joins with a comma when they are given twice.
+const NO_COMMA: [&str; 4] = ["code", "state", "iss", "error"];
+
+impl Auth {
+    /// Redeems the code of a callback and starts a session.
+    ///
+    /// # Errors
+    /// [`Error::KeysUnavailable`] only.
+    pub async fn callback(
+        &self,
+        method: &Method,
+        headers: &HeaderMap,
+        params: &str,
+        now: UnixSeconds,
+    ) -> Result<Reply, Error> {
+        let status = redirect_status(method);
+        let pairs = parse_pairs(params);
+        let state = single(&pairs, "state").ok().flatten().unwrap_or_default();
+        let transaction = match Transaction::open(self, headers, state, now).await {
+            Ok(transaction) => transaction,
+            Err(Closed::KeyUnavailable) => return Err(Error::KeysUnavailable),
+            Err(Closed::Invalid) => {
+                return Ok(redirect(status, &self.config.return_uri.with_error("login_expired")));
+            }
+        };
+        // The code is good for once, so nothing may be missing when it is spent.
+        self.sessions.ring.sealing(now).await.map_err(|_| Error::KeysUnavailable)?;
+        let outcome = self.complete(&pairs, &transaction, now).await;
+        let return_to = ReturnTo::parse(&transaction.return_to, &self.config.public_origin, &self.config.reserved)
+            .unwrap_or_else(|| self.config.return_uri.clone());
+        let (location, lines) = match outcome {
+            Ok(lines) => (return_to.as_str().to_owned(), lines),
+            Err(code) => (return_to.with_error(code), Vec::new()),
+        };
+        let cookies = &self.sessions.cookies;
+        let mut reply = redirect(status, &location);
+        let transaction_gone = cookies.delete_login(&cookies.login_name(transaction.id()));
+        for line in lines.into_iter().chain([transaction_gone]) {
+            reply.headers_mut().append(SET_COOKIE, line);
+        }
+        Ok(reply)
+    }
+
+    async fn complete(
+        &self,
+        pairs: &[(String, String)],
+        transaction: &Transaction,
+        now: UnixSeconds,
+    ) -> Result<Vec<HeaderValue>, AuthError> {
+        let twice = pairs.iter().any(|(name, _)| single(pairs, name).is_err());
+        let joined = pairs.iter().any(|(name, value)| NO_COMMA.contains(&name.as_str()) && value.contains(','));
+        if twice || joined || !self.issuer_fits(pairs) {
+            return Err("login_failed");
+        }
+        let one = |name| single(pairs, name).ok().flatten();
+        if let Some(error) = one("error") {
+            return Err(auth_error(error));
+        }
+        let code = one("code").filter(|code| !code.is_empty()).ok_or("login_failed")?;
+        let (redirect_uri, verifier) = (self.redirect_uri(), transaction.verifier());
+        let code = self.code(code, &redirect_uri, &verifier);
+        let (tokens, claims) = self.provider.sign_in(&code, &transaction.nonce).await.map_err(|fault| match fault {
+            SignInFault::Failed => "login_failed",
+            SignInFault::TenantDenied => "tenant_denied",
+            SignInFault::Unavailable => "provider_unavailable",
+        })?;
+        let expires_at = now.saturating_add(self.sessions.limits.max.as_secs());
+        let session = self.new_session(tokens, claims, now);
+        let lines = self.sessions.write(&session, expires_at, now).await.map_err(|fault| match fault {
+            NotWritten::KeysUnavailable => "keys_unavailable",
+            NotWritten::TooLarge => "cookie_too_large",
+        })?;
+        tracing::info!(event = "signed_in", "a user signed in");
+        Ok(lines)
+    }
+
+    /// RFC 9207: a provider that announces `iss` must send its own; one that does not may still not send another's.
+    fn issuer_fits(&self, pairs: &[(String, String)]) -> bool {
+        let Some(metadata) = self.provider.known_metadata() else { return true };
+        match single(pairs, "iss").ok().flatten() {
+            Some(iss) => iss == metadata.issuer,
+            None => !metadata.authorization_response_iss_parameter_supported,
+        }
+    }
+
+    fn new_session(&self, tokens: Tokens, claims: Claims, now: UnixSeconds) -> Session {
+        let expires_at = now.saturating_add(tokens.life());
+        let access_token = self.config.sign_in_api.as_ref().map(|api| AccessToken {
+            api: api.name.clone(),
+            token: tokens.access_token,
+            expires_at,
+        });
+        Session {
+            id: rand::random(),
+            generation: 1,
+            signed_in_at: now,
+            active_at: now,
+            user: user(claims),
+            refresh_token: tokens.refresh_token,
+            access_tokens: access_token.into_iter().collect(),
+        }
+    }
+}
+
+fn user(claims: Claims) -> User {
+    User {
+        sub: claims.sub,
+        oid: claims.oid,
+        tid: claims.tid,
+        name: claims.name,
+        preferred_username: claims.preferred_username,
+        email: claims.email,
+        roles: claims.roles,
+        login_hint: claims.login_hint,
+        provider_sid: claims.sid,
+    }
+}
+
+/// The provider's error as the page hears it: codes that are known, and one for all others.
+fn auth_error(error: &str) -> AuthError {
+    match error {
+        "access_denied" => "access_denied",
+        "login_required" => "login_required",
+        "consent_required" => "consent_required",
+        "interaction_required" | "account_selection_required" => "interaction_required",
+        transient if is_transient(transient) => "provider_unavailable",
+        _ => "login_failed",
+    }
+}

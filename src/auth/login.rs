@@ -1,0 +1,133 @@
+//! `GET /auth/login`: starts a sign-in at the provider (OpenID Connect Core 3.1.2.1, RFC 7636).
+
+use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
+use http::header::SET_COOKIE;
+use http::{HeaderMap, StatusCode};
+use sha2::{Digest, Sha256};
+use url::Url;
+
+use super::transaction::Transaction;
+use super::{Auth, ResponseMode, parse_pairs, single};
+use crate::clock::UnixSeconds;
+use crate::error::Error;
+use crate::guard::navigation;
+use crate::guard::return_to::ReturnTo;
+use crate::keyring::Purpose;
+use crate::reply::{Reply, redirect};
+use crate::session::cookie::surplus_logins;
+
+/// The prompts of OpenID Connect Core that may be asked for.
+const PROMPTS: [&str; 4] = ["login", "select_account", "consent", "none"];
+/// Most bytes of a hint.
+const HINT: usize = 320;
+
+/// What a login may ask for.
+struct Wishes<'a> {
+    return_to: ReturnTo,
+    prompt: Option<&'a str>,
+    login_hint: Option<&'a str>,
+    domain_hint: Option<&'a str>,
+}
+
+impl Auth {
+    /// Sends the browser to the provider, with a login transaction in a cookie.
+    ///
+    /// # Errors
+    /// [`Error::NavigationRequired`], [`Error::BadRequest`], or what is unavailable; no cookie is set then.
+    pub async fn login(&self, headers: &HeaderMap, query: &str, now: UnixSeconds) -> Result<Reply, Error> {
+        navigation::require(headers)?;
+        let pairs = parse_pairs(query);
+        let wishes = self.wishes(&pairs)?;
+        let metadata = self.provider.metadata().await.map_err(|_| Error::ProviderUnavailable)?;
+        let transaction = Transaction::new(wishes.return_to.as_str());
+        let sealed = transaction.seal(self, now).await.ok_or(Error::KeysUnavailable)?;
+        let location = self.authorization_url(&metadata.authorization_endpoint, &transaction, &wishes);
+        let mut reply = redirect(StatusCode::FOUND, location.as_str());
+        let cookies = &self.sessions.cookies;
+        let line = cookies.write_login(transaction.id(), &sealed);
+        for name in self.surplus(headers, line.len(), now).await {
+            reply.headers_mut().append(SET_COOKIE, cookies.delete_login(&name));
+        }
+        reply.headers_mut().append(SET_COOKIE, line);
+        Ok(reply)
+    }
+
+    fn wishes<'a>(&self, pairs: &'a [(String, String)]) -> Result<Wishes<'a>, Error> {
+        let one = |name: &str, fault| single(pairs, name).map_err(|()| Error::BadRequest(fault));
+        let hint = |name: &str, fault| {
+            let value = one(name, fault)?;
+            let good = |value: &str| (1..=HINT).contains(&value.len()) && !value.chars().any(char::is_control);
+            if value.is_none_or(good) { Ok(value) } else { Err(Error::BadRequest(fault)) }
+        };
+        let return_to = match one("return_to", "return_to is given more than once")? {
+            None => self.config.return_uri.clone(),
+            Some(path) => ReturnTo::parse(path, &self.config.public_origin, &self.config.reserved)
+                .ok_or(Error::BadRequest("return_to is a path of the app, from its first /, of at most 1,024 bytes"))?,
+        };
+        let prompt = one("prompt", "prompt is given more than once")?;
+        if prompt.is_some_and(|prompt| !PROMPTS.contains(&prompt)) {
+            return Err(Error::BadRequest("prompt is login, select_account, consent or none"));
+        }
+        let api = one("api", "api is given more than once")?;
+        let known = self.config.sign_in_api.as_ref().map(|api| api.name.as_str());
+        if api.is_some() && api != known {
+            return Err(Error::BadRequest("api is no API that a sign-in can be made for"));
+        }
+        Ok(Wishes {
+            return_to,
+            prompt,
+            login_hint: hint("login_hint", "login_hint is one text of at most 320 bytes")?,
+            domain_hint: hint("domain_hint", "domain_hint is one text of at most 320 bytes")?,
+        })
+    }
+
+    fn authorization_url(&self, endpoint: &Url, transaction: &Transaction, wishes: &Wishes<'_>) -> Url {
+        let mut url = endpoint.clone();
+        let challenge = URL_SAFE_NO_PAD.encode(Sha256::digest(transaction.verifier.as_bytes()));
+        let mut query = url.query_pairs_mut();
+        query
+            .append_pair("client_id", self.provider.client_id())
+            .append_pair("response_type", "code")
+            .append_pair("redirect_uri", &self.redirect_uri())
+            .append_pair("scope", &self.scopes().join(" "))
+            .append_pair("state", &transaction.state)
+            .append_pair("nonce", &transaction.nonce)
+            .append_pair("code_challenge", &challenge)
+            .append_pair("code_challenge_method", "S256");
+        if self.config.response_mode == ResponseMode::FormPost {
+            query.append_pair("response_mode", "form_post");
+        }
+        let resource = self.config.sign_in_api.as_ref().and_then(|api| api.resource.as_deref());
+        let wished =
+            [("prompt", wishes.prompt), ("login_hint", wishes.login_hint), ("domain_hint", wishes.domain_hint)];
+        for (name, value) in wished.into_iter().chain([("resource", resource)]) {
+            if let Some(value) = value {
+                query.append_pair(name, value);
+            }
+        }
+        drop(query);
+        url
+    }
+
+    /// `SCOPES` and those of the sign-in's API, each once.
+    fn scopes(&self) -> Vec<&str> {
+        let api = self.config.sign_in_api.iter().flat_map(|api| &api.scopes);
+        let mut scopes: Vec<&str> = Vec::new();
+        for scope in self.config.scopes.iter().chain(api) {
+            if !scopes.contains(&scope.as_str()) {
+                scopes.push(scope);
+            }
+        }
+        scopes
+    }
+
+    /// Names of the login transactions that must go so that one more fits.
+    async fn surplus(&self, headers: &HeaderMap, new_bytes: usize, now: UnixSeconds) -> Vec<String> {
+        let mut present = Vec::new();
+        for (name, sealed) in self.sessions.cookies.logins(headers) {
+            let opened = self.sessions.unseal(Purpose::Login, name, sealed, now).await;
+            present.push((name, name.len() + 3 + sealed.len(), opened.ok().map(|opened| opened.issued_at)));
+        }
+        surplus_logins(present, new_bytes).into_iter().map(str::to_owned).collect()
+    }
+}

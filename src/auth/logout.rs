@@ -1,0 +1,124 @@
+//! `/auth/logout`: ends the session here and at the provider (OpenID Connect RP-Initiated Logout 1.0).
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use http::header::{CONTENT_TYPE, SET_COOKIE};
+use http::{HeaderMap, Method, StatusCode};
+use serde_json::json;
+
+use super::{Auth, parse_pairs, single};
+use crate::clock::UnixSeconds;
+use crate::error::Error;
+use crate::guard::csrf;
+use crate::keyring::Purpose;
+use crate::reply::{Reply, form_page, json as json_reply, redirect};
+use crate::session::OpenSession;
+
+/// How long a sign-out waits for the revocation, which then goes on.
+const WAIT_FOR_REVOCATION: Duration = Duration::from_secs(2);
+/// Life of the state that comes back from the provider, in seconds.
+const STATE_SECONDS: u64 = 600;
+
+impl Auth {
+    /// `POST`: by fetch with the CSRF header, or by a form of ours.
+    ///
+    /// # Errors
+    /// [`Error::CsrfFailed`] or [`Error::OriginDenied`]; the session goes on then.
+    pub async fn logout(&self, headers: &HeaderMap, body: &str, now: UnixSeconds) -> Result<Reply, Error> {
+        let open = self.sessions.open(headers, now).await.ok();
+        if !is_form(headers) {
+            csrf::check(&Method::POST, headers, &self.config.public_origin, csrf::Mode::Header)?;
+            let logout_url = self.end(open.as_ref(), now).await;
+            return Ok(self.signed_out(json_reply(StatusCode::OK, &json!({"logout_url": logout_url})), headers));
+        }
+        let pairs = parse_pairs(body);
+        let token = single(&pairs, "lt").ok().flatten();
+        if !csrf::form_is_ours(headers, &self.config.public_origin)
+            && !self.is_logout_token(token, open.as_ref(), now).await
+        {
+            return Err(Error::OriginDenied);
+        }
+        let logout_url = self.end(open.as_ref(), now).await;
+        Ok(self.signed_out(redirect(StatusCode::SEE_OTHER, &logout_url), headers))
+    }
+
+    /// `GET`: with a logout token it signs out, with the provider's state it goes home, else it asks.
+    pub async fn logout_page(&self, headers: &HeaderMap, query: &str, now: UnixSeconds) -> Reply {
+        let pairs = parse_pairs(query);
+        if let Some(state) = single(&pairs, "state").ok().flatten()
+            && self.sessions.unseal(Purpose::LogoutState, "", state.as_bytes(), now).await.is_ok()
+        {
+            return redirect(StatusCode::FOUND, self.config.return_uri.as_str());
+        }
+        let open = self.sessions.open(headers, now).await.ok();
+        if self.is_logout_token(single(&pairs, "lt").ok().flatten(), open.as_ref(), now).await {
+            let logout_url = self.end(open.as_ref(), now).await;
+            return self.signed_out(redirect(StatusCode::FOUND, &logout_url), headers);
+        }
+        let metadata = self.provider.known_metadata();
+        let end_session = metadata.and_then(|metadata| metadata.end_session_endpoint.clone());
+        let origin = end_session.map(|url| url.origin().ascii_serialization());
+        let form = "<form method=post action=/auth/logout><p>This ends your session in this browser.</p>\
+                    <p><button autofocus>Sign out</button></p></form>";
+        form_page("Sign out?", form, origin.as_deref())
+    }
+
+    /// Whether a logout token was made for the very session that the browser carries.
+    async fn is_logout_token(&self, token: Option<&str>, open: Option<&OpenSession>, now: UnixSeconds) -> bool {
+        let (Some(token), Some(open)) = (token, open) else { return false };
+        let opened = self.sessions.unseal(Purpose::Logout, "", token.as_bytes(), now).await;
+        opened.is_ok_and(|opened| opened.payload.as_slice() == open.session.id)
+    }
+
+    /// Ends a session here, revokes its refresh token, and gives the address that ends it at the provider.
+    async fn end(&self, open: Option<&OpenSession>, now: UnixSeconds) -> String {
+        if let Some(open) = open {
+            self.sessions.ended.insert(open.session.id, open.expires_at, now);
+            tracing::info!(event = "signed_out", "a user signed out");
+        }
+        if let Some(refresh_token) = open.and_then(|open| open.session.refresh_token.clone()) {
+            let provider = Arc::clone(&self.provider);
+            let revocation = tokio::spawn(async move { provider.revoke(&refresh_token).await });
+            // Too slow or not, the sign-out is done; the revocation goes on and logs what fails.
+            let _ = tokio::time::timeout(WAIT_FOR_REVOCATION, revocation).await;
+        }
+        self.end_session_url(open, now).await.unwrap_or_else(|| self.config.return_uri.as_str().to_owned())
+    }
+
+    async fn end_session_url(&self, open: Option<&OpenSession>, now: UnixSeconds) -> Option<String> {
+        let mut url = self.provider.known_metadata()?.end_session_endpoint.clone()?;
+        let state = self.sessions.seal(Purpose::LogoutState, "", now + STATE_SECONDS, now, &[]).await;
+        let user = open.map(|open| &open.session.user);
+        let hint = user.and_then(|user| user.login_hint.as_deref().or(user.preferred_username.as_deref()));
+        let mut query = url.query_pairs_mut();
+        query.append_pair("client_id", self.provider.client_id());
+        query.append_pair("post_logout_redirect_uri", &format!("{}/auth/logout", self.config.public_origin));
+        for (name, value) in [("logout_hint", hint), ("state", state.as_deref())] {
+            if let Some(value) = value {
+                query.append_pair(name, value);
+            }
+        }
+        drop(query);
+        Some(url.into())
+    }
+
+    /// Deletes every cookie of ours, whatever state it is in.
+    fn signed_out(&self, mut reply: Reply, headers: &HeaderMap) -> Reply {
+        let cookies = &self.sessions.cookies;
+        let logins = cookies.logins(headers).into_iter().map(|(name, _)| cookies.delete_login(name));
+        for line in cookies.delete_session().into_iter().chain(logins) {
+            reply.headers_mut().append(SET_COOKIE, line);
+        }
+        reply
+    }
+}
+
+/// A form as browsers post it, without the header that only a script can set.
+fn is_form(headers: &HeaderMap) -> bool {
+    let essence = |value: &http::HeaderValue| {
+        let value = value.to_str().unwrap_or_default();
+        value.split(';').next().unwrap_or_default().trim().eq_ignore_ascii_case("application/x-www-form-urlencoded")
+    };
+    headers.get(CONTENT_TYPE).is_some_and(essence) && !headers.contains_key("x-csrf")
+}

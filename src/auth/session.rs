@@ -1,0 +1,62 @@
+//! `GET /auth/session`: who is signed in, for how long, and where to go next. Never a token.
+
+use http::{HeaderMap, StatusCode};
+use serde_json::{Map, Value, json};
+
+use super::Auth;
+use crate::clock::UnixSeconds;
+use crate::error::Error;
+use crate::keyring::Purpose;
+use crate::reply::{Reply, json as json_reply};
+use crate::session::OpenSession;
+
+impl Auth {
+    /// The session as the page may know it. Does not count as activity.
+    ///
+    /// # Errors
+    /// [`Error::KeysUnavailable`] when nobody can tell.
+    pub async fn session(&self, headers: &HeaderMap, now: UnixSeconds) -> Result<Reply, Error> {
+        let csrf = json!({"header": "X-CSRF", "value": "1"});
+        let body = match self.sessions.open(headers, now).await {
+            Ok(open) => {
+                let user = &open.session.user;
+                let idle_until = open.session.active_at.saturating_add(self.sessions.limits.idle.as_secs());
+                json!({
+                    "authenticated": true,
+                    "user": {
+                        "sub": user.sub, "oid": user.oid, "tid": user.tid, "name": user.name,
+                        "preferred_username": user.preferred_username, "email": user.email, "roles": user.roles,
+                    },
+                    "session": {
+                        "expires_in": open.expires_at.saturating_sub(now),
+                        "idle_expires_in": idle_until.min(open.expires_at).saturating_sub(now),
+                    },
+                    "apis": self.apis(&open, now),
+                    "links": {"login": "/auth/login", "logout": self.logout_link(&open, now).await},
+                    "csrf": csrf,
+                })
+            }
+            Err(Error::KeysUnavailable) => return Err(Error::KeysUnavailable),
+            Err(_) => json!({"authenticated": false, "links": {"login": "/auth/login"}, "csrf": csrf}),
+        };
+        Ok(json_reply(StatusCode::OK, &body))
+    }
+
+    fn apis(&self, open: &OpenSession, now: UnixSeconds) -> Map<String, Value> {
+        let status = |(name, route): &(String, String)| {
+            let value = if open.session.access_token(name, now).is_some() {
+                json!({"path": route, "status": "ok"})
+            } else {
+                json!({"path": route, "status": "expired", "login_url": format!("/auth/login?api={name}")})
+            };
+            (name.clone(), value)
+        };
+        self.config.apis.iter().map(status).collect()
+    }
+
+    /// The address that signs out by navigation, with a logout token that is good for this session only.
+    async fn logout_link(&self, open: &OpenSession, now: UnixSeconds) -> String {
+        let sealed = self.sessions.seal(Purpose::Logout, "", open.expires_at, now, &open.session.id).await;
+        sealed.map_or_else(|| "/auth/logout".to_owned(), |token| format!("/auth/logout?lt={token}"))
+    }
+}

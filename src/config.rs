@@ -1,0 +1,119 @@
+//! Application settings to types: the one place that knows variable names. All faults are told at once, by name and
+//! without the value.
+
+mod parse;
+mod settings;
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::keyring::{KeySource, states};
+use crate::proxy::api_map::Api;
+use crate::session::{Limits, cookie};
+use crate::{auth, oidc, spa, telemetry};
+pub use settings::{SETTINGS, Setting, documentation};
+
+/// Prefix of every setting.
+pub const PREFIX: &str = "CLOAKROOM_";
+
+/// Variables by name. Tests pass a map; nothing else reads the process.
+#[derive(Debug, Default)]
+pub struct Vars(BTreeMap<String, String>);
+
+impl Vars {
+    /// The variables of this process. One that is not Unicode counts as absent.
+    #[must_use]
+    pub fn of_process() -> Self {
+        std::env::vars_os()
+            .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
+            .collect()
+    }
+
+    /// A variable; empty counts as absent, as application settings are often cleared that way.
+    fn get(&self, name: &str) -> Option<&str> {
+        self.0.get(name).map(String::as_str).filter(|value| !value.is_empty())
+    }
+}
+
+impl FromIterator<(String, String)> for Vars {
+    fn from_iter<I: IntoIterator<Item = (String, String)>>(variables: I) -> Self {
+        Self(variables.into_iter().collect())
+    }
+}
+
+/// What is wrong with one variable. Never holds its value.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Fault {
+    /// Full name of the variable.
+    pub name: String,
+    /// What it should be.
+    pub problem: String,
+}
+
+/// Everything that is wrong.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Faults(pub Vec<Fault>);
+
+impl fmt::Display for Faults {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "the configuration does not hold:")?;
+        self.0.iter().try_for_each(|Fault { name, problem }| write!(f, "\n  {name} {problem}"))
+    }
+}
+
+/// Where keys come from, and how they live.
+#[derive(Debug)]
+pub struct Keys {
+    /// The source.
+    pub source: Arc<dyn KeySource>,
+    /// The parameters of a key's life.
+    pub parameters: states::Parameters,
+    /// How often the source is asked.
+    pub refresh: Duration,
+}
+
+/// Everything that is configured, each part in the type of the module that owns it.
+#[derive(Debug)]
+pub struct Config {
+    /// Where the host calls.
+    pub port: u16,
+    /// Signing in and out.
+    pub auth: auth::Config,
+    /// The provider and this client.
+    pub provider: oidc::provider::Config,
+    /// The keys.
+    pub keys: Keys,
+    /// The cookies.
+    pub cookies: cookie::Config,
+    /// How long sessions live.
+    pub sessions: Limits,
+    /// The API map.
+    pub apis: Vec<Api>,
+    /// The SPA's folder.
+    pub spa: Option<spa::Folder>,
+    /// The logs.
+    pub log: telemetry::Config,
+    /// What is allowed but risky.
+    pub warnings: Vec<String>,
+}
+
+impl Config {
+    /// Reads all settings.
+    ///
+    /// # Errors
+    /// Every fault found.
+    pub fn from_vars(vars: &Vars) -> Result<Self, Faults> {
+        parse::Reader::new(vars).read()
+    }
+}
+
+/// The folder of the app: where the host says it is, else here.
+fn app_root(vars: &Vars) -> PathBuf {
+    vars.get("FUNCTIONS_APP_ROOT_PATH").map_or_else(|| PathBuf::from("."), PathBuf::from)
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,401 @@
+//! Reading each setting into its type. A fault is noted and the reading goes on, so that all are told at once.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use url::{Host, Url};
+
+use super::settings::{SETTINGS, STORE};
+use super::{Config, Fault, Faults, Keys, PREFIX, Vars, app_root};
+use crate::auth::{self, ResponseMode, SignInApi};
+use crate::functions;
+use crate::guard::return_to::ReturnTo;
+use crate::keyring::KeySource;
+use crate::keyring::file::FileRing;
+use crate::keyring::states::Parameters;
+use crate::keyring::static_key::StaticKey;
+use crate::oidc::discovery::{Authority, Tenants, is_guid};
+use crate::oidc::grants::Client;
+use crate::oidc::provider;
+use crate::origin::{Origin, is_secure};
+use crate::proxy::api_map::{self, Api};
+use crate::secret::Key32;
+use crate::session::Limits;
+use crate::session::cookie::{self, SameSite};
+use crate::{spa, telemetry};
+
+/// The API map that ships.
+const GRAPH: &str = include_str!("../../apis.json");
+/// Hosts whose neighbours are same-site with each other.
+const SHARED_HOSTS: [&str; 2] = [".azurefd.net", ".web.core.windows.net"];
+/// Entra's tenant of personal accounts.
+const CONSUMERS: &str = "9188040d-6c67-4c5b-b112-36a304b66dad";
+
+pub(super) struct Reader<'a> {
+    vars: &'a Vars,
+    faults: Vec<Fault>,
+    warnings: Vec<String>,
+}
+
+impl<'a> Reader<'a> {
+    pub(super) const fn new(vars: &'a Vars) -> Self {
+        Self { vars, faults: Vec::new(), warnings: Vec::new() }
+    }
+
+    pub(super) fn read(mut self) -> Result<Config, Faults> {
+        self.refuse_unknown();
+        let port = self.port();
+        let public_origin = self.public_origin();
+        let skew = self.duration("CLOCK_SKEW", Duration::from_secs(300));
+        let sessions = self.sessions(skew);
+        let keys = self.keys(&sessions);
+        let authority = self.authority();
+        let client = self.client();
+        let apis = self.apis();
+        let response_mode = self.response_mode();
+        let cookies = self.cookies(public_origin.as_ref(), response_mode);
+        let auth = public_origin.and_then(|origin| self.auth(origin, response_mode, &apis));
+        let spa = self.spa();
+        let log = self.log();
+        match (port, auth, authority, client, keys, cookies) {
+            (Some(port), Some(auth), Some(authority), Some(client), Some(keys), Some(cookies))
+                if self.faults.is_empty() =>
+            {
+                let provider = provider::Config { authority, client, clock_skew: skew.as_secs() };
+                Ok(Config { port, auth, provider, keys, cookies, sessions, apis, spa, log, warnings: self.warnings })
+            }
+            _ => Err(Faults(self.faults)),
+        }
+    }
+
+    fn get(&self, name: &str) -> Option<&'a str> {
+        self.vars.get(&format!("{PREFIX}{name}"))
+    }
+
+    fn fault(&mut self, name: &str, problem: impl Into<String>) {
+        self.faults.push(Fault { name: format!("{PREFIX}{name}"), problem: problem.into() });
+    }
+
+    fn noted<T>(&mut self, name: &str, outcome: Result<T, impl Into<String>>) -> Option<T> {
+        outcome.map_err(|problem| self.fault(name, problem)).ok()
+    }
+
+    fn required(&mut self, name: &str) -> Option<&'a str> {
+        let value = self.get(name);
+        if value.is_none() {
+            self.fault(name, "is required");
+        }
+        value
+    }
+
+    fn duration(&mut self, name: &str, default: Duration) -> Duration {
+        let Some(text) = self.get(name) else { return default };
+        let parsed = humantime::parse_duration(text).ok().filter(|duration| duration.as_secs() > 0);
+        self.noted(name, parsed.ok_or("is a duration of at least a second, such as 90s, 5m or 8h")).unwrap_or(default)
+    }
+
+    fn refuse_unknown(&mut self) {
+        let ours: Vec<&str> = self.vars.0.keys().filter_map(|name| name.strip_prefix(PREFIX)).collect();
+        for name in ours {
+            match SETTINGS.iter().chain([&STORE]).find(|setting| setting.name == name) {
+                None => self.fault(name, "is no setting; see docs/configuration.md"),
+                Some(setting) if !setting.built && self.get(name).is_some() => self.fault(name, "is not built yet"),
+                Some(_) => {}
+            }
+        }
+        if self.get(STORE.name).is_some_and(|store| store != "cookie") {
+            self.fault(STORE.name, "is cookie; other stores are not built yet");
+        }
+    }
+
+    fn port(&mut self) -> Option<u16> {
+        const NAME: &str = "FUNCTIONS_CUSTOMHANDLER_PORT";
+        let port = functions::port(self.vars.get(NAME));
+        port.map_err(|problem| self.faults.push(Fault { name: NAME.to_owned(), problem: problem.to_owned() })).ok()
+    }
+
+    fn public_origin(&mut self) -> Option<Origin> {
+        let text = self.required("PUBLIC_ORIGIN")?;
+        let origin = self.noted("PUBLIC_ORIGIN", Origin::parse(text))?;
+        let host = origin.url().host_str().unwrap_or_default();
+        if SHARED_HOSTS.iter().any(|shared| host.ends_with(shared)) {
+            self.warnings.push(format!(
+                "{PREFIX}PUBLIC_ORIGIN: other customers' hosts are same-site with this one; use a domain of your own"
+            ));
+        }
+        Some(origin)
+    }
+
+    fn sessions(&mut self, clock_skew: Duration) -> Limits {
+        let idle = self.duration("SESSION_IDLE", Duration::from_secs(30 * 60));
+        let max = self.duration("SESSION_MAX", Duration::from_secs(8 * 3_600));
+        if idle > max {
+            self.fault("SESSION_IDLE", format!("is longer than {PREFIX}SESSION_MAX"));
+        }
+        Limits { idle, max, clock_skew }
+    }
+
+    fn keys(&mut self, sessions: &Limits) -> Option<Keys> {
+        let refresh = self.duration("KEY_REFRESH", Duration::from_secs(300));
+        let propagation = self.duration("KEY_PROPAGATION", Duration::from_secs(900));
+        if propagation < refresh * 2 + sessions.clock_skew {
+            self.fault(
+                "KEY_PROPAGATION",
+                format!("is less than twice {PREFIX}KEY_REFRESH and {PREFIX}CLOCK_SKEW together"),
+            );
+        }
+        let source: Arc<dyn KeySource> = match (self.get("ENC_KEY"), self.get("KEY_FILE")) {
+            (Some(_), Some(_)) => {
+                self.fault("ENC_KEY", format!("stands beside {PREFIX}KEY_FILE; there is one source of keys"));
+                return None;
+            }
+            (None, None) => {
+                self.fault("KEY_FILE", format!("or {PREFIX}ENC_KEY is required"));
+                return None;
+            }
+            (None, Some(path)) => Arc::new(FileRing::new(path.into())),
+            (Some(text), None) => {
+                let key = Key32::from_base64(text).ok_or("is base64 or base64url of 32 bytes");
+                Arc::new(StaticKey::new(&self.noted("ENC_KEY", key)?))
+            }
+        };
+        let retention = sessions.max + sessions.clock_skew;
+        Some(Keys { source, parameters: Parameters { propagation, retention }, refresh })
+    }
+
+    fn authority(&mut self) -> Option<Authority> {
+        match (self.get("TENANT_ID"), self.get("AUTHORITY")) {
+            (Some(_), Some(_)) => {
+                self.fault("TENANT_ID", format!("stands beside {PREFIX}AUTHORITY; there is one provider"));
+                None
+            }
+            (None, None) => {
+                self.fault("TENANT_ID", format!("or {PREFIX}AUTHORITY is required"));
+                None
+            }
+            (None, Some(text)) => self.any_authority(text),
+            (Some(tenant), None) => self.entra(tenant),
+        }
+    }
+
+    fn any_authority(&mut self, text: &str) -> Option<Authority> {
+        let bare = |url: &Url| {
+            is_secure(url) && url.query().is_none() && url.fragment().is_none() && url.username().is_empty()
+        };
+        let url = Url::parse(text)
+            .ok()
+            .filter(bare)
+            .ok_or("is an https URL (http on loopback only) without query and fragment");
+        let url = self.noted("AUTHORITY", url)?;
+        if self.get("CLOUD").is_some() {
+            self.fault("CLOUD", format!("goes with {PREFIX}TENANT_ID only"));
+        }
+        let tenants = match self.get("ALLOWED_TENANTS") {
+            None => Tenants::Unchecked,
+            Some(list) => self.allowed_tenants(list)?,
+        };
+        Some(Authority { url, tenants })
+    }
+
+    fn entra(&mut self, tenant: &str) -> Option<Authority> {
+        let host = match self.get("CLOUD") {
+            None | Some("public") => "login.microsoftonline.com",
+            Some("usgov") => "login.microsoftonline.us",
+            Some("china") => "login.partner.microsoftonline.cn",
+            Some(_) => {
+                self.fault("CLOUD", "is public, usgov or china");
+                return None;
+            }
+        };
+        let list = self.get("ALLOWED_TENANTS");
+        let tenants = match (tenant, list) {
+            ("organizations" | "common", Some(list)) => self.allowed_tenants(list)?,
+            ("organizations" | "common", None) => {
+                self.fault("ALLOWED_TENANTS", "is required: the tenant ids that may sign in, or * for all");
+                return None;
+            }
+            (_, Some(_)) => {
+                self.fault("ALLOWED_TENANTS", format!("goes with {PREFIX}TENANT_ID organizations or common only"));
+                return None;
+            }
+            ("consumers", None) => Tenants::One(CONSUMERS.to_owned()),
+            (guid, None) if is_guid(guid) => Tenants::One(guid.to_ascii_lowercase()),
+            (_, None) => {
+                self.fault("TENANT_ID", "is a GUID, organizations, common or consumers; `az account show --query tenantId` tells the GUID of a domain");
+                return None;
+            }
+        };
+        let url = Url::parse(&format!("https://{host}/{}/v2.0", tenant.to_ascii_lowercase())).ok()?;
+        Some(Authority { url, tenants })
+    }
+
+    fn allowed_tenants(&mut self, list: &str) -> Option<Tenants> {
+        if list == "*" {
+            return Some(Tenants::Any);
+        }
+        let tenants: Vec<String> = list.split(',').map(|tenant| tenant.trim().to_ascii_lowercase()).collect();
+        let good = tenants.iter().all(|tenant| is_guid(tenant));
+        self.noted(
+            "ALLOWED_TENANTS",
+            good.then_some(Tenants::Listed(tenants)).ok_or("is tenant ids, comma-separated, or *"),
+        )
+    }
+
+    fn client(&mut self) -> Option<Client> {
+        let id = self.required("CLIENT_ID");
+        let secret = self.get("CLIENT_SECRET");
+        if secret.is_none() {
+            self.fault("CLIENT_SECRET", "is required; a managed identity instead of it is not built yet");
+        }
+        let good = |id: &str| id.len() <= 255 && id.chars().all(|character| !character.is_control());
+        let id = id.and_then(|id| {
+            self.noted("CLIENT_ID", if good(id) { Ok(id) } else { Err("is at most 255 bytes of text") })
+        });
+        Some(Client { id: id?.to_owned(), secret: secret?.into() })
+    }
+
+    fn apis(&mut self) -> Vec<Api> {
+        let file = app_root(self.vars).join("apis.json");
+        let json = match self.get("APIS") {
+            Some(json) => json.to_owned(),
+            None => match std::fs::read_to_string(&file) {
+                Ok(json) => json,
+                Err(error) if error.kind() == std::io::ErrorKind::NotFound => GRAPH.to_owned(),
+                Err(_) => {
+                    self.fault("APIS", "is not set, and apis.json cannot be read");
+                    return Vec::new();
+                }
+            },
+        };
+        match api_map::parse(&json) {
+            Ok(apis) if apis.len() > 1 => {
+                self.fault("APIS", "names more than one API, which is not built yet");
+                Vec::new()
+            }
+            Ok(apis) => apis,
+            Err(faults) => {
+                for problem in faults {
+                    self.fault("APIS", format!("(or apis.json): {problem}"));
+                }
+                Vec::new()
+            }
+        }
+    }
+
+    fn response_mode(&mut self) -> ResponseMode {
+        match self.get("RESPONSE_MODE") {
+            None | Some("query") => ResponseMode::Query,
+            Some("form_post") => ResponseMode::FormPost,
+            Some(_) => {
+                self.fault("RESPONSE_MODE", "is query or form_post");
+                ResponseMode::Query
+            }
+        }
+    }
+
+    fn cookies(&mut self, public_origin: Option<&Origin>, response_mode: ResponseMode) -> Option<cookie::Config> {
+        let name = self.get("COOKIE_NAME").unwrap_or("cloakroom");
+        let word = |byte: u8| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte);
+        if name.len() > 64 || name.starts_with("__") || !name.bytes().all(word) {
+            self.fault(
+                "COOKIE_NAME",
+                "is at most 64 letters, digits, hyphens, underscores and dots, without the prefix",
+            );
+        }
+        let domain = self.get("COOKIE_DOMAIN").map(|domain| domain.trim_start_matches('.').to_ascii_lowercase());
+        if let (Some(domain), Some(origin)) = (&domain, public_origin) {
+            let is_parent = match origin.url().host() {
+                Some(Host::Domain(host)) => host == domain || host.ends_with(&format!(".{domain}")),
+                _ => false,
+            };
+            if !is_parent || !domain.contains('.') {
+                self.fault("COOKIE_DOMAIN", format!("is the domain of {PREFIX}PUBLIC_ORIGIN or a parent of it"));
+            }
+        }
+        let prefix = if domain.is_some() { "__Secure-" } else { "__Host-Http-" };
+        let login_same_site = if response_mode == ResponseMode::FormPost { SameSite::None } else { SameSite::Lax };
+        let budget = self
+            .get("COOKIE_BUDGET")
+            .map_or(Some(7_000), |text| text.parse().ok().filter(|bytes| (1_000..=16_000).contains(bytes)));
+        let budget = self.noted("COOKIE_BUDGET", budget.ok_or("is a number of bytes from 1000 to 16000"))?;
+        Some(cookie::Config {
+            name: format!("{prefix}{name}"),
+            domain,
+            same_site: self.same_site(),
+            login_same_site,
+            budget,
+        })
+    }
+
+    fn same_site(&mut self) -> SameSite {
+        match self.get("SAMESITE") {
+            None | Some("strict") => SameSite::Strict,
+            Some("lax") => SameSite::Lax,
+            Some("none") => {
+                self.warnings
+                    .push(format!("{PREFIX}SAMESITE=none sends the session cookie with requests from any site"));
+                SameSite::None
+            }
+            Some(_) => {
+                self.fault("SAMESITE", "is strict, lax or none");
+                SameSite::Strict
+            }
+        }
+    }
+
+    fn auth(&mut self, public_origin: Origin, response_mode: ResponseMode, apis: &[Api]) -> Option<auth::Config> {
+        let routes = apis.iter().map(|api| api.route.clone());
+        let own = ["/auth", "/health", "/api", "/rotate-keys"].map(str::to_owned);
+        let reserved: Vec<String> = own.into_iter().chain(routes).collect();
+        let text = self.get("RETURN_URI").unwrap_or("/");
+        let path = match text.strip_prefix(public_origin.as_str()) {
+            Some("") => "/",
+            Some(path) => path,
+            None => text,
+        };
+        let return_uri = ReturnTo::parse(path, &public_origin, &reserved)
+            .ok_or(format!("is a path of the app, or one on {PREFIX}PUBLIC_ORIGIN; other origins are not built yet"));
+        let return_uri = self.noted("RETURN_URI", return_uri)?;
+        let scopes = self.scopes()?;
+        let sign_in_api = api_map::sign_in_api(apis).map(|api| SignInApi {
+            name: api.name.clone(),
+            scopes: api.scopes.clone(),
+            resource: api.resource.clone(),
+        });
+        let apis = apis.iter().map(|api| (api.name.clone(), api.route.clone())).collect();
+        Some(auth::Config { public_origin, return_uri, scopes, response_mode, reserved, sign_in_api, apis })
+    }
+
+    fn scopes(&mut self) -> Option<Vec<String>> {
+        let text = self.get("SCOPES").unwrap_or("openid profile email offline_access");
+        let scopes: Vec<String> = text.split_ascii_whitespace().map(str::to_owned).collect();
+        let good = scopes.iter().any(|scope| scope == "openid") && text.is_ascii();
+        self.noted("SCOPES", good.then_some(scopes).ok_or("is scopes separated by spaces, openid among them"))
+    }
+
+    fn spa(&mut self) -> Option<spa::Folder> {
+        let root = app_root(self.vars);
+        let folder = match self.get("SPA") {
+            Some("none") => return None,
+            Some(url) if url.contains("://") => {
+                self.fault("SPA", "is a folder or none; fronting a website is not built yet");
+                return None;
+            }
+            Some(path) => root.join(path),
+            None if !root.join("web/dist").is_dir() => return None,
+            None => root.join("web/dist"),
+        };
+        let folder = self.noted("SPA", spa::Folder::open(&folder))?;
+        let key_file = self.get("KEY_FILE").and_then(|path| Path::new(path).canonicalize().ok());
+        if key_file.is_some_and(|key_file| key_file.starts_with(folder.root())) {
+            self.fault("SPA", format!("holds the file of {PREFIX}KEY_FILE, which would be served"));
+        }
+        Some(folder)
+    }
+
+    fn log(&mut self) -> telemetry::Config {
+        let Some(text) = self.get("LOG") else { return telemetry::Config::default() };
+        self.noted("LOG", telemetry::Config::parse(text)).unwrap_or_default()
+    }
+}

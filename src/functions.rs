@@ -1,0 +1,74 @@
+//! What the Functions host wants of a custom handler: its own requests, told apart from a client's.
+
+use http::{HeaderMap, HeaderValue};
+
+/// Whether a request was made by the host itself: its readiness probe and, later, its timers.
+///
+/// In both modes a client's request carries a public host name or `X-Forwarded-Host`, and browsers add `Sec-*`.
+#[must_use]
+pub fn is_from_host(headers: &HeaderMap, port: u16) -> bool {
+    let mut hosts = headers.get_all("host").iter();
+    let to_us = hosts.next().is_some_and(|host| host.as_bytes() == format!("127.0.0.1:{port}").as_bytes());
+    let a_clients = |name: &str| matches!(name, "x-forwarded-host" | "cookie" | "origin") || name.starts_with("sec-");
+    to_us && hosts.next().is_none() && !headers.keys().any(|name| a_clients(name.as_str()))
+}
+
+/// The port that the host chose; a start by hand may choose it too.
+///
+/// # Errors
+/// It is no port.
+pub fn port(value: Option<&str>) -> Result<u16, &'static str> {
+    match value {
+        None => Ok(3_000),
+        Some(text) => text.parse().map_err(|_| "is a port number"),
+    }
+}
+
+/// The trace id of a request: continued from `traceparent` (W3C Trace Context), else begun.
+#[must_use]
+pub fn trace_id(headers: &HeaderMap) -> String {
+    let continued = headers.get("traceparent").map(HeaderValue::as_bytes).and_then(|value| {
+        let mut parts = value.split(|byte| *byte == b'-');
+        let (version, id) = (parts.next()?, parts.next()?);
+        let hex = |bytes: &[u8]| bytes.iter().all(|byte| byte.is_ascii_digit() || (b'a'..=b'f').contains(byte));
+        let valid = version.len() == 2 && id.len() == 32 && hex(id) && id.iter().any(|byte| *byte != b'0');
+        if valid { String::from_utf8(id.to_vec()).ok() } else { None }
+    });
+    continued.unwrap_or_else(|| format!("{:032x}", rand::random::<u128>() | 1))
+}
+
+#[cfg(test)]
+mod tests {
+    use http::HeaderName;
+
+    use super::*;
+
+    fn headers(pairs: &[(&'static str, &'static str)]) -> HeaderMap {
+        pairs.iter().map(|(name, value)| (HeaderName::from_static(name), HeaderValue::from_static(value))).collect()
+    }
+
+    #[test]
+    fn the_hosts_own_requests_are_bare() {
+        assert!(is_from_host(&headers(&[("host", "127.0.0.1:3000")]), 3000));
+        assert!(!is_from_host(&headers(&[("host", "127.0.0.1:3001")]), 3000));
+        assert!(!is_from_host(&headers(&[]), 3000));
+        for client in ["x-forwarded-host", "cookie", "origin", "sec-fetch-site"] {
+            assert!(!is_from_host(&headers(&[("host", "127.0.0.1:3000"), (client, "x")]), 3000), "{client}");
+        }
+    }
+
+    #[test]
+    fn a_trace_is_continued_or_begun() {
+        let id = "0af7651916cd43dd8448eb211c80319c";
+        assert_eq!(
+            trace_id(&headers(&[("traceparent", "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01")])),
+            id
+        );
+        for bad in
+            ["", "00-0AF7651916CD43DD8448EB211C80319C-b7ad6b7169203331-01", "00-00000000000000000000000000000000-b-01"]
+        {
+            assert_eq!(trace_id(&headers(&[("traceparent", bad)])).len(), 32);
+            assert_ne!(trace_id(&headers(&[("traceparent", bad)])), id);
+        }
+    }
+}

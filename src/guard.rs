@@ -1,0 +1,5 @@
+//! May this request act: decisions from plain values, before any body is read or any key is looked up.
+
+pub mod csrf;
+pub mod navigation;
+pub mod return_to;

@@ -1,0 +1,186 @@
+//! Who may call what acts with the session: contract section 9, decided from method, headers and policy alone.
+
+use http::{HeaderMap, Method};
+
+use crate::error::Error;
+use crate::origin::Origin;
+
+/// Whether reading needs the header.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Mode {
+    /// `X-CSRF: 1` on every call.
+    Header,
+    /// GET and HEAD by images, downloads and the like go by their fetch metadata alone.
+    FetchMetadata,
+}
+
+/// The headers on which a decision rests, for `Vary`.
+pub const VARY: &str = "Cookie, Origin, Sec-Fetch-Dest, Sec-Fetch-Site, X-CSRF";
+
+/// Where requests without the header may load into, in [`Mode::FetchMetadata`].
+const DESTINATIONS: [&str; 6] = ["empty", "image", "audio", "video", "track", "font"];
+
+/// Lets a call through, or says why not.
+///
+/// # Errors
+/// First [`Error::OriginDenied`], then [`Error::CsrfFailed`].
+pub fn check(method: &Method, headers: &HeaderMap, ours: &Origin, mode: Mode) -> Result<(), Error> {
+    refuse_foreign(method, headers, ours)?;
+    let reading = *method == Method::GET || *method == Method::HEAD;
+    let by_metadata = mode == Mode::FetchMetadata
+        && reading
+        && headers.contains_key("sec-fetch-site")
+        && matches!(single(headers, "sec-fetch-dest"), Single::Value(of) if DESTINATIONS.contains(&of));
+    if by_metadata || single(headers, "x-csrf") == Single::Value("1") { Ok(()) } else { Err(Error::CsrfFailed) }
+}
+
+fn refuse_foreign(method: &Method, headers: &HeaderMap, ours: &Origin) -> Result<(), Error> {
+    let origin = single(headers, "origin");
+    let origin_is_ours = origin == Single::Value(ours.as_str());
+    if origin != Single::Absent && !origin_is_ours {
+        return Err(Error::OriginDenied);
+    }
+    match single(headers, "sec-fetch-site") {
+        Single::Value("same-origin") => Ok(()),
+        Single::Absent if method.is_safe() || origin_is_ours => Ok(()),
+        _ => Err(Error::OriginDenied),
+    }
+}
+
+/// A sign-out by form: same origin by fetch metadata, or, without that, by `Origin`.
+#[must_use]
+pub fn form_is_ours(headers: &HeaderMap, ours: &Origin) -> bool {
+    match single(headers, "sec-fetch-site") {
+        Single::Value(site) => site == "same-origin",
+        Single::Absent => single(headers, "origin") == Single::Value(ours.as_str()),
+        Single::Several => false,
+    }
+}
+
+#[derive(Debug, PartialEq, Eq)]
+enum Single<'a> {
+    Absent,
+    Several,
+    Value(&'a str),
+}
+
+/// The one value of a header; several, or one that is no text, are as good as a foreign one.
+fn single<'a>(headers: &'a HeaderMap, name: &str) -> Single<'a> {
+    let mut values = headers.get_all(name).iter();
+    match (values.next(), values.next()) {
+        (None, _) => Single::Absent,
+        (Some(value), None) => value.to_str().map_or(Single::Several, Single::Value),
+        _ => Single::Several,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use http::HeaderValue;
+
+    use super::*;
+
+    const OURS: &str = "https://app.example.org";
+
+    fn decide(
+        method: &Method,
+        site: &[&'static str],
+        origin: &[&'static str],
+        csrf: &[&'static str],
+        mode: Mode,
+    ) -> Result<(), Error> {
+        decide_with(method, site, origin, csrf, mode, None)
+    }
+
+    fn decide_with(
+        method: &Method,
+        site: &[&'static str],
+        origin: &[&'static str],
+        csrf: &[&'static str],
+        mode: Mode,
+        destination: Option<&'static str>,
+    ) -> Result<(), Error> {
+        let mut headers = HeaderMap::new();
+        for (name, values) in [("sec-fetch-site", site), ("origin", origin), ("x-csrf", csrf)] {
+            for value in values {
+                headers.append(name, HeaderValue::from_static(value));
+            }
+        }
+        if let Some(destination) = destination {
+            headers.insert("sec-fetch-dest", HeaderValue::from_static(destination));
+        }
+        check(method, &headers, &Origin::parse(OURS).unwrap(), mode)
+    }
+
+    /// The whole matrix against the contract's words, written the other way round: what is allowed.
+    #[test]
+    fn the_matrix() {
+        let methods = ["GET", "HEAD", "OPTIONS", "POST", "PUT", "PATCH", "DELETE", "FOO"];
+        let sites: [&[&str]; 7] = [
+            &[],
+            &["same-origin"],
+            &["same-site"],
+            &["cross-site"],
+            &["none"],
+            &["odd"],
+            &["same-origin", "same-origin"],
+        ];
+        let origins: [&[&str]; 7] = [
+            &[],
+            &[OURS],
+            &["null"],
+            &["https://evil.example"],
+            &["https://app.example.org:8443"],
+            &["https://APP.example.org"],
+            &[OURS, OURS],
+        ];
+        let headers: [&[&str]; 5] = [&[], &["1"], &["0"], &["1", "1"], &["1 "]];
+        for method in methods.map(|method| Method::from_bytes(method.as_bytes()).unwrap()) {
+            for site in sites {
+                for origin in origins {
+                    for csrf in headers {
+                        let near =
+                            site == ["same-origin"] || (site.is_empty() && (method.is_safe() || origin == [OURS]));
+                        let expected = if !near || !(origin.is_empty() || origin == [OURS]) {
+                            Err(Error::OriginDenied)
+                        } else if csrf == ["1"] {
+                            Ok(())
+                        } else {
+                            Err(Error::CsrfFailed)
+                        };
+                        let found = decide(&method, site, origin, csrf, Mode::Header);
+                        assert_eq!(found, expected, "{method} site {site:?} origin {origin:?} csrf {csrf:?}");
+                    }
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn images_may_be_read_by_fetch_metadata_where_the_api_says_so() {
+        let read = |method, site, destination| decide_with(&method, site, &[], &[], Mode::FetchMetadata, destination);
+        assert_eq!(read(Method::GET, &["same-origin"], Some("image")), Ok(()));
+        assert_eq!(read(Method::HEAD, &["same-origin"], Some("empty")), Ok(()));
+        assert_eq!(read(Method::GET, &["same-origin"], Some("document")), Err(Error::CsrfFailed));
+        assert_eq!(read(Method::GET, &["same-origin"], None), Err(Error::CsrfFailed));
+        assert_eq!(read(Method::GET, &[], Some("image")), Err(Error::CsrfFailed));
+        assert_eq!(read(Method::GET, &["cross-site"], Some("image")), Err(Error::OriginDenied));
+        assert_eq!(read(Method::POST, &["same-origin"], Some("image")), Err(Error::CsrfFailed));
+    }
+
+    #[test]
+    fn a_form_goes_by_metadata_first() {
+        let form = |pairs: &[(&'static str, &'static str)]| {
+            let headers = pairs
+                .iter()
+                .map(|(name, value)| (name.parse::<http::HeaderName>().unwrap(), HeaderValue::from_static(value)))
+                .collect();
+            form_is_ours(&headers, &Origin::parse(OURS).unwrap())
+        };
+        assert!(form(&[("sec-fetch-site", "same-origin"), ("origin", "null")]), "the origin is ignored then");
+        assert!(!form(&[("sec-fetch-site", "same-site"), ("origin", OURS)]));
+        assert!(form(&[("origin", OURS)]));
+        assert!(!form(&[("origin", "null")]));
+        assert!(!form(&[]));
+    }
+}

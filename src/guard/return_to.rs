@@ -1,0 +1,225 @@
+//! Where a sign-in may send the browser: a path on the SPA's origin that is the SPA's own.
+
+use percent_encoding::{AsciiSet, CONTROLS, percent_decode_str, utf8_percent_encode};
+use url::Url;
+
+use crate::origin::Origin;
+
+/// Most bytes of a return path.
+const LIMIT: usize = 1_024;
+/// Most times that a path may turn out to be encoded; still changing then, it is refused.
+const DECODINGS: usize = 5;
+/// What `auth_error` values are escaped with; codes have none of it.
+const QUERY: &AsciiSet = &CONTROLS.add(b' ').add(b'"').add(b'#').add(b'&').add(b'<').add(b'>').add(b'+').add(b'%');
+
+/// Path, query and fragment on the SPA's origin; made only by parsing.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ReturnTo(String);
+
+impl ReturnTo {
+    /// Reads a return path. `reserved` are the path prefixes that the gateway answers itself.
+    #[must_use]
+    pub fn parse(text: &str, spa: &Origin, reserved: &[String]) -> Option<Self> {
+        let printable = text.bytes().all(|byte| byte.is_ascii_graphic() && byte != b'\\');
+        if text.is_empty() || text.len() > LIMIT || !printable || !text.starts_with('/') || text.starts_with("//") {
+            return None;
+        }
+        // Browsers resolve it by these very rules, so what they would make of it is what counts.
+        let resolved = spa.url().join(text).ok()?;
+        if resolved.origin() != spa.url().origin() || is_reserved(&resolved, reserved)? {
+            return None;
+        }
+        Some(Self(text.to_owned()))
+    }
+
+    /// The path as it was given, from its first `/`.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+
+    /// The same with `auth_error=<code>`, which replaces an old one and stands before the fragment.
+    #[must_use]
+    pub fn with_error(&self, code: &str) -> String {
+        let (rest, fragment) = match self.0.split_once('#') {
+            Some((rest, fragment)) => (rest, Some(fragment)),
+            None => (self.0.as_str(), None),
+        };
+        let (path, query) = rest.split_once('?').unwrap_or((rest, ""));
+        let kept = query.split('&').filter(|pair| !pair.is_empty() && !is_auth_error(pair));
+        let error = format!("auth_error={}", utf8_percent_encode(code, QUERY));
+        let query: Vec<&str> = kept.chain(std::iter::once(error.as_str())).collect();
+        let fragment = fragment.map(|fragment| format!("#{fragment}")).unwrap_or_default();
+        format!("{path}?{}{fragment}", query.join("&"))
+    }
+}
+
+fn is_auth_error(pair: &str) -> bool {
+    let name = pair.split('=').next().unwrap_or_default();
+    percent_decode_str(name).decode_utf8_lossy() == "auth_error"
+}
+
+/// Whether a path is the gateway's after full decoding; `None` when it never stops changing.
+fn is_reserved(url: &Url, reserved: &[String]) -> Option<bool> {
+    let mut path = url.path().to_owned();
+    for _ in 0..DECODINGS {
+        if reserved.iter().any(|prefix| is_beneath(&segments(&path), prefix)) {
+            return Some(true);
+        }
+        let decoded = percent_decode_str(&path).decode_utf8_lossy().into_owned();
+        if decoded == path {
+            return Some(false);
+        }
+        path = decoded;
+    }
+    None
+}
+
+/// The segments of a path as a server might take them: `\` as `/`, no empty ones, dots resolved.
+fn segments(path: &str) -> Vec<&str> {
+    let mut segments = Vec::new();
+    for segment in path.split(['/', '\\']) {
+        match segment {
+            "" | "." => {}
+            ".." => {
+                segments.pop();
+            }
+            other => segments.push(other),
+        }
+    }
+    segments
+}
+
+fn is_beneath(segments: &[&str], prefix: &str) -> bool {
+    let prefix: Vec<&str> = prefix.split('/').filter(|segment| !segment.is_empty()).collect();
+    segments.starts_with(&prefix)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parse(text: &str) -> Option<ReturnTo> {
+        let reserved = ["/auth", "/health", "/api", "/graph", "/rotate-keys"].map(str::to_owned);
+        ReturnTo::parse(text, &Origin::parse("https://app.example.org").unwrap(), &reserved)
+    }
+
+    #[test]
+    fn paths_of_the_spa_are_taken_as_they_are() {
+        for good in [
+            "/",
+            "/a/b?c=d&e=/auth#f?g",
+            "/authors",
+            "/graphs",
+            "/a%20b",
+            "/#/auth",
+            "/a/../b",
+            "/?x=//evil",
+            "/@evil",
+            "/x//y",
+        ] {
+            assert_eq!(parse(good).as_ref().map(ReturnTo::as_str), Some(good));
+        }
+        assert!(parse(&format!("/{}", "a".repeat(1_023))).is_some());
+    }
+
+    #[test]
+    fn whatever_leaves_the_origin_is_refused() {
+        let own = "app.example.org";
+        let hostile = [
+            "",
+            "null",
+            "//evil",
+            "///evil",
+            "////evil",
+            "/\\evil",
+            "\\/evil",
+            "\\\\evil",
+            "/\\/evil",
+            "/\t/evil",
+            "/\n/evil",
+            "/\r/evil",
+            "/\u{b}/evil",
+            "/ /evil",
+            "%20//evil",
+            "%2f%2fevil",
+            "https:evil",
+            "https:/evil",
+            "https:///evil",
+            "http:evil",
+            "hTTps:\\\\evil",
+            "javascript:alert(1)",
+            "data:text/html,x",
+            ".evil",
+            "@evil",
+            "https://evil",
+            "?next=//evil",
+            "#//evil",
+            "/〱evil",
+            "〵evil",
+            "／／evil",
+            "//[::1]",
+            "//0x7f.1",
+            "/./\\evil",
+            " /x",
+            "/x ",
+            "/\u{0}",
+            "/é",
+            "/\u{2028}",
+        ];
+        for bad in hostile {
+            assert_eq!(parse(bad), None, "{bad:?}");
+        }
+        assert_eq!(parse(&format!("https://{own}@evil/")), None);
+        assert_eq!(parse(&format!("https://{own}/")), None, "absolute forms are not taken even to the own origin");
+        assert_eq!(parse(&format!("/{}", "a".repeat(1_024))), None);
+    }
+
+    #[test]
+    fn paths_of_the_gateway_are_refused_however_encoded() {
+        for bad in [
+            "/auth",
+            "/auth/",
+            "/auth/login?return_to=/auth/login",
+            "/a/../auth/logout",
+            "/%61uth/logout",
+            "/%2561uth/login",
+            "/x/%2e%2e/auth/logout",
+            "/x/%252e%252e/auth/logout",
+            "/x%2f..%2fauth",
+            "/%5cauth/x",
+            "/./auth",
+            "/graph/me",
+            "/api/x",
+            "/rotate-keys",
+            "/health/live",
+            "/%25252525252561uth",
+        ] {
+            assert_eq!(parse(bad), None, "{bad}");
+        }
+    }
+
+    #[test]
+    fn an_error_stands_before_the_fragment_and_replaces_an_old_one() {
+        let with = |text: &str| parse(text).unwrap().with_error("access_denied");
+        assert_eq!(with("/"), "/?auth_error=access_denied");
+        assert_eq!(with("/a?b=c#d"), "/a?b=c&auth_error=access_denied#d");
+        assert_eq!(
+            with("/a?auth_error=old&b=c&auth%5Ferror=older#?auth_error=x"),
+            "/a?b=c&auth_error=access_denied#?auth_error=x"
+        );
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn what_is_taken_stays_on_the_origin(text in "[/\\\\.%2fFeEa-z@:?#&;=\\t ]{0,40}") {
+            if let Some(path) = parse(&text) {
+                for text in [path.as_str().to_owned(), path.with_error("login_failed")] {
+                    let url = Url::parse("https://app.example.org").unwrap().join(&text).unwrap();
+                    proptest::prop_assert_eq!(url.origin().ascii_serialization(), "https://app.example.org");
+                    proptest::prop_assert!(!url.path().starts_with("/auth/"));
+                }
+            }
+        }
+    }
+}

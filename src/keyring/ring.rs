@@ -1,0 +1,495 @@
+//! The ring in memory: the last good list, the keys fetched so far, and the rules on when to ask the source.
+//!
+//! A list is authoritative: a key id that is not on it never causes a get. The lock around the source makes every
+//! question to it a single flight; whoever waited looks again before asking.
+
+use std::collections::{HashMap, HashSet};
+use std::sync::{Arc, PoisonError, RwLock};
+use std::time::Duration;
+
+use tokio::time::{Instant, timeout};
+
+use super::states::{Known, Parameters, State, states};
+use super::{Answer, Key, KeyId, KeySource, SourceDown, Version};
+use crate::clock::{UnixSeconds, now as wall_clock};
+
+/// Deadline of one call to the source; there are at most two.
+const SOURCE_DEADLINE: Duration = Duration::from_secs(5);
+/// Least time between two lists that unknown key ids ask for.
+const UNKNOWN_KID_PAUSE: Duration = Duration::from_secs(15);
+/// Most time between two attempts while nothing was ever loaded.
+const START_BACKOFF_LIMIT: Duration = Duration::from_secs(4);
+
+/// What the ring knows of a key id.
+#[derive(Debug)]
+pub enum Opening {
+    /// The key that opens it.
+    Key(Arc<Key>),
+    /// No such key, or one that no longer opens: the sealed value is invalid.
+    Unknown,
+    /// The source is needed and down: nobody can tell.
+    Unavailable,
+}
+
+/// No key can be had to seal with.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct NoSealingKey;
+
+/// The ring. All methods may be called at once from anywhere.
+#[derive(Debug)]
+pub struct Ring {
+    source: Arc<dyn KeySource>,
+    parameters: Parameters,
+    refresh: Duration,
+    state: RwLock<Inner>,
+    asking: tokio::sync::Mutex<()>,
+}
+
+#[derive(Debug, Default)]
+struct Inner {
+    versions: Vec<Version>,
+    keys: HashMap<KeyId, Fetched>,
+    view: View,
+    listed: Option<Instant>,
+    last_list_failed: bool,
+    asked_for_unknown: Option<Instant>,
+    was_ready: bool,
+}
+
+/// A version's value once fetched.
+#[derive(Debug, Clone)]
+enum Fetched {
+    Key(Arc<Key>),
+    NotAKey,
+}
+
+/// The states worked out, so that opening is one look-up however long the ring is.
+#[derive(Debug, Default)]
+struct View {
+    states: HashMap<KeyId, (State, String)>,
+    active: Option<KeyId>,
+    holds: std::ops::Range<UnixSeconds>,
+}
+
+impl Ring {
+    /// An empty ring over a source.
+    #[must_use]
+    pub fn new(source: Arc<dyn KeySource>, parameters: Parameters, refresh: Duration) -> Self {
+        Self { source, parameters, refresh, state: RwLock::default(), asking: tokio::sync::Mutex::default() }
+    }
+
+    /// Whether a sealing key was loaded once. A later outage does not change it.
+    #[must_use]
+    pub fn was_ready(&self) -> bool {
+        self.read(|inner| inner.was_ready)
+    }
+
+    /// Whether the last list failed.
+    #[must_use]
+    pub fn source_is_down(&self) -> bool {
+        self.read(|inner| inner.last_list_failed)
+    }
+
+    /// The key that seals now.
+    ///
+    /// # Errors
+    /// There is none and the source gives none.
+    pub async fn sealing(&self, now: UnixSeconds) -> Result<Arc<Key>, NoSealingKey> {
+        if let Some(key) = self.with_view(now, |inner| inner.view.active.and_then(|kid| inner.key(kid))) {
+            return Ok(key);
+        }
+        let _flight = self.asking.lock().await;
+        self.load_active(now).await;
+        self.with_view(now, |inner| {
+            inner.view.active.and_then(|kid| inner.key(kid)).or_else(|| inner.any_sealing_key())
+        })
+        .ok_or(NoSealingKey)
+    }
+
+    /// The key that a sealed value names.
+    pub async fn opening(&self, kid: KeyId, now: UnixSeconds) -> Opening {
+        match self.known(kid, now) {
+            Lookup::Decided(opening) => return opening,
+            Lookup::Unlisted if !self.may_list_for_unknown() => return self.verdict_without_asking(),
+            Lookup::Unlisted | Lookup::Unfetched(_) => {}
+        }
+        let _flight = self.asking.lock().await;
+        if matches!(self.known(kid, now), Lookup::Unlisted) && self.may_list_for_unknown() {
+            self.write(|inner| inner.asked_for_unknown = Some(Instant::now()));
+            self.list(now).await;
+        }
+        match self.known(kid, now) {
+            Lookup::Decided(opening) => opening,
+            Lookup::Unlisted => self.verdict_without_asking(),
+            Lookup::Unfetched(id) => match self.fetch(kid, &id, now).await {
+                Err(SourceDown(_)) => Opening::Unavailable,
+                Ok(()) => match self.known(kid, now) {
+                    Lookup::Decided(opening) => opening,
+                    Lookup::Unlisted | Lookup::Unfetched(_) => Opening::Unknown,
+                },
+            },
+        }
+    }
+
+    /// Loads the list and the sealing key. What cannot be had is logged and stays as it was.
+    pub async fn refresh(&self, now: UnixSeconds) {
+        let _flight = self.asking.lock().await;
+        if self.list(now).await {
+            self.load_active(now).await;
+        }
+    }
+
+    /// Refreshes for ever: soon after a failed start, then at the configured pace with jitter.
+    pub async fn keep_fresh(&self) {
+        let mut backoff = Duration::from_millis(250);
+        loop {
+            self.refresh(wall_clock()).await;
+            let pause = if self.was_ready() {
+                self.refresh.mul_f64(rand::random_range(0.8..=1.0))
+            } else {
+                backoff = START_BACKOFF_LIMIT.min(backoff * 2);
+                backoff
+            };
+            tokio::time::sleep(pause).await;
+        }
+    }
+
+    fn known(&self, kid: KeyId, now: UnixSeconds) -> Lookup {
+        self.with_view(now, |inner| match inner.view.states.get(&kid) {
+            None => Lookup::Unlisted,
+            Some((state, _)) if !state.opens() => Lookup::Decided(Opening::Unknown),
+            Some((_, id)) => match inner.keys.get(&kid) {
+                Some(Fetched::Key(key)) => Lookup::Decided(Opening::Key(Arc::clone(key))),
+                Some(Fetched::NotAKey) => Lookup::Decided(Opening::Unknown),
+                None => Lookup::Unfetched(id.clone()),
+            },
+        })
+    }
+
+    fn may_list_for_unknown(&self) -> bool {
+        self.read(|inner| inner.asked_for_unknown.is_none_or(|asked| asked.elapsed() >= UNKNOWN_KID_PAUSE))
+    }
+
+    /// What an unlisted key id means while no list is allowed: invalid if a good list is young enough to tell.
+    fn verdict_without_asking(&self) -> Opening {
+        self.read(|inner| {
+            let young = inner.listed.is_some_and(|listed| listed.elapsed() < UNKNOWN_KID_PAUSE);
+            if young && !inner.last_list_failed && inner.view.active.is_some() {
+                Opening::Unknown
+            } else {
+                Opening::Unavailable
+            }
+        })
+    }
+
+    async fn list(&self, now: UnixSeconds) -> bool {
+        match twice(|| self.source.list()).await {
+            Ok(versions) => {
+                let versions = without_twins(versions);
+                self.write(|inner| {
+                    inner.take_list(versions);
+                    inner.last_list_failed = false;
+                    inner.rebuild(now, &self.parameters);
+                });
+                true
+            }
+            Err(SourceDown(problem)) => {
+                tracing::error!(%problem, "the keys could not be listed");
+                self.write(|inner| inner.last_list_failed = true);
+                false
+            }
+        }
+    }
+
+    /// Fetches the active key; one that is no key takes no part, so that the next candidate is tried.
+    async fn load_active(&self, now: UnixSeconds) {
+        loop {
+            let wanted = self.with_view(now, |inner| {
+                let kid = inner.view.active.filter(|kid| !inner.keys.contains_key(kid))?;
+                let (_, id) = inner.view.states.get(&kid)?;
+                Some((kid, id.clone()))
+            });
+            let Some((kid, id)) = wanted else { break };
+            if self.fetch(kid, &id, now).await.is_err() {
+                break;
+            }
+        }
+        self.with_view(now, |inner| inner.any_sealing_key().is_some())
+            .then(|| self.write(|inner| inner.was_ready = true));
+    }
+
+    async fn fetch(&self, kid: KeyId, id: &str, now: UnixSeconds) -> Result<(), SourceDown> {
+        let value = twice(|| self.source.get(id)).await.inspect_err(|SourceDown(problem)| {
+            tracing::error!(%kid, %problem, "a key could not be fetched");
+        })?;
+        let fetched = match value.key() {
+            Some(material) => Fetched::Key(Arc::new(Key::new(kid, &material))),
+            None => {
+                tracing::error!(%kid, "a version takes no part: its value is not the base64url of 32 bytes, or its content type is another's");
+                Fetched::NotAKey
+            }
+        };
+        self.write(|inner| {
+            inner.keys.insert(kid, fetched);
+            inner.rebuild(now, &self.parameters);
+        });
+        Ok(())
+    }
+
+    /// Reads with states that hold at `now`.
+    fn with_view<T>(&self, now: UnixSeconds, read: impl FnOnce(&Inner) -> T) -> T {
+        {
+            let inner = self.state.read().unwrap_or_else(PoisonError::into_inner);
+            if inner.view.holds.contains(&now) {
+                return read(&inner);
+            }
+        }
+        self.write(|inner| {
+            inner.rebuild(now, &self.parameters);
+            read(inner)
+        })
+    }
+
+    fn read<T>(&self, read: impl FnOnce(&Inner) -> T) -> T {
+        read(&self.state.read().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    fn write<T>(&self, write: impl FnOnce(&mut Inner) -> T) -> T {
+        write(&mut self.state.write().unwrap_or_else(PoisonError::into_inner))
+    }
+}
+
+enum Lookup {
+    Decided(Opening),
+    Unlisted,
+    Unfetched(String),
+}
+
+impl Inner {
+    fn key(&self, kid: KeyId) -> Option<Arc<Key>> {
+        match self.keys.get(&kid) {
+            Some(Fetched::Key(key)) => Some(Arc::clone(key)),
+            Some(Fetched::NotAKey) | None => None,
+        }
+    }
+
+    /// The active key, or, while its value cannot be had, the one before it: sealing goes on in an outage.
+    fn any_sealing_key(&self) -> Option<Arc<Key>> {
+        let fetched = |state: State| {
+            let mut ids = self.view.states.iter().filter(move |(_, (of, _))| *of == state).map(|(kid, _)| *kid);
+            ids.find_map(|kid| self.key(kid))
+        };
+        fetched(State::Active).or_else(|| fetched(State::Retiring))
+    }
+
+    fn take_list(&mut self, versions: Vec<Version>) {
+        let listed: HashSet<KeyId> = versions.iter().map(|version| version.kid).collect();
+        self.keys.retain(|kid, _| listed.contains(kid));
+        self.versions = versions;
+        self.listed = Some(Instant::now());
+    }
+
+    fn rebuild(&mut self, now: UnixSeconds, parameters: &Parameters) {
+        let known = |version: &Version| match self.keys.get(&version.kid) {
+            None => Known::Unfetched,
+            Some(Fetched::Key(_)) => Known::Valid,
+            Some(Fetched::NotAKey) => Known::Invalid,
+        };
+        let versions: Vec<_> = self.versions.iter().map(|version| (version.clone(), known(version))).collect();
+        let (found, holds_until) = states(&versions, now, parameters);
+        let with_state = || versions.iter().map(|(version, _)| version).zip(&found);
+        self.view = View {
+            active: with_state().find(|(_, state)| **state == State::Active).map(|(version, _)| version.kid),
+            states: with_state().map(|(version, state)| (version.kid, (*state, version.id.clone()))).collect(),
+            holds: now..holds_until,
+        };
+    }
+}
+
+/// Of two versions with one kid the later created takes no part.
+fn without_twins(mut versions: Vec<Version>) -> Vec<Version> {
+    versions.sort_by(|a, b| (a.created, &a.id).cmp(&(b.created, &b.id)));
+    let mut seen = HashSet::new();
+    versions.retain(|version| {
+        let first = seen.insert(version.kid);
+        if !first {
+            tracing::error!(version = %version.id, "a version takes no part: an earlier one begins with the same 16 hex digits");
+        }
+        first
+    });
+    versions
+}
+
+/// Asks at most twice, each time within the deadline.
+async fn twice<'a, T>(ask: impl Fn() -> Answer<'a, T>) -> Result<T, SourceDown> {
+    let once = async || {
+        timeout(SOURCE_DEADLINE, ask()).await.unwrap_or_else(|_| Err(SourceDown("no answer within 5 s".to_owned())))
+    };
+    match once().await {
+        Ok(answer) => Ok(answer),
+        Err(_) => once().await,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Mutex;
+
+    use super::super::Value;
+    use super::*;
+
+    #[derive(Debug, Default)]
+    struct Scripted {
+        versions: Mutex<Vec<Version>>,
+        garbage: Mutex<HashSet<String>>,
+        down: Mutex<bool>,
+        lists: Mutex<u32>,
+        gets: Mutex<u32>,
+    }
+
+    impl KeySource for Scripted {
+        fn list(&self) -> Answer<'_, Vec<Version>> {
+            *self.lists.lock().unwrap() += 1;
+            let answer = self.answer(|| self.versions.lock().unwrap().clone());
+            Box::pin(async move { answer })
+        }
+
+        fn get<'a>(&'a self, id: &'a str) -> Answer<'a, Value> {
+            *self.gets.lock().unwrap() += 1;
+            let text = if self.garbage.lock().unwrap().contains(id) { "garbage".to_owned() } else { "A".repeat(43) };
+            let answer = self.answer(|| Value { text: text.into(), content_type: None });
+            Box::pin(async move { answer })
+        }
+    }
+
+    impl Scripted {
+        fn answer<T>(&self, good: impl FnOnce() -> T) -> Result<T, SourceDown> {
+            if *self.down.lock().unwrap() { Err(SourceDown("scripted".to_owned())) } else { Ok(good()) }
+        }
+
+        fn add(&self, number: u8, created: UnixSeconds) -> KeyId {
+            let id = format!("{number:02x}").repeat(16);
+            let kid = KeyId::from_version(&id).unwrap();
+            let version =
+                Version { id, kid, enabled: true, created, not_before: None, expires: None, activate_now: false };
+            self.versions.lock().unwrap().push(version);
+            kid
+        }
+
+        fn asked(&self) -> (u32, u32) {
+            (*self.lists.lock().unwrap(), *self.gets.lock().unwrap())
+        }
+    }
+
+    fn ring() -> (Arc<Scripted>, Ring) {
+        let source = Arc::new(Scripted::default());
+        let parameters = Parameters { propagation: Duration::from_secs(900), retention: Duration::from_secs(30_000) };
+        let ring = Ring::new(Arc::clone(&source) as Arc<dyn KeySource>, parameters, Duration::from_secs(300));
+        (source, ring)
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_cold_start_needs_one_list_and_one_get() {
+        let (source, ring) = ring();
+        let old = source.add(1, 1_000);
+        let new = source.add(2, 2_000);
+        assert!(!ring.was_ready());
+        ring.refresh(10_000).await;
+        assert!(ring.was_ready());
+        assert_eq!(ring.sealing(10_000).await.unwrap().id, new);
+        assert_eq!(source.asked(), (1, 1));
+        assert!(matches!(ring.opening(old, 10_000).await, Opening::Key(key) if key.id == old));
+        assert!(matches!(ring.opening(old, 10_000).await, Opening::Key(_)));
+        assert_eq!(source.asked(), (1, 2), "the other key is fetched on first use, once");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_unknown_kid_causes_at_most_one_list_in_15_seconds_and_never_a_get() {
+        let (source, ring) = ring();
+        source.add(1, 1_000);
+        ring.refresh(10_000).await;
+        for number in 10..60 {
+            assert!(matches!(ring.opening(KeyId([number; 8]), 10_000).await, Opening::Unknown));
+        }
+        assert_eq!(source.asked(), (2, 1));
+        tokio::time::advance(Duration::from_secs(16)).await;
+        let late = source.add(3, 9_000);
+        assert!(matches!(ring.opening(late, 10_000).await, Opening::Key(_)), "a kid made elsewhere is found");
+        assert_eq!(source.asked(), (3, 2));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn while_no_list_is_allowed_and_none_is_young_nobody_can_tell() {
+        let (source, ring) = ring();
+        source.add(1, 1_000);
+        ring.refresh(10_000).await;
+        *source.down.lock().unwrap() = true;
+        assert!(matches!(ring.opening(KeyId([9; 8]), 10_000).await, Opening::Unavailable));
+        *source.down.lock().unwrap() = false;
+        assert!(matches!(ring.opening(KeyId([9; 8]), 10_000).await, Opening::Unavailable), "until the next good list");
+        ring.refresh(10_000).await;
+        assert!(matches!(ring.opening(KeyId([9; 8]), 10_000).await, Opening::Unknown));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_empty_ring_and_a_source_that_is_down_are_unavailable() {
+        let (source, ring) = ring();
+        assert!(matches!(ring.opening(KeyId([9; 8]), 10_000).await, Opening::Unavailable), "a list without keys");
+        assert!(ring.sealing(10_000).await.is_err());
+        *source.down.lock().unwrap() = true;
+        ring.refresh(10_000).await;
+        assert!(ring.source_is_down());
+        assert!(ring.sealing(10_000).await.is_err());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_outage_changes_nothing_for_keys_in_memory() {
+        let (source, ring) = ring();
+        let kid = source.add(1, 1_000);
+        ring.refresh(10_000).await;
+        *source.down.lock().unwrap() = true;
+        ring.refresh(900_000_000).await;
+        assert_eq!(ring.sealing(900_000_000).await.unwrap().id, kid);
+        assert!(matches!(ring.opening(kid, 900_000_000).await, Opening::Key(_)));
+        assert!(ring.was_ready());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_garbage_newest_version_leaves_the_one_before_active() {
+        let (source, ring) = ring();
+        let good = source.add(1, 1_000);
+        let bad = source.add(2, 2_000);
+        source.garbage.lock().unwrap().insert("02".repeat(16));
+        ring.refresh(10_000).await;
+        assert_eq!(ring.sealing(10_000).await.unwrap().id, good);
+        assert!(matches!(ring.opening(bad, 10_000).await, Opening::Unknown));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_newer_key_that_cannot_be_fetched_does_not_stop_sealing() {
+        let (source, ring) = ring();
+        let old = source.add(1, 1_000);
+        ring.refresh(10_000).await;
+        let new = source.add(2, 10_000);
+        ring.refresh(10_001).await;
+        *source.down.lock().unwrap() = true;
+        assert_eq!(ring.sealing(20_000).await.unwrap().id, old);
+        *source.down.lock().unwrap() = false;
+        assert_eq!(ring.sealing(20_000).await.unwrap().id, new);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn of_two_versions_with_one_kid_the_later_takes_no_part() {
+        let (source, ring) = ring();
+        let kid = source.add(1, 1_000);
+        let twin = Version {
+            id: format!("{}{}", "01".repeat(8), "ff".repeat(8)),
+            created: 2_000,
+            ..source.versions.lock().unwrap()[0].clone()
+        };
+        source.versions.lock().unwrap().push(twin);
+        ring.refresh(10_000).await;
+        assert_eq!(ring.sealing(10_000).await.unwrap().id, kid);
+        assert_eq!(ring.read(|inner| inner.versions.len()), 1);
+    }
+}

@@ -1,0 +1,26 @@
+//! Cloakroom: a token handler (Backend for Frontend) for single-page applications, run as an Azure Functions custom
+//! handler.
+//!
+//! The modules stand in the order in which a request meets them; imports point down that list. `docs/architecture.md`
+//! tells the invariants.
+
+pub mod app;
+pub mod auth;
+pub mod clock;
+pub mod config;
+pub mod error;
+pub mod functions;
+pub mod guard;
+pub mod health;
+pub mod keyring;
+pub mod net;
+pub mod oidc;
+pub mod origin;
+pub mod proxy;
+pub mod reply;
+pub mod routes;
+pub mod secret;
+pub mod server;
+pub mod session;
+pub mod spa;
+pub mod telemetry;

@@ -1,0 +1,282 @@
+//! The provider as the gateway knows it: metadata and keys, loaded in the background, kept when it goes away.
+
+use std::sync::{Arc, PoisonError, RwLock};
+use std::time::Duration;
+
+use tokio::sync::Mutex;
+use tokio::time::Instant;
+use url::Url;
+
+use super::discovery::{Authority, Metadata};
+use super::grants::{self, Client, Code, Tokens};
+use super::http::{self, Failure};
+use super::id_token::{self, Claims, Expected, Fault};
+use super::jwks::KeySet;
+use crate::clock::{self, UnixSeconds};
+use crate::net::Net;
+use crate::secret::SecretString;
+
+/// How often metadata and keys are loaded anew.
+const REFRESH: Duration = Duration::from_secs(3_600);
+/// Longest pause between attempts while nothing was loaded.
+const BACKOFF_LIMIT: Duration = Duration::from_secs(4);
+/// Deadline of one document.
+const DOCUMENT: Duration = Duration::from_secs(5);
+/// Least pause between loads of the keys for an unknown key id.
+const UNKNOWN_KEY_PAUSE: Duration = Duration::from_secs(60);
+/// Least pause between attempts that requests make while nothing was loaded.
+const ATTEMPT_PAUSE: Duration = Duration::from_secs(1);
+
+/// Which provider, as which client.
+#[derive(Debug)]
+pub struct Config {
+    /// The provider.
+    pub authority: Authority,
+    /// The client.
+    pub client: Client,
+    /// Tolerance for its clock, in seconds.
+    pub clock_skew: u64,
+}
+
+/// The provider is not known yet, or does not answer. The log has the reason.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Unavailable;
+
+/// Why a sign-in did not yield a user.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum SignInFault {
+    /// The provider refused the code, or its answer does not hold.
+    Failed,
+    /// A user of a tenant that may not sign in.
+    TenantDenied,
+    /// The provider is unavailable.
+    Unavailable,
+}
+
+/// The provider.
+#[derive(Debug)]
+pub struct Provider {
+    config: Config,
+    net: Arc<Net>,
+    known: RwLock<Known>,
+    asking: Mutex<()>,
+}
+
+#[derive(Debug, Default)]
+struct Known {
+    metadata: Option<Arc<Metadata>>,
+    keys: Option<Arc<KeySet>>,
+    attempted: Option<Instant>,
+    asked_for_unknown_key: Option<Instant>,
+    is_down: bool,
+}
+
+impl Provider {
+    /// A provider of which nothing is known yet.
+    #[must_use]
+    pub fn new(config: Config, net: Arc<Net>) -> Self {
+        Self { config, net, known: RwLock::default(), asking: Mutex::default() }
+    }
+
+    /// The client id.
+    #[must_use]
+    pub fn client_id(&self) -> &str {
+        &self.config.client.id
+    }
+
+    /// Whether the metadata was loaded once. A later outage does not change it.
+    #[must_use]
+    pub fn was_ready(&self) -> bool {
+        self.read(|known| known.metadata.is_some())
+    }
+
+    /// Whether the last load failed.
+    #[must_use]
+    pub fn is_down(&self) -> bool {
+        self.read(|known| known.is_down)
+    }
+
+    /// The metadata if it was loaded, without asking.
+    #[must_use]
+    pub fn known_metadata(&self) -> Option<Arc<Metadata>> {
+        self.read(|known| known.metadata.clone())
+    }
+
+    /// The metadata, loaded now if it never was.
+    ///
+    /// # Errors
+    /// It never was and cannot be.
+    pub async fn metadata(&self) -> Result<Arc<Metadata>, Unavailable> {
+        if let Some(metadata) = self.known_metadata() {
+            return Ok(metadata);
+        }
+        let _flight = self.asking.lock().await;
+        if !self.read(|known| known.attempted.is_some_and(|at| at.elapsed() < ATTEMPT_PAUSE)) {
+            self.load().await;
+        }
+        self.known_metadata().ok_or(Unavailable)
+    }
+
+    /// Keeps metadata and keys fresh for ever. What cannot be had stays as it was.
+    pub async fn keep_fresh(&self) {
+        let mut backoff = Duration::from_millis(250);
+        loop {
+            {
+                let _flight = self.asking.lock().await;
+                self.load().await;
+            }
+            let complete = self.read(|known| known.metadata.is_some() && known.keys.is_some() && !known.is_down);
+            let pause = if complete {
+                backoff = Duration::from_millis(250);
+                REFRESH.mul_f64(rand::random_range(0.8..=1.0))
+            } else {
+                backoff = BACKOFF_LIMIT.min(backoff * 2);
+                backoff
+            };
+            tokio::time::sleep(pause).await;
+        }
+    }
+
+    /// Redeems a code and verifies who signed in.
+    ///
+    /// # Errors
+    /// [`SignInFault`]; the log has more.
+    pub async fn sign_in(&self, code: &Code<'_>, nonce: &str) -> Result<(Tokens, Claims), SignInFault> {
+        let metadata = self.metadata().await.map_err(|Unavailable| SignInFault::Unavailable)?;
+        // Keys first: without them the code would be spent for nothing.
+        self.keys(&metadata).await.ok_or(SignInFault::Unavailable)?;
+        let http = self.net.http().ok_or(SignInFault::Unavailable)?;
+        let tokens = grants::redeem_code(http, &metadata, &self.config.client, code).await.map_err(|failure| {
+            match failure {
+                Failure::Refused(refusal) => {
+                    tracing::warn!(error = ?refusal.error, suberror = ?refusal.suberror, "the provider refused the code");
+                    if is_transient(&refusal.error) { SignInFault::Unavailable } else { SignInFault::Failed }
+                }
+                Failure::Unavailable(problem) => {
+                    tracing::error!(%problem, "the code could not be redeemed");
+                    SignInFault::Unavailable
+                }
+            }
+        })?;
+        let claims = self.verify(&metadata, &tokens, nonce, clock::now()).await.map_err(|fault| {
+            tracing::warn!(?fault, "the ID token is refused");
+            if fault == Fault::Tenant { SignInFault::TenantDenied } else { SignInFault::Failed }
+        })?;
+        Ok((tokens, claims))
+    }
+
+    /// Revokes a refresh token where the provider can; a failure is logged.
+    pub async fn revoke(&self, refresh_token: &SecretString) {
+        let (Some(metadata), Some(http)) = (self.known_metadata(), self.net.http()) else { return };
+        if let Err(problem) = grants::revoke(http, &metadata, &self.config.client, refresh_token).await {
+            tracing::warn!(%problem, "the refresh token could not be revoked");
+        }
+    }
+
+    async fn verify(
+        &self,
+        metadata: &Metadata,
+        tokens: &Tokens,
+        nonce: &str,
+        now: UnixSeconds,
+    ) -> Result<Claims, Fault> {
+        use crate::secret::ExposeSecret;
+        let token = tokens.id_token.as_ref().ok_or(Fault::Malformed)?.expose_secret();
+        let expected = Expected {
+            authority: &self.config.authority,
+            metadata,
+            client_id: &self.config.client.id,
+            nonce: Some(nonce),
+            access_token: Some(tokens.access_token.expose_secret()),
+            now,
+            clock_skew: self.config.clock_skew,
+        };
+        let keys = self.keys(metadata).await.ok_or(Fault::UnknownKey)?;
+        match id_token::verify(token, &keys, &expected) {
+            Err(Fault::UnknownKey) => {
+                let keys = self.keys_for_unknown(metadata, &keys).await;
+                id_token::verify(token, &keys, &expected)
+            }
+            verdict => verdict,
+        }
+    }
+
+    /// Loads the metadata, and the keys if there are none; the caller holds the flight.
+    async fn load(&self) {
+        let metadata = self.fetch_metadata().await;
+        let keys = match &metadata {
+            Some(metadata) => self.fetch_keys(&metadata.jwks_uri).await,
+            None => None,
+        };
+        self.write(|known| {
+            known.attempted = Some(Instant::now());
+            known.is_down = metadata.is_none() || keys.is_none();
+            known.metadata = metadata.map(Arc::new).or_else(|| known.metadata.take());
+            known.keys = keys.map(Arc::new).or_else(|| known.keys.take());
+        });
+    }
+
+    async fn keys(&self, metadata: &Metadata) -> Option<Arc<KeySet>> {
+        if let Some(keys) = self.read(|known| known.keys.clone()) {
+            return Some(keys);
+        }
+        let _flight = self.asking.lock().await;
+        if let Some(keys) = self.read(|known| known.keys.clone()) {
+            return Some(keys);
+        }
+        let keys = Arc::new(self.fetch_keys(&metadata.jwks_uri).await?);
+        self.write(|known| known.keys = Some(Arc::clone(&keys)));
+        Some(keys)
+    }
+
+    /// The keys loaded anew because a token names an unknown one, at most once a minute; else those that are known.
+    async fn keys_for_unknown(&self, metadata: &Metadata, seen: &Arc<KeySet>) -> Arc<KeySet> {
+        let _flight = self.asking.lock().await;
+        let current = self.read(|known| known.keys.clone()).unwrap_or_else(|| Arc::clone(seen));
+        let recent = self.read(|known| known.asked_for_unknown_key.is_some_and(|at| at.elapsed() < UNKNOWN_KEY_PAUSE));
+        if recent || !Arc::ptr_eq(&current, seen) {
+            return current;
+        }
+        self.write(|known| known.asked_for_unknown_key = Some(Instant::now()));
+        let Some(fresh) = self.fetch_keys(&metadata.jwks_uri).await else { return current };
+        let fresh = Arc::new(fresh);
+        self.write(|known| known.keys = Some(Arc::clone(&fresh)));
+        fresh
+    }
+
+    async fn fetch_metadata(&self) -> Option<Metadata> {
+        let url = self.config.authority.discovery_url();
+        let found = match self.document::<Metadata>(&url).await {
+            Ok(metadata) => self.config.authority.accept(&metadata).map(|()| metadata),
+            Err(problem) => Err(problem),
+        };
+        found.inspect_err(|problem| tracing::error!(%url, %problem, "the provider's metadata cannot be had")).ok()
+    }
+
+    async fn fetch_keys(&self, url: &Url) -> Option<KeySet> {
+        let found = self.document(url.as_str()).await;
+        found.inspect_err(|problem| tracing::error!(%url, %problem, "the provider's keys cannot be had")).ok()
+    }
+
+    async fn document<T: serde::de::DeserializeOwned>(&self, url: &str) -> Result<T, String> {
+        let client = self.net.http().ok_or("there is no HTTP client")?;
+        http::json(client.get(url).timeout(DOCUMENT)).await.map_err(|failure| match failure {
+            Failure::Refused(refusal) => format!("refused: {:?}", refusal.error),
+            Failure::Unavailable(problem) => problem,
+        })
+    }
+
+    fn read<T>(&self, read: impl FnOnce(&Known) -> T) -> T {
+        read(&self.known.read().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    fn write<T>(&self, write: impl FnOnce(&mut Known) -> T) -> T {
+        write(&mut self.known.write().unwrap_or_else(PoisonError::into_inner))
+    }
+}
+
+/// Errors by which a provider says that it is itself unwell (RFC 6749 section 4.1.2.1).
+#[must_use]
+pub fn is_transient(error: &str) -> bool {
+    matches!(error, "server_error" | "temporarily_unavailable")
+}

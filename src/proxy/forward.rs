@@ -1,0 +1,241 @@
+//! A proxied call: the checks in the contract's order, then the API, then its answer streamed back.
+
+use std::pin::Pin;
+use std::sync::{Arc, OnceLock};
+use std::task::{Context as TaskContext, Poll};
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::header::{AUTHORIZATION, CONTENT_LENGTH, SET_COOKIE, TRANSFER_ENCODING};
+use http::{HeaderMap, HeaderValue, Method, Request};
+use http_body::Frame;
+use http_body_util::{BodyExt, Limited};
+use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
+use hyper_util::client::legacy::Client;
+use hyper_util::client::legacy::connect::HttpConnector;
+use hyper_util::rt::{TokioExecutor, TokioTimer};
+use tokio::time::{Instant, Sleep, sleep_until, timeout};
+
+use super::api_map::Api;
+use super::headers;
+use super::path::ProvenPath;
+use super::patterns::Verdict;
+use crate::clock::UnixSeconds;
+use crate::error::Error;
+use crate::guard::csrf;
+use crate::net::{self, Net};
+use crate::origin::Origin;
+use crate::reply::{Body, BodyError, Reply, full};
+use crate::secret::{ExposeSecret, SecretString};
+use crate::session::Sessions;
+
+/// How long an idle connection to an API is kept.
+const IDLE: Duration = Duration::from_secs(60);
+/// An activity is written only into an answer whose head leaves this soon.
+const WRITE_WITHIN: Duration = Duration::from_secs(5);
+
+/// Everything that a proxied call needs.
+#[derive(Debug)]
+pub struct Proxy {
+    /// The API map.
+    pub apis: Vec<Api>,
+    sessions: Arc<Sessions>,
+    public_origin: Origin,
+    net: Arc<Net>,
+    client: OnceLock<Option<ApiClient>>,
+}
+
+type ApiClient = Client<HttpsConnector<HttpConnector>, Body>;
+
+/// A call as it came.
+pub struct Call<'a> {
+    /// The method.
+    pub method: &'a Method,
+    /// The raw path of the request target.
+    pub path: &'a str,
+    /// The raw query.
+    pub query: Option<&'a str>,
+    /// All headers.
+    pub headers: &'a HeaderMap,
+    /// 32 hex digits.
+    pub trace_id: &'a str,
+    /// The time, Unix seconds.
+    pub now: UnixSeconds,
+}
+
+impl Proxy {
+    /// A proxy to the APIs of a map.
+    #[must_use]
+    pub fn new(apis: Vec<Api>, sessions: Arc<Sessions>, public_origin: Origin, net: Arc<Net>) -> Self {
+        Self { apis, sessions, public_origin, net, client: OnceLock::new() }
+    }
+
+    /// Checks a call, makes it with the session's access token, and gives the API's answer.
+    ///
+    /// # Errors
+    /// The first check that fails, or what went wrong on the way to the API.
+    pub async fn call(&self, call: Call<'_>, body: Body) -> Result<Reply, Error> {
+        let arrived = Instant::now();
+        let found = self.apis.iter().find_map(|api| Some((api, behind(&api.route, call.path)?)));
+        let path = ProvenPath::parse(found.map_or(call.path, |(_, rest)| rest)).map_err(Error::BadRequest)?;
+        let mode = found.map_or(csrf::Mode::Header, |(api, _)| api.csrf);
+        csrf::check(call.method, call.headers, &self.public_origin, mode)?;
+        let open = self.sessions.open(call.headers, call.now).await?;
+        let (api, _) = found.ok_or(Error::RouteDenied)?;
+        match api.allowed.judge(call.method, &path.decoded) {
+            Verdict::Allowed => {}
+            Verdict::OtherMethods(allow) => return Err(Error::MethodDenied(allow.into())),
+            Verdict::NoPath => return Err(Error::RouteDenied),
+        }
+        if declared_length(call.headers).is_some_and(|length| length > api.max_body) {
+            return Err(Error::BodyTooLarge);
+        }
+        let token = open.session.access_token(&api.name, call.now).ok_or(Error::SessionExpired)?;
+        let mut reply = self.ask(api, &call, &path, &token.token, body).await?;
+        headers::for_browser(reply.headers_mut(), api);
+        if arrived.elapsed() < WRITE_WITHIN {
+            for line in self.sessions.write_activity(&open, call.now).await.unwrap_or_default() {
+                reply.headers_mut().append(SET_COOKIE, line);
+            }
+        }
+        Ok(reply)
+    }
+
+    async fn ask(
+        &self,
+        api: &Api,
+        call: &Call<'_>,
+        path: &ProvenPath<'_>,
+        token: &SecretString,
+        body: Body,
+    ) -> Result<Reply, Error> {
+        let client = self.client().ok_or(Error::UpstreamUnavailable)?;
+        let deadline = api.timeouts.total.map(|total| Instant::now() + total);
+        let first_byte = api.timeouts.first_byte.min(api.timeouts.total.unwrap_or(Duration::MAX));
+        let repeatable = call.method.is_safe() && !has_body(call.headers);
+        let limit = usize::try_from(api.max_body).unwrap_or(usize::MAX);
+        let mut body = Some(Limited::new(body, limit).boxed());
+        let mut again = repeatable;
+        loop {
+            let body = if repeatable { full(Bytes::new()) } else { body.take().unwrap_or_else(|| full(Bytes::new())) };
+            let request = request(api, call, path, token, body).ok_or(Error::Internal)?;
+            match timeout(first_byte, client.request(request)).await {
+                Err(_) => return Err(Error::UpstreamTimeout),
+                Ok(Ok(answer)) => {
+                    return Ok(answer.map(|body| with_deadline(body.map_err(Into::into).boxed(), deadline)));
+                }
+                Ok(Err(error)) if is_too_long(&error) => return Err(Error::BodyTooLarge),
+                Ok(Err(_)) if again => again = false,
+                Ok(Err(error)) => {
+                    tracing::warn!(api = %api.name, trace_id = call.trace_id, %error, "the API cannot be reached");
+                    return Err(Error::UpstreamUnavailable);
+                }
+            }
+        }
+    }
+
+    /// The client, made on the first call, so that nothing is loaded before the process listens.
+    fn client(&self) -> Option<&ApiClient> {
+        self.client
+            .get_or_init(|| {
+                let mut http = HttpConnector::new();
+                http.enforce_http(false);
+                http.set_nodelay(true);
+                let connect = self.apis.iter().map(|api| api.timeouts.connect).max().unwrap_or(net::CONNECT);
+                http.set_connect_timeout(Some(connect));
+                let tls = if self.apis.iter().any(|api| api.base.is_https()) {
+                    self.net.tls()?.as_ref().clone()
+                } else {
+                    self.net.tls_without_roots()?
+                };
+                let connector = HttpsConnectorBuilder::new()
+                    .with_tls_config(tls)
+                    .https_or_http()
+                    .enable_http1()
+                    .wrap_connector(http);
+                let mut builder = Client::builder(TokioExecutor::new());
+                Some(builder.pool_timer(TokioTimer::new()).pool_idle_timeout(IDLE).build(connector))
+            })
+            .as_ref()
+    }
+}
+
+/// What is behind an API's route, by whole segments.
+fn behind<'a>(route: &str, path: &'a str) -> Option<&'a str> {
+    path.strip_prefix(route).filter(|rest| rest.is_empty() || rest.starts_with('/'))
+}
+
+fn declared_length(headers: &HeaderMap) -> Option<u64> {
+    headers.get(CONTENT_LENGTH)?.to_str().ok()?.parse().ok()
+}
+
+fn has_body(headers: &HeaderMap) -> bool {
+    headers.contains_key(TRANSFER_ENCODING) || declared_length(headers).is_some_and(|length| length > 0)
+}
+
+fn request(
+    api: &Api,
+    call: &Call<'_>,
+    path: &ProvenPath<'_>,
+    token: &SecretString,
+    body: Body,
+) -> Option<Request<Body>> {
+    let mut request = Request::new(body);
+    *request.method_mut() = call.method.clone();
+    *request.uri_mut() = api.base.uri(path, call.query)?;
+    *request.headers_mut() = headers::for_api(call.headers, api);
+    let mut bearer = HeaderValue::from_str(&format!("Bearer {}", token.expose_secret())).ok()?;
+    bearer.set_sensitive(true);
+    request.headers_mut().insert(AUTHORIZATION, bearer);
+    let span = format!("00-{}-{:016x}-01", call.trace_id, rand::random::<u64>() | 1);
+    request.headers_mut().insert("traceparent", HeaderValue::from_str(&span).ok()?);
+    Some(request)
+}
+
+fn is_too_long(error: &hyper_util::client::legacy::Error) -> bool {
+    let mut cause: Option<&(dyn std::error::Error + 'static)> = Some(error);
+    while let Some(error) = cause {
+        if error.is::<http_body_util::LengthLimitError>() {
+            return true;
+        }
+        cause = error.source();
+    }
+    false
+}
+
+fn with_deadline(body: Body, deadline: Option<Instant>) -> Body {
+    match deadline {
+        None => body,
+        Some(deadline) => DeadlineBody { body, deadline: Box::pin(sleep_until(deadline)) }.boxed(),
+    }
+}
+
+/// A body that fails at its deadline, so that an endless answer ends.
+struct DeadlineBody {
+    body: Body,
+    deadline: Pin<Box<Sleep>>,
+}
+
+impl http_body::Body for DeadlineBody {
+    type Data = Bytes;
+    type Error = BodyError;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        context: &mut TaskContext<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+        // The deadline first: an answer that never pauses must end too.
+        match self.deadline.as_mut().poll(context) {
+            Poll::Ready(()) => Poll::Ready(Some(Err("the call took too long".into()))),
+            Poll::Pending => Pin::new(&mut self.body).poll_frame(context),
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> http_body::SizeHint {
+        self.body.size_hint()
+    }
+}

@@ -1,0 +1,281 @@
+//! The table of URLs, and the only place beside `server.rs` that knows warp.
+//!
+//! The path decides the route, exactly and by whole segments; then the method. Every handler answers for itself, so
+//! that no refusal ever falls through to another route.
+
+use std::future::Future;
+use std::sync::Arc;
+
+use bytes::Buf;
+use futures_util::{Stream, TryStreamExt};
+use http::header::CONTENT_LENGTH;
+use http::{HeaderMap, Method, StatusCode, Uri};
+use http_body::{Body as _, Frame};
+use http_body_util::{BodyExt, StreamBody};
+use warp::filters::BoxedFilter;
+use warp::reply::Response;
+use warp::{Filter, Rejection, Reply as _};
+
+use crate::app::App;
+use crate::clock::{UnixSeconds, now};
+use crate::error::Error;
+use crate::guard::navigation::refuse_prefetch;
+use crate::proxy::forward::Call;
+use crate::reply::{Body, BodyError, Context, Reply, empty, problem, wants_page};
+use crate::{functions, health, spa};
+
+/// Most bytes of a form that is read whole.
+const FORM: usize = 64 * 1_024;
+
+/// The target of a request as it came, put there by the server.
+#[derive(Debug, Clone)]
+pub struct Target(pub Uri);
+
+/// A request as the handlers see it.
+struct Incoming {
+    method: Method,
+    target: Uri,
+    headers: HeaderMap,
+    body: Body,
+    trace_id: String,
+    now: UnixSeconds,
+}
+
+/// All routes as one filter.
+#[must_use]
+pub fn routes(app: &Arc<App>) -> BoxedFilter<(Response,)> {
+    let apis = app.proxy.apis.iter().map(|api| api.route.clone()).chain(["/api".to_owned()]);
+    let proxied = beneath(apis.collect());
+    let rest = beneath(vec!["/auth".to_owned(), "/health".to_owned(), "/rotate-keys".to_owned()]);
+    let table = [
+        route(app, proxied, proxy),
+        route(app, readiness_probe(app.port), ready_for_the_host),
+        route(app, exactly("/auth/login"), login),
+        route(app, exactly("/auth/callback"), callback),
+        route(app, exactly("/auth/session"), session),
+        route(app, exactly("/auth/logout"), logout),
+        route(app, exactly("/health/live"), live),
+        route(app, exactly("/health/ready"), ready),
+        route(app, rest, nothing_there),
+    ];
+    let spa = app.spa.as_ref().map(files);
+    let last = route(app, warp::any().boxed(), neither_file_nor_route);
+    let all = table.into_iter().chain(spa).chain([last]);
+    all.fold(nowhere(), |routes, next| routes.or(next).unify().boxed())
+}
+
+/// Where the table begins: no request stops here.
+fn nowhere() -> BoxedFilter<(Response,)> {
+    warp::any().and_then(|| async { Err::<Response, _>(warp::reject::not_found()) }).boxed()
+}
+
+async fn proxy(app: Arc<App>, incoming: Incoming) -> Result<Reply, Error> {
+    let Incoming { method, target, headers, body, trace_id, now } = incoming;
+    let (path, query) = (target.path(), target.query());
+    let call = Call { method: &method, path, query, headers: &headers, trace_id: &trace_id, now };
+    app.proxy.call(call, body).await
+}
+
+async fn ready_for_the_host(_app: Arc<App>, _incoming: Incoming) -> Result<Reply, Error> {
+    Ok(empty(StatusCode::OK))
+}
+
+async fn login(app: Arc<App>, incoming: Incoming) -> Result<Reply, Error> {
+    reading_only(&incoming.method)?;
+    refuse_prefetch(&incoming.headers)?;
+    app.auth.login(&incoming.headers, incoming.query(), incoming.now).await
+}
+
+async fn callback(app: Arc<App>, incoming: Incoming) -> Result<Reply, Error> {
+    refuse_prefetch(&incoming.headers)?;
+    match incoming.method {
+        Method::GET | Method::HEAD => {
+            app.auth.callback(&incoming.method, &incoming.headers, incoming.query(), incoming.now).await
+        }
+        Method::POST if app.auth.takes_form_post() => {
+            let form = text(incoming.body).await?;
+            app.auth.callback(&incoming.method, &incoming.headers, &form, incoming.now).await
+        }
+        _ if app.auth.takes_form_post() => Err(Error::MethodDenied("GET, HEAD, POST".into())),
+        _ => Err(Error::MethodDenied("GET, HEAD".into())),
+    }
+}
+
+async fn session(app: Arc<App>, incoming: Incoming) -> Result<Reply, Error> {
+    reading_only(&incoming.method)?;
+    refuse_prefetch(&incoming.headers)?;
+    app.auth.session(&incoming.headers, incoming.now).await
+}
+
+async fn logout(app: Arc<App>, incoming: Incoming) -> Result<Reply, Error> {
+    refuse_prefetch(&incoming.headers)?;
+    match incoming.method {
+        Method::GET | Method::HEAD => Ok(app.auth.logout_page(&incoming.headers, incoming.query(), incoming.now).await),
+        Method::POST => {
+            let form = text(incoming.body).await?;
+            app.auth.logout(&incoming.headers, &form, incoming.now).await
+        }
+        _ => Err(Error::MethodDenied("GET, HEAD, POST".into())),
+    }
+}
+
+async fn live(_app: Arc<App>, incoming: Incoming) -> Result<Reply, Error> {
+    reading_only(&incoming.method)?;
+    Ok(health::live())
+}
+
+async fn ready(app: Arc<App>, incoming: Incoming) -> Result<Reply, Error> {
+    reading_only(&incoming.method)?;
+    Ok(health::ready(&app.ring, &app.provider))
+}
+
+async fn nothing_there(_app: Arc<App>, _incoming: Incoming) -> Result<Reply, Error> {
+    Err(Error::RouteDenied)
+}
+
+async fn neither_file_nor_route(_app: Arc<App>, incoming: Incoming) -> Result<Reply, Error> {
+    reading_only(&incoming.method)?;
+    Err(Error::RouteDenied)
+}
+
+fn reading_only(method: &Method) -> Result<(), Error> {
+    if *method == Method::GET || *method == Method::HEAD {
+        Ok(())
+    } else {
+        Err(Error::MethodDenied("GET, HEAD".into()))
+    }
+}
+
+impl Incoming {
+    fn query(&self) -> &str {
+        self.target.query().unwrap_or_default()
+    }
+}
+
+/// One line of the table: a path, and what answers there.
+fn route<H, F>(app: &Arc<App>, path: BoxedFilter<()>, handler: H) -> BoxedFilter<(Response,)>
+where
+    H: Fn(Arc<App>, Incoming) -> F + Clone + Send + Sync + 'static,
+    F: Future<Output = Result<Reply, Error>> + Send + 'static,
+{
+    let app = Arc::clone(app);
+    path.and(incoming())
+        .then(move |incoming: Incoming| {
+            let (app, handler) = (Arc::clone(&app), handler.clone());
+            async move {
+                let context = Context {
+                    trace_id: incoming.trace_id.clone(),
+                    wants_page: wants_page(&incoming.headers),
+                    login_url: "/auth/login".to_owned(),
+                };
+                let reply = handler(app, incoming).await.unwrap_or_else(|error| refuse(&error, &context));
+                into_response(reply)
+            }
+        })
+        .boxed()
+}
+
+fn refuse(error: &Error, context: &Context) -> Reply {
+    let facts = error.facts();
+    if facts.status.is_server_error() {
+        tracing::warn!(code = facts.code, trace_id = context.trace_id, "refused");
+    } else {
+        tracing::debug!(code = facts.code, trace_id = context.trace_id, "refused");
+    }
+    problem(error, context)
+}
+
+fn incoming() -> impl Filter<Extract = (Incoming,), Error = Rejection> + Clone {
+    warp::method().and(warp::ext::get::<Target>()).and(warp::header::headers_cloned()).and(body()).map(
+        |method, Target(target), headers: HeaderMap, body| {
+            let trace_id = functions::trace_id(&headers);
+            Incoming { method, target, headers, body, trace_id, now: now() }
+        },
+    )
+}
+
+fn body() -> impl Filter<Extract = (Body,), Error = Rejection> + Clone {
+    warp::body::stream().map(boxed_body)
+}
+
+fn boxed_body(stream: impl Stream<Item = Result<impl Buf + 'static, warp::Error>> + Send + Sync + 'static) -> Body {
+    let frames = stream.map_ok(|mut part| Frame::data(part.copy_to_bytes(part.remaining())));
+    StreamBody::new(frames.map_err(|error| Box::new(error) as BodyError)).boxed()
+}
+
+/// A form, read whole.
+async fn text(mut body: Body) -> Result<String, Error> {
+    const WRONG: Error = Error::BadRequest("the form is cut off, not UTF-8, or longer than 64 KiB");
+    let mut form = Vec::new();
+    while let Some(frame) = body.frame().await {
+        let data = frame.map_err(|_| WRONG)?.into_data().unwrap_or_default();
+        if form.len() + data.len() > FORM {
+            return Err(WRONG);
+        }
+        form.extend_from_slice(&data);
+    }
+    String::from_utf8(form).map_err(|_| WRONG)
+}
+
+fn exactly(path: &'static str) -> BoxedFilter<()> {
+    on_target(move |target, _| target.path() == path)
+}
+
+fn beneath(prefixes: Vec<String>) -> BoxedFilter<()> {
+    on_target(move |target, _| {
+        let within = |prefix: &String| {
+            target.path().strip_prefix(prefix.as_str()).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+        };
+        prefixes.iter().any(within)
+    })
+}
+
+/// The host asks `GET /` until it is answered, before any key or provider can be reached.
+fn readiness_probe(port: u16) -> BoxedFilter<()> {
+    warp::get()
+        .and(on_target(move |target, headers| target.path() == "/" && functions::is_from_host(headers, port)))
+        .boxed()
+}
+
+/// Lets a request through by its target and headers, or leaves it to the next route.
+fn on_target(fits: impl Fn(&Uri, &HeaderMap) -> bool + Clone + Send + Sync + 'static) -> BoxedFilter<()> {
+    warp::ext::get::<Target>()
+        .and(warp::header::headers_cloned())
+        .and_then(move |Target(target), headers: HeaderMap| {
+            let fits = fits(&target, &headers);
+            async move { if fits { Ok(()) } else { Err(warp::reject::not_found()) } }
+        })
+        .untuple_one()
+        .boxed()
+}
+
+/// The SPA's files; its page for navigations to anything else.
+fn files(folder: &spa::Folder) -> BoxedFilter<(Response,)> {
+    let judge = folder.clone();
+    let is_file = on_target(move |target, _| judge.target(target.path()) == spa::Target::File);
+    let file = is_file.and(warp::ext::get::<Target>()).and(warp::fs::dir(folder.root().to_owned()));
+    let file = file.map(|Target(target), file: warp::fs::File| finish_file(file.into_response(), target.path()));
+    let index = on_target(|_, headers| spa::is_navigation(headers)).and(warp::fs::file(folder.index()));
+    let index = index.map(|file: warp::fs::File| finish_file(file.into_response(), "/index.html"));
+    file.or(index).unify().boxed()
+}
+
+fn finish_file(mut response: Response, path: &str) -> Response {
+    spa::finish(response.headers_mut(), path);
+    response
+}
+
+/// An answer as warp has it. A known length is told, else the body would go in chunks.
+#[must_use]
+pub fn into_response(reply: Reply) -> Response {
+    let (parts, body) = reply.into_parts();
+    let length = body.size_hint().exact();
+    let bodiless = parts.status == StatusCode::NO_CONTENT || parts.status == StatusCode::NOT_MODIFIED;
+    let mut response = warp::reply::stream(body.into_data_stream()).into_response();
+    *response.status_mut() = parts.status;
+    *response.headers_mut() = parts.headers;
+    if let Some(length) = length.filter(|_| !bodiless) {
+        response.headers_mut().entry(CONTENT_LENGTH).or_insert(length.into());
+    }
+    response
+}

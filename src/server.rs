@@ -1,0 +1,133 @@
+//! The socket: an accept loop of our own around `warp::service`, with the limits that `warp::serve` lacks.
+
+use std::convert::Infallible;
+use std::io;
+use std::net::Ipv4Addr;
+use std::panic::AssertUnwindSafe;
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures_util::FutureExt;
+use http::Request;
+use hyper::body::Incoming;
+use hyper::server::conn::http1;
+use hyper::service::{Service, service_fn};
+use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper_util::server::graceful::GracefulShutdown;
+use hyper_util::service::TowerToHyperService;
+use tokio::net::TcpListener;
+use tokio::sync::Semaphore;
+use warp::reply::Response as WarpResponse;
+
+use crate::app::App;
+use crate::error::Error;
+use crate::functions::trace_id;
+use crate::reply::{Context, problem};
+use crate::routes::{Target, into_response, routes};
+
+/// Deadline for the head of a request.
+const HEADER_READ: Duration = Duration::from_secs(10);
+/// Most bytes of the head of a request.
+const HEADER_BYTES: usize = 32 * 1_024;
+/// Most connections at a time. The host keeps far fewer.
+const CONNECTIONS: usize = 2_048;
+/// How long requests in flight may take once the process was asked to end.
+const DRAIN: Duration = Duration::from_secs(8);
+/// Pause after an accept that failed, as when the process is out of file descriptors.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
+/// Ended by SIGTERM, as a shell counts it. Never 0, which the host takes for a handler that wants to stay gone.
+const TERMINATED: u8 = 143;
+
+/// Listens where the host calls.
+///
+/// # Errors
+/// The port is taken.
+pub async fn bind(port: u16) -> io::Result<TcpListener> {
+    TcpListener::bind((Ipv4Addr::LOCALHOST, port)).await
+}
+
+/// Serves until the process is asked to end, then finishes what is in flight.
+pub async fn run(listener: TcpListener, app: Arc<App>) -> ExitCode {
+    tracing::info!(port = app.port, "listening");
+    app.load_in_background();
+    let routes = TowerToHyperService::new(warp::service(routes(&app)));
+    let connections = Arc::new(Semaphore::new(CONNECTIONS));
+    let graceful = GracefulShutdown::new();
+    let mut end = std::pin::pin!(asked_to_end());
+    loop {
+        let Ok(permit) = Arc::clone(&connections).acquire_owned().await else { break };
+        let accepted = tokio::select! {
+            accepted = listener.accept() => accepted,
+            () = &mut end => break,
+        };
+        let Ok((stream, _)) = accepted else {
+            tokio::time::sleep(ACCEPT_PAUSE).await;
+            continue;
+        };
+        // Without it the second segment of an answer waits 40 ms for the other side's acknowledgement.
+        let _ = stream.set_nodelay(true);
+        let routes = routes.clone();
+        let service = service_fn(move |request| answer(routes.clone(), request));
+        let connection = http().serve_connection(TokioIo::new(stream), service);
+        let connection = graceful.watch(connection);
+        tokio::spawn(async move {
+            // A connection that breaks is the other side's affair.
+            let _ = connection.await;
+            drop(permit);
+        });
+    }
+    drop(listener);
+    tracing::info!("asked to end; finishing what is in flight");
+    if tokio::time::timeout(DRAIN, graceful.shutdown()).await.is_err() {
+        tracing::warn!("some requests were still in flight after 8 s");
+    }
+    ExitCode::from(TERMINATED)
+}
+
+fn http() -> http1::Builder {
+    let mut http = http1::Builder::new();
+    http.timer(TokioTimer::new()).header_read_timeout(HEADER_READ).max_buf_size(HEADER_BYTES);
+    http
+}
+
+/// Answers a request whatever it is: odd targets before warp, which panics on some, and a panic with a 500.
+async fn answer<S>(routes: S, mut request: Request<Incoming>) -> Result<WarpResponse, Infallible>
+where
+    S: Service<Request<Incoming>, Response = WarpResponse, Error = Infallible>,
+{
+    let context =
+        Context { trace_id: trace_id(request.headers()), wants_page: false, login_url: "/auth/login".to_owned() };
+    let target = request.uri();
+    if target.scheme().is_some() || target.authority().is_some() || !target.path().starts_with('/') {
+        return Ok(into_response(problem(&Error::BadRequest("the request target is not a path"), &context)));
+    }
+    let target = Target(target.clone());
+    request.extensions_mut().insert(target);
+    match AssertUnwindSafe(routes.call(request)).catch_unwind().await {
+        Ok(Ok(response)) => Ok(response),
+        Ok(Err(never)) => match never {},
+        Err(_) => Ok(into_response(problem(&Error::Internal, &context))),
+    }
+}
+
+/// Waits for SIGTERM or Ctrl-C.
+async fn asked_to_end() {
+    #[cfg(unix)]
+    {
+        use tokio::signal::unix::{SignalKind, signal};
+        if let (Ok(mut terminate), Ok(mut interrupt)) =
+            (signal(SignalKind::terminate()), signal(SignalKind::interrupt()))
+        {
+            tokio::select! {
+                _ = terminate.recv() => {}
+                _ = interrupt.recv() => {}
+            }
+            return;
+        }
+    }
+    // Without signal handlers only the system ends the process.
+    if tokio::signal::ctrl_c().await.is_err() {
+        std::future::pending::<()>().await;
+    }
+}

@@ -1,0 +1,129 @@
+use super::*;
+
+fn config() -> Config {
+    Config {
+        name: "__Host-Http-cloakroom".to_owned(),
+        domain: None,
+        same_site: SameSite::Strict,
+        login_same_site: SameSite::Lax,
+        budget: 7_000,
+    }
+}
+
+fn headers(lines: &[&str]) -> HeaderMap {
+    lines.iter().map(|line| (COOKIE, HeaderValue::from_bytes(line.as_bytes()).unwrap())).collect()
+}
+
+fn session(line: &str) -> Presented {
+    config().session(&headers(&[line]))
+}
+
+const NAME: &str = "__Host-Http-cloakroom";
+
+#[test]
+fn only_the_exact_name_counts() {
+    assert_eq!(session(&format!("x{NAME}=1; a={NAME}; {NAME}=good; {NAME}x=2")), Presented::Sealed(b"good".to_vec()));
+    assert_eq!(session(&format!("{NAME}-4=1; {NAME}-login-abc=2")), Presented::Missing);
+    assert_eq!(session(""), Presented::Missing);
+}
+
+#[test]
+fn several_of_one_name_are_refused_unless_equal() {
+    assert_eq!(session(&format!("{NAME}=a; {NAME}=b")), Presented::Invalid);
+    assert_eq!(session(&format!("{NAME}=a; {NAME}=a")), Presented::Sealed(b"a".to_vec()));
+    let two_lines = headers(&[&format!("{NAME}=a"), &format!("{NAME}=b")]);
+    assert_eq!(config().session(&two_lines), Presented::Invalid);
+}
+
+#[test]
+fn odd_bytes_spoil_only_their_own_pair() {
+    let odd = HeaderValue::from_bytes(b"x=\xff\xfe; =; ;;; y; __Host-Http-cloakroom=good").unwrap();
+    let headers: HeaderMap = [(COOKIE, odd)].into_iter().collect();
+    assert_eq!(config().session(&headers), Presented::Sealed(b"good".to_vec()));
+}
+
+#[test]
+fn a_comma_starts_no_pair() {
+    assert_eq!(session(&format!("x=a, {NAME}=planted")), Presented::Missing);
+}
+
+#[test]
+fn missing_extra_and_mixed_parts_are_invalid() {
+    let sealed = |line: &str| session(&line.replace('N', NAME));
+    assert_eq!(sealed("N=2.a; N-1=b"), Presented::Sealed(b"ab".to_vec()));
+    assert_eq!(sealed("N-1=b; N=2.a"), Presented::Sealed(b"ab".to_vec()));
+    for bad in ["N=2.a", "N=a; N-1=b", "N-1=b", "N=3.a; N-1=b", "N=2.a; N-2=b", "N=2.a; N-1=b; N-2=c"] {
+        assert_eq!(sealed(bad), Presented::Invalid, "{bad}");
+    }
+    assert_eq!(sealed("N=5.a; N-1=b"), Presented::Invalid);
+}
+
+/// What a browser would send after taking the lines.
+fn browser(lines: &[HeaderValue]) -> String {
+    let pair = |line: &HeaderValue| line.to_str().unwrap().split(';').next().unwrap().to_owned();
+    let kept = lines.iter().filter(|line| !line.to_str().unwrap().contains("Max-Age=0"));
+    kept.map(pair).collect::<Vec<_>>().join("; ")
+}
+
+#[test]
+fn every_length_comes_back_and_every_line_is_short() {
+    let mut config = config();
+    config.budget = 20_000;
+    for length in [1, 3_799, 3_800, 3_801, 7_599, 7_600, 7_601, 11_400, 11_401, 15_200] {
+        let value = "x".repeat(length);
+        let lines = config.write_session(&value).unwrap();
+        assert_eq!(lines.len(), 4, "every write sets or deletes all four");
+        assert!(lines.iter().all(|line| line.len() < 4_096), "{length}");
+        assert_eq!(session(&browser(&lines)), Presented::Sealed(value.into_bytes()), "{length}");
+    }
+    assert_eq!(config.write_session(&"x".repeat(15_201)), Err(TooLarge));
+}
+
+#[test]
+fn the_budget_counts_names_and_separators() {
+    let overhead = NAME.len() + 3 + 2 + NAME.len() + 2 + 3;
+    assert!(config().write_session(&"x".repeat(7_000 - overhead)).is_ok());
+    assert_eq!(config().write_session(&"x".repeat(7_001 - overhead)), Err(TooLarge));
+}
+
+#[test]
+fn a_deletion_repeats_every_attribute() {
+    let config = Config { name: "__Secure-x".to_owned(), domain: Some("example.org".to_owned()), ..config() };
+    let lines = config.delete_session();
+    assert_eq!(lines.len(), 4);
+    assert_eq!(
+        lines[1],
+        "__Secure-x-1=; Path=/; Secure; HttpOnly; SameSite=Strict; Domain=example.org; Max-Age=0; \
+         Expires=Thu, 01 Jan 1970 00:00:00 GMT"
+    );
+}
+
+#[test]
+fn a_login_transaction_is_found_by_its_id() {
+    let config = config();
+    let line = config.write_login("abc", "sealed");
+    assert_eq!(line, "__Host-Http-cloakroom-login-abc=sealed; Path=/; Secure; HttpOnly; SameSite=Lax; Max-Age=600");
+    let headers = headers(&[&format!("{NAME}-login-abc=sealed; {NAME}-login-def=other")]);
+    assert_eq!(config.login(&headers, "abc"), Some(b"sealed".as_slice()));
+    assert_eq!(config.login(&headers, "ab"), None);
+    assert_eq!(config.logins(&headers).len(), 2);
+}
+
+#[test]
+fn the_oldest_transactions_go_first() {
+    let present = vec![("c", 10, Some(3)), ("a", 10, None), ("b", 10, Some(2)), ("d", 10, Some(4)), ("e", 10, Some(5))];
+    assert_eq!(surplus_logins(present.clone(), 10), ["a"]);
+    assert_eq!(surplus_logins(present[..4].to_vec(), 10), [""; 0]);
+    assert_eq!(surplus_logins(vec![("a", 1_500, Some(1)), ("b", 1_400, Some(2))], 500), ["a"]);
+}
+
+proptest::proptest! {
+    #[test]
+    fn no_header_panics(bytes in proptest::collection::vec(proptest::num::u8::ANY, 0..200)) {
+        if let Ok(value) = HeaderValue::from_bytes(&bytes) {
+            let headers: HeaderMap = [(COOKIE, value)].into_iter().collect();
+            let _ = config().session(&headers);
+            let _ = config().logins(&headers);
+        }
+    }
+}
