@@ -22,6 +22,7 @@ pub struct App {
     pub ring: Arc<Ring>,
     /// The provider.
     pub provider: Arc<Provider>,
+    net: Arc<Net>,
     /// The SPA's files, if the gateway serves them.
     pub spa: Option<spa::Folder>,
     /// The port on which the host calls.
@@ -40,7 +41,8 @@ impl App {
         let origin = config.auth.public_origin.clone();
         Arc::new(Self {
             auth: Auth::new(config.auth, Arc::clone(&provider), Arc::clone(&sessions)),
-            proxy: Proxy::new(config.apis, sessions, origin, net),
+            proxy: Proxy::new(config.apis, sessions, origin, Arc::clone(&net)),
+            net,
             ring,
             provider,
             spa: config.spa,
@@ -52,7 +54,11 @@ impl App {
     pub fn load_in_background(self: &Arc<Self>) {
         let ring = Arc::clone(&self.ring);
         tokio::spawn(async move { ring.keep_fresh().await });
-        let provider = Arc::clone(&self.provider);
-        tokio::spawn(async move { provider.keep_fresh().await });
+        let (provider, net) = (Arc::clone(&self.provider), Arc::clone(&self.net));
+        tokio::spawn(async move {
+            // Reading the trusted roots takes tens of milliseconds, in which the host's probe must be answered.
+            let _ = tokio::task::spawn_blocking(move || net.http().is_some()).await;
+            provider.keep_fresh().await;
+        });
     }
 }

@@ -2,6 +2,8 @@
 //!
 //! Nothing here is shipped, and nothing here imports the product: a stand-in that shares code shares bugs.
 
+pub mod commands;
 pub mod graph;
+pub mod host;
 pub mod provider;
 pub mod web;

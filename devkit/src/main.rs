@@ -1,3 +1,31 @@
 //! `cargo dev …`: the commands that developers run.
 
-fn main() {}
+use std::process::ExitCode;
+
+use devkit::commands::{bench, check, up};
+use devkit::host;
+
+const USAGE: &str = "usage: cargo dev <command>
+
+  up [--mode forward|proxy]   the sample page, the gateway and stand-ins for all else; prints the address to open
+  test [--all]                every test; --all fails where a part cannot run on this machine
+  bench --cold                time from the start of the process to listening and to the first call
+  host …                      the stand-in for the Functions host alone; `cargo dev host --help` tells its options";
+
+#[tokio::main]
+async fn main() -> ExitCode {
+    let mut arguments = std::env::args().skip(1);
+    let command = arguments.next().unwrap_or_default();
+    let rest: Vec<String> = arguments.collect();
+    let code = match command.as_str() {
+        "up" => up::run(&rest).await,
+        "test" => check::run(&rest),
+        "bench" => bench::run(&rest).await,
+        "host" => host::run(rest).await,
+        _ => {
+            eprintln!("{USAGE}");
+            2
+        }
+    };
+    ExitCode::from(code)
+}

@@ -133,6 +133,7 @@ function show(told) {
     at('graph-answer').hidden = true;
     document.title = 'Cloakroom';
   }
+  at('renew').hidden = !told.links.refresh;
   main.querySelector('.number').textContent = told.authenticated ? numberFor(user.sub) : '······';
   showTimes();
   enter(told.authenticated ? 'signed-in' : 'anonymous');

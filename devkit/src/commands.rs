@@ -1,0 +1,29 @@
+//! The commands behind `cargo dev`.
+
+pub mod bench;
+pub mod check;
+pub mod setup;
+pub mod stage;
+pub mod up;
+
+use std::path::{Path, PathBuf};
+
+/// The project's root: the folder above this crate's.
+#[must_use]
+pub fn root() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).parent().map_or_else(|| PathBuf::from("."), Path::to_path_buf)
+}
+
+/// The folder of built things, where the environment does not name another.
+#[must_use]
+pub fn target() -> PathBuf {
+    std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| root().join("target"), PathBuf::from)
+}
+
+/// The cargo that runs this, or the one on the path.
+#[must_use]
+pub fn cargo() -> std::process::Command {
+    let mut command = std::process::Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+    command.current_dir(root());
+    command
+}

@@ -1,0 +1,71 @@
+//! `cargo dev test`: format, lints, documentation and every test, in one command.
+
+use std::process::Command;
+use std::time::Instant;
+
+use super::setup::{self, Missing};
+use super::{cargo, root};
+
+const USAGE: &str = "usage: cargo dev test [--all]";
+
+/// Runs everything. Gives the exit code: 0 only if all that ran passed, and, with `--all`, if nothing was left out.
+#[must_use]
+pub fn run(arguments: &[String]) -> u8 {
+    let all = match arguments.iter().map(String::as_str).collect::<Vec<_>>().as_slice() {
+        [] => false,
+        ["--all"] => true,
+        _ => {
+            eprintln!("{USAGE}");
+            return 2;
+        }
+    };
+    let begun = Instant::now();
+    let missing = setup::prepare();
+    let failed: Vec<&str> = steps(&missing)
+        .into_iter()
+        .filter_map(|(name, command)| if step(name, command) { None } else { Some(name) })
+        .collect();
+    println!("\n{} s in all", begun.elapsed().as_secs());
+    for Missing { part, remedy, .. } in &missing {
+        println!("LEFT OUT: {part}. To run them: {remedy}");
+    }
+    for name in &failed {
+        println!("FAILED: {name}");
+    }
+    u8::from(!failed.is_empty() || (all && !missing.is_empty()))
+}
+
+fn steps(missing: &[Missing]) -> Vec<(&'static str, Command)> {
+    let mut format = cargo();
+    format.args(["fmt", "--all", "--check"]);
+    let mut lints = cargo();
+    lints.args(["clippy", "--workspace", "--all-targets", "--", "-D", "warnings"]);
+    let mut documentation = cargo();
+    documentation.args(["doc", "--workspace", "--no-deps"]).env("RUSTDOCFLAGS", "-D warnings");
+    let mut tests = cargo();
+    tests.args(["test", "--workspace", "--no-fail-fast", "--"]);
+    for Missing { skip, .. } in missing {
+        tests.args(["--skip", skip]);
+    }
+    let mut steps = vec![("format", format), ("lints", lints), ("documentation", documentation), ("tests", tests)];
+    if !missing.iter().any(|missing| missing.skip == "oidc_provider::") {
+        let mut peer = Command::new("npm");
+        peer.args(["test", "--silent"]).current_dir(root().join("tests/peers/oidc-provider"));
+        steps.push(("the oidc-provider peer's own test", peer));
+    }
+    steps
+}
+
+fn step(name: &str, mut command: Command) -> bool {
+    println!("\n== {name}");
+    let begun = Instant::now();
+    let passed = match command.status() {
+        Ok(status) => status.success(),
+        Err(error) => {
+            println!("it cannot be started: {error}");
+            false
+        }
+    };
+    println!("== {name}: {} in {} s", if passed { "passed" } else { "FAILED" }, begun.elapsed().as_secs());
+    passed
+}

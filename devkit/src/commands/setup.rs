@@ -1,0 +1,78 @@
+//! What the tests need of other people's programs: installed where that is allowed, else named.
+
+use std::path::Path;
+use std::process::{Command, Stdio};
+
+use super::root;
+
+/// A part of the tests that needs a program which Rust does not bring.
+#[derive(Debug, Clone)]
+pub struct Missing {
+    /// What cannot run.
+    pub part: &'static str,
+    /// The command that brings what it needs.
+    pub remedy: &'static str,
+    /// The tests to leave out.
+    pub skip: &'static str,
+}
+
+/// Installs what may be installed and tells what is still missing.
+#[must_use]
+pub fn prepare() -> Vec<Missing> {
+    let mut missing = Vec::new();
+    if !chromium() {
+        missing.push(Missing {
+            part: "browser tests (Chromium with its WebDriver)",
+            remedy: "apt-get install chromium chromium-driver",
+            skip: "browser::",
+        });
+    }
+    if !oidc_provider() {
+        missing.push(Missing {
+            part: "tests against npm oidc-provider (Node.js 20 or newer with npm)",
+            remedy: "apt-get install nodejs npm, or see nodejs.org",
+            skip: "oidc_provider::",
+        });
+    }
+    missing
+}
+
+fn chromium() -> bool {
+    let there = || runs("chromedriver", &["--version"]) && runs("chromium", &["--version"]);
+    if !there() && is_root() && runs("apt-get", &["--version"]) {
+        println!("installing chromium and chromium-driver …");
+        succeeds(Command::new("apt-get").args(["update", "-qq"]));
+        let packages = ["install", "-y", "-qq", "--no-install-recommends", "chromium", "chromium-driver"];
+        succeeds(Command::new("apt-get").args(packages).env("DEBIAN_FRONTEND", "noninteractive"));
+    }
+    there()
+}
+
+fn oidc_provider() -> bool {
+    let folder = root().join("tests/peers/oidc-provider");
+    runs("node", &["--version"]) && runs("npm", &["--version"]) && locked_packages(&folder)
+}
+
+/// The packages of a lockfile, installed once for each state of it.
+fn locked_packages(folder: &Path) -> bool {
+    let lockfile = std::fs::read(folder.join("package-lock.json")).unwrap_or_default();
+    let stamp = folder.join("node_modules/.installed-from");
+    if std::fs::read(&stamp).is_ok_and(|installed| installed == lockfile) {
+        return true;
+    }
+    println!("installing the packages of {} …", folder.display());
+    let installed = succeeds(Command::new("npm").args(["ci", "--no-audit", "--no-fund"]).current_dir(folder));
+    installed && std::fs::write(stamp, lockfile).is_ok()
+}
+
+fn is_root() -> bool {
+    rustix::process::geteuid().is_root()
+}
+
+fn runs(program: &str, arguments: &[&str]) -> bool {
+    succeeds(Command::new(program).args(arguments).stdout(Stdio::null()).stderr(Stdio::null()))
+}
+
+fn succeeds(command: &mut Command) -> bool {
+    command.stdin(Stdio::null()).status().is_ok_and(|status| status.success())
+}

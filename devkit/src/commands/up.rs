@@ -1,0 +1,78 @@
+//! `cargo dev up`: the main job on a machine with nothing but Rust.
+
+use std::net::{Ipv4Addr, TcpListener};
+
+use super::stage::{Options, Stage, free_port};
+use super::{cargo, root, target};
+use crate::host::Mode;
+
+/// The ports that are taken when they are free: host, provider, Graph.
+const PORTS: [(&str, u16); 3] = [("the page", 7071), ("the provider", 7072), ("Microsoft Graph", 7073)];
+const USAGE: &str = "usage: cargo dev up [--mode forward|proxy]";
+
+/// Builds the gateway, starts it with all that it needs, and runs until Ctrl-C. Gives the exit code.
+pub async fn run(arguments: &[String]) -> u8 {
+    let mode = match arguments.iter().map(String::as_str).collect::<Vec<_>>().as_slice() {
+        [] => None,
+        ["--mode", "forward"] => Some(Mode::Forward),
+        ["--mode", "proxy"] => Some(Mode::Proxy),
+        _ => {
+            eprintln!("{USAGE}");
+            return 2;
+        }
+    };
+    match up(mode).await {
+        Ok(()) => 0,
+        Err(error) => {
+            eprintln!("{error}");
+            1
+        }
+    }
+}
+
+async fn up(mode: Option<Mode>) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
+    println!("Building the gateway …");
+    if !cargo().args(["build", "--quiet", "--bin", "cloakroom"]).status()?.success() {
+        return Err("the gateway does not build".into());
+    }
+    let ports = [pick(PORTS[0])?, pick(PORTS[1])?, pick(PORTS[2])?];
+    let options = Options {
+        root: root(),
+        binary: target().join("debug/cloakroom"),
+        key_file: target().join("devkit/keys.json"),
+        mode,
+        ports,
+        print: true,
+    };
+    let stage = Stage::set(options).await?;
+    println!("\n  Open {}\n", stage.origin);
+    println!(
+        "  Sign in as anybody; the provider is a stand-in at {}, and so is Microsoft Graph at {}.",
+        stage.provider.addr(),
+        stage.graph.addr()
+    );
+    println!("  The host calls the gateway by {}. Ctrl-C ends everything.\n", mode_name(mode));
+    tokio::select! {
+        signal = tokio::signal::ctrl_c() => signal?,
+        () = stage.host.wait_shut_down() => return Err("the host gave up; its lines above say why".into()),
+    }
+    stage.host.stop().await;
+    Ok(())
+}
+
+const fn mode_name(mode: Option<Mode>) -> &'static str {
+    match mode {
+        Some(Mode::Forward) => "forwarding",
+        Some(Mode::Proxy) | None => "proxying",
+    }
+}
+
+/// The usual port, or, when that is busy, another, which is told.
+fn pick((what, usual): (&str, u16)) -> std::io::Result<u16> {
+    if TcpListener::bind((Ipv4Addr::LOCALHOST, usual)).is_ok() {
+        return Ok(usual);
+    }
+    let other = free_port()?;
+    println!("Port {usual} is busy; {what} takes {other}.");
+    Ok(other)
+}

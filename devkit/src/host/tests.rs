@@ -1,0 +1,8 @@
+//! Tests over real sockets, with a handler that records what it gets, or with this test program as the handler.
+
+mod forwarding;
+mod life;
+mod proxying;
+mod serving;
+mod support;
+pub(super) mod tables;

@@ -1,0 +1,197 @@
+//! A project in a temporary folder, a raw client, and a handler that records.
+
+use std::{
+    net::SocketAddr,
+    path::Path,
+    sync::{Arc, Mutex},
+    time::Duration,
+};
+
+use serde_json::{Value, json};
+use tempfile::TempDir;
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::{TcpListener, TcpStream},
+    time::timeout,
+};
+
+use crate::host::{Host, Mode, Options};
+
+/// No test waits longer for anything.
+pub(super) const PATIENCE: Duration = Duration::from_secs(20);
+
+/// A folder with a `host.json` without route prefix.
+pub(super) struct Project(TempDir);
+
+impl Project {
+    pub(super) fn new() -> Self {
+        let project = Self(tempfile::tempdir().unwrap());
+        project.configure(&json!({"description": {"defaultExecutablePath": "handler"}}), &json!({"routePrefix": ""}));
+        project
+    }
+
+    /// A project whose only function takes every path.
+    pub(super) fn with_all() -> Self {
+        let project = Self::new();
+        project.function("all", &json!({"route": "{*path}"}));
+        project
+    }
+
+    pub(super) fn root(&self) -> &Path {
+        self.0.path()
+    }
+
+    pub(super) fn configure(&self, handler: &Value, http: &Value) {
+        let file = json!({"version": "2.0", "customHandler": handler, "extensions": {"http": http}});
+        std::fs::write(self.root().join("host.json"), file.to_string()).unwrap();
+    }
+
+    /// Adds an anonymous HTTP function whose trigger has these further members.
+    pub(super) fn function(&self, name: &str, members: &Value) {
+        let mut trigger = json!({"type": "httpTrigger", "direction": "in", "name": "req", "authLevel": "anonymous"});
+        let members = members.as_object().unwrap().clone();
+        trigger.as_object_mut().unwrap().extend(members);
+        let file = json!({"bindings": [trigger, {"type": "http", "direction": "out", "name": "res"}]});
+        let directory = self.root().join(name);
+        std::fs::create_dir_all(&directory).unwrap();
+        std::fs::write(directory.join("function.json"), file.to_string()).unwrap();
+    }
+
+    pub(super) fn options(&self, mode: Mode) -> Options {
+        Options { mode: Some(mode), ..Options::new(self.root()) }
+    }
+
+    /// A host whose handler is the recorder.
+    pub(super) async fn before(&self, recorder: &Recorder, mode: Mode) -> Host {
+        started(self.options(mode), recorder.port).await
+    }
+}
+
+pub(super) async fn started(options: Options, handler: u16) -> Host {
+    let host = Host::start_with(options, Some(handler)).await.unwrap();
+    timeout(PATIENCE, host.wait_ready()).await.unwrap().unwrap();
+    host
+}
+
+/// Answers what `respond` says, and records all requests but the readiness probes.
+pub(super) struct Recorder {
+    pub(super) port: u16,
+    requests: Arc<Mutex<Vec<String>>>,
+    probes: Arc<Mutex<Vec<String>>>,
+}
+
+impl Recorder {
+    /// `respond` gets the request's number, from 0, and its text. No bytes at all close the connection unanswered.
+    pub(super) async fn start(respond: impl Fn(usize, &str) -> Vec<u8> + Send + Sync + 'static) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let port = listener.local_addr().unwrap().port();
+        let recorder = Self { port, requests: Arc::default(), probes: Arc::default() };
+        let (requests, probes) = (Arc::clone(&recorder.requests), Arc::clone(&recorder.probes));
+        let respond = Arc::new(respond);
+        tokio::spawn(async move {
+            loop {
+                let (mut stream, _) = listener.accept().await.unwrap();
+                let (requests, probes, respond) = (Arc::clone(&requests), Arc::clone(&probes), Arc::clone(&respond));
+                tokio::spawn(async move {
+                    while let Some(request) = read_message(&mut stream, false).await {
+                        let probe = !request.contains("x-azure-functions-invocationid: ");
+                        let list = if probe { &probes } else { &requests };
+                        let number = {
+                            let mut list = list.lock().unwrap();
+                            list.push(request.clone());
+                            list.len() - 1
+                        };
+                        let response = if probe { respond(usize::MAX, &request) } else { respond(number, &request) };
+                        if response.is_empty() || stream.write_all(&response).await.is_err() {
+                            return;
+                        }
+                    }
+                });
+            }
+        });
+        recorder
+    }
+
+    pub(super) async fn ok() -> Self {
+        Self::start(|_, _| ok("")).await
+    }
+
+    pub(super) fn requests(&self) -> Vec<String> {
+        self.requests.lock().unwrap().clone()
+    }
+
+    pub(super) fn probes(&self) -> Vec<String> {
+        self.probes.lock().unwrap().clone()
+    }
+
+    pub(super) fn last(&self) -> String {
+        self.requests().pop().unwrap()
+    }
+}
+
+pub(super) fn ok(body: &str) -> Vec<u8> {
+    format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n{body}", body.len()).into_bytes()
+}
+
+/// The values of a header in a raw message, in order.
+pub(super) fn values<'a>(message: &'a str, name: &str) -> Vec<&'a str> {
+    let head = message.split("\r\n\r\n").next().unwrap();
+    let lines = head.lines().skip(1).filter_map(|line| line.split_once(": "));
+    lines.filter(|(key, _)| key.eq_ignore_ascii_case(name)).map(|(_, value)| value).collect()
+}
+
+pub(super) fn status(response: &str) -> &str {
+    response.get(9..12).unwrap_or("none")
+}
+
+pub(super) fn body(message: &str) -> &str {
+    message.split_once("\r\n\r\n").unwrap().1
+}
+
+/// Sends raw bytes and reads one response. An empty one is a closed connection.
+pub(super) async fn exchange(address: SocketAddr, request: &str) -> String {
+    let mut stream = TcpStream::connect(address).await.unwrap();
+    stream.write_all(request.as_bytes()).await.unwrap();
+    let bodiless = request.starts_with("HEAD ");
+    timeout(PATIENCE, read_message(&mut stream, bodiless)).await.unwrap().unwrap_or_default()
+}
+
+/// A GET without headers but `Host`.
+pub(super) async fn get(address: SocketAddr, target: &str) -> String {
+    exchange(address, &format!("GET {target} HTTP/1.1\r\nHost: app.example\r\n\r\n")).await
+}
+
+/// Reads one message, raw. `None` when the connection ends first.
+pub(super) async fn read_message(stream: &mut TcpStream, bodiless: bool) -> Option<String> {
+    let mut message = Vec::new();
+    loop {
+        let text = String::from_utf8_lossy(&message).into_owned();
+        if let Some((head, body)) = text.split_once("\r\n\r\n") {
+            let length = values(head, "content-length").first().map(|length| length.parse::<usize>().unwrap());
+            let chunked = values(head, "transfer-encoding") == ["chunked"];
+            let no_body = bodiless || head.starts_with("HTTP/1.1 304") || head.starts_with("HTTP/1.1 204");
+            if no_body || (chunked && body.ends_with("0\r\n\r\n")) || (!chunked && body.len() >= length.unwrap_or(0)) {
+                return Some(text);
+            }
+        }
+        let mut buffer = [0; 16 * 1024];
+        match stream.read(&mut buffer).await {
+            Ok(length) if length > 0 => message.extend_from_slice(&buffer[..length]),
+            _ => return None,
+        }
+    }
+}
+
+/// Waits until something holds.
+pub(super) async fn until(what: &str, holds: impl Fn() -> bool) {
+    let reached = timeout(PATIENCE, async {
+        while !holds() {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    });
+    assert!(reached.await.is_ok(), "never came: {what}");
+}
+
+pub(super) fn has_line(host: &Host, text: &str) -> bool {
+    host.logs().iter().any(|line| line.text.contains(text))
+}

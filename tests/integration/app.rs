@@ -1,0 +1,268 @@
+//! The gateway's real binary with a provider, a Graph and, if wished, a host, each a server of its own.
+
+use std::collections::BTreeMap;
+use std::io::{BufRead, BufReader, Read};
+use std::net::TcpStream;
+use std::process::{Child, Command, Stdio};
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+use base64::Engine;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use devkit::commands::stage::free_port;
+use devkit::graph::{Graph, GraphOptions};
+use devkit::host::{Host, Mode, Options as HostOptions};
+use devkit::provider::{self, Provider};
+use serde_json::json;
+
+use crate::visitor::Visitor;
+
+/// The gateway's binary.
+pub const BINARY: &str = env!("CARGO_BIN_EXE_cloakroom");
+/// The project's root.
+pub const ROOT: &str = env!("CARGO_MANIFEST_DIR");
+/// The key of every test that does not bring a key file.
+pub const KEY: [u8; 32] = [0x5A; 32];
+/// Longest wait for anything.
+pub const PATIENCE: Duration = Duration::from_secs(20);
+
+/// How requests reach the gateway.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Reach {
+    /// Straight to its port.
+    Direct,
+    /// Through the stand-in for the Functions host.
+    Host(Mode),
+}
+
+/// All ways.
+pub const EVERY_REACH: [Reach; 3] = [Reach::Direct, Reach::Host(Mode::Forward), Reach::Host(Mode::Proxy)];
+
+/// How to start a [`TestApp`].
+pub struct Builder {
+    reach: Reach,
+    settings: BTreeMap<String, String>,
+    provider: Option<provider::Options>,
+    patient: bool,
+}
+
+/// A running gateway and its surroundings. Dropping it ends everything.
+pub struct TestApp {
+    /// The public origin.
+    pub origin: String,
+    /// Where the browser connects.
+    pub port: u16,
+    /// The provider.
+    pub provider: Provider,
+    /// The API.
+    pub graph: Graph,
+    /// The settings that the gateway was started with.
+    pub settings: BTreeMap<String, String>,
+    host: Option<Host>,
+    gateway: Option<Gateway>,
+}
+
+impl TestApp {
+    /// A gateway that is called directly, with a provider of default options.
+    pub fn builder() -> Builder {
+        Builder { reach: Reach::Direct, settings: BTreeMap::new(), provider: None, patient: true }
+    }
+
+    /// The usual one.
+    pub async fn start() -> Self {
+        Self::builder().start().await
+    }
+
+    /// A browser that knows nothing yet.
+    pub fn visitor(&self) -> Visitor {
+        Visitor::new(&self.origin)
+    }
+
+    /// A browser whose user has signed in.
+    pub async fn signed_in(&self, user: &str) -> Visitor {
+        let mut visitor = self.visitor();
+        let answer = visitor.sign_in(&self.provider, user, "/").await;
+        assert_eq!((answer.status, answer.header("location")), (302, Some("/")), "{}", self.log());
+        visitor
+    }
+
+    /// Everything that gateway and host have written.
+    pub fn log(&self) -> String {
+        let host = self.host.iter().flat_map(Host::logs).map(|line| line.text + "\n");
+        let gateway = self.gateway.iter().map(Gateway::log);
+        host.chain(gateway).collect()
+    }
+
+    /// The gateway's process.
+    pub fn pid(&self) -> u32 {
+        let hosted = self.host.as_ref().and_then(Host::handler_pid);
+        hosted.or_else(|| self.gateway.as_ref().map(|gateway| gateway.child.id())).expect("the gateway runs")
+    }
+
+    /// The gateway's own port.
+    pub fn gateway_port(&self) -> u16 {
+        self.host.as_ref().map_or(self.port, Host::handler_port)
+    }
+
+    /// Waits until `/health/ready` has a status.
+    pub async fn wait_until_ready(&self, status: u16) {
+        let begun = Instant::now();
+        loop {
+            let answer = self.visitor().get("/health/ready").await;
+            if answer.status == status {
+                return;
+            }
+            assert!(begun.elapsed() < PATIENCE, "readiness stays {}: {}\n{}", answer.status, answer.text(), self.log());
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    }
+}
+
+impl Builder {
+    /// Chooses how requests arrive.
+    pub fn reach(mut self, reach: Reach) -> Self {
+        self.reach = reach;
+        self
+    }
+
+    /// Sets a setting, named without its prefix; an empty value clears it.
+    pub fn set(mut self, name: &str, value: impl Into<String>) -> Self {
+        self.settings.insert(format!("CLOAKROOM_{name}"), value.into());
+        self
+    }
+
+    /// Takes a provider of other options. Its addresses are filled in.
+    pub fn provider(mut self, options: provider::Options) -> Self {
+        self.provider = Some(options);
+        self
+    }
+
+    /// Does not wait until the gateway is ready.
+    pub fn impatient(mut self) -> Self {
+        self.patient = false;
+        self
+    }
+
+    /// Starts everything.
+    pub async fn start(self) -> TestApp {
+        let port = free_port().unwrap();
+        let origin = format!("http://localhost:{port}");
+        let defaults = provider::Options::new(&origin);
+        let options = match self.provider {
+            Some(options) => provider::Options { clients: defaults.clients, ..options },
+            None => defaults,
+        };
+        let provider = Provider::start(options).await.unwrap();
+        let graph = Graph::start(GraphOptions::new(&provider.issuer())).await.unwrap();
+        let mut settings = settings(&origin, &provider, &graph);
+        settings.extend(self.settings);
+        let mut app = TestApp { origin, port, provider, graph, settings, host: None, gateway: None };
+        match self.reach {
+            Reach::Direct => app.gateway = Some(Gateway::start(&app.settings, port)),
+            Reach::Host(mode) => app.host = Some(host(&app.settings, port, mode).await),
+        }
+        if self.patient {
+            app.wait_until_ready(200).await;
+        }
+        app
+    }
+}
+
+async fn host(settings: &BTreeMap<String, String>, port: u16, mode: Mode) -> Host {
+    let mut env = settings.clone();
+    let executable = "AzureFunctionsJobHost__customHandler__description__defaultExecutablePath";
+    env.insert(executable.to_owned(), BINARY.to_owned());
+    let host = Host::start(HostOptions { port, mode: Some(mode), env, ..HostOptions::new(ROOT) }).await.unwrap();
+    host.wait_ready().await.unwrap();
+    host
+}
+
+/// The API map of the tests: Graph with everything allowed that the stand-in offers.
+pub fn api_map(base: &str) -> serde_json::Value {
+    json!({"graph": {
+        "route": "/graph",
+        "base": base,
+        "scopes": [format!("{}/User.Read", provider::GRAPH)],
+        "allow": ["GET /me", "GET /me/**", "PATCH /me", "POST /me/sendMail", "* /echo/**", "GET /hostile", "GET /redirect",
+                  "GET /slow", "GET /bytes", "GET /status/*", "GET /hang-up"],
+        "request_headers": ["ConsistencyLevel", "Prefer"],
+    }})
+}
+
+fn settings(origin: &str, provider: &Provider, graph: &Graph) -> BTreeMap<String, String> {
+    let pairs = [
+        ("APIS", api_map(&graph.base()).to_string()),
+        ("AUTHORITY", provider.issuer()),
+        ("CLIENT_ID", provider::CLIENT_ID.to_owned()),
+        ("CLIENT_SECRET", provider::CLIENT_SECRET.to_owned()),
+        ("ENC_KEY", URL_SAFE_NO_PAD.encode(KEY)),
+        ("LOG", "debug,json".to_owned()),
+        ("PUBLIC_ORIGIN", origin.to_owned()),
+    ];
+    pairs.into_iter().map(|(name, value)| (format!("CLOAKROOM_{name}"), value)).collect()
+}
+
+/// The binary without a host.
+pub struct Gateway {
+    child: Child,
+    written: Arc<Mutex<Vec<u8>>>,
+}
+
+impl Gateway {
+    /// Starts it on a port and waits until it listens.
+    pub fn start(settings: &BTreeMap<String, String>, port: u16) -> Self {
+        let mut child = Command::new(BINARY)
+            .current_dir(ROOT)
+            .env_clear()
+            .envs(settings)
+            .env("FUNCTIONS_CUSTOMHANDLER_PORT", port.to_string())
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let written = Arc::new(Mutex::new(Vec::new()));
+        collect(child.stdout.take().unwrap(), &written);
+        collect(child.stderr.take().unwrap(), &written);
+        let begun = Instant::now();
+        while TcpStream::connect(("127.0.0.1", port)).is_err() {
+            let text = String::from_utf8_lossy(&written.lock().unwrap()).into_owned();
+            assert!(
+                child.try_wait().unwrap().is_none() && begun.elapsed() < PATIENCE,
+                "the gateway does not listen: {text}"
+            );
+            std::thread::sleep(Duration::from_millis(5));
+        }
+        Self { child, written }
+    }
+
+    /// Everything that it has written.
+    pub fn log(&self) -> String {
+        String::from_utf8_lossy(&self.written.lock().unwrap()).into_owned()
+    }
+
+    /// Sends a signal and gives the exit code.
+    pub fn end_by(&mut self, signal: &str) -> Option<i32> {
+        let sent = Command::new("kill").args([signal, &self.child.id().to_string()]).status().unwrap();
+        assert!(sent.success());
+        self.child.wait().unwrap().code()
+    }
+}
+
+impl Drop for Gateway {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+fn collect(from: impl Read + Send + 'static, into: &Arc<Mutex<Vec<u8>>>) {
+    let into = Arc::clone(into);
+    std::thread::spawn(move || {
+        let mut lines = BufReader::new(from);
+        let mut line = Vec::new();
+        while lines.read_until(b'\n', &mut line).is_ok_and(|read| read > 0) {
+            into.lock().unwrap().append(&mut line);
+        }
+    });
+}

@@ -1,0 +1,1 @@
+//! The way back from the provider, whatever the browser or the provider sends.

@@ -1,0 +1,52 @@
+//! The main job, whole: sign in, who am I, call Graph, sign out — directly and through the host in both modes.
+
+use crate::app::{EVERY_REACH, TestApp};
+use crate::visitor::Visitor;
+
+#[tokio::test]
+async fn a_user_signs_in_calls_graph_and_signs_out_by_every_reach() {
+    for reach in EVERY_REACH {
+        let app = TestApp::builder().reach(reach).start().await;
+        let mut visitor = app.visitor();
+        assert_eq!(visitor.fetch("GET", "/auth/session").await.json()["authenticated"], false);
+
+        let back = visitor.sign_in(&app.provider, "ada.lovelace@contoso.example", "/inbox?folder=1#top").await;
+        assert_eq!(
+            (back.status, back.header("location")),
+            (302, Some("/inbox?folder=1#top")),
+            "{reach:?}: {}",
+            app.log()
+        );
+        assert_eq!(visitor.jar.keys().collect::<Vec<_>>(), ["__Host-Http-cloakroom"], "the transaction is gone");
+
+        let session = visitor.fetch("GET", "/auth/session").await.json();
+        assert_eq!(session["authenticated"], true);
+        assert_eq!(session["user"]["preferred_username"], "ada.lovelace@contoso.example");
+        assert_eq!(session["apis"]["graph"]["status"], "ok");
+
+        let me = visitor.fetch("GET", "/graph/me").await;
+        assert_eq!(me.status, 200, "{reach:?}: {}", me.text());
+        assert_eq!(me.json()["userPrincipalName"], "ada.lovelace@contoso.example");
+        assert_eq!(me.header("content-security-policy"), Some("sandbox; default-src 'none'"));
+
+        let out = visitor.fetch("POST", "/auth/logout").await;
+        assert_eq!(out.status, 200, "{reach:?}: {}", out.text());
+        let logout_url = out.json()["logout_url"].as_str().unwrap().to_owned();
+        assert!(logout_url.contains("/oauth2/v2.0/logout?"), "{logout_url}");
+        assert!(visitor.jar.is_empty(), "every cookie of ours is gone");
+        assert_eq!(visitor.fetch("GET", "/graph/me").await.code(), "session_missing");
+
+        let home = leave(&logout_url).await;
+        let state = home.strip_prefix(&app.origin).unwrap();
+        let back = visitor.navigate(state).await;
+        assert_eq!((back.status, back.header("location")), (302, Some("/")), "{home}");
+    }
+}
+
+/// Signs out at the provider and gives the address to which it sends the browser.
+async fn leave(logout_url: &str) -> String {
+    let url = url::Url::parse(logout_url).unwrap();
+    let path = format!("{}?{}", url.path(), url.query().unwrap());
+    let answer = Visitor::new(&url.origin().ascii_serialization()).navigate(&path).await;
+    answer.header("location").unwrap_or_else(|| panic!("{}", answer.text())).to_owned()
+}

@@ -1,0 +1,165 @@
+//! A browser without a screen: a cookie jar, the headers that browsers add, and a record of all that came.
+
+use std::collections::BTreeMap;
+
+use devkit::provider::Provider;
+use reqwest::Method;
+use reqwest::redirect::Policy;
+
+/// One browser.
+pub struct Visitor {
+    /// Its cookies by name.
+    pub jar: BTreeMap<String, String>,
+    /// Every byte that came, heads included.
+    pub received: Vec<u8>,
+    origin: String,
+    client: reqwest::Client,
+}
+
+/// What came back.
+#[derive(Debug, Clone)]
+pub struct Answer {
+    pub status: u16,
+    pub headers: Vec<(String, String)>,
+    pub body: Vec<u8>,
+}
+
+impl Answer {
+    /// The first header of a name.
+    pub fn header(&self, name: &str) -> Option<&str> {
+        self.headers.iter().find(|(of, _)| of == name).map(|(_, value)| value.as_str())
+    }
+
+    /// All headers of a name.
+    pub fn headers_named<'a>(&'a self, name: &'a str) -> impl Iterator<Item = &'a str> {
+        self.headers.iter().filter(move |(of, _)| of == name).map(|(_, value)| value.as_str())
+    }
+
+    pub fn text(&self) -> String {
+        String::from_utf8_lossy(&self.body).into_owned()
+    }
+
+    pub fn json(&self) -> serde_json::Value {
+        serde_json::from_slice(&self.body).unwrap_or_else(|error| panic!("{error}: {}", self.text()))
+    }
+
+    /// The gateway's own error code.
+    pub fn code(&self) -> &str {
+        self.header("cloakroom-error").unwrap_or("-")
+    }
+}
+
+/// What browsers send with a navigation.
+pub const NAVIGATION: [(&str, &str); 4] = [
+    ("accept", "text/html"),
+    ("sec-fetch-mode", "navigate"),
+    ("sec-fetch-dest", "document"),
+    ("sec-fetch-site", "same-origin"),
+];
+/// What a page's script sends with a call of its own.
+pub const CALL: [(&str, &str); 4] =
+    [("sec-fetch-mode", "cors"), ("sec-fetch-dest", "empty"), ("sec-fetch-site", "same-origin"), ("x-csrf", "1")];
+
+impl Visitor {
+    pub fn new(origin: &str) -> Self {
+        let client = reqwest::Client::builder()
+            .tls_backend_preconfigured(cloakroom::net::Net::default().tls_without_roots().unwrap())
+            .redirect(Policy::none())
+            .no_proxy()
+            .build()
+            .unwrap();
+        Self { jar: BTreeMap::new(), received: Vec::new(), origin: origin.to_owned(), client }
+    }
+
+    /// Any request, with the cookies of the jar; the answer's cookies go into it.
+    pub async fn send(
+        &mut self,
+        method: &str,
+        path: &str,
+        headers: &[(&str, &str)],
+        body: impl Into<Vec<u8>>,
+    ) -> Answer {
+        let method = Method::from_bytes(method.as_bytes()).unwrap();
+        let mut request = self.client.request(method, format!("{}{path}", self.origin));
+        if !self.jar.is_empty() && !headers.iter().any(|(name, _)| *name == "cookie") {
+            request = request.header("cookie", self.cookie_header());
+        }
+        for (name, value) in headers {
+            request = request.header(*name, *value);
+        }
+        let body = body.into();
+        if !body.is_empty() {
+            request = request.body(body);
+        }
+        let answer = request.send().await.unwrap();
+        let status = answer.status().as_u16();
+        let text = |value: &reqwest::header::HeaderValue| String::from_utf8_lossy(value.as_bytes()).into_owned();
+        let headers = answer.headers().iter().map(|(name, value)| (name.to_string(), text(value))).collect();
+        let body = answer.bytes().await.unwrap().to_vec();
+        let answer = Answer { status, headers, body };
+        self.keep(&answer);
+        answer
+    }
+
+    fn keep(&mut self, answer: &Answer) {
+        for (name, value) in &answer.headers {
+            self.received.extend_from_slice(format!("{name}: {value}\r\n").as_bytes());
+        }
+        self.received.extend_from_slice(&answer.body);
+        for line in answer.headers_named("set-cookie") {
+            let (name, value) = line.split(';').next().unwrap().split_once('=').unwrap();
+            if line.contains("Max-Age=0") {
+                self.jar.remove(name);
+            } else {
+                self.jar.insert(name.to_owned(), value.to_owned());
+            }
+        }
+    }
+
+    /// The jar as one header.
+    pub fn cookie_header(&self) -> String {
+        self.jar.iter().map(|(name, value)| format!("{name}={value}")).collect::<Vec<_>>().join("; ")
+    }
+
+    pub async fn get(&mut self, path: &str) -> Answer {
+        self.send("GET", path, &[], "").await
+    }
+
+    /// A navigation of the whole page.
+    pub async fn navigate(&mut self, path: &str) -> Answer {
+        self.send("GET", path, &NAVIGATION, "").await
+    }
+
+    /// A call by the page's script.
+    pub async fn fetch(&mut self, method: &str, path: &str) -> Answer {
+        self.send(method, path, &CALL, "").await
+    }
+
+    /// Begins a sign-in and gives the provider's address.
+    pub async fn begin(&mut self, return_to: &str) -> String {
+        let query: String =
+            url::form_urlencoded::Serializer::new(String::new()).append_pair("return_to", return_to).finish();
+        let answer = self.navigate(&format!("/auth/login?{query}")).await;
+        assert_eq!(answer.status, 302, "{}", answer.text());
+        answer.header("location").unwrap().to_owned()
+    }
+
+    /// Signs in at the provider and comes back; gives the callback's answer.
+    pub async fn sign_in(&mut self, provider: &Provider, user: &str, return_to: &str) -> Answer {
+        let address = self.begin(return_to).await;
+        let callback = provider.sign_in(&address, user).unwrap();
+        self.come_back(&callback.location()).await
+    }
+
+    /// Follows the provider's redirect to the callback.
+    pub async fn come_back(&mut self, location: &str) -> Answer {
+        let path = location.strip_prefix(&self.origin).unwrap_or_else(|| panic!("{location} is elsewhere")).to_owned();
+        self.send(
+            "GET",
+            &path,
+            &[("accept", "text/html"), ("sec-fetch-mode", "navigate"), ("sec-fetch-site", "cross-site")],
+            "",
+        )
+        .await
+    }
+}
