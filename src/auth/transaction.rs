@@ -5,7 +5,7 @@ use subtle::ConstantTimeEq;
 use zeroize::Zeroizing;
 
 use super::Auth;
-use crate::clock::UnixSeconds;
+use crate::clock::{self, UnixSeconds};
 use crate::keyring::Purpose;
 use crate::secret::{SecretString, random_token};
 use crate::session::cookie::LOGIN_SECONDS;
@@ -29,6 +29,8 @@ pub(super) struct Transaction {
     pub(super) verifier: Zeroizing<String>,
     /// Where the browser goes in the end.
     pub(super) return_to: String,
+    /// When it began, in milliseconds, so that the oldest of several can be told.
+    pub(super) begun: u64,
 }
 
 impl Transaction {
@@ -38,6 +40,7 @@ impl Transaction {
             nonce: random_token::<16>(),
             verifier: Zeroizing::new(random_token::<32>()),
             return_to: return_to.to_owned(),
+            begun: clock::millis(),
         }
     }
 
@@ -75,7 +78,7 @@ impl Transaction {
         if same { Ok(transaction) } else { Err(Closed::Invalid) }
     }
 
-    fn decode(payload: &[u8]) -> Option<Self> {
+    pub(super) fn decode(payload: &[u8]) -> Option<Self> {
         let (&FORMAT, bytes) = payload.split_first()? else { return None };
         postcard::from_bytes(bytes).ok()
     }

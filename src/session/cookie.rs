@@ -203,10 +203,10 @@ impl Config {
 
 /// Which login transactions must go so that a new one of `new_bytes` fits, the oldest first.
 ///
-/// `present` has name, bytes, and the time at which each was sealed; one that does not open counts as oldest.
+/// `present` has name, bytes, and the time at which each began; one that does not open counts as oldest.
 #[must_use]
 pub fn surplus_logins(mut present: Vec<(&str, usize, Option<u64>)>, new_bytes: usize) -> Vec<&str> {
-    present.sort_by_key(|(_, _, issued_at)| *issued_at);
+    present.sort_by_key(|(_, _, begun)| *begun);
     let mut count = present.len() + 1;
     let mut bytes = present.iter().map(|(_, bytes, _)| bytes).sum::<usize>() + new_bytes;
     let mut surplus = Vec::new();

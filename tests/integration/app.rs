@@ -43,6 +43,7 @@ pub struct Builder {
     reach: Reach,
     settings: BTreeMap<String, String>,
     provider: Option<provider::Options>,
+    tenants: Option<String>,
     patient: bool,
 }
 
@@ -65,7 +66,7 @@ pub struct TestApp {
 impl TestApp {
     /// A gateway that is called directly, with a provider of default options.
     pub fn builder() -> Builder {
-        Builder { reach: Reach::Direct, settings: BTreeMap::new(), provider: None, patient: true }
+        Builder { reach: Reach::Direct, settings: BTreeMap::new(), provider: None, tenants: None, patient: true }
     }
 
     /// The usual one.
@@ -97,11 +98,6 @@ impl TestApp {
     pub fn pid(&self) -> u32 {
         let hosted = self.host.as_ref().and_then(Host::handler_pid);
         hosted.or_else(|| self.gateway.as_ref().map(|gateway| gateway.child.id())).expect("the gateway runs")
-    }
-
-    /// The gateway's own port.
-    pub fn gateway_port(&self) -> u16 {
-        self.host.as_ref().map_or(self.port, Host::handler_port)
     }
 
     /// Waits until `/health/ready` has a status.
@@ -137,6 +133,12 @@ impl Builder {
         self
     }
 
+    /// Signs in by the issuer template for many tenants, of which these are allowed.
+    pub fn tenants(mut self, allowed: &str) -> Self {
+        self.tenants = Some(allowed.to_owned());
+        self
+    }
+
     /// Does not wait until the gateway is ready.
     pub fn impatient(mut self) -> Self {
         self.patient = false;
@@ -155,6 +157,10 @@ impl Builder {
         let provider = Provider::start(options).await.unwrap();
         let graph = Graph::start(GraphOptions::new(&provider.issuer())).await.unwrap();
         let mut settings = settings(&origin, &provider, &graph);
+        if let Some(allowed) = self.tenants {
+            settings.insert("CLOAKROOM_AUTHORITY".to_owned(), provider.authority("organizations"));
+            settings.insert("CLOAKROOM_ALLOWED_TENANTS".to_owned(), allowed);
+        }
         settings.extend(self.settings);
         let mut app = TestApp { origin, port, provider, graph, settings, host: None, gateway: None };
         match self.reach {

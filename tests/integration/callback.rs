@@ -1,1 +1,192 @@
 //! The way back from the provider, whatever the browser or the provider sends.
+
+use devkit::provider::{Endpoint, ErrorBody, Fault, Flaw, Mutation};
+
+use crate::app::{EVERY_REACH, TestApp};
+use crate::visitor::Visitor;
+
+const ADA: &str = "ada.lovelace@contoso.example";
+
+/// Nobody is signed in, and the transaction is gone.
+fn assert_nothing_left(visitor: &Visitor) {
+    assert_eq!(visitor.jar.keys().collect::<Vec<_>>(), [""; 0]);
+}
+
+#[tokio::test]
+async fn without_its_transaction_a_callback_changes_nothing() {
+    for reach in EVERY_REACH {
+        let app = TestApp::builder().reach(reach).start().await;
+        let mut attacker = app.visitor();
+        let address = attacker.begin("/").await;
+        let stolen = app.provider.sign_in(&address, ADA).unwrap().location();
+        let mut victim = app.visitor();
+        let answer = victim.come_back(&stolen).await;
+        assert_eq!((answer.status, answer.header("location")), (302, Some("/?auth_error=login_expired")), "{reach:?}");
+        assert_eq!(answer.headers_named("set-cookie").count(), 0);
+        assert_eq!(app.provider.token_requests(), 0);
+    }
+}
+
+#[tokio::test]
+async fn odd_callbacks_end_in_a_redirect_and_redeem_nothing() {
+    let app = TestApp::start().await;
+    for query in [
+        "",
+        "?",
+        "?&&&",
+        "?code=x",
+        "?state=x",
+        "?state=a&state=b",
+        "?state=%00",
+        "?error=access_denied",
+        "?code=x&state=",
+    ] {
+        let answer = app.visitor().navigate(&format!("/auth/callback{query}")).await;
+        assert_eq!((answer.status, answer.header("location")), (302, Some("/?auth_error=login_expired")), "{query}");
+        assert_eq!(answer.headers_named("set-cookie").count(), 0, "{query}");
+    }
+    assert_eq!(app.provider.token_requests(), 0);
+}
+
+/// A callback of a login that is under way, with a query of the test's own. `STATE` stands for its state.
+async fn come_back_with(app: &TestApp, query: &str) -> (Visitor, crate::visitor::Answer) {
+    let mut visitor = app.visitor();
+    let address = url::Url::parse(&visitor.begin("/deep?a=b#c").await).unwrap();
+    let state = address.query_pairs().find(|(name, _)| name == "state").unwrap().1.into_owned();
+    let answer = visitor.navigate(&format!("/auth/callback?{}", query.replace("STATE", &state))).await;
+    (visitor, answer)
+}
+
+#[tokio::test]
+async fn the_providers_errors_reach_the_page_as_codes() {
+    let app = TestApp::start().await;
+    for (query, code) in [
+        ("error=access_denied&state=STATE", "access_denied"),
+        ("error=login_required&state=STATE", "login_required"),
+        ("error=consent_required&state=STATE", "consent_required"),
+        ("error=interaction_required&state=STATE", "interaction_required"),
+        ("error=server_error&state=STATE", "provider_unavailable"),
+        ("error=temporarily_unavailable&state=STATE", "provider_unavailable"),
+        ("error=%3Cscript%3E&error_description=%3Cscript%3E&state=STATE", "login_failed"),
+        ("state=STATE", "login_failed"),
+        ("code=&state=STATE", "login_failed"),
+        ("code=a&code=b&state=STATE", "login_failed"),
+        ("code=a,b&state=STATE", "login_failed"),
+        ("code=a&state=STATE&session_state=x&session_state=y", "login_failed"),
+        ("code=a&iss=https%3A%2F%2Fevil.example&state=STATE", "login_failed"),
+    ] {
+        let (visitor, answer) = come_back_with(&app, query).await;
+        assert_eq!(answer.status, 302, "{query}");
+        assert_eq!(answer.header("location"), Some(format!("/deep?a=b&auth_error={code}#c").as_str()), "{query}");
+        assert_nothing_left(&visitor);
+    }
+    assert_eq!(app.provider.token_requests(), 0);
+}
+
+#[tokio::test]
+async fn a_code_cannot_smuggle_parameters() {
+    let app = TestApp::start().await;
+    come_back_with(&app, "code=x%26grant_type%3Drefresh_token&state=STATE").await;
+    let requests = app.provider.requests();
+    let request = requests.iter().find(|request| request.target.ends_with("/token")).unwrap();
+    assert_eq!(request.form_field("code").as_deref(), Some("x&grant_type=refresh_token"));
+    assert_eq!(request.form_field("grant_type").as_deref(), Some("authorization_code"));
+}
+
+#[tokio::test]
+async fn the_same_callback_twice_redeems_once() {
+    let app = TestApp::start().await;
+    let mut visitor = app.visitor();
+    let address = visitor.begin("/").await;
+    let location = app.provider.sign_in(&address, ADA).unwrap().location();
+    assert_eq!(visitor.come_back(&location).await.header("location"), Some("/"));
+    assert_eq!(visitor.come_back(&location).await.header("location"), Some("/?auth_error=login_expired"));
+    assert_eq!(app.provider.token_requests(), 1);
+    assert_eq!(visitor.fetch("GET", "/graph/me").await.status, 200, "still signed in");
+}
+
+#[tokio::test]
+async fn a_provider_that_fails_at_the_token_endpoint_never_makes_a_500() {
+    let app = TestApp::start().await;
+    let refused = |error: &str| Fault::Error(ErrorBody::new(error));
+    for (fault, code) in [
+        (Fault::Status(500), "provider_unavailable"),
+        (Fault::Html, "provider_unavailable"),
+        (Fault::Garbage, "provider_unavailable"),
+        (Fault::Truncated, "provider_unavailable"),
+        (Fault::HangUp, "provider_unavailable"),
+        (refused("invalid_grant"), "login_failed"),
+        (refused("invalid_client"), "login_failed"),
+        (refused("temporarily_unavailable"), "provider_unavailable"),
+    ] {
+        let told = format!("{fault:?}");
+        app.provider.set_fault(Endpoint::Token, Some(fault));
+        let mut visitor = app.visitor();
+        let answer = visitor.sign_in(&app.provider, ADA, "/").await;
+        assert_eq!(answer.header("location"), Some(format!("/?auth_error={code}").as_str()), "{told}");
+        assert_nothing_left(&visitor);
+    }
+    app.provider.set_fault(Endpoint::Token, None);
+    app.signed_in(ADA).await;
+}
+
+#[tokio::test]
+async fn no_flawed_id_token_signs_anybody_in() {
+    let app = TestApp::start().await;
+    // With a plain authority the tenant is a claim like any other; the next test is about tenants.
+    for flaw in Flaw::AT_SIGN_IN.into_iter().filter(|flaw| !matches!(flaw, Flaw::WrongTenant)) {
+        let told = format!("{flaw:?}");
+        app.provider.set_mutation(Some(Mutation::from(flaw)));
+        let mut visitor = app.visitor();
+        let answer = visitor.sign_in(&app.provider, ADA, "/").await;
+        assert_eq!(answer.header("location"), Some("/?auth_error=login_failed"), "{told}\n{}", app.log());
+        assert_nothing_left(&visitor);
+    }
+}
+
+#[tokio::test]
+async fn only_allowed_tenants_sign_in_where_the_issuer_is_a_template() {
+    for (allowed, code) in
+        [(devkit::provider::TENANT, None), ("99999999-2222-3333-4444-555555555555", Some("tenant_denied")), ("*", None)]
+    {
+        let app = TestApp::builder().tenants(allowed).start().await;
+        let mut visitor = app.visitor();
+        let answer = visitor.sign_in(&app.provider, ADA, "/").await;
+        let expected = code.map_or_else(|| "/".to_owned(), |code| format!("/?auth_error={code}"));
+        assert_eq!(answer.header("location"), Some(expected.as_str()), "{allowed}\n{}", app.log());
+        app.provider.set_mutation(Some(Mutation::from(Flaw::WrongTenant)));
+        let answer = app.visitor().sign_in(&app.provider, ADA, "/").await;
+        assert_eq!(answer.header("location"), Some("/?auth_error=login_failed"), "{allowed}");
+    }
+}
+
+#[tokio::test]
+async fn a_rotated_signing_key_is_fetched() {
+    let app = TestApp::start().await;
+    app.signed_in(ADA).await;
+    app.provider.rotate_keys();
+    app.signed_in(ADA).await;
+}
+
+#[tokio::test]
+async fn the_answer_may_come_as_a_posted_form() {
+    for reach in EVERY_REACH {
+        let app = TestApp::builder().reach(reach).set("RESPONSE_MODE", "form_post").start().await;
+        let mut visitor = app.visitor();
+        let address = visitor.begin("/").await;
+        let callback = app.provider.sign_in(&address, ADA).unwrap();
+        assert!(callback.form_post);
+        let form = [
+            ("content-type", "application/x-www-form-urlencoded"),
+            ("sec-fetch-mode", "navigate"),
+            ("sec-fetch-site", "cross-site"),
+            ("origin", "null"),
+        ];
+        let answer = visitor.send("POST", "/auth/callback", &form, callback.form()).await;
+        assert_eq!((answer.status, answer.header("location")), (303, Some("/")), "{reach:?}: {}", answer.text());
+        assert_eq!(visitor.fetch("GET", "/graph/me").await.status, 200);
+    }
+    let app = TestApp::start().await;
+    let answer = app.visitor().send("POST", "/auth/callback", &[], "x").await;
+    assert_eq!((answer.status, answer.header("allow")), (405, Some("GET, HEAD")));
+}

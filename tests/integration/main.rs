@@ -1,9 +1,25 @@
 //! Tests at the boundary: the real binary, real sockets, and everything that it talks to as a server of its own.
 
 #![expect(unreachable_pub, reason = "a test binary has no outside, and `pub` reads better than `pub(crate)`")]
+#![expect(
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    clippy::unwrap_used,
+    reason = "whatever is not as expected fails the test"
+)]
 
 mod app;
+mod raw;
 mod visitor;
 
 mod callback;
+mod canaries;
+mod cookies;
 mod journey;
+mod keys;
+mod login;
+mod logout;
+mod proxying;
+mod server;
+mod start;

@@ -1,0 +1,101 @@
+//! Nothing secret leaves: every token, code, verifier, secret and key of a run is looked for, in every common encoding,
+//! in all that the browser got and in all that was logged.
+
+use base64::Engine;
+use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
+
+use crate::app::{EVERY_REACH, KEY, TestApp};
+use crate::visitor::CALL;
+
+/// The forms in which a secret could show: as it is, base64 at all three alignments, base64url, hex, percent-encoded.
+fn forms(secret: &[u8]) -> Vec<(&'static str, Vec<u8>)> {
+    let mut forms = vec![("raw", secret.to_vec()), ("reversed", secret.iter().rev().copied().collect())];
+    for shift in 0..3 {
+        let shifted = [vec![0; shift], secret.to_vec()].concat();
+        // The characters at both ends depend on the neighbours.
+        let inner = |text: String| {
+            let text = text.trim_end_matches('=');
+            text.as_bytes()[(shift * 4).div_ceil(3)..text.len() - 2].to_vec()
+        };
+        forms.push(("base64", inner(STANDARD.encode(&shifted))));
+        forms.push(("base64url", inner(URL_SAFE_NO_PAD.encode(&shifted))));
+    }
+    let hex: String = secret.iter().map(|byte| format!("{byte:02x}")).collect();
+    forms.push(("hex", hex.clone().into_bytes()));
+    forms.push(("HEX", hex.to_uppercase().into_bytes()));
+    let percent: String = secret.iter().map(|byte| format!("%{byte:02X}")).collect();
+    forms.push(("percent", percent.into_bytes()));
+    forms.push(("form", url::form_urlencoded::byte_serialize(secret).collect::<String>().into_bytes()));
+    forms
+}
+
+/// Names of the secrets that a haystack holds, and in which form.
+fn found(haystack: &[u8], secrets: &[(String, Vec<u8>)]) -> Vec<String> {
+    let mut found = Vec::new();
+    for (name, secret) in secrets {
+        for (form, needle) in forms(secret) {
+            if memchr::memmem::find(haystack, &needle).is_some() {
+                found.push(format!("{name} ({form})"));
+            }
+        }
+    }
+    found
+}
+
+#[test]
+fn a_planted_canary_is_found_in_every_form() {
+    let secret = b"CANARY/of+a~token=42".to_vec();
+    let secrets = [("planted".to_owned(), secret.clone())];
+    for (form, needle) in forms(&secret) {
+        let haystack = [b"before ".to_vec(), needle, b" after".to_vec()].concat();
+        assert!(!found(&haystack, &secrets).is_empty(), "{form}");
+    }
+    let wrapped = STANDARD.encode([b"x".to_vec(), secret].concat());
+    assert!(!found(wrapped.as_bytes(), &secrets).is_empty(), "inside a longer base64 text");
+    assert!(found(b"nothing here", &secrets).is_empty());
+}
+
+#[tokio::test]
+async fn no_secret_of_a_run_reaches_the_browser_or_a_log() {
+    for reach in EVERY_REACH {
+        let app = TestApp::builder().reach(reach).set("LOG", "debug,json").start().await;
+        let mut visitor = app.signed_in("ada.lovelace@contoso.example").await;
+        for (method, path) in [
+            ("GET", "/graph/me"),
+            ("GET", "/auth/session"),
+            ("GET", "/graph/hostile"),
+            ("GET", "/graph/nope"),
+            ("GET", "/graph/status/500"),
+            ("DELETE", "/graph/me"),
+        ] {
+            visitor.fetch(method, path).await;
+        }
+        let session = visitor.jar["__Host-Http-cloakroom"].clone();
+        let stolen = [
+            &CALL[..],
+            &[("cookie", "__Host-Http-cloakroom=broken"), ("authorization", "Bearer CANARY-of-the-client")],
+        ]
+        .concat();
+        visitor.send("GET", "/graph/me", &stolen, "").await;
+        for flaw in [devkit::provider::Flaw::BadSignature, devkit::provider::Flaw::WrongNonce] {
+            app.provider.set_mutation(Some(flaw.into()));
+            app.visitor().sign_in(&app.provider, "grace.hopper@contoso.example", "/").await;
+        }
+        visitor.fetch("POST", "/auth/logout").await;
+
+        let mut secrets: Vec<(String, Vec<u8>)> =
+            app.provider.secrets().into_iter().map(|(kind, value)| (kind, value.into_bytes())).collect();
+        let kinds = ["code", "access_token", "refresh_token", "id_token", "code_verifier", "client_secret"];
+        assert!(kinds.iter().all(|kind| secrets.iter().any(|(of, _)| of.starts_with(kind))), "the run had one of each");
+        secrets.push(("the key".to_owned(), KEY.to_vec()));
+        secrets.push(("the client secret".to_owned(), devkit::provider::CLIENT_SECRET.into()));
+        secrets.push(("the key as configured".to_owned(), app.settings["CLOAKROOM_ENC_KEY"].clone().into_bytes()));
+        secrets.push(("a header of the client".to_owned(), b"CANARY-of-the-client".to_vec()));
+        assert_eq!(found(&visitor.received, &secrets), [""; 0], "{reach:?}: to the browser");
+        assert!(!visitor.received.is_empty());
+        secrets.push(("the session cookie".to_owned(), session.into_bytes()));
+        let log = app.log();
+        assert!(log.contains("a user signed in"), "{log}");
+        assert_eq!(found(log.as_bytes(), &secrets), [""; 0], "{reach:?}: in a log");
+    }
+}

@@ -1,0 +1,128 @@
+//! The session cookie as an attacker would bend it.
+
+use base64::Engine;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use futures_util::StreamExt;
+
+use crate::app::TestApp;
+use crate::visitor::{Answer, CALL, Visitor};
+
+const NAME: &str = "__Host-Http-cloakroom";
+const ADA: &str = "ada.lovelace@contoso.example";
+
+/// A call with a cookie header of the test's own.
+async fn call(app: &TestApp, cookie: &str) -> Answer {
+    let mut headers = CALL.to_vec();
+    headers.push(("cookie", cookie));
+    app.visitor().send("GET", "/graph/me", &headers, "").await
+}
+
+/// What an answer says apart from its date and its trace.
+fn essence(answer: &Answer) -> (u16, Vec<(String, String)>, String) {
+    let headers = answer.headers.iter().filter(|(name, _)| name != "date").cloned().collect();
+    let trace = answer.json()["trace_id"].as_str().unwrap().to_owned();
+    (answer.status, headers, answer.text().replace(&trace, "TRACE"))
+}
+
+#[tokio::test]
+async fn every_flipped_bit_gives_the_same_401_and_the_api_sees_nothing() {
+    let app = TestApp::builder().set("LOG", "warn").start().await;
+    let visitor = app.signed_in(ADA).await;
+    let sealed = URL_SAFE_NO_PAD.decode(&visitor.jar[NAME]).unwrap();
+    let before = app.graph.count();
+    let expected = essence(&call(&app, &format!("{NAME}=x")).await);
+    assert_eq!(expected.0, 401);
+    let (app, sealed, expected) = (&app, &sealed, &expected);
+    futures_util::stream::iter(0..sealed.len() * 8)
+        .for_each_concurrent(16, |bit| async move {
+            let mut flipped = sealed.clone();
+            flipped[bit / 8] ^= 1 << (bit % 8);
+            let answer = call(app, &format!("{NAME}={}", URL_SAFE_NO_PAD.encode(flipped))).await;
+            assert_eq!(&essence(&answer), expected, "bit {bit}");
+        })
+        .await;
+    assert_eq!(app.graph.count(), before);
+}
+
+#[tokio::test]
+async fn a_cookie_is_good_only_for_what_it_was_made_for() {
+    let app = TestApp::start().await;
+    let mut visitor = app.signed_in(ADA).await;
+    let session = visitor.jar[NAME].clone();
+    visitor.begin("/").await;
+    let login = visitor.jar.iter().find(|(name, _)| name.contains("-login-")).unwrap().1.clone();
+    let link = visitor.fetch("GET", "/auth/session").await.json()["links"]["logout"].as_str().unwrap().to_owned();
+    let logout_token = link.split("lt=").nth(1).unwrap().to_owned();
+    let before = app.graph.count();
+    for planted in
+        [login, logout_token, format!("{session}A"), format!("2.{session}"), session[..session.len() - 4].to_owned()]
+    {
+        let answer = call(&app, &format!("{NAME}={planted}")).await;
+        assert_eq!((answer.status, answer.code()), (401, "session_expired"));
+        assert_eq!(answer.headers_named("set-cookie").count(), 0, "a proxied call never touches the cookie");
+    }
+    assert_eq!(call(&app, &format!("{NAME}-1={session}")).await.code(), "session_expired");
+    assert_eq!(call(&app, &format!("x{NAME}={session}")).await.code(), "session_missing");
+    assert_eq!(call(&app, &format!("{NAME}={session}; {NAME}=x")).await.code(), "session_expired");
+    assert_eq!(app.graph.count(), before);
+    assert_eq!(call(&app, &format!("a=1; {NAME}={session}; b=2")).await.status, 200);
+}
+
+#[tokio::test]
+async fn a_session_of_several_cookies_works_and_a_lost_part_does_not() {
+    let options = devkit::provider::Options { access_token_size: 6_000, ..devkit::provider::Options::new("http://x") };
+    let app = TestApp::builder().provider(options).set("COOKIE_BUDGET", "12000").start().await;
+    let mut visitor = app.signed_in(ADA).await;
+    assert!(visitor.jar.len() > 1, "{:?}", visitor.jar.keys());
+    assert_eq!(visitor.fetch("GET", "/graph/me").await.status, 200);
+    let part = visitor.jar.remove(&format!("{NAME}-1")).unwrap();
+    assert_eq!(visitor.fetch("GET", "/graph/me").await.code(), "session_expired");
+    visitor.jar.insert(format!("{NAME}-1"), part);
+    let answer = visitor.fetch("POST", "/auth/logout").await;
+    assert_eq!(answer.headers_named("set-cookie").count(), 4);
+    assert!(visitor.jar.is_empty());
+}
+
+#[tokio::test]
+async fn a_session_that_does_not_fit_fails_once_and_visibly() {
+    let options = devkit::provider::Options { access_token_size: 12_000, ..devkit::provider::Options::new("http://x") };
+    let app = TestApp::builder().provider(options).start().await;
+    let mut visitor = app.visitor();
+    let answer = visitor.sign_in(&app.provider, ADA, "/").await;
+    assert_eq!(answer.header("location"), Some("/?auth_error=cookie_too_large"));
+    assert!(visitor.jar.is_empty());
+}
+
+#[tokio::test]
+async fn the_attributes_are_the_strictest() {
+    let app = TestApp::start().await;
+    let mut visitor = app.visitor();
+    let login = visitor.navigate("/auth/login").await;
+    let line = login.header("set-cookie").unwrap();
+    assert!(
+        line.starts_with(&format!("{NAME}-login-"))
+            && line.ends_with("; Path=/; Secure; HttpOnly; SameSite=Lax; Max-Age=600"),
+        "{line}"
+    );
+    let address = login.header("location").unwrap();
+    let back = visitor.come_back(&app.provider.sign_in(address, ADA).unwrap().location()).await;
+    let line = back.headers_named("set-cookie").next().unwrap();
+    assert!(
+        line.starts_with(&format!("{NAME}=")) && line.ends_with("; Path=/; Secure; HttpOnly; SameSite=Strict"),
+        "{line}"
+    );
+    assert_eq!(back.headers_named("set-cookie").count(), 5, "the cookie, three deletions, and the transaction's");
+}
+
+#[tokio::test]
+async fn the_same_user_twice_gets_two_sessions_that_end_alone() {
+    let app = TestApp::start().await;
+    let mut first = app.signed_in(ADA).await;
+    let mut second: Visitor = app.signed_in(ADA).await;
+    let kept = first.jar.clone();
+    assert_eq!(first.fetch("POST", "/auth/logout").await.status, 200);
+    first.jar = kept;
+    assert_eq!(first.fetch("GET", "/graph/me").await.code(), "session_expired", "a session ended here is refused here");
+    assert_eq!(first.fetch("GET", "/auth/session").await.json()["authenticated"], false);
+    assert_eq!(second.fetch("GET", "/graph/me").await.status, 200);
+}

@@ -1,0 +1,97 @@
+//! Beginning a sign-in: what may be asked for, and what a browser is left with.
+
+use crate::app::TestApp;
+use crate::visitor::NAVIGATION;
+
+#[tokio::test]
+async fn the_authorization_request_has_everything_and_nothing_else() {
+    let app = TestApp::start().await;
+    let mut visitor = app.visitor();
+    let answer = visitor
+        .navigate("/auth/login?prompt=select_account&login_hint=a%40b&domain_hint=d&scope=evil&redirect_uri=evil")
+        .await;
+    let url = url::Url::parse(answer.header("location").unwrap()).unwrap();
+    let names: Vec<String> = url.query_pairs().map(|(name, _)| name.into_owned()).collect();
+    let expected = [
+        "client_id",
+        "response_type",
+        "redirect_uri",
+        "scope",
+        "state",
+        "nonce",
+        "code_challenge",
+        "code_challenge_method",
+        "prompt",
+        "login_hint",
+        "domain_hint",
+    ];
+    assert_eq!(names, expected);
+    let value = |name: &str| url.query_pairs().find(|(of, _)| of == name).unwrap().1.into_owned();
+    assert_eq!(value("redirect_uri"), format!("{}/auth/callback", app.origin));
+    assert_eq!(value("scope"), "openid profile email offline_access https://graph.microsoft.com/User.Read");
+    assert_eq!(value("code_challenge_method"), "S256");
+    assert_eq!(answer.header("cache-control"), Some("no-store"));
+}
+
+#[tokio::test]
+async fn only_navigations_begin_a_sign_in() {
+    let app = TestApp::start().await;
+    for (name, value) in [("sec-fetch-mode", "cors"), ("sec-fetch-dest", "iframe")] {
+        let answer = app.visitor().send("GET", "/auth/login", &[(name, value)], "").await;
+        assert_eq!((answer.status, answer.code()), (400, "navigation_required"), "{name}");
+    }
+    let mut prefetch = NAVIGATION.to_vec();
+    prefetch.push(("sec-purpose", "prefetch"));
+    for path in ["/auth/login", "/auth/callback", "/auth/session", "/auth/logout"] {
+        let answer = app.visitor().send("GET", path, &prefetch, "").await;
+        assert_eq!((answer.status, answer.code()), (400, "bad_request"), "{path}");
+        assert_eq!(answer.headers_named("set-cookie").count(), 0);
+    }
+    assert_eq!(app.visitor().send("GET", "/auth/login", &[], "").await.status, 302, "absent headers pass");
+    assert_eq!(app.visitor().send("POST", "/auth/login", &[], "").await.header("allow"), Some("GET, HEAD"));
+}
+
+#[tokio::test]
+async fn invalid_parameters_are_refused_without_a_cookie() {
+    let app = TestApp::start().await;
+    for query in [
+        "return_to=//evil",
+        "return_to=https://evil",
+        "return_to=/auth/logout",
+        "return_to=%2Fgraph%2Fme",
+        "return_to=",
+        "return_to=/a&return_to=/b",
+        "prompt=evil",
+        "prompt=login&prompt=none",
+        "prompt=login,none",
+        "api=nope",
+        "login_hint=",
+        "login_hint=a%0Ab",
+    ] {
+        let answer = app.visitor().navigate(&format!("/auth/login?{query}")).await;
+        assert_eq!((answer.status, answer.code()), (400, "bad_request"), "{query}");
+        assert_eq!(answer.headers_named("set-cookie").count(), 0, "{query}");
+        assert!(answer.text().contains("<h1>"), "a navigation gets a page");
+        assert!(answer.header("content-security-policy").unwrap().contains("default-src 'none'"));
+    }
+}
+
+#[tokio::test]
+async fn five_logins_at_once_all_succeed_and_more_push_the_oldest_out() {
+    let app = TestApp::start().await;
+    let mut visitor = app.visitor();
+    let mut addresses = Vec::new();
+    for tab in 0..7 {
+        addresses.push(visitor.begin(&format!("/tab/{tab}")).await);
+        let bytes: usize = visitor.jar.iter().map(|(name, value)| name.len() + value.len() + 3).sum();
+        assert!(visitor.jar.len() <= 5 && bytes <= 3_000, "{} cookies, {bytes} bytes", visitor.jar.len());
+    }
+    for (tab, address) in addresses.iter().enumerate().skip(2) {
+        let location = app.provider.sign_in(address, "grace.hopper@contoso.example").unwrap().location();
+        let answer = visitor.come_back(&location).await;
+        assert_eq!(answer.header("location"), Some(format!("/tab/{tab}").as_str()));
+    }
+    let location = app.provider.sign_in(&addresses[0], "grace.hopper@contoso.example").unwrap().location();
+    assert_eq!(visitor.come_back(&location).await.header("location"), Some("/?auth_error=login_expired"));
+    assert_eq!(visitor.fetch("GET", "/auth/session").await.json()["authenticated"], true, "the session stays");
+}

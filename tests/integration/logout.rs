@@ -1,0 +1,127 @@
+//! Signing out in all its forms.
+
+use crate::app::{EVERY_REACH, TestApp};
+use crate::visitor::{NAVIGATION, Visitor};
+
+const ADA: &str = "ada.lovelace@contoso.example";
+const FORM: (&str, &str) = ("content-type", "application/x-www-form-urlencoded");
+
+async fn is_signed_in(visitor: &mut Visitor) -> bool {
+    visitor.fetch("GET", "/auth/session").await.json()["authenticated"] == true
+}
+
+#[tokio::test]
+async fn by_fetch_it_needs_the_csrf_header_and_our_origin() {
+    let app = TestApp::start().await;
+    let mut visitor = app.signed_in(ADA).await;
+    let own = app.origin.clone();
+    for (headers, code) in [
+        (vec![("sec-fetch-site", "same-origin")], "csrf_failed"),
+        (vec![("sec-fetch-site", "same-site"), ("x-csrf", "1")], "origin_denied"),
+        (vec![("sec-fetch-site", "cross-site"), ("x-csrf", "1")], "origin_denied"),
+        (vec![("x-csrf", "1")], "origin_denied"),
+        (vec![("x-csrf", "1"), ("origin", "null")], "origin_denied"),
+        (vec![("x-csrf", "1"), ("origin", "https://evil.example")], "origin_denied"),
+    ] {
+        let answer = visitor.send("POST", "/auth/logout", &headers, "").await;
+        assert_eq!((answer.status, answer.code()), (403, code), "{headers:?}");
+        assert!(is_signed_in(&mut visitor).await);
+    }
+    let answer = visitor.send("POST", "/auth/logout", &[("x-csrf", "1"), ("origin", &own)], "").await;
+    assert_eq!(answer.status, 200);
+    assert!(!is_signed_in(&mut visitor).await);
+    assert_eq!(visitor.fetch("POST", "/auth/logout").await.status, 200, "twice is fine");
+}
+
+#[tokio::test]
+async fn by_form_it_needs_fetch_metadata_our_origin_or_a_logout_token() {
+    for reach in EVERY_REACH {
+        let app = TestApp::builder().reach(reach).start().await;
+        let mut visitor = app.signed_in(ADA).await;
+        for headers in [
+            vec![FORM],
+            vec![FORM, ("sec-fetch-site", "cross-site")],
+            vec![FORM, ("origin", "null")],
+            vec![FORM, ("sec-fetch-site", "same-site")],
+        ] {
+            let answer = visitor.send("POST", "/auth/logout", &headers, "lt=x").await;
+            assert_eq!((answer.status, answer.code()), (403, "origin_denied"), "{reach:?} {headers:?}");
+        }
+        let link = visitor.fetch("GET", "/auth/session").await.json()["links"]["logout"].as_str().unwrap().to_owned();
+        let token = link.split("lt=").nth(1).unwrap();
+        let mut other = app.signed_in("grace.hopper@contoso.example").await;
+        let answer = other.send("POST", "/auth/logout", &[FORM], format!("lt={token}")).await;
+        assert_eq!(answer.code(), "origin_denied", "another session's token is worth nothing");
+        let answer = visitor.send("POST", "/auth/logout", &[FORM], format!("lt={token}")).await;
+        assert_eq!(answer.status, 303, "{reach:?}: {}", answer.text());
+        assert!(answer.header("location").unwrap().contains("/logout?"));
+        assert!(!is_signed_in(&mut visitor).await);
+        let answer = other
+            .send("POST", "/auth/logout", &[FORM, ("sec-fetch-site", "same-origin"), ("origin", "null")], "a=b")
+            .await;
+        assert_eq!(answer.status, 303, "{reach:?}: {}", answer.text());
+        assert!(!is_signed_in(&mut other).await);
+    }
+}
+
+#[tokio::test]
+async fn a_link_signs_out_with_its_token_and_asks_without() {
+    let app = TestApp::start().await;
+    let mut visitor = app.signed_in(ADA).await;
+    let link = visitor.fetch("GET", "/auth/session").await.json()["links"]["logout"].as_str().unwrap().to_owned();
+    for path in ["/auth/logout", "/auth/logout?lt=x", "/auth/logout?state=x"] {
+        let answer = visitor.navigate(path).await;
+        assert_eq!(answer.status, 200, "{path}");
+        assert!(answer.text().contains("<form method=post action=/auth/logout>"));
+        assert_eq!(answer.header("referrer-policy"), Some("same-origin"));
+        let policy = answer.header("content-security-policy").unwrap();
+        assert!(policy.contains(&format!("form-action 'self' http://{}", app.provider.addr())), "{policy}");
+        assert!(is_signed_in(&mut visitor).await);
+    }
+    let mut stranger = app.signed_in(ADA).await;
+    assert_eq!(stranger.navigate(&link).await.status, 200, "a link is good in its own browser only");
+    assert!(is_signed_in(&mut stranger).await);
+    let answer = visitor.navigate(&link).await;
+    assert_eq!(answer.status, 302);
+    assert!(!is_signed_in(&mut visitor).await);
+}
+
+#[tokio::test]
+async fn a_cookie_that_does_not_open_is_deleted_all_the_same() {
+    let app = TestApp::start().await;
+    let mut visitor = app.visitor();
+    visitor.jar.insert("__Host-Http-cloakroom".to_owned(), "broken".to_owned());
+    visitor.begin("/").await;
+    assert_eq!(visitor.jar.len(), 2);
+    assert_eq!(visitor.fetch("POST", "/auth/logout").await.status, 200);
+    assert!(visitor.jar.is_empty());
+}
+
+#[tokio::test]
+async fn the_provider_is_told_who_leaves_but_never_by_a_token() {
+    let app = TestApp::start().await;
+    let mut visitor = app.signed_in(ADA).await;
+    let answer = visitor.fetch("POST", "/auth/logout").await.json();
+    let url = url::Url::parse(answer["logout_url"].as_str().unwrap()).unwrap();
+    let names: Vec<String> = url.query_pairs().map(|(name, _)| name.into_owned()).collect();
+    assert_eq!(names, ["client_id", "post_logout_redirect_uri", "logout_hint", "state"]);
+}
+
+#[tokio::test]
+async fn the_refresh_token_is_revoked_where_the_provider_can() {
+    let options = devkit::provider::Options { revocation: true, ..devkit::provider::Options::new("http://x") };
+    let app = TestApp::builder().provider(options).start().await;
+    let mut visitor = app.signed_in(ADA).await;
+    let issued = app.provider.secrets().into_iter().find(|(kind, _)| kind == "refresh_token").unwrap().1;
+    assert_eq!(visitor.fetch("POST", "/auth/logout").await.status, 200);
+    let requests = app.provider.requests();
+    let revoked: Vec<_> = requests.iter().filter_map(|request| request.form_field("token")).collect();
+    assert_eq!(revoked, [issued]);
+}
+
+#[tokio::test]
+async fn other_methods_are_told_what_works() {
+    let app = TestApp::start().await;
+    let answer = app.visitor().send("PUT", "/auth/logout", &NAVIGATION, "").await;
+    assert_eq!((answer.status, answer.header("allow")), (405, Some("GET, HEAD, POST")));
+}

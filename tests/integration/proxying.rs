@@ -1,0 +1,284 @@
+//! Calls to an API: what goes on, what never does, and what comes back.
+
+use crate::app::{EVERY_REACH, Reach, TestApp};
+use crate::raw;
+use crate::visitor::{CALL, Visitor};
+
+const ADA: &str = "ada.lovelace@contoso.example";
+
+async fn call(visitor: &mut Visitor, method: &str, path: &str, more: &[(&str, &str)]) -> crate::visitor::Answer {
+    let headers = [&CALL[..], more].concat();
+    visitor.send(method, path, &headers, "").await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn without_a_session_the_api_is_never_contacted() {
+    for reach in EVERY_REACH {
+        let app = TestApp::builder().reach(reach).start().await;
+        for method in ["GET", "POST", "PUT", "PATCH", "DELETE", "HEAD"] {
+            for more in [
+                &[][..],
+                &[("authorization", "Bearer x")],
+                &[("cookie", "__Host-Http-cloakroom=x")],
+                &[("x-ms-token-aad-access-token", "x")],
+            ] {
+                let headers = [&CALL[..], more].concat();
+                let answer = app.visitor().send(method, "/graph/echo/x", &headers, "").await;
+                assert_eq!(answer.status, 401, "{reach:?} {method} {more:?}");
+                assert!(answer.header("www-authenticate").is_none());
+            }
+        }
+        let answer = call(&mut app.visitor(), "GET", "/graph/me", &[]).await;
+        assert_eq!(
+            (answer.code(), answer.header("content-type")),
+            ("session_missing", Some("application/problem+json"))
+        );
+        let problem = answer.json();
+        assert_eq!(problem["type"], "urn:cloakroom:error:session_missing");
+        assert_eq!(problem["status"], 401);
+        assert_eq!(problem["login_url"], "/auth/login");
+        assert_eq!(problem["trace_id"].as_str().unwrap().len(), 32);
+        assert_eq!(app.graph.count(), 0, "{reach:?}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn only_listed_headers_and_our_token_reach_the_api() {
+    for reach in EVERY_REACH {
+        let app = TestApp::builder().reach(reach).start().await;
+        let mut visitor = app.signed_in(ADA).await;
+        app.graph.clear_requests();
+        let hostile = [
+            ("authorization", "Bearer stolen"),
+            ("x-forwarded-for", "1.2.3.4"),
+            ("x-forwarded-host", "evil"),
+            ("forwarded", "for=x"),
+            ("x-http-method-override", "DELETE"),
+            ("x-ms-client-principal-name", "evil"),
+            ("x_forwarded_for", "x"),
+            ("te", "trailers"),
+            ("connection", "accept-language"),
+            ("accept-language", "de"),
+            ("referer", "http://localhost/secret"),
+            ("origin", app.origin.as_str()),
+            ("x-original-url", "/evil"),
+            ("proxy-authorization", "x"),
+            ("prefer", "a=1"),
+            ("consistencylevel", "eventual"),
+            ("accept", "application/json"),
+            ("traceparent", "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"),
+        ];
+        let answer = call(&mut visitor, "GET", "/graph/me", &hostile).await;
+        assert_eq!(answer.status, 200, "{reach:?}: {}", answer.text());
+        let request = app.graph.requests().remove(0);
+        let mut names: Vec<String> = request.headers.iter().map(|(name, _)| name.to_lowercase()).collect();
+        names.sort();
+        // The proxying host drops `Connection`, so that its nomination never arrives.
+        let expected: &[&str] = if reach == Reach::Host(devkit::host::Mode::Proxy) {
+            &["accept", "accept-language", "authorization", "consistencylevel", "host", "prefer", "traceparent"]
+        } else {
+            &["accept", "authorization", "consistencylevel", "host", "prefer", "traceparent"]
+        };
+        assert_eq!(names, expected, "{reach:?}");
+        assert!(request.header("authorization").unwrap().starts_with("Bearer ey"));
+        assert!(
+            request.header("traceparent").unwrap().starts_with("00-0af7651916cd43dd8448eb211c80319c-"),
+            "the trace goes on"
+        );
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_answer_cannot_act_on_our_origin() {
+    let app = TestApp::start().await;
+    let mut visitor = app.signed_in(ADA).await;
+    let jar = visitor.jar.clone();
+    let answer = call(&mut visitor, "GET", "/graph/hostile", &[]).await;
+    for name in [
+        "set-cookie",
+        "access-control-allow-origin",
+        "access-control-allow-credentials",
+        "strict-transport-security",
+        "clear-site-data",
+        "refresh",
+        "www-authenticate",
+        "server",
+        "location",
+        "service-worker-allowed",
+    ] {
+        assert!(answer.header(name).is_none(), "{name}: {:?}", answer.headers);
+    }
+    assert_eq!(visitor.jar, jar);
+    assert_eq!(answer.header("content-security-policy"), Some("sandbox; default-src 'none'"));
+    assert_eq!(answer.header("x-content-type-options"), Some("nosniff"));
+    assert_eq!(answer.header("cache-control"), Some("private, no-cache"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn redirects_are_not_followed_and_stay_inside_or_go() {
+    let app = TestApp::start().await;
+    let mut visitor = app.signed_in(ADA).await;
+    let inside = format!("{}/me/messages", app.graph.base());
+    for (to, expected) in [(inside.as_str(), Some("/graph/me/messages")), ("https://evil.example/", None)] {
+        let before = app.graph.count();
+        let path =
+            format!("/graph/redirect?to={}", url::form_urlencoded::byte_serialize(to.as_bytes()).collect::<String>());
+        let answer = call(&mut visitor, "GET", &path, &[]).await;
+        assert!((300..400).contains(&answer.status), "{}", answer.status);
+        assert_eq!(answer.header("location"), expected, "{to}");
+        assert_eq!(app.graph.count(), before + 1);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_api_map_decides_what_may_be_called() {
+    let app = TestApp::start().await;
+    let mut visitor = app.signed_in(ADA).await;
+    app.graph.clear_requests();
+    for (method, path, status, code) in [
+        ("GET", "/graph/users", 404, "route_denied"),
+        ("GET", "/graph", 404, "route_denied"),
+        ("GET", "/graph/Me", 404, "route_denied"),
+        ("DELETE", "/graph/me", 405, "method_denied"),
+        ("GET", "/api/nope/me", 404, "route_denied"),
+        ("GET", "/graph/me/../users", 400, "bad_request"),
+        ("GET", "/graph/me/%2e%2e/users", 400, "bad_request"),
+        ("GET", "/graph/me/%252e%252e/users", 400, "bad_request"),
+        ("GET", "/graph/me/a%2Fb", 400, "bad_request"),
+        ("GET", "/graph/me/a%5cb", 400, "bad_request"),
+        ("GET", "/graph/me/%00", 400, "bad_request"),
+        ("GET", "/graph/me/%zz", 400, "bad_request"),
+    ] {
+        let answer = raw_call(&app, &visitor, method, path);
+        assert_eq!(raw::status(&answer), status, "{method} {path}: {answer}");
+        assert!(answer.contains(&format!("cloakroom-error: {code}")), "{method} {path}: {answer}");
+    }
+    assert_eq!(call(&mut visitor, "DELETE", "/graph/me", &[]).await.header("allow"), Some("GET, HEAD, PATCH"));
+    assert_eq!(app.graph.count(), 0);
+}
+
+/// A call whose target no client library touches.
+fn raw_call(app: &TestApp, visitor: &Visitor, method: &str, target: &str) -> String {
+    let cookie = visitor.cookie_header();
+    let head = format!(
+        "{method} {target} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\nCookie: {cookie}\r\nX-CSRF: 1\r\nSec-Fetch-Site: same-origin\r\n\r\n"
+    );
+    raw::exchange(app.port, &head)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_goes_on_is_what_came_byte_for_byte() {
+    let app = TestApp::start().await;
+    let visitor = app.signed_in(ADA).await;
+    for path in [
+        "/echo/a%20b",
+        "/echo//x",
+        "/echo/users('x@y.z')",
+        "/echo/a+b;c=d",
+        "/echo/%C3%A9",
+        "/echo/100%25",
+        "/echo/{a}|\"",
+        "/echo/x?$filter=a%2Fb&$top=1&&x=",
+        "/echo/x?",
+    ] {
+        app.graph.clear_requests();
+        let answer = raw_call(&app, &visitor, "GET", &format!("/graph{path}"));
+        assert_eq!(raw::status(&answer), 200, "{path}: {answer}");
+        assert_eq!(app.graph.requests()[0].target, format!("/v1.0{path}"));
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn csrf_refusals_reach_neither_session_nor_api() {
+    let app = TestApp::start().await;
+    let mut visitor = app.signed_in(ADA).await;
+    app.graph.clear_requests();
+    for (headers, code) in [
+        (vec![], "csrf_failed"),
+        (vec![("x-csrf", "1"), ("sec-fetch-site", "same-site")], "origin_denied"),
+        (vec![("x-csrf", "1"), ("sec-fetch-site", "cross-site")], "origin_denied"),
+        (vec![("x-csrf", "1"), ("sec-fetch-site", "none")], "origin_denied"),
+        (vec![("x-csrf", "1"), ("origin", "null")], "origin_denied"),
+        (vec![("x-csrf", "2"), ("sec-fetch-site", "same-origin")], "csrf_failed"),
+    ] {
+        let answer = visitor.send("GET", "/graph/me", &headers, "").await;
+        assert_eq!((answer.status, answer.code()), (403, code), "{headers:?}");
+    }
+    let answer = visitor.send("POST", "/graph/me/sendMail", &[("x-csrf", "1")], "{}").await;
+    assert_eq!(answer.code(), "origin_denied", "an unsafe method with neither header");
+    assert_eq!(app.graph.count(), 0);
+    let before = visitor.send("GET", "/graph/me", &[("cookie", "__Host-Http-cloakroom=x")], "").await;
+    assert_eq!(before.code(), "csrf_failed", "the guard stands before the session");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn bodies_stream_through_and_a_declared_length_over_the_limit_is_refused() {
+    for reach in EVERY_REACH {
+        let app = TestApp::builder().reach(reach).start().await;
+        let mut visitor = app.signed_in(ADA).await;
+        let body: Vec<u8> = (0..200_000u32).map(|number| u8::try_from(number % 251).unwrap()).collect();
+        let headers =
+            [&CALL[..], &[("content-type", "application/octet-stream"), ("origin", app.origin.as_str())]].concat();
+        let answer = visitor.send("PUT", "/graph/echo/upload", &headers, body.clone()).await;
+        assert_eq!(answer.status, 200, "{reach:?}: {}", answer.text());
+        let request = app.graph.requests().into_iter().next_back().unwrap();
+        assert_eq!((request.body_length, request.body == body), (200_000, true), "{reach:?}");
+        assert_eq!(request.header("content-length"), Some("200000"), "{reach:?}");
+        let answer = visitor.fetch("GET", "/graph/bytes?n=1000000").await;
+        assert_eq!(answer.body.len(), 1_000_000, "{reach:?}");
+        let head = visitor.fetch("HEAD", "/graph/me").await;
+        assert_eq!((head.status, head.body.len()), (200, 0), "{reach:?}");
+        for status in [204, 304, 404, 418, 500] {
+            assert_eq!(visitor.fetch("GET", &format!("/graph/status/{status}")).await.status, status, "{reach:?}");
+        }
+    }
+    let app = TestApp::start().await;
+    let visitor = app.signed_in(ADA).await;
+    app.graph.clear_requests();
+    let head = format!(
+        "PUT /graph/echo/x HTTP/1.1\r\nHost: x\r\nCookie: {}\r\nX-CSRF: 1\r\nSec-Fetch-Site: same-origin\r\nContent-Length: 10485761\r\n\r\n",
+        visitor.cookie_header()
+    );
+    let answer = raw::exchange(app.port, &head);
+    assert!(raw::status(&answer) == 413 && answer.contains("body_too_large"), "{answer}");
+    assert_eq!(app.graph.count(), 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_api_that_fails_is_told_apart_from_the_gateway() {
+    let map = |base: &str| crate::app::api_map(base).to_string();
+    let nobody = format!("http://127.0.0.1:{}/v1.0", devkit::commands::stage::free_port().unwrap());
+    let app = TestApp::builder().set("APIS", map(&nobody)).start().await;
+    let mut visitor = app.signed_in(ADA).await;
+    let answer = visitor.fetch("GET", "/graph/me").await;
+    assert_eq!((answer.status, answer.code()), (502, "upstream_unavailable"));
+    let app = TestApp::start().await;
+    let mut slow = crate::app::api_map(&app.graph.base());
+    slow["graph"]["timeouts"] = serde_json::json!({"first_byte": "1s"});
+    let app = TestApp::builder().set("APIS", slow.to_string()).start().await;
+    let mut visitor = app.signed_in(ADA).await;
+    let refused = visitor.fetch("GET", "/graph/me").await;
+    assert_eq!((refused.status, refused.code()), (401, "-"), "the API's own 401 carries no code of ours");
+    let answer = visitor.fetch("GET", "/graph/slow?first=5000&total=5000&chunks=1").await;
+    assert!(matches!((answer.status, answer.code()), (504, "upstream_timeout") | (401, "-")), "{answer:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_access_token_that_is_over_ends_in_session_expired() {
+    let options = devkit::provider::Options {
+        access_token_life: std::time::Duration::from_secs(1),
+        ..devkit::provider::Options::new("http://x")
+    };
+    let app = TestApp::builder().provider(options).start().await;
+    let mut visitor = app.signed_in(ADA).await;
+    let begun = std::time::Instant::now();
+    loop {
+        let answer = visitor.fetch("GET", "/graph/me").await;
+        if answer.code() == "session_expired" {
+            break;
+        }
+        assert!(begun.elapsed() < crate::app::PATIENCE, "{answer:?}");
+        tokio::time::sleep(std::time::Duration::from_millis(100)).await;
+    }
+    assert_eq!(visitor.fetch("GET", "/auth/session").await.json()["apis"]["graph"]["status"], "expired");
+}

@@ -1,0 +1,143 @@
+//! The socket and the routes, as strangers use them.
+
+use std::io::{Read, Write};
+use std::net::TcpStream;
+
+use crate::app::{EVERY_REACH, TestApp};
+use crate::raw;
+
+#[tokio::test(flavor = "multi_thread")]
+async fn odd_requests_are_answered_or_refused_and_the_process_lives() {
+    let app = TestApp::start().await;
+    let pid = app.pid();
+    for (request, allowed) in [
+        ("CONNECT evil:443 HTTP/1.1\r\nHost: x\r\n\r\n", &[400u16, 405][..]),
+        ("GET evil:443 HTTP/1.1\r\nHost: x\r\n\r\n", &[400]),
+        ("GET http://evil/graph/me HTTP/1.1\r\nHost: x\r\n\r\n", &[400]),
+        ("OPTIONS * HTTP/1.1\r\nHost: x\r\n\r\n", &[400]),
+        ("TRACE / HTTP/1.1\r\nHost: x\r\n\r\n", &[405]),
+        ("FOO /auth/session HTTP/1.1\r\nHost: x\r\n\r\n", &[405]),
+        ("FOO / HTTP/1.1\r\nHost: x\r\n\r\n", &[405]),
+        ("PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", &[0, 400, 505]),
+        ("GET / HTTP/1.1\r\nHost: x\r\nA : b\r\n\r\n", &[400]),
+        ("GET / HTTP/1.1\r\nHost: x\r\n folded: b\r\n\r\n", &[400]),
+        ("POST /auth/logout HTTP/1.1\r\nHost: x\r\nContent-Length: 3\r\nContent-Length: 4\r\n\r\nabcd", &[400]),
+        ("GET /\0 HTTP/1.1\r\nHost: x\r\n\r\n", &[400]),
+        ("nonsense\r\n\r\n", &[400]),
+    ] {
+        for _ in 0..3 {
+            let answer = raw::exchange(app.port, request);
+            assert!(allowed.contains(&raw::status(&answer)), "{request:?}: {answer:?}");
+        }
+    }
+    assert_eq!(app.pid(), pid);
+    assert_eq!(app.visitor().get("/health/live").await.status, 200);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn heads_are_bounded_in_bytes_and_number() {
+    let app = TestApp::start().await;
+    let long = format!("GET /health/live HTTP/1.1\r\nHost: x\r\nCookie: {}\r\n\r\n", "a".repeat(64 * 1_024));
+    assert_eq!(raw::status(&raw::exchange(app.port, &long)), 431);
+    let many: String = (0..200).map(|number| format!("X-{number}: 1\r\n")).collect();
+    assert_eq!(
+        raw::status(&raw::exchange(app.port, &format!("GET /health/live HTTP/1.1\r\nHost: x\r\n{many}\r\n"))),
+        431
+    );
+    let fits = format!("GET /health/live HTTP/1.1\r\nHost: x\r\nCookie: {}\r\n\r\n", "a".repeat(20 * 1_024));
+    assert_eq!(raw::status(&raw::exchange(app.port, &fits)), 200);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_head_that_never_ends_is_cut_off_and_others_go_on() {
+    let app = TestApp::start().await;
+    let mut slow = TcpStream::connect(("127.0.0.1", app.port)).unwrap();
+    slow.write_all(b"GET /health/live HTTP/1.1\r\nHost: x\r\nX-Slow: ").unwrap();
+    assert_eq!(app.visitor().get("/health/live").await.status, 200);
+    slow.set_read_timeout(Some(crate::app::PATIENCE)).unwrap();
+    let mut rest = Vec::new();
+    slow.read_to_end(&mut rest).expect("the gateway closes the connection by itself");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_belongs_to_the_gateway_never_reaches_the_spa() {
+    for reach in EVERY_REACH {
+        let app = TestApp::builder().reach(reach).start().await;
+        let mut visitor = app.visitor();
+        for path in ["/auth", "/auth/", "/auth/nope", "/auth/login/", "/health", "/health/nope", "/rotate-keys"] {
+            let answer = visitor.navigate(path).await;
+            assert_eq!((answer.status, answer.code()), (404, "route_denied"), "{reach:?} {path}");
+        }
+        for path in ["/api", "/api/nope"] {
+            assert_eq!(visitor.fetch("GET", path).await.code(), "session_missing", "{reach:?} {path}");
+        }
+        let answer = visitor
+            .send("POST", "/rotate-keys", &[("content-type", "application/json")], r#"{"Data":{},"Metadata":{}}"#)
+            .await;
+        assert_eq!(answer.status, 404, "{reach:?}");
+        for path in ["/authors", "/graphs/x", "/healthy"] {
+            assert_eq!(visitor.navigate(path).await.status, 200, "{reach:?} {path} is the app's");
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_app_is_served_with_its_history_and_its_caching() {
+    for reach in EVERY_REACH {
+        let app = TestApp::builder().reach(reach).start().await;
+        let mut visitor = app.visitor();
+        let index = visitor.navigate("/").await;
+        assert_eq!(
+            (index.status, index.header("content-type"), index.header("cache-control")),
+            (200, Some("text/html"), Some("no-cache")),
+            "{reach:?}"
+        );
+        assert_eq!(visitor.navigate("/some/route").await.body, index.body, "{reach:?}");
+        let script = visitor.get("/cloakroom.js").await;
+        assert_eq!((script.status, script.header("x-content-type-options")), (200, Some("nosniff")), "{reach:?}");
+        assert!(script.header("content-type").unwrap().contains("javascript"));
+        let modified = script.header("last-modified").unwrap().to_owned();
+        let again = visitor.send("GET", "/cloakroom.js", &[("if-modified-since", &modified)], "").await;
+        assert_eq!(again.status, 304, "{reach:?}");
+        let part = visitor.send("GET", "/cloakroom.js", &[("range", "bytes=0-9")], "").await;
+        assert_eq!((part.status, part.body.len()), (206, 10), "{reach:?}");
+        assert_eq!(
+            visitor.get("/nope.js").await.code(),
+            "route_denied",
+            "{reach:?}: a script that is missing is no page"
+        );
+        assert_eq!(visitor.fetch("GET", "/some/route").await.status, 404, "{reach:?}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn no_path_leaves_the_folder() {
+    let app = TestApp::start().await;
+    for target in [
+        "/../Cargo.toml",
+        "/%2e%2e/Cargo.toml",
+        "/..%2fCargo.toml",
+        "/%252e%252e/Cargo.toml",
+        "/..%5cCargo.toml",
+        "/.%2e/.%2e/Cargo.toml",
+        "//Cargo.toml",
+        "/./../../Cargo.toml",
+    ] {
+        let answer = raw::exchange(app.port, &format!("GET {target} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n"));
+        assert_ne!(raw::status(&answer), 200, "{target}: {answer}");
+        assert!(!answer.contains("[package]"), "{target}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_probe_is_the_hosts_alone() {
+    let app = TestApp::start().await;
+    let port = app.port;
+    let probe = |more: &str| {
+        raw::exchange(port, &format!("GET / HTTP/1.1\r\nHost: 127.0.0.1:{port}\r\n{more}Connection: close\r\n\r\n"))
+    };
+    assert!(probe("").contains("content-length: 0"));
+    for more in ["X-Forwarded-Host: app.example.org\r\n", "Cookie: a=b\r\n", "Sec-Fetch-Mode: navigate\r\n"] {
+        assert!(probe(more).contains("<!doctype html>"), "{more} is a visitor's");
+    }
+}

@@ -1,0 +1,178 @@
+//! Starting, waiting for what is missing, and ending.
+
+use std::collections::BTreeMap;
+use std::io::{Read, Write};
+use std::net::{TcpListener, TcpStream};
+use std::process::Command;
+use std::time::{Duration, Instant};
+
+use devkit::commands::stage::{free_port, make_key_file};
+use devkit::provider::{Endpoint, Fault};
+
+use crate::app::{BINARY, Gateway, PATIENCE, TestApp};
+use crate::raw;
+
+fn run(arguments: &[&str], settings: &BTreeMap<String, String>) -> (Option<i32>, String) {
+    let output = Command::new(BINARY).args(arguments).env_clear().envs(settings).output().unwrap();
+    let text = [output.stdout, output.stderr].concat();
+    (output.status.code(), String::from_utf8(text).unwrap())
+}
+
+#[test]
+fn check_on_an_empty_environment_lists_every_required_setting_at_once() {
+    let (code, text) = run(&["check"], &BTreeMap::new());
+    assert_eq!(code, Some(64));
+    for name in ["PUBLIC_ORIGIN", "KEY_FILE", "ENC_KEY", "TENANT_ID", "AUTHORITY", "CLIENT_ID", "CLIENT_SECRET"] {
+        assert!(text.contains(&format!("CLOAKROOM_{name}")), "{name} in {text}");
+    }
+    assert_eq!(run(&[], &BTreeMap::new()).0, Some(64), "serving stops at the same point");
+    assert_eq!(run(&["nonsense"], &BTreeMap::new()).0, Some(64));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn check_says_so_when_all_is_good() {
+    let app = TestApp::start().await;
+    let (code, text) = run(&["check"], &app.settings);
+    assert_eq!((code, text.as_str()), (Some(0), "the configuration is good\n"));
+    let secrets = [devkit::provider::CLIENT_SECRET, &app.settings["CLOAKROOM_ENC_KEY"]];
+    assert!(secrets.iter().all(|secret| !text.contains(secret)));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_taken_port_is_told_with_an_exit_code_that_the_host_counts() {
+    let app = TestApp::start().await;
+    let taken = TcpListener::bind("127.0.0.1:0").unwrap();
+    let mut settings = app.settings;
+    settings.insert("FUNCTIONS_CUSTOMHANDLER_PORT".to_owned(), taken.local_addr().unwrap().port().to_string());
+    let (code, text) = run(&[], &settings);
+    assert_eq!(code, Some(71), "{text}");
+    assert!(text.contains("is the port taken?"), "{text}");
+}
+
+/// The host's own readiness probe.
+fn probe(port: u16) -> String {
+    raw::exchange(port, &format!("GET / HTTP/1.1\r\nHost: 127.0.0.1:{port}\r\n\r\n"))
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn while_the_provider_is_held_the_process_listens_and_the_probe_is_answered() {
+    let app = TestApp::start().await;
+    app.provider.set_fault(Endpoint::Discovery, Some(Fault::Hold(Duration::from_secs(5))));
+    app.provider.clear_requests();
+    let port = free_port().unwrap();
+    let gateway = Gateway::start(&app.settings, port);
+    let begun = Instant::now();
+    while app.provider.count() == 0 {
+        assert!(begun.elapsed() < PATIENCE, "discovery is never asked: {}", gateway.log());
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    let answer = probe(port);
+    assert!(answer.starts_with("HTTP/1.1 200 ") && answer.ends_with("\r\n\r\n"), "{answer}");
+    assert!(!answer.to_lowercase().contains("location"), "never a redirect");
+    let ready = raw::exchange(port, "GET /health/ready HTTP/1.1\r\nHost: x\r\n\r\n");
+    assert!(ready.starts_with("HTTP/1.1 503 ") && ready.contains(r#""missing":["provider"]"#), "{ready}");
+    let live = raw::exchange(port, "GET /health/live HTTP/1.1\r\nHost: x\r\n\r\n");
+    assert!(live.starts_with("HTTP/1.1 200 "), "{live}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_provider_that_is_missing_at_the_start_is_named_and_comes_back() {
+    for fault in [Fault::Status(503), Fault::Html, Fault::HangUp] {
+        let told = format!("{fault:?}");
+        let app = TestApp::start().await;
+        app.provider.set_fault(Endpoint::Discovery, Some(fault));
+        let port = free_port().unwrap();
+        let gateway = Gateway::start(&app.settings, port);
+        let page = raw::exchange(port, "GET /auth/login HTTP/1.1\r\nHost: x\r\nSec-Fetch-Mode: navigate\r\n\r\n");
+        assert!(page.starts_with("HTTP/1.1 503 "), "{told}: {page}");
+        assert!(page.contains("retry-after: ") && page.contains("provider_unavailable"), "{told}: {page}");
+        assert!(!page.contains("set-cookie"), "{told}");
+        app.provider.set_fault(Endpoint::Discovery, None);
+        until(
+            || raw::exchange(port, "GET /health/ready HTTP/1.1\r\nHost: x\r\n\r\n").starts_with("HTTP/1.1 200 "),
+            &gateway,
+        );
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_key_file_that_is_missing_at_the_start_is_named_and_comes_back() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("keys.json");
+    let app =
+        TestApp::builder().set("ENC_KEY", "").set("KEY_FILE", path.display().to_string()).impatient().start().await;
+    app.wait_until_ready(503).await;
+    let ready = app.visitor().get("/health/ready").await;
+    assert_eq!(ready.json()["missing"][0], "keys", "{}", ready.text());
+    let mut visitor = app.visitor();
+    let login = visitor.navigate("/auth/login").await;
+    assert_eq!((login.status, login.code()), (503, "keys_unavailable"));
+    assert!(login.header("retry-after").is_some() && login.header("set-cookie").is_none());
+    visitor.jar.insert("__Host-Http-cloakroom".to_owned(), sealed_under_an_unknown_key());
+    let call = visitor.fetch("GET", "/graph/me").await;
+    assert_eq!((call.status, call.code()), (503, "keys_unavailable"), "an outage is not an invalid session");
+    assert!(call.header("retry-after").is_some() && call.header("set-cookie").is_none());
+    assert_eq!(visitor.fetch("GET", "/auth/session").await.status, 503);
+    make_key_file(&path).unwrap();
+    app.wait_until_ready(200).await;
+    app.signed_in("ada.lovelace@contoso.example").await;
+}
+
+fn sealed_under_an_unknown_key() -> String {
+    use base64::Engine;
+    let bytes = [&[1][..], &[0xEE; 8], &[0; 60]].concat();
+    base64::engine::general_purpose::URL_SAFE_NO_PAD.encode(bytes)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_key_file_that_others_may_read_is_a_source_that_is_down() {
+    use std::os::unix::fs::PermissionsExt;
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("keys.json");
+    make_key_file(&path).unwrap();
+    std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o644)).unwrap();
+    let app =
+        TestApp::builder().set("ENC_KEY", "").set("KEY_FILE", path.display().to_string()).impatient().start().await;
+    app.wait_until_ready(503).await;
+    let begun = Instant::now();
+    while !app.log().contains("chmod 600") {
+        assert!(begun.elapsed() < PATIENCE, "{}", app.log());
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o600)).unwrap();
+    app.wait_until_ready(200).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn on_sigterm_what_is_in_flight_is_finished_and_the_exit_is_143() {
+    let app = TestApp::start().await;
+    let visitor = app.signed_in("ada.lovelace@contoso.example").await;
+    let port = free_port().unwrap();
+    let mut gateway = Gateway::start(&app.settings, port);
+    let cookie = visitor.cookie_header();
+    let mut stream = TcpStream::connect(("127.0.0.1", port)).unwrap();
+    let request = format!(
+        "GET /graph/slow?first=100&total=1500&chunks=3 HTTP/1.1\r\nHost: x\r\nCookie: {cookie}\r\nX-CSRF: 1\r\nSec-Fetch-Site: same-origin\r\n\r\n"
+    );
+    app.graph.clear_requests();
+    stream.write_all(request.as_bytes()).unwrap();
+    until(|| app.graph.count() > 0, &gateway);
+    let reader = std::thread::spawn(move || {
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).unwrap();
+        answer
+    });
+    assert_eq!(gateway.end_by("-TERM"), Some(143));
+    let answer = reader.join().unwrap();
+    assert!(answer.starts_with("HTTP/1.1 200 "), "{answer}");
+    assert!(answer.ends_with("0\r\n\r\n") || answer.contains("content-length"), "the body came whole: {answer}");
+    assert!(TcpStream::connect(("127.0.0.1", port)).is_err(), "nobody listens any more");
+}
+
+fn until(condition: impl Fn() -> bool, gateway: &Gateway) {
+    let begun = Instant::now();
+    while !condition() {
+        assert!(begun.elapsed() < PATIENCE, "it never happens: {}", gateway.log());
+        std::thread::sleep(Duration::from_millis(20));
+    }
+}
