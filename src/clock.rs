@@ -11,9 +11,9 @@ pub fn now() -> UnixSeconds {
     SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs())
 }
 
-/// Milliseconds since 1970, to tell the order of things that happen within one second.
+/// Microseconds since 1970, to tell the order of things that happen within one second.
 #[must_use]
-pub fn millis() -> u64 {
+pub fn micros() -> u64 {
     let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    since.as_secs().saturating_mul(1_000).saturating_add(u64::from(since.subsec_millis()))
+    since.as_secs().saturating_mul(1_000_000).saturating_add(u64::from(since.subsec_micros()))
 }

@@ -29,7 +29,7 @@ pub(super) struct Transaction {
     pub(super) verifier: Zeroizing<String>,
     /// Where the browser goes in the end.
     pub(super) return_to: String,
-    /// When it began, in milliseconds, so that the oldest of several can be told.
+    /// When it began, in microseconds, so that the oldest of several can be told.
     pub(super) begun: u64,
 }
 
@@ -40,7 +40,7 @@ impl Transaction {
             nonce: random_token::<16>(),
             verifier: Zeroizing::new(random_token::<32>()),
             return_to: return_to.to_owned(),
-            begun: clock::millis(),
+            begun: clock::micros(),
         }
     }
 

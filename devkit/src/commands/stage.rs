@@ -42,6 +42,8 @@ pub struct Stage {
     pub graph: Graph,
     /// The host, with the gateway behind it.
     pub host: Host,
+    /// The gateway's settings.
+    pub settings: BTreeMap<String, String>,
 }
 
 impl Stage {
@@ -60,8 +62,9 @@ impl Stage {
         let graph =
             Graph::start(GraphOptions { addr: loopback(graph_port), ..GraphOptions::new(&provider.issuer()) }).await?;
         make_key_file(&options.key_file)?;
+        let settings = settings(&origin, &provider, &graph, &options);
         let mut env = cleared_local_settings(&options.root);
-        env.extend(settings(&origin, &provider, &graph, &options));
+        env.extend(settings.clone());
         let host = Host::start(HostOptions {
             port: host_port,
             mode: options.mode,
@@ -71,7 +74,7 @@ impl Stage {
         })
         .await?;
         host.wait_ready().await?;
-        Ok(Self { origin, provider, graph, host })
+        Ok(Self { origin, provider, graph, host, settings })
     }
 }
 
