@@ -59,8 +59,9 @@ impl Auth {
         let metadata = self.provider.known_metadata();
         let end_session = metadata.and_then(|metadata| metadata.end_session_endpoint.clone());
         let origin = end_session.map(|url| url.origin().ascii_serialization());
-        let form = "<form method=post action=/auth/logout><p>This ends your session in this browser.</p>\
-                    <p><button autofocus>Sign out</button></p></form>";
+        // The host drops the type of a body that is empty when it forwards, so the form has a field.
+        let form = "<form method=post action=/auth/logout><input type=hidden name=sign-out value=yes>\
+                    <p>This ends your session in this browser.</p><p><button autofocus>Sign out</button></p></form>";
         form_page("Sign out?", form, origin.as_deref())
     }
 

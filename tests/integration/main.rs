@@ -13,6 +13,7 @@ mod app;
 mod raw;
 mod visitor;
 
+mod browser;
 mod callback;
 mod canaries;
 mod cookies;
@@ -20,6 +21,7 @@ mod journey;
 mod keys;
 mod login;
 mod logout;
+mod oidc_provider;
 mod proxying;
 mod server;
 mod start;

@@ -50,7 +50,7 @@ impl Gate {
         if time("exp").is_none_or(|exp| now >= exp) {
             return Err("Lifetime validation failed, the token is expired.");
         }
-        if time("nbf").is_none_or(|nbf| nbf > now + 300) {
+        if time("nbf").is_some_and(|nbf| nbf > now + 300) {
             return Err("Lifetime validation failed, the token is not yet valid.");
         }
         Ok(claims)

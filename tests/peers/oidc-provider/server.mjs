@@ -1,7 +1,7 @@
 // node-oidc-provider with one confidential client, for Cloakroom's tests. Not for anything else: any login name is
 // accepted and there is no password.
 //
-//   node server.mjs [port]      prints "ready http://127.0.0.1:PORT"; ends with stdin or on SIGTERM
+//   node server.mjs [port]      prints "ready http://127.0.0.1:PORT", then what happens; ends with stdin or on SIGTERM
 
 import { createHash, generateKeyPairSync, randomBytes } from 'node:crypto';
 import { createServer } from 'node:http';
@@ -17,6 +17,7 @@ server.listen(Number(process.argv[2] ?? process.env.PORT ?? 0), '127.0.0.1', () 
   const issuer = `http://127.0.0.1:${server.address().port}`;
   const provider = new Provider(issuer, configuration(settings));
   provider.on('server_error', (_ctx, error) => console.error(error));
+  provider.on('grant.revoked', () => console.log('grant revoked'));
   server.on('request', handler(provider));
   console.log(`ready ${issuer}`);
 });
@@ -143,6 +144,7 @@ function handler(provider) {
   return async (request, response) => {
     try {
       const { pathname } = new URL(request.url, provider.issuer);
+      console.log(`${request.method} ${pathname}`);
       if (pathname.startsWith('/interaction/')) {
         await interact(provider, request, response);
         return;

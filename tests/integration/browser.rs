@@ -1,0 +1,275 @@
+//! The journeys in a real browser, by both host modes: what only a browser decides — which cookies it takes, keeps and
+//! sends, what its content security policies stop, and what a page from elsewhere may do.
+//!
+//! The provider is on `127.0.0.1` and the page on `localhost`: different sites, as in production.
+
+mod chrome;
+mod elsewhere;
+
+use std::path::Path;
+
+use devkit::host::Mode;
+use serde_json::{Value, json};
+
+use crate::app::{ROOT, Reach, TestApp};
+use chrome::Chrome;
+use elsewhere::{Elsewhere, NOTHING};
+
+const MODES: [Mode; 2] = [Mode::Forward, Mode::Proxy];
+const ADA: &str = "ada.lovelace@contoso.example";
+const GRACE: &str = "grace.hopper@contoso.example";
+
+async fn start(mode: Mode) -> (TestApp, Chrome) {
+    let app = TestApp::builder().reach(Reach::Host(mode)).start();
+    tokio::join!(app, Chrome::start())
+}
+
+/// Opens an address of the app and signs in from there.
+async fn sign_in(chrome: &Chrome, address: &str, user: &str) {
+    chrome.open(address).await;
+    chrome.shows("anonymous").await;
+    chrome.click("#sign-in").await;
+    chrome.choose(user).await;
+    chrome.shows("signed-in").await;
+}
+
+async fn cookie_names(chrome: &Chrome) -> Vec<String> {
+    chrome.cookies().await.iter().map(|cookie| cookie["name"].as_str().unwrap().to_owned()).collect()
+}
+
+#[tokio::test]
+async fn a_user_signs_in_calls_graph_and_signs_out() {
+    for mode in MODES {
+        let (app, chrome) = start(mode).await;
+        chrome.open(&app.origin).await;
+        chrome.shows("anonymous").await;
+        chrome.keep_picture(mode, "anonymous").await;
+
+        chrome.click("#sign-in").await;
+        chrome.find("button[name=user]").await;
+        chrome.keep_picture(mode, "provider").await;
+        chrome.choose(ADA).await;
+        chrome.shows("signed-in").await;
+        assert_eq!(chrome.text("#user-name").await, "Ada Lovelace");
+        assert_eq!(chrome.address().await, format!("{}/", app.origin));
+        assert_eq!(chrome.script("return document.cookie").await, "");
+        chrome.keep_picture(mode, "signed-in").await;
+
+        chrome.click("#call-graph").await;
+        chrome.find("#graph-answer:not([hidden])").await;
+        let answer: Value = serde_json::from_str(&chrome.text("#graph-result").await).unwrap();
+        assert_eq!((&answer["displayName"], &answer["userPrincipalName"]), (&json!("Ada Lovelace"), &json!(ADA)));
+        chrome.keep_picture(mode, "graph").await;
+
+        chrome.client.refresh().await.unwrap();
+        chrome.shows("signed-in").await;
+        assert_eq!(chrome.text("#user-name").await, "Ada Lovelace");
+
+        chrome.click("#sign-out").await;
+        chrome.shows("anonymous").await;
+        assert_eq!(chrome.address().await, format!("{}/", app.origin));
+        assert_eq!(cookie_names(&chrome).await, [""; 0]);
+        chrome.keep_picture(mode, "signed-out").await;
+
+        // The sign-out was one at the provider too: it asks again who signs in.
+        chrome.click("#sign-in").await;
+        chrome.choose(GRACE).await;
+        chrome.shows("signed-in").await;
+        assert_eq!(chrome.text("#user-name").await, "Grace Hopper");
+        assert_eq!(chrome.console().await, json!([]), "{mode:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_sign_in_comes_back_to_where_it_began() {
+    for mode in MODES {
+        let (app, chrome) = start(mode).await;
+        let deep = format!("{}/inbox/2?folder=a%2Fb&q=%C3%A4+b&empty=#top/%C3%A4?x=1", app.origin);
+        sign_in(&chrome, &deep, ADA).await;
+        assert_eq!(chrome.address().await, deep);
+        assert_eq!(chrome.console().await, json!([]), "{mode:?}");
+    }
+}
+
+#[tokio::test]
+async fn the_browser_keeps_the_cookies_as_they_are_meant() {
+    for mode in MODES {
+        let (app, chrome) = start(mode).await;
+        chrome.open(&app.origin).await;
+        chrome.click("main[data-state=anonymous] #sign-in").await;
+        chrome.find("button[name=user]").await;
+        let [login] = &chrome.cookies().await[..] else { panic!("one transaction") };
+        assert!(login["name"].as_str().unwrap().starts_with("__Host-Http-cloakroom-login-"), "{login}");
+        assert_eq!(attributes(login), ["localhost", "/", "true", "true", "Lax", "false"]);
+
+        chrome.choose(ADA).await;
+        chrome.shows("signed-in").await;
+        let [session] = &chrome.cookies().await[..] else { panic!("the session alone: the transaction is over") };
+        assert_eq!(session["name"], "__Host-Http-cloakroom");
+        assert_eq!(attributes(session), ["localhost", "/", "true", "true", "Strict", "true"]);
+        assert_eq!(chrome.script("return document.cookie").await, "");
+        let stored = "return [localStorage.length, sessionStorage.length]";
+        assert_eq!(chrome.script(stored).await, json!([0, 0]));
+    }
+}
+
+/// Domain (without a leading dot: this host only), path, `Secure`, `HttpOnly`, `SameSite`, gone with the browser.
+fn attributes(cookie: &Value) -> [String; 6] {
+    let text = |name: &str| cookie[name].as_str().map_or_else(|| cookie[name].to_string(), str::to_owned);
+    ["domain", "path", "secure", "httpOnly", "sameSite", "session"].map(text)
+}
+
+#[tokio::test]
+async fn cancelling_at_the_provider_is_explained_and_can_be_repaired() {
+    for mode in MODES {
+        let (app, chrome) = start(mode).await;
+        chrome.open(&format!("{}/inbox?folder=1#top", app.origin)).await;
+        chrome.click("main[data-state=anonymous] #sign-in").await;
+        chrome.click("#cancel").await;
+        chrome.find("#error[data-code=access_denied]").await;
+        let told = chrome.text("#error").await;
+        assert!(told.contains("The sign-in was cancelled, or access was not granted."), "{told}");
+        assert_eq!(chrome.address().await, format!("{}/inbox?folder=1#top", app.origin));
+        assert_eq!(cookie_names(&chrome).await, [""; 0]);
+        chrome.keep_picture(mode, "cancelled").await;
+
+        chrome.client.refresh().await.unwrap();
+        chrome.shows("anonymous").await;
+        assert_eq!(chrome.text("#error").await, "", "a reload does not repeat it");
+        chrome.click("#sign-in").await;
+        chrome.choose(ADA).await;
+        chrome.shows("signed-in").await;
+        assert_eq!(chrome.console().await, json!([]), "{mode:?}");
+    }
+}
+
+#[tokio::test]
+async fn two_tabs_sign_in_at_once() {
+    for mode in MODES {
+        let (app, chrome) = start(mode).await;
+        let first = chrome.client.window().await.unwrap();
+        let second = chrome.client.new_window(true).await.unwrap().handle;
+        let tabs = [(first, "/first#1"), (second, "/second?tab=2")];
+        for (tab, path) in &tabs {
+            chrome.client.switch_to_window(tab.clone()).await.unwrap();
+            chrome.open(&format!("{}{path}", app.origin)).await;
+            chrome.shows("anonymous").await;
+        }
+        for (tab, _) in &tabs {
+            chrome.client.switch_to_window(tab.clone()).await.unwrap();
+            chrome.click("#sign-in").await;
+            chrome.find("button[name=user]").await;
+        }
+        assert_eq!(chrome.cookies().await.len(), 2, "a transaction each");
+        for (tab, path) in &tabs {
+            chrome.client.switch_to_window(tab.clone()).await.unwrap();
+            chrome.choose(ADA).await;
+            chrome.shows("signed-in").await;
+            assert_eq!(chrome.address().await, format!("{}{path}", app.origin), "{mode:?}");
+        }
+        assert_eq!(cookie_names(&chrome).await, ["__Host-Http-cloakroom"]);
+        assert_eq!(chrome.console().await, json!([]), "{mode:?}");
+    }
+}
+
+/// On another site the browser keeps the cookie back; on another port of our own host it sends it, and the gateway
+/// refuses.
+#[tokio::test]
+async fn a_page_from_elsewhere_reaches_nothing() {
+    for mode in MODES {
+        let (app, chrome) = start(mode).await;
+        sign_in(&chrome, &app.origin, ADA).await;
+        let elsewhere = Elsewhere::start(&app.origin).await;
+        for host in ["127.0.0.1", "localhost"] {
+            let theirs = format!("http://{host}:{}/", elsewhere.port);
+            chrome.open(&theirs).await;
+            let told = chrome.find("body[data-told]").await.attr("data-told").await.unwrap();
+            assert_eq!(told.as_deref(), Some(NOTHING), "{host} {mode:?}");
+
+            for (element, path) in [("#post", "/auth/logout"), ("#link", "/graph/me")] {
+                chrome.open(&theirs).await;
+                chrome.click(element).await;
+                chrome.find("main small").await;
+                assert_eq!(chrome.address().await, format!("{}{path}", app.origin));
+                let page = chrome.text("body").await;
+                assert!(page.contains("origin_denied"), "{host} {mode:?} {path}: {page}");
+            }
+            chrome.open(&app.origin).await;
+            chrome.shows("signed-in").await;
+        }
+        assert_eq!(app.graph.count(), 0, "{mode:?}");
+        chrome.click("#call-graph").await;
+        chrome.find("#graph-answer:not([hidden])").await;
+        assert_eq!(app.graph.count(), 1, "the page itself may call");
+    }
+}
+
+/// The form of our own page posts, and its policy lets the way through the provider pass.
+#[tokio::test]
+async fn the_page_that_asks_signs_out() {
+    for mode in MODES {
+        let (app, chrome) = start(mode).await;
+        sign_in(&chrome, &app.origin, ADA).await;
+        chrome.open(&format!("{}/auth/logout", app.origin)).await;
+        chrome.keep_picture(mode, "sign-out-question").await;
+        chrome.click("form button").await;
+        chrome.shows("anonymous").await;
+        assert_eq!(chrome.address().await, format!("{}/", app.origin));
+        assert_eq!(cookie_names(&chrome).await, [""; 0]);
+        assert_eq!(chrome.console().await, json!([]), "{mode:?}");
+    }
+}
+
+/// The provider's form posts from its own site, so the transaction has to be `SameSite=None`.
+#[tokio::test]
+async fn a_form_post_brings_the_code() {
+    for mode in MODES {
+        let app = TestApp::builder().reach(Reach::Host(mode)).set("RESPONSE_MODE", "form_post").start();
+        let (app, chrome) = tokio::join!(app, Chrome::start());
+        sign_in(&chrome, &format!("{}/inbox#top", app.origin), ADA).await;
+        assert_eq!(chrome.address().await, format!("{}/inbox#top", app.origin));
+        assert_eq!(cookie_names(&chrome).await, ["__Host-Http-cloakroom"]);
+        assert_eq!(chrome.console().await, json!([]), "{mode:?}");
+    }
+}
+
+#[tokio::test]
+async fn the_page_fits_a_phone_and_tells_of_a_lost_network() {
+    let mode = Mode::Proxy;
+    let (app, chrome) = start(mode).await;
+    chrome.narrow().await;
+    chrome.prefer("dark").await;
+    sign_in(&chrome, &app.origin, ADA).await;
+    chrome.click("#call-graph").await;
+    chrome.find("#graph-answer:not([hidden])").await;
+    let width = "return document.documentElement.scrollWidth";
+    assert_eq!(chrome.script(width).await, 360);
+    chrome.keep_picture(mode, "phone").await;
+
+    chrome.go_offline().await;
+    chrome.click("#call-graph").await;
+    chrome.find("#error[data-code=network]").await;
+    assert_eq!(chrome.script(width).await, 360);
+    assert_eq!(chrome.text("#user-name").await, "Ada Lovelace", "the session is not called lost");
+    chrome.keep_picture(mode, "phone-offline").await;
+}
+
+#[tokio::test]
+#[ignore = "rewrites docs/images"]
+async fn pictures_for_the_docs() {
+    let (app, chrome) = start(Mode::Proxy).await;
+    let folder = Path::new(ROOT).join("docs/images");
+    chrome.open(&app.origin).await;
+    chrome.shows("anonymous").await;
+    for scheme in ["light", "dark"] {
+        chrome.prefer(scheme).await;
+        std::fs::write(folder.join(format!("sample-anonymous-{scheme}.png")), chrome.picture().await).unwrap();
+    }
+    sign_in(&chrome, &app.origin, ADA).await;
+    chrome.click("#call-graph").await;
+    chrome.find("#graph-answer:not([hidden])").await;
+    for scheme in ["light", "dark"] {
+        chrome.prefer(scheme).await;
+        std::fs::write(folder.join(format!("sample-signed-in-{scheme}.png")), chrome.picture().await).unwrap();
+    }
+}

@@ -1,0 +1,72 @@
+//! A page on another origin that tries what such pages try.
+
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::task::JoinHandle;
+
+/// Tells in `data-told` what came of each attempt, once all have ended.
+const PAGE: &str = r#"<!doctype html><meta charset="utf-8"><title>Elsewhere</title><link rel="icon" href="data:,">
+<body>
+<form method="post" action="TARGET/auth/logout"><button id="post">Win a prize</button></form>
+<a id="link" href="TARGET/graph/me">Read more</a>
+<script type="module">
+  const ask = (path, init) => fetch('TARGET' + path, { credentials: 'include', ...init })
+    .then((answer) => answer.type, (error) => error.name);
+  const image = (path) => new Promise((resolve) => {
+    const element = new Image();
+    element.onload = () => resolve('shown');
+    element.onerror = () => resolve('broken');
+    element.src = 'TARGET' + path;
+  });
+  const told = await Promise.all([
+    ask('/graph/me', { headers: { 'X-CSRF': '1' } }),
+    ask('/graph/me'),
+    ask('/graph/me', { mode: 'no-cors' }),
+    ask('/auth/logout', { method: 'POST', mode: 'no-cors' }),
+    ask('/auth/logout', { method: 'POST', mode: 'no-cors', body: new URLSearchParams({ lt: 'guess' }) }),
+    image('/graph/me/photo/$value'),
+  ]);
+  document.body.dataset.told = told.join(' ');
+</script>
+"#;
+
+/// What the page tells when nothing worked: an answer that may not be read is an error or opaque.
+pub const NOTHING: &str = "TypeError TypeError opaque opaque opaque broken";
+
+/// Serves the page until it is dropped.
+pub struct Elsewhere {
+    /// On every host name of the loopback.
+    pub port: u16,
+    server: JoinHandle<()>,
+}
+
+impl Elsewhere {
+    /// `target` is the origin that it is after.
+    pub async fn start(target: &str) -> Self {
+        let listener = TcpListener::bind(("127.0.0.1", 0)).await.unwrap();
+        let port = listener.local_addr().unwrap().port();
+        let page = PAGE.replace("TARGET", target);
+        let server = tokio::spawn(async move {
+            while let Ok((stream, _)) = listener.accept().await {
+                // Browsers open connections that they do not use, so none may hold up the others.
+                tokio::spawn(answer(stream, page.clone()));
+            }
+        });
+        Self { port, server }
+    }
+}
+
+impl Drop for Elsewhere {
+    fn drop(&mut self) {
+        self.server.abort();
+    }
+}
+
+async fn answer(mut stream: TcpStream, page: String) -> std::io::Result<()> {
+    let mut head = Vec::new();
+    while !head.ends_with(b"\r\n\r\n") {
+        head.push(stream.read_u8().await?);
+    }
+    let head = "HTTP/1.1 200 OK\r\nContent-Type: text/html\r\nConnection: close\r\nContent-Length:";
+    stream.write_all(format!("{head} {}\r\n\r\n{page}", page.len()).as_bytes()).await
+}

@@ -1,0 +1,162 @@
+//! The whole journey with a provider that we did not write: npm `oidc-provider`, see `tests/peers/oidc-provider`.
+//!
+//! Unlike Entra it wants `resource` (RFC 8707), sends `iss` (RFC 9207), revokes (RFC 7009), takes the client's secret by
+//! `Basic`, and its refresh tokens work once.
+
+mod peer;
+
+use base64::Engine;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use devkit::commands::stage::free_port;
+use devkit::graph::{Graph, GraphOptions};
+use serde_json::{Value, json};
+use url::Url;
+
+use crate::app::{EVERY_REACH, Reach, TestApp};
+use crate::visitor::{Answer, Visitor};
+use peer::{Peer, RESOURCE, SCOPE, issuer};
+
+/// A gateway for the peer, with an API that takes the peer's tokens.
+struct Stage {
+    app: TestApp,
+    peer: Peer,
+    api: Graph,
+}
+
+impl Stage {
+    /// The gateway starts first, since the peer wants to know its address. That it finds the peer later is its job.
+    async fn set(reach: Reach) -> Self {
+        let port = free_port().unwrap();
+        let audience = RESOURCE.to_owned();
+        let api = Graph::start(GraphOptions { audience, ..GraphOptions::new(&issuer(port)) }).await.unwrap();
+        let apis = json!({"notes": {
+            "base": api.base(), "resource": RESOURCE, "scopes": [SCOPE], "allow": ["GET /me"],
+        }});
+        let builder = TestApp::builder().reach(reach).impatient();
+        let app = builder.set("AUTHORITY", issuer(port)).set("APIS", apis.to_string()).start().await;
+        let peer = Peer::start(port, &app.origin);
+        app.wait_until_ready(200).await;
+        Self { app, peer, api }
+    }
+
+    /// Signs in and gives the gateway's answer to the callback.
+    async fn sign_in(&self, visitor: &mut Visitor, login: &str) -> Answer {
+        let callback = self.callback(visitor, &[("login", login)]).await;
+        visitor.come_back(callback.as_str()).await
+    }
+
+    /// Begins a sign-in, fills in the peer's form, and gives the way back.
+    async fn callback(&self, visitor: &mut Visitor, fields: &[(&str, &str)]) -> Url {
+        let address = visitor.begin("/notes?page=2#end").await;
+        let callback = Url::parse(&self.peer.browser().fill_in(&address, fields).await.away()).unwrap();
+        assert_eq!(parameter(&callback, "iss"), self.peer_issuer(), "RFC 9207");
+        callback
+    }
+
+    fn peer_issuer(&self) -> Option<String> {
+        self.app.settings.get("CLOAKROOM_AUTHORITY").cloned()
+    }
+}
+
+fn parameter(url: &Url, name: &str) -> Option<String> {
+    url.query_pairs().find(|(have, _)| have == name).map(|(_, value)| value.into_owned())
+}
+
+/// The claims of the bearer token that the API got last. The API has verified it.
+fn claims(api: &Graph) -> Value {
+    let request = api.requests().pop().unwrap();
+    let token = request.header("authorization").unwrap().strip_prefix("Bearer ").unwrap().to_owned();
+    serde_json::from_slice(&URL_SAFE_NO_PAD.decode(token.split('.').nth(1).unwrap()).unwrap()).unwrap()
+}
+
+#[tokio::test]
+async fn a_user_signs_in_calls_the_api_and_signs_out_by_every_reach() {
+    for reach in EVERY_REACH {
+        let stage = Stage::set(reach).await;
+        let mut visitor = stage.app.visitor();
+        let back = stage.sign_in(&mut visitor, "ada.lovelace").await;
+        let location = back.header("location");
+        assert_eq!((back.status, location), (302, Some("/notes?page=2#end")), "{reach:?}: {}", stage.app.log());
+        assert_eq!(visitor.jar.keys().collect::<Vec<_>>(), ["__Host-Http-cloakroom"]);
+
+        let session = visitor.fetch("GET", "/auth/session").await.json();
+        assert_eq!(session["authenticated"], true);
+        assert_eq!(session["user"]["sub"], "ada.lovelace");
+        assert_eq!(session["user"]["name"], "Ada Lovelace");
+        assert_eq!(session["user"]["email"], "ada.lovelace@example.test");
+        assert_eq!(session["apis"]["notes"], json!({"path": "/api/notes", "status": "ok"}));
+
+        let answer = visitor.fetch("GET", "/api/notes/me").await;
+        assert_eq!(answer.status, 200, "{reach:?}: {}", answer.text());
+        let claims = claims(&stage.api);
+        assert_eq!((&claims["aud"], &claims["scope"]), (&json!(RESOURCE), &json!(SCOPE)));
+        assert_eq!(claims["sub"], "ada.lovelace");
+
+        assert_eq!(stage.peer.count("grant revoked"), 0);
+        let out = visitor.fetch("POST", "/auth/logout").await;
+        assert_eq!(out.status, 200, "{reach:?}: {}", out.text());
+        assert!(visitor.jar.is_empty(), "every cookie of ours is gone");
+        stage.peer.settle().await;
+        assert_eq!(stage.peer.count("POST /token/revocation"), 1, "{reach:?}");
+        assert_eq!(stage.peer.count("grant revoked"), 1, "the refresh token and all that came of it are dead");
+        assert_eq!(stage.peer.count("POST /token"), 1, "the code, and nothing else, was redeemed");
+    }
+}
+
+#[tokio::test]
+async fn a_sign_out_ends_the_session_at_the_provider_and_comes_home() {
+    let stage = Stage::set(Reach::Direct).await;
+    let (mut visitor, mut browser) = (stage.app.visitor(), stage.peer.browser());
+    let address = visitor.begin("/").await;
+    let callback = browser.fill_in(&address, &[("login", "ada")]).await.away();
+    assert_eq!(visitor.come_back(&callback).await.header("location"), Some("/"));
+    // While its session lasts the provider asks nothing.
+    let address = visitor.begin("/").await;
+    browser.visit(&address).await.away();
+
+    let out = visitor.fetch("POST", "/auth/logout").await.json();
+    let home = browser.fill_in(out["logout_url"].as_str().unwrap(), &[("logout", "yes")]).await.away();
+    let path = home.strip_prefix(&stage.app.origin).unwrap();
+    assert!(path.starts_with("/auth/logout?state="), "{path}");
+    let back = visitor.navigate(path).await;
+    assert_eq!((back.status, back.header("location")), (302, Some("/")));
+
+    // And now it asks again.
+    let address = visitor.begin("/").await;
+    let page = browser.visit(&address).await;
+    assert!(matches!(page, peer::Place::Page(_, text) if text.contains("id=\"login\"")));
+}
+
+#[tokio::test]
+async fn cancelling_comes_back_as_access_denied_by_every_reach() {
+    for reach in EVERY_REACH {
+        let stage = Stage::set(reach).await;
+        let mut visitor = stage.app.visitor();
+        let callback = stage.callback(&mut visitor, &[("cancel", "1")]).await;
+        let back = visitor.come_back(callback.as_str()).await;
+        assert_eq!(back.header("location"), Some("/notes?page=2&auth_error=access_denied#end"), "{reach:?}");
+        assert!(visitor.jar.is_empty(), "the transaction is gone, and there is no session");
+    }
+}
+
+#[tokio::test]
+async fn an_issuer_that_is_not_the_providers_is_refused_before_the_code_is_spent() {
+    let stage = Stage::set(Reach::Direct).await;
+    for iss in [Some("https://attacker.example"), Some(""), None] {
+        let mut visitor = stage.app.visitor();
+        let mut callback = stage.callback(&mut visitor, &[("login", "ada")]).await;
+        let pairs: Vec<(String, String)> =
+            callback.query_pairs().into_owned().filter(|(name, _)| name != "iss").collect();
+        callback.query_pairs_mut().clear().extend_pairs(pairs).extend_pairs(iss.map(|iss| ("iss", iss)));
+        let back = visitor.come_back(callback.as_str()).await;
+        assert_eq!(back.header("location"), Some("/notes?page=2&auth_error=login_failed#end"), "{iss:?}");
+        assert!(visitor.jar.is_empty());
+    }
+    stage.peer.settle().await;
+    assert_eq!(stage.peer.count("POST /token"), 0, "no code was redeemed");
+
+    let back = stage.sign_in(&mut stage.app.visitor(), "ada").await;
+    assert_eq!(back.header("location"), Some("/notes?page=2#end"));
+    stage.peer.settle().await;
+    assert_eq!(stage.peer.count("POST /token"), 1);
+}

@@ -1,0 +1,160 @@
+//! The provider's process, and a browser that knows cookies, redirects and forms.
+
+use std::io::{BufRead, BufReader};
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+use devkit::provider::{CLIENT_ID, CLIENT_SECRET};
+use url::Url;
+use url::form_urlencoded::Serializer;
+
+use crate::app::{PATIENCE, ROOT};
+use crate::visitor::{Answer, Visitor};
+
+/// The API that its access tokens are for.
+pub const RESOURCE: &str = "https://notes.example";
+/// What there is to be asked for of it.
+pub const SCOPE: &str = "https://notes.example/Notes.Read";
+
+/// npm `oidc-provider`. It ends with its stdin, so dropping it ends it.
+pub struct Peer {
+    issuer: String,
+    process: Child,
+    told: Arc<Mutex<Vec<String>>>,
+}
+
+impl Peer {
+    /// Starts it on a port for a gateway that browsers see at `origin`.
+    pub fn start(port: u16, origin: &str) -> Self {
+        let folder = Path::new(ROOT).join("tests/peers/oidc-provider");
+        let installed = folder.join("node_modules/oidc-provider").is_dir();
+        assert!(installed, "the packages of {} are missing; `cargo dev test` installs them", folder.display());
+        let mut process = Command::new("node")
+            .args(["server.mjs", &port.to_string()])
+            .current_dir(&folder)
+            .env("CLIENT_ID", CLIENT_ID)
+            .env("CLIENT_SECRET", CLIENT_SECRET)
+            .env("REDIRECT_URI", format!("{origin}/auth/callback"))
+            .env("POST_LOGOUT_REDIRECT_URI", format!("{origin}/auth/logout"))
+            .env("RESOURCE", RESOURCE)
+            .env("RESOURCE_SCOPES", SCOPE)
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap_or_else(|error| panic!("node does not start: {error}; `cargo dev test` tells what it needs"));
+        let told = Arc::new(Mutex::new(Vec::new()));
+        let (lines, into) = (BufReader::new(process.stdout.take().unwrap()).lines(), Arc::clone(&told));
+        std::thread::spawn(move || lines.map_while(Result::ok).for_each(|line| into.lock().unwrap().push(line)));
+        Self { issuer: issuer(port), process, told }
+    }
+
+    /// How often it has told something so far.
+    pub fn count(&self, line: &str) -> usize {
+        self.told.lock().unwrap().iter().filter(|told| *told == line).count()
+    }
+
+    /// Waits until it has told all that had happened before this call.
+    pub async fn settle(&self) {
+        let begun = Instant::now();
+        let (mark, line) = ("/settled", "GET /settled");
+        let before = self.count(line);
+        Visitor::new(&self.issuer).get(mark).await;
+        while self.count(line) == before {
+            assert!(begun.elapsed() < PATIENCE, "it tells nothing any more");
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    }
+
+    /// A browser that knows nothing yet.
+    pub fn browser(&self) -> Browser {
+        Browser { visitor: Visitor::new(&self.issuer), issuer: self.issuer.clone() }
+    }
+}
+
+impl Drop for Peer {
+    fn drop(&mut self) {
+        let _ = self.process.kill();
+        let _ = self.process.wait();
+    }
+}
+
+/// Of a provider that will listen on this port.
+pub fn issuer(port: u16) -> String {
+    format!("http://127.0.0.1:{port}")
+}
+
+/// Where a walk among the provider's pages ended.
+pub enum Place {
+    /// At a page of the provider's: its address and its text.
+    Page(Url, String),
+    /// At a redirect away from it.
+    Away(String),
+}
+
+impl Place {
+    /// The address that lies outside.
+    pub fn away(self) -> String {
+        match self {
+            Self::Away(location) => location,
+            Self::Page(address, text) => panic!("still at {address}: {text}"),
+        }
+    }
+}
+
+/// What a browser does at the provider's pages.
+pub struct Browser {
+    visitor: Visitor,
+    issuer: String,
+}
+
+impl Browser {
+    /// Opens an address and follows redirects as long as they stay with the provider.
+    pub async fn visit(&mut self, address: &str) -> Place {
+        let mut address = Url::parse(address).unwrap();
+        let mut answer = self.visitor.navigate(target(&address)).await;
+        while let Some(location) = answer.header("location") {
+            address = address.join(location).unwrap();
+            if address.origin().ascii_serialization() != self.issuer {
+                return Place::Away(address.into());
+            }
+            answer = self.visitor.navigate(target(&address)).await;
+        }
+        Place::Page(address, answer.text())
+    }
+
+    /// Opens an address and, where that leads to a page with a form, fills it in.
+    pub async fn fill_in(&mut self, address: &str, fields: &[(&str, &str)]) -> Place {
+        let (page, text) = match self.visit(address).await {
+            Place::Page(page, text) => (page, text),
+            away @ Place::Away(_) => return away,
+        };
+        let action = attribute(&text, "<form", "action").map_or(page.clone(), |action| page.join(&action).unwrap());
+        let hidden = text.split("<input ").skip(1).filter(|input| input.contains("type=\"hidden\""));
+        let hidden = hidden.filter_map(|input| Some((attribute(input, "", "name")?, attribute(input, "", "value")?)));
+        let body = Serializer::new(String::new()).extend_pairs(hidden).extend_pairs(fields).finish();
+        let answer = self.post(&action, body).await;
+        let location = answer.header("location").unwrap_or_else(|| panic!("{} {}", answer.status, answer.text()));
+        match action.join(location).unwrap() {
+            away if away.origin().ascii_serialization() != self.issuer => Place::Away(away.into()),
+            within => self.visit(within.as_str()).await,
+        }
+    }
+
+    async fn post(&mut self, action: &Url, body: String) -> Answer {
+        let headers = [("content-type", "application/x-www-form-urlencoded"), ("accept", "text/html")];
+        self.visitor.send("POST", target(action), &headers, body).await
+    }
+}
+
+fn target(address: &Url) -> &str {
+    &address[url::Position::BeforePath..url::Position::AfterQuery]
+}
+
+/// The value of an attribute in the first tag that begins so.
+fn attribute(html: &str, tag: &str, name: &str) -> Option<String> {
+    let tag = html.split_once(tag)?.1.split_once('>')?.0;
+    let value = tag.split_once(&format!("{name}=\""))?.1.split_once('"')?.0;
+    Some(value.replace("&amp;", "&"))
+}
