@@ -25,3 +25,4 @@ mod oidc_provider;
 mod proxying;
 mod server;
 mod start;
+mod tidy;
