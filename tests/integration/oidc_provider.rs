@@ -1,7 +1,7 @@
 //! The whole journey with a provider that we did not write: npm `oidc-provider`, see `tests/peers/oidc-provider`.
 //!
-//! Unlike Entra it wants `resource` (RFC 8707), sends `iss` (RFC 9207), revokes (RFC 7009), takes the client's secret by
-//! `Basic`, and its refresh tokens work once.
+//! Unlike Entra it wants `resource` (RFC 8707), sends `iss` (RFC 9207), revokes (RFC 7009), takes the client's secret
+//! by `Basic`, and its refresh tokens work once.
 
 mod peer;
 
