@@ -49,7 +49,8 @@ impl Net {
     pub fn http(&self) -> Option<&reqwest::Client> {
         self.http
             .get_or_init(|| {
-                let tls = ClientConfig::clone(self.tls()?.as_ref());
+                // Without roots every https address fails, which is told; http on loopback needs none.
+                let tls = self.tls().map(|tls| ClientConfig::clone(&tls)).or_else(|| self.tls_without_roots())?;
                 reqwest::Client::builder()
                     .tls_backend_preconfigured(tls)
                     .redirect(reqwest::redirect::Policy::none())

@@ -168,8 +168,9 @@ where
                     wants_page: wants_page(&incoming.headers),
                     login_url: "/auth/login".to_owned(),
                 };
+                let is_head = incoming.method == Method::HEAD;
                 let reply = handler(app, incoming).await.unwrap_or_else(|error| refuse(&error, &context));
-                into_response(reply)
+                into_response(reply, is_head)
             }
         })
         .boxed()
@@ -255,7 +256,9 @@ fn files(folder: &spa::Folder) -> BoxedFilter<(Response,)> {
     let is_file = on_target(move |target, _| judge.target(target.path()) == spa::Target::File);
     let file = is_file.and(warp::ext::get::<Target>()).and(warp::fs::dir(folder.root().to_owned()));
     let file = file.map(|Target(target), file: warp::fs::File| finish_file(file.into_response(), target.path()));
-    let index = on_target(|_, headers| spa::is_navigation(headers)).and(warp::fs::file(folder.index()));
+    let reading = warp::get().or(warp::head()).unify();
+    let navigation = on_target(|_, headers| spa::is_navigation(headers));
+    let index = reading.and(navigation).and(warp::fs::file(folder.index()));
     let index = index.map(|file: warp::fs::File| finish_file(file.into_response(), "/index.html"));
     file.or(index).unify().boxed()
 }
@@ -265,16 +268,17 @@ fn finish_file(mut response: Response, path: &str) -> Response {
     response
 }
 
-/// An answer as warp has it. A known length is told, else the body would go in chunks.
+/// An answer as warp has it. A known length is told, else the body would go in chunks; to HEAD it would be that of
+/// nothing.
 #[must_use]
-pub fn into_response(reply: Reply) -> Response {
+pub fn into_response(reply: Reply, is_head: bool) -> Response {
     let (parts, body) = reply.into_parts();
     let length = body.size_hint().exact();
     let bodiless = parts.status == StatusCode::NO_CONTENT || parts.status == StatusCode::NOT_MODIFIED;
     let mut response = warp::reply::stream(body.into_data_stream()).into_response();
     *response.status_mut() = parts.status;
     *response.headers_mut() = parts.headers;
-    if let Some(length) = length.filter(|_| !bodiless) {
+    if let Some(length) = length.filter(|_| !bodiless && !is_head) {
         response.headers_mut().entry(CONTENT_LENGTH).or_insert(length.into());
     }
     response

@@ -56,7 +56,11 @@ pub async fn run(listener: TcpListener, app: Arc<App>) -> ExitCode {
     let graceful = GracefulShutdown::new();
     let mut end = std::pin::pin!(asked_to_end());
     loop {
-        let Ok(permit) = Arc::clone(&connections).acquire_owned().await else { break };
+        let permit = tokio::select! {
+            permit = Arc::clone(&connections).acquire_owned() => permit,
+            () = &mut end => break,
+        };
+        let Ok(permit) = permit else { break };
         let accepted = tokio::select! {
             accepted = listener.accept() => accepted,
             () = &mut end => break,
@@ -100,14 +104,14 @@ where
         Context { trace_id: trace_id(request.headers()), wants_page: false, login_url: "/auth/login".to_owned() };
     let target = request.uri();
     if target.scheme().is_some() || target.authority().is_some() || !target.path().starts_with('/') {
-        return Ok(into_response(problem(&Error::BadRequest("the request target is not a path"), &context)));
+        return Ok(into_response(problem(&Error::BadRequest("the request target is not a path"), &context), false));
     }
     let target = Target(target.clone());
     request.extensions_mut().insert(target);
     match AssertUnwindSafe(routes.call(request)).catch_unwind().await {
         Ok(Ok(response)) => Ok(response),
         Ok(Err(never)) => match never {},
-        Err(_) => Ok(into_response(problem(&Error::Internal, &context))),
+        Err(_) => Ok(into_response(problem(&Error::Internal, &context), false)),
     }
 }
 

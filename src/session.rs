@@ -91,7 +91,7 @@ impl Sessions {
         if now >= idle_until || self.ended.contains(&session.id) {
             return Err(Error::SessionExpired);
         }
-        let several_cookies = sealed.len() > cookie::PART;
+        let several_cookies = sealed.len() > self.cookies.part_size();
         Ok(OpenSession { session, expires_at: opened.expires_at, kid: opened.kid, several_cookies })
     }
 
@@ -110,8 +110,8 @@ impl Sessions {
         self.cookies.write_session(&sealed.ok_or(NotWritten::KeysUnavailable)?).map_err(|_| NotWritten::TooLarge)
     }
 
-    /// The lines that write down this activity, when the written one is old enough, or the key is no longer the one
-    /// that seals and the answer carries the cookie anyway.
+    /// The lines that write down this activity, when the written one is old enough. They seal it under the key that
+    /// seals now.
     pub async fn write_activity(&self, open: &OpenSession, now: UnixSeconds) -> Option<Vec<HeaderValue>> {
         if now < open.session.active_at.saturating_add(self.activity_pause(open)) {
             return None;

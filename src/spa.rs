@@ -81,15 +81,21 @@ pub fn is_navigation(headers: &HeaderMap) -> bool {
 #[must_use]
 pub fn caching(path: &str) -> HeaderValue {
     let name = path.rsplit('/').next().unwrap_or_default();
-    let stem = name.rsplit_once('.').map_or("", |(stem, _)| stem);
+    let (stem, ending) = name.rsplit_once('.').unwrap_or_default();
     let hashed = stem.rsplit(['-', '.']).next().is_some_and(|word| word.len() < stem.len() && is_hash(word));
-    HeaderValue::from_static(if hashed { "public, max-age=31536000, immutable" } else { "no-cache" })
+    let keep = hashed && ending != "html";
+    HeaderValue::from_static(if keep { "public, max-age=31536000, immutable" } else { "no-cache" })
 }
 
-/// At least eight letters and digits, with a digit, as bundlers write them.
+/// At least eight characters as bundlers write them: hexadecimal with letters and digits, or both cases and a digit.
 fn is_hash(word: &str) -> bool {
-    let alphanumeric = word.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_');
-    word.len() >= 8 && alphanumeric && word.bytes().any(|byte| byte.is_ascii_digit())
+    let any = |kind: fn(&u8) -> bool| word.bytes().any(|byte| kind(&byte));
+    let all = |kind: fn(&u8) -> bool| word.bytes().all(|byte| kind(&byte));
+    let hexadecimal = all(u8::is_ascii_hexdigit) && any(u8::is_ascii_alphabetic);
+    let mixed = all(|byte| byte.is_ascii_alphanumeric() || *byte == b'_')
+        && any(u8::is_ascii_lowercase)
+        && any(u8::is_ascii_uppercase);
+    word.len() >= 8 && any(u8::is_ascii_digit) && (hexadecimal || mixed)
 }
 
 /// Headers that every file carries.
@@ -162,7 +168,17 @@ mod tests {
         for hashed in ["/assets/index-BfX2k3aQ.js", "/main.3f2a9c1b.css"] {
             assert!(caching(hashed).to_str().unwrap().contains("immutable"), "{hashed}");
         }
-        for plain in ["/", "/index.html", "/cloakroom.js", "/app-manifest.json", "/12345678.js", "/favicon.svg"] {
+        for plain in [
+            "/",
+            "/index.html",
+            "/cloakroom.js",
+            "/app-manifest.json",
+            "/12345678.js",
+            "/favicon.svg",
+            "/hero-1920x1080.jpg",
+            "/lib-20240501.js",
+            "/a-BfX2k3aQ.html",
+        ] {
             assert_eq!(caching(plain), "no-cache", "{plain}");
         }
     }

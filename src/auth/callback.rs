@@ -73,7 +73,7 @@ impl Auth {
     ) -> Result<Vec<HeaderValue>, AuthError> {
         let twice = pairs.iter().any(|(name, _)| single(pairs, name).is_err());
         let joined = pairs.iter().any(|(name, value)| NO_COMMA.contains(&name.as_str()) && value.contains(','));
-        if twice || joined || !self.issuer_fits(pairs) {
+        if twice || joined || !self.issuer_fits(pairs).await? {
             return Err("login_failed");
         }
         let one = |name| single(pairs, name).ok().flatten();
@@ -99,12 +99,14 @@ impl Auth {
     }
 
     /// RFC 9207: a provider that announces `iss` must send its own; one that does not may still not send another's.
-    fn issuer_fits(&self, pairs: &[(String, String)]) -> bool {
-        let Some(metadata) = self.provider.known_metadata() else { return true };
-        match single(pairs, "iss").ok().flatten() {
+    /// What it announces is asked if it is not known yet: a start in the middle of a sign-in checks no less.
+    async fn issuer_fits(&self, pairs: &[(String, String)]) -> Result<bool, AuthError> {
+        let metadata = self.provider.metadata().await.map_err(|_| "provider_unavailable")?;
+        let fits = match single(pairs, "iss").ok().flatten() {
             Some(iss) => iss == metadata.issuer,
             None => !metadata.authorization_response_iss_parameter_supported,
-        }
+        };
+        Ok(fits)
     }
 
     fn new_session(&self, tokens: Tokens, claims: Claims, now: UnixSeconds) -> Session {

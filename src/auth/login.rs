@@ -45,7 +45,8 @@ impl Auth {
         let mut reply = redirect(StatusCode::FOUND, location.as_str());
         let cookies = &self.sessions.cookies;
         let line = cookies.write_login(transaction.id(), &sealed);
-        for name in self.surplus(headers, line.len(), now).await {
+        let bytes = cookies.login_name(transaction.id()).len() + 3 + sealed.len();
+        for name in self.surplus(headers, bytes, now).await {
             reply.headers_mut().append(SET_COOKIE, cookies.delete_login(&name));
         }
         reply.headers_mut().append(SET_COOKIE, line);

@@ -10,7 +10,7 @@ use serde_json::json;
 use super::{Auth, parse_pairs, single};
 use crate::clock::UnixSeconds;
 use crate::error::Error;
-use crate::guard::csrf;
+use crate::guard::csrf::{self, FormOrigin};
 use crate::keyring::Purpose;
 use crate::reply::{Reply, form_page, json as json_reply, redirect};
 use crate::session::OpenSession;
@@ -26,17 +26,20 @@ impl Auth {
     /// # Errors
     /// [`Error::CsrfFailed`] or [`Error::OriginDenied`]; the session goes on then.
     pub async fn logout(&self, headers: &HeaderMap, body: &str, now: UnixSeconds) -> Result<Reply, Error> {
-        let open = self.sessions.open(headers, now).await.ok();
         if !is_form(headers) {
             csrf::check(&Method::POST, headers, &self.config.public_origin, csrf::Mode::Header)?;
+            let open = self.sessions.open(headers, now).await.ok();
             let logout_url = self.end(open.as_ref(), now).await;
             return Ok(self.signed_out(json_reply(StatusCode::OK, &json!({"logout_url": logout_url})), headers));
         }
+        let whose = csrf::form_comes_from(headers, &self.config.public_origin);
+        if whose == FormOrigin::Foreign {
+            return Err(Error::OriginDenied);
+        }
+        let open = self.sessions.open(headers, now).await.ok();
         let pairs = parse_pairs(body);
         let token = single(&pairs, "lt").ok().flatten();
-        if !csrf::form_is_ours(headers, &self.config.public_origin)
-            && !self.is_logout_token(token, open.as_ref(), now).await
-        {
+        if whose == FormOrigin::Undecided && !self.is_logout_token(token, open.as_ref(), now).await {
             return Err(Error::OriginDenied);
         }
         let logout_url = self.end(open.as_ref(), now).await;
@@ -84,11 +87,12 @@ impl Auth {
             // Too slow or not, the sign-out is done; the revocation goes on and logs what fails.
             let _ = tokio::time::timeout(WAIT_FOR_REVOCATION, revocation).await;
         }
-        self.end_session_url(open, now).await.unwrap_or_else(|| self.config.return_uri.as_str().to_owned())
+        let url = tokio::time::timeout(WAIT_FOR_REVOCATION, self.end_session_url(open, now)).await.ok().flatten();
+        url.unwrap_or_else(|| self.config.return_uri.as_str().to_owned())
     }
 
     async fn end_session_url(&self, open: Option<&OpenSession>, now: UnixSeconds) -> Option<String> {
-        let mut url = self.provider.known_metadata()?.end_session_endpoint.clone()?;
+        let mut url = self.provider.metadata().await.ok()?.end_session_endpoint.clone()?;
         let state = self.sessions.seal(Purpose::LogoutState, "", now + STATE_SECONDS, now, &[]).await;
         let user = open.map(|open| &open.session.user);
         let hint = user.and_then(|user| user.login_hint.as_deref().or(user.preferred_username.as_deref()));

@@ -46,8 +46,10 @@ impl Auth {
         let status = |(name, route): &(String, String)| {
             let value = if open.session.access_token(name, now).is_some() {
                 json!({"path": route, "status": "ok"})
-            } else {
+            } else if self.config.sign_in_api.as_ref().is_some_and(|api| api.name == *name) {
                 json!({"path": route, "status": "expired", "login_url": format!("/auth/login?api={name}")})
+            } else {
+                json!({"path": route, "status": "expired", "login_url": "/auth/login"})
             };
             (name.clone(), value)
         };

@@ -1,10 +1,12 @@
 //! Reading each setting into its type. A fault is noted and the reading goes on, so that all are told at once.
 
-use std::path::Path;
+mod tenants;
+
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use url::{Host, Url};
+use url::Host;
 
 use super::settings::{SETTINGS, STORE};
 use super::{Config, Fault, Faults, Keys, PREFIX, Vars, app_root};
@@ -15,10 +17,8 @@ use crate::keyring::KeySource;
 use crate::keyring::file::FileRing;
 use crate::keyring::states::Parameters;
 use crate::keyring::static_key::StaticKey;
-use crate::oidc::discovery::{Authority, Tenants, is_guid};
-use crate::oidc::grants::Client;
 use crate::oidc::provider;
-use crate::origin::{Origin, is_secure};
+use crate::origin::Origin;
 use crate::proxy::api_map::{self, Api};
 use crate::secret::Key32;
 use crate::session::Limits;
@@ -29,8 +29,8 @@ use crate::{spa, telemetry};
 const GRAPH: &str = include_str!("../../apis.json");
 /// Hosts whose neighbours are same-site with each other.
 const SHARED_HOSTS: [&str; 2] = [".azurefd.net", ".web.core.windows.net"];
-/// Entra's tenant of personal accounts.
-const CONSUMERS: &str = "9188040d-6c67-4c5b-b112-36a304b66dad";
+/// Longest duration of a setting in seconds.
+const LONGEST: u64 = 366 * 86_400;
 
 pub(super) struct Reader<'a> {
     vars: &'a Vars,
@@ -91,8 +91,10 @@ impl<'a> Reader<'a> {
 
     fn duration(&mut self, name: &str, default: Duration) -> Duration {
         let Some(text) = self.get(name) else { return default };
-        let parsed = humantime::parse_duration(text).ok().filter(|duration| duration.as_secs() > 0);
-        self.noted(name, parsed.ok_or("is a duration of at least a second, such as 90s, 5m or 8h")).unwrap_or(default)
+        let parsed =
+            humantime::parse_duration(text).ok().filter(|duration| (1..=LONGEST).contains(&duration.as_secs()));
+        self.noted(name, parsed.ok_or("is a duration from a second to a year, such as 90s, 5m or 8h"))
+            .unwrap_or(default)
     }
 
     fn refuse_unknown(&mut self) {
@@ -162,97 +164,6 @@ impl<'a> Reader<'a> {
         };
         let retention = sessions.max + sessions.clock_skew;
         Some(Keys { source, parameters: Parameters { propagation, retention }, refresh })
-    }
-
-    fn authority(&mut self) -> Option<Authority> {
-        match (self.get("TENANT_ID"), self.get("AUTHORITY")) {
-            (Some(_), Some(_)) => {
-                self.fault("TENANT_ID", format!("stands beside {PREFIX}AUTHORITY; there is one provider"));
-                None
-            }
-            (None, None) => {
-                self.fault("TENANT_ID", format!("or {PREFIX}AUTHORITY is required"));
-                None
-            }
-            (None, Some(text)) => self.any_authority(text),
-            (Some(tenant), None) => self.entra(tenant),
-        }
-    }
-
-    fn any_authority(&mut self, text: &str) -> Option<Authority> {
-        let bare = |url: &Url| {
-            is_secure(url) && url.query().is_none() && url.fragment().is_none() && url.username().is_empty()
-        };
-        let url = Url::parse(text)
-            .ok()
-            .filter(bare)
-            .ok_or("is an https URL (http on loopback only) without query and fragment");
-        let url = self.noted("AUTHORITY", url)?;
-        if self.get("CLOUD").is_some() {
-            self.fault("CLOUD", format!("goes with {PREFIX}TENANT_ID only"));
-        }
-        let tenants = match self.get("ALLOWED_TENANTS") {
-            None => Tenants::Unchecked,
-            Some(list) => self.allowed_tenants(list)?,
-        };
-        Some(Authority { url, tenants })
-    }
-
-    fn entra(&mut self, tenant: &str) -> Option<Authority> {
-        let host = match self.get("CLOUD") {
-            None | Some("public") => "login.microsoftonline.com",
-            Some("usgov") => "login.microsoftonline.us",
-            Some("china") => "login.partner.microsoftonline.cn",
-            Some(_) => {
-                self.fault("CLOUD", "is public, usgov or china");
-                return None;
-            }
-        };
-        let list = self.get("ALLOWED_TENANTS");
-        let tenants = match (tenant, list) {
-            ("organizations" | "common", Some(list)) => self.allowed_tenants(list)?,
-            ("organizations" | "common", None) => {
-                self.fault("ALLOWED_TENANTS", "is required: the tenant ids that may sign in, or * for all");
-                return None;
-            }
-            (_, Some(_)) => {
-                self.fault("ALLOWED_TENANTS", format!("goes with {PREFIX}TENANT_ID organizations or common only"));
-                return None;
-            }
-            ("consumers", None) => Tenants::One(CONSUMERS.to_owned()),
-            (guid, None) if is_guid(guid) => Tenants::One(guid.to_ascii_lowercase()),
-            (_, None) => {
-                self.fault("TENANT_ID", "is a GUID, organizations, common or consumers; `az account show --query tenantId` tells the GUID of a domain");
-                return None;
-            }
-        };
-        let url = Url::parse(&format!("https://{host}/{}/v2.0", tenant.to_ascii_lowercase())).ok()?;
-        Some(Authority { url, tenants })
-    }
-
-    fn allowed_tenants(&mut self, list: &str) -> Option<Tenants> {
-        if list == "*" {
-            return Some(Tenants::Any);
-        }
-        let tenants: Vec<String> = list.split(',').map(|tenant| tenant.trim().to_ascii_lowercase()).collect();
-        let good = tenants.iter().all(|tenant| is_guid(tenant));
-        self.noted(
-            "ALLOWED_TENANTS",
-            good.then_some(Tenants::Listed(tenants)).ok_or("is tenant ids, comma-separated, or *"),
-        )
-    }
-
-    fn client(&mut self) -> Option<Client> {
-        let id = self.required("CLIENT_ID");
-        let secret = self.get("CLIENT_SECRET");
-        if secret.is_none() {
-            self.fault("CLIENT_SECRET", "is required; a managed identity instead of it is not built yet");
-        }
-        let good = |id: &str| id.len() <= 255 && id.chars().all(|character| !character.is_control());
-        let id = id.and_then(|id| {
-            self.noted("CLIENT_ID", if good(id) { Ok(id) } else { Err("is at most 255 bytes of text") })
-        });
-        Some(Client { id: id?.to_owned(), secret: secret?.into() })
     }
 
     fn apis(&mut self) -> Vec<Api> {
@@ -387,9 +298,12 @@ impl<'a> Reader<'a> {
             None => root.join("web/dist"),
         };
         let folder = self.noted("SPA", spa::Folder::open(&folder))?;
-        let key_file = self.get("KEY_FILE").and_then(|path| Path::new(path).canonicalize().ok());
+        let key_file = self.get("KEY_FILE").and_then(|path| resolved(Path::new(path)));
         if key_file.is_some_and(|key_file| key_file.starts_with(folder.root())) {
             self.fault("SPA", format!("holds the file of {PREFIX}KEY_FILE, which would be served"));
+        }
+        if root.canonicalize().is_ok_and(|root| root.starts_with(folder.root())) {
+            self.fault("SPA", "holds the gateway itself, whose settings would be served");
         }
         Some(folder)
     }
@@ -398,4 +312,10 @@ impl<'a> Reader<'a> {
         let Some(text) = self.get("LOG") else { return telemetry::Config::default() };
         self.noted("LOG", telemetry::Config::parse(text)).unwrap_or_default()
     }
+}
+
+/// A path with its links resolved. The file need not be there yet; its folder must.
+fn resolved(path: &Path) -> Option<PathBuf> {
+    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    Some(folder.canonicalize().ok()?.join(path.file_name()?))
 }

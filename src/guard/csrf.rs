@@ -47,13 +47,25 @@ fn refuse_foreign(method: &Method, headers: &HeaderMap, ours: &Origin) -> Result
     }
 }
 
-/// A sign-out by form: same origin by fetch metadata, or, without that, by `Origin`.
+/// Where a form came from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum FormOrigin {
+    /// From another origin, as its fetch metadata says.
+    Foreign,
+    /// From this one.
+    Ours,
+    /// Neither header proves anything; a token in the form may.
+    Undecided,
+}
+
+/// Judges a form by its fetch metadata, or, without that, by `Origin`.
 #[must_use]
-pub fn form_is_ours(headers: &HeaderMap, ours: &Origin) -> bool {
+pub fn form_comes_from(headers: &HeaderMap, ours: &Origin) -> FormOrigin {
     match single(headers, "sec-fetch-site") {
-        Single::Value(site) => site == "same-origin",
-        Single::Absent => single(headers, "origin") == Single::Value(ours.as_str()),
-        Single::Several => false,
+        Single::Value("same-origin") => FormOrigin::Ours,
+        Single::Absent if single(headers, "origin") == Single::Value(ours.as_str()) => FormOrigin::Ours,
+        Single::Absent => FormOrigin::Undecided,
+        _ => FormOrigin::Foreign,
     }
 }
 
@@ -175,12 +187,14 @@ mod tests {
                 .iter()
                 .map(|(name, value)| (name.parse::<http::HeaderName>().unwrap(), HeaderValue::from_static(value)))
                 .collect();
-            form_is_ours(&headers, &Origin::parse(OURS).unwrap())
+            form_comes_from(&headers, &Origin::parse(OURS).unwrap())
         };
-        assert!(form(&[("sec-fetch-site", "same-origin"), ("origin", "null")]), "the origin is ignored then");
-        assert!(!form(&[("sec-fetch-site", "same-site"), ("origin", OURS)]));
-        assert!(form(&[("origin", OURS)]));
-        assert!(!form(&[("origin", "null")]));
-        assert!(!form(&[]));
+        use FormOrigin::{Foreign, Ours, Undecided};
+        assert_eq!(form(&[("sec-fetch-site", "same-origin"), ("origin", "null")]), Ours, "the origin is ignored then");
+        assert_eq!(form(&[("sec-fetch-site", "same-site"), ("origin", OURS)]), Foreign);
+        assert_eq!(form(&[("sec-fetch-site", "none")]), Foreign);
+        assert_eq!(form(&[("origin", OURS)]), Ours);
+        assert_eq!(form(&[("origin", "null")]), Undecided);
+        assert_eq!(form(&[]), Undecided);
     }
 }

@@ -76,6 +76,9 @@ impl Authority {
             (Tenants::Unchecked, _, true) => {
                 return Err("its issuer is a template: set CLOAKROOM_ALLOWED_TENANTS".to_owned());
             }
+            (Tenants::Listed(_) | Tenants::Any, true, false) => {
+                return Err("its issuer is no template: CLOAKROOM_ALLOWED_TENANTS does not go with it".to_owned());
+            }
             _ => return Err(format!("its issuer {:?} is not the configured authority", metadata.issuer)),
         }
         let endpoints = [&metadata.authorization_endpoint, &metadata.token_endpoint, &metadata.jwks_uri];

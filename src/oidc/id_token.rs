@@ -58,12 +58,23 @@ pub struct Claims {
     /// An address.
     pub email: Option<String>,
     /// App roles.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "one_or_several")]
     pub roles: Vec<String>,
     /// The provider's session.
     pub sid: Option<String>,
     /// What the provider wants to hear at sign-out.
     pub login_hint: Option<String>,
+}
+
+/// Some providers send one role as a text, or null for none; a claim for display fails no sign-in.
+fn one_or_several<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Vec<String>, D::Error> {
+    Ok(match serde_json::Value::deserialize(deserializer)? {
+        serde_json::Value::String(one) => vec![one],
+        serde_json::Value::Array(several) => {
+            several.into_iter().filter_map(|role| role.as_str().map(str::to_owned)).collect()
+        }
+        _ => Vec::new(),
+    })
 }
 
 #[derive(Debug, Deserialize)]

@@ -30,6 +30,14 @@ pub enum Found {
 }
 
 impl KeySet {
+    /// Whether no key in it could have signed an ID token.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        let usable =
+            |key: &&Jwk| [Algorithm::RS256, Algorithm::PS256, Algorithm::ES256].iter().any(|of| fits(key, *of));
+        !self.0.iter().any(|key| usable(&key))
+    }
+
     /// The key for a token of this algorithm and key id. A token without one needs exactly one key that fits.
     #[must_use]
     pub fn find(&self, algorithm: Algorithm, kid: Option<&str>) -> Found {

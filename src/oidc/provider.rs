@@ -20,6 +20,8 @@ use crate::secret::SecretString;
 const REFRESH: Duration = Duration::from_secs(3_600);
 /// Longest pause between attempts while nothing was loaded.
 const BACKOFF_LIMIT: Duration = Duration::from_secs(4);
+/// Longest pause between attempts once something was loaded.
+const OUTAGE_BACKOFF_LIMIT: Duration = Duration::from_secs(120);
 /// Deadline of one document.
 const DOCUMENT: Duration = Duration::from_secs(5);
 /// Least pause between loads of the keys for an unknown key id.
@@ -130,7 +132,9 @@ impl Provider {
                 backoff = Duration::from_millis(250);
                 REFRESH.mul_f64(rand::random_range(0.8..=1.0))
             } else {
-                backoff = BACKOFF_LIMIT.min(backoff * 2);
+                // Once it was known, sign-ins go on with what is in memory, and the log need not fill.
+                let limit = if self.was_ready() { OUTAGE_BACKOFF_LIMIT } else { BACKOFF_LIMIT };
+                backoff = limit.min(backoff * 2);
                 backoff
             };
             tokio::time::sleep(pause).await;
@@ -167,7 +171,10 @@ impl Provider {
 
     /// Revokes a refresh token where the provider can; a failure is logged.
     pub async fn revoke(&self, refresh_token: &SecretString) {
-        let (Some(metadata), Some(http)) = (self.known_metadata(), self.net.http()) else { return };
+        let (Ok(metadata), Some(http)) = (self.metadata().await, self.net.http()) else {
+            tracing::warn!("the refresh token could not be revoked: the provider is not known yet");
+            return;
+        };
         if let Err(problem) = grants::revoke(http, &metadata, &self.config.client, refresh_token).await {
             tracing::warn!(%problem, "the refresh token could not be revoked");
         }
@@ -255,6 +262,8 @@ impl Provider {
 
     async fn fetch_keys(&self, url: &Url) -> Option<KeySet> {
         let found = self.document(url.as_str()).await;
+        let found = found
+            .and_then(|keys: KeySet| if keys.is_empty() { Err("no key in it is of use".to_owned()) } else { Ok(keys) });
         found.inspect_err(|problem| tracing::error!(%url, %problem, "the provider's keys cannot be had")).ok()
     }
 

@@ -8,7 +8,7 @@ use http::{HeaderName, Uri};
 use serde::Deserialize;
 use url::Url;
 
-use super::headers::may_be_passed;
+use super::headers::{always_passed, may_be_passed};
 use super::path::ProvenPath;
 use super::patterns::Allowed;
 use crate::guard::csrf::Mode;
@@ -16,6 +16,9 @@ use crate::origin::is_secure;
 
 /// Largest body in bytes where the map names none.
 const MAX_BODY: u64 = 10 * 1_024 * 1_024;
+
+/// Longest deadline of a call.
+const LONGEST: Duration = Duration::from_secs(86_400);
 
 /// One API.
 #[derive(Debug)]
@@ -259,14 +262,20 @@ fn header_names(names: &[String]) -> Result<Vec<HeaderName>, String> {
         let parsed = HeaderName::from_bytes(name.as_bytes()).ok().filter(may_be_passed);
         parsed.ok_or_else(|| format!("request_headers: {name:?} may not be passed on"))
     };
-    names.iter().map(parse).collect()
+    let mut parsed = names.iter().map(parse).collect::<Result<Vec<_>, _>>()?;
+    // What goes on anyway, or is named twice, would else be sent twice.
+    parsed.retain(|name| !always_passed(name));
+    parsed.sort_by(|a, b| a.as_str().cmp(b.as_str()));
+    parsed.dedup();
+    Ok(parsed)
 }
 
 impl TimeoutsEntry {
     fn parse(&self) -> Result<Timeouts, String> {
         let duration = |name: &str, text: &str| {
-            let parsed = humantime::parse_duration(text).ok().filter(|duration| !duration.is_zero());
-            parsed.ok_or_else(|| format!("timeouts.{name} is a duration such as 30s"))
+            let parsed =
+                humantime::parse_duration(text).ok().filter(|duration| !duration.is_zero() && *duration <= LONGEST);
+            parsed.ok_or_else(|| format!("timeouts.{name} is a duration such as 30s, of a day at most"))
         };
         Ok(Timeouts {
             connect: duration("connect", &self.connect)?,

@@ -14,7 +14,7 @@ use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
 use hyper_util::client::legacy::Client;
 use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::{TokioExecutor, TokioTimer};
-use tokio::time::{Instant, Sleep, sleep_until, timeout};
+use tokio::time::{Instant, Sleep, sleep_until, timeout_at};
 
 use super::api_map::Api;
 use super::headers;
@@ -111,15 +111,17 @@ impl Proxy {
     ) -> Result<Reply, Error> {
         let client = self.client().ok_or(Error::UpstreamUnavailable)?;
         let deadline = api.timeouts.total.map(|total| Instant::now() + total);
-        let first_byte = api.timeouts.first_byte.min(api.timeouts.total.unwrap_or(Duration::MAX));
-        let repeatable = call.method.is_safe() && !has_body(call.headers);
+        let first_byte = Instant::now() + api.timeouts.first_byte;
+        let head = deadline.map_or(first_byte, |deadline| deadline.min(first_byte));
+        let reading = *call.method == Method::GET || *call.method == Method::HEAD;
+        let repeatable = reading && !has_body(call.headers);
         let limit = usize::try_from(api.max_body).unwrap_or(usize::MAX);
         let mut body = Some(Limited::new(body, limit).boxed());
         let mut again = repeatable;
         loop {
             let body = if repeatable { full(Bytes::new()) } else { body.take().unwrap_or_else(|| full(Bytes::new())) };
             let request = request(api, call, path, token, body).ok_or(Error::Internal)?;
-            match timeout(first_byte, client.request(request)).await {
+            match timeout_at(head, client.request(request)).await {
                 Err(_) => return Err(Error::UpstreamTimeout),
                 Ok(Ok(answer)) => {
                     return Ok(answer.map(|body| with_deadline(body.map_err(Into::into).boxed(), deadline)));

@@ -1,10 +1,10 @@
 //! Headers in both directions: what goes on is on a list, what comes back loses whatever would act on our origin.
 
 use http::header::{
-    ACCEPT, ACCEPT_CHARSET, ACCEPT_ENCODING, ACCEPT_LANGUAGE, AGE, AUTHORIZATION, CACHE_CONTROL, CONNECTION,
-    CONTENT_DISPOSITION, CONTENT_ENCODING, CONTENT_LANGUAGE, CONTENT_LENGTH, CONTENT_LOCATION, CONTENT_RANGE,
-    CONTENT_SECURITY_POLICY, CONTENT_TYPE, EXPIRES, IF_MATCH, IF_MODIFIED_SINCE, IF_NONE_MATCH, IF_RANGE,
-    IF_UNMODIFIED_SINCE, LOCATION, PRAGMA, RANGE, REFERRER_POLICY, VARY,
+    ACCEPT, ACCEPT_CHARSET, ACCEPT_ENCODING, ACCEPT_LANGUAGE, CACHE_CONTROL, CONNECTION, CONTENT_DISPOSITION,
+    CONTENT_ENCODING, CONTENT_LANGUAGE, CONTENT_LENGTH, CONTENT_LOCATION, CONTENT_RANGE, CONTENT_SECURITY_POLICY,
+    CONTENT_TYPE, IF_MATCH, IF_MODIFIED_SINCE, IF_NONE_MATCH, IF_RANGE, IF_UNMODIFIED_SINCE, LOCATION, RANGE,
+    REFERRER_POLICY, VARY,
 };
 use http::{HeaderMap, HeaderName, HeaderValue};
 
@@ -74,11 +74,12 @@ const NEVER_BEGINNING: [&str; 10] = [
 ];
 
 /// Response headers that would act on the gateway's origin or tell of the way between.
-const STRIPPED: [&str; 43] = [
+const STRIPPED: [&str; 50] = [
     "accept-ch",
     "activate-storage-access",
     "age",
     "alt-svc",
+    "authorization",
     "clear-site-data",
     "connection",
     "content-security-policy",
@@ -106,22 +107,35 @@ const STRIPPED: [&str; 43] = [
     "report-to",
     "reporting-endpoints",
     "server",
+    "sec-session-registration",
+    "secure-session-registration",
     "service-worker-allowed",
     "set-cookie",
     "set-cookie2",
+    "set-login",
+    "shared-storage-write",
     "sourcemap",
     "speculation-rules",
     "strict-transport-security",
     "te",
+    "timing-allow-origin",
     "trailer",
     "transfer-encoding",
     "upgrade",
     "via",
     "www-authenticate",
+    "x-sourcemap",
 ];
 
 /// Beginnings of such names.
-const STRIPPED_BEGINNING: [&str; 5] = ["access-control-", "cloakroom-", "proxy-", "x-frame-", "x-powered-"];
+const STRIPPED_BEGINNING: [&str; 6] =
+    ["access-control-", "attribution-reporting-", "cloakroom-", "proxy-", "x-frame-", "x-powered-"];
+
+/// Whether a request header goes to every API.
+#[must_use]
+pub fn always_passed(name: &HeaderName) -> bool {
+    REQUEST.contains(name)
+}
 
 /// Whether the API map may add a request header.
 #[must_use]
@@ -160,9 +174,6 @@ pub fn for_browser(headers: &mut HeaderMap, api: &Api) {
     };
     let names: Vec<HeaderName> = headers.keys().filter(|name| doomed(name)).cloned().collect();
     for name in names {
-        headers.remove(name);
-    }
-    for name in [AGE, AUTHORIZATION, EXPIRES, PRAGMA] {
         headers.remove(name);
     }
     for name in [LOCATION, CONTENT_LOCATION] {

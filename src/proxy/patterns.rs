@@ -60,6 +60,10 @@ impl Allowed {
         let allowed: Vec<&Option<Method>> =
             matching.iter().filter_map(|pattern| self.methods.get(pattern.as_usize())).collect();
         // HEAD goes with GET.
+        // TRACE would echo our token, and CONNECT has no path that could be judged: no pattern allows them.
+        if *method == Method::TRACE || *method == Method::CONNECT {
+            return Verdict::OtherMethods(allow_header(&allowed));
+        }
         let wanted = if *method == Method::HEAD { &Method::GET } else { method };
         let fits =
             |allowed: &&Option<Method>| allowed.as_ref().is_none_or(|allowed| allowed == wanted || allowed == method);
@@ -83,6 +87,7 @@ fn parse(line: &str) -> Result<(Option<Method>, String), String> {
     let (method, path) = line.split_once(' ').ok_or_else(|| wrong("write a method, a space and a path"))?;
     let method = match method {
         "*" => None,
+        "TRACE" | "CONNECT" => return Err(wrong("TRACE and CONNECT never go on")),
         name if !name.is_empty() && name.bytes().all(|byte| byte.is_ascii_uppercase() || byte == b'-') => {
             Some(Method::from_bytes(name.as_bytes()).map_err(|_| wrong("no such method"))?)
         }
@@ -159,13 +164,28 @@ mod tests {
         assert_eq!(judge(&lines, "HEAD", "/me"), Verdict::Allowed, "HEAD goes with GET");
         assert_eq!(judge(&lines, "POST", "/me"), Verdict::OtherMethods("GET, HEAD, PATCH".to_owned()));
         assert_eq!(judge(&lines, "FOO", "/any"), Verdict::Allowed);
+        for never in ["TRACE", "CONNECT"] {
+            assert!(matches!(judge(&lines, never, "/any"), Verdict::OtherMethods(_)), "{never}");
+        }
         assert_eq!(judge(&lines, "GET", "/other"), Verdict::NoPath);
         assert_eq!(judge(&["PATCH /me"], "HEAD", "/me"), Verdict::OtherMethods("PATCH".to_owned()));
     }
 
     #[test]
     fn wrong_lines_are_named() {
-        for bad in ["/me", "get /me", "GET me", "GET /a*", "GET /a?b", "GET /..", "GET /%41", "GET  /me", " /me"] {
+        for bad in [
+            "/me",
+            "get /me",
+            "GET me",
+            "GET /a*",
+            "GET /a?b",
+            "GET /..",
+            "GET /%41",
+            "TRACE /a",
+            "CONNECT /a",
+            "GET  /me",
+            " /me",
+        ] {
             let error = Allowed::compile(&[bad.to_owned()]).unwrap_err();
             assert!(error.contains(bad.trim()) || error.contains('"'), "{error}");
         }

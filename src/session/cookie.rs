@@ -8,7 +8,7 @@ use std::fmt::Write as _;
 use http::{HeaderMap, HeaderValue, header::COOKIE};
 
 /// Most bytes in one cookie's part of a sealed session.
-pub(super) const PART: usize = 3_800;
+const PART: usize = 3_800;
 /// Most parts of a session.
 const PARTS: usize = 4;
 /// What browsers take in one `Set-Cookie` line.
@@ -114,7 +114,7 @@ impl Config {
     /// # Errors
     /// It does not fit the budget or the number of parts.
     pub fn write_session(&self, sealed: &str) -> Result<Vec<HeaderValue>, TooLarge> {
-        let size = PART.min(LINE.saturating_sub(self.line(&self.part_name(PARTS - 1), "n.", self.same_site, "").len()));
+        let size = self.part_size();
         let parts: Vec<&str> = if sealed.len() <= size {
             vec![sealed]
         } else {
@@ -139,6 +139,13 @@ impl Config {
             None => self.deletion(&self.part_name(index), self.same_site),
         };
         Ok((0..PARTS).map(line).collect())
+    }
+
+    /// Most bytes of a sealed session in one cookie, so that no line is longer than browsers take.
+    #[must_use]
+    pub fn part_size(&self) -> usize {
+        let overhead = self.line(&self.part_name(PARTS - 1), "n.", self.same_site, "").len();
+        PART.min(LINE.saturating_sub(overhead))
     }
 
     /// The lines that delete the session cookie, whatever the request carried.

@@ -110,12 +110,6 @@ pub async fn open(
     if from_the_future || now >= opened.expires_at { Err(Closed::Invalid) } else { Ok(opened) }
 }
 
-/// The key id that a sealed value names, without opening it.
-#[must_use]
-pub fn key_id(sealed: &[u8]) -> Option<KeyId> {
-    Envelope::parse(sealed).map(|envelope| envelope.kid)
-}
-
 /// A sealed value taken apart: refused here, it never causes a key look-up.
 struct Envelope {
     bytes: Vec<u8>,

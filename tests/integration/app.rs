@@ -44,6 +44,7 @@ pub struct Builder {
     settings: BTreeMap<String, String>,
     provider: Option<provider::Options>,
     tenants: Option<String>,
+    graph_entry: serde_json::Value,
     patient: bool,
 }
 
@@ -66,7 +67,14 @@ pub struct TestApp {
 impl TestApp {
     /// A gateway that is called directly, with a provider of default options.
     pub fn builder() -> Builder {
-        Builder { reach: Reach::Direct, settings: BTreeMap::new(), provider: None, tenants: None, patient: true }
+        Builder {
+            reach: Reach::Direct,
+            settings: BTreeMap::new(),
+            provider: None,
+            tenants: None,
+            graph_entry: json!({}),
+            patient: true,
+        }
     }
 
     /// The usual one.
@@ -139,6 +147,12 @@ impl Builder {
         self
     }
 
+    /// Changes members of Graph's entry in the API map.
+    pub fn graph_entry(mut self, members: serde_json::Value) -> Self {
+        self.graph_entry = members;
+        self
+    }
+
     /// Does not wait until the gateway is ready.
     pub fn impatient(mut self) -> Self {
         self.patient = false;
@@ -156,11 +170,16 @@ impl Builder {
         };
         let provider = Provider::start(options).await.unwrap();
         let graph = Graph::start(GraphOptions::new(&provider.issuer())).await.unwrap();
-        let mut settings = settings(&origin, &provider, &graph);
+        let mut settings = settings(&origin, &provider);
         if let Some(allowed) = self.tenants {
             settings.insert("CLOAKROOM_AUTHORITY".to_owned(), provider.authority("organizations"));
             settings.insert("CLOAKROOM_ALLOWED_TENANTS".to_owned(), allowed);
         }
+        let mut map = api_map(&graph.base());
+        for (name, value) in self.graph_entry.as_object().unwrap() {
+            map["graph"][name] = value.clone();
+        }
+        settings.insert("CLOAKROOM_APIS".to_owned(), map.to_string());
         settings.extend(self.settings);
         let mut app = TestApp { origin, port, provider, graph, settings, host: None, gateway: None };
         match self.reach {
@@ -195,9 +214,8 @@ pub fn api_map(base: &str) -> serde_json::Value {
     }})
 }
 
-fn settings(origin: &str, provider: &Provider, graph: &Graph) -> BTreeMap<String, String> {
+fn settings(origin: &str, provider: &Provider) -> BTreeMap<String, String> {
     let pairs = [
-        ("APIS", api_map(&graph.base()).to_string()),
         ("AUTHORITY", provider.issuer()),
         ("CLIENT_ID", provider::CLIENT_ID.to_owned()),
         ("CLIENT_SECRET", provider::CLIENT_SECRET.to_owned()),

@@ -190,3 +190,18 @@ async fn the_answer_may_come_as_a_posted_form() {
     let answer = app.visitor().send("POST", "/auth/callback", &[], "x").await;
     assert_eq!((answer.status, answer.header("allow")), (405, Some("GET, HEAD")));
 }
+
+#[tokio::test]
+async fn a_provider_that_announces_its_issuer_must_send_it() {
+    let options = devkit::provider::Options { iss_parameter: true, ..devkit::provider::Options::new("http://x") };
+    let app = TestApp::builder().provider(options).start().await;
+    let mut visitor = app.visitor();
+    let address = visitor.begin("/").await;
+    let location = app.provider.sign_in(&address, ADA).unwrap().location();
+    let (honest, iss) = location.split_once("&iss=").unwrap();
+    let rest = iss.split_once('&').map(|(_, rest)| format!("&{rest}")).unwrap_or_default();
+    let answer = visitor.come_back(&format!("{honest}{rest}")).await;
+    assert_eq!(answer.header("location"), Some("/?auth_error=login_failed"));
+    assert_eq!(app.provider.token_requests(), 0);
+    app.signed_in(ADA).await;
+}

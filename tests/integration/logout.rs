@@ -49,6 +49,15 @@ async fn by_form_it_needs_fetch_metadata_our_origin_or_a_logout_token() {
         }
         let link = visitor.fetch("GET", "/auth/session").await.json()["links"]["logout"].as_str().unwrap().to_owned();
         let token = link.split("lt=").nth(1).unwrap();
+        for site in ["cross-site", "same-site", "none"] {
+            let foreign = [FORM, ("sec-fetch-site", site)];
+            let answer = visitor.send("POST", "/auth/logout", &foreign, format!("lt={token}")).await;
+            assert_eq!(
+                answer.code(),
+                "origin_denied",
+                "{reach:?} {site}: a token does not outweigh what the browser says"
+            );
+        }
         let mut other = app.signed_in("grace.hopper@contoso.example").await;
         let answer = other.send("POST", "/auth/logout", &[FORM], format!("lt={token}")).await;
         assert_eq!(answer.code(), "origin_denied", "another session's token is worth nothing");

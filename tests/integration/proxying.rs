@@ -1,5 +1,7 @@
 //! Calls to an API: what goes on, what never does, and what comes back.
 
+use serde_json::json;
+
 use crate::app::{EVERY_REACH, Reach, TestApp};
 use crate::raw;
 use crate::visitor::{CALL, Visitor};
@@ -252,15 +254,68 @@ async fn an_api_that_fails_is_told_apart_from_the_gateway() {
     let mut visitor = app.signed_in(ADA).await;
     let answer = visitor.fetch("GET", "/graph/me").await;
     assert_eq!((answer.status, answer.code()), (502, "upstream_unavailable"));
-    let app = TestApp::start().await;
-    let mut slow = crate::app::api_map(&app.graph.base());
-    slow["graph"]["timeouts"] = serde_json::json!({"first_byte": "1s"});
-    let app = TestApp::builder().set("APIS", slow.to_string()).start().await;
+    let app = TestApp::builder().graph_entry(json!({"timeouts": {"first_byte": "1s"}})).start().await;
     let mut visitor = app.signed_in(ADA).await;
-    let refused = visitor.fetch("GET", "/graph/me").await;
-    assert_eq!((refused.status, refused.code()), (401, "-"), "the API's own 401 carries no code of ours");
     let answer = visitor.fetch("GET", "/graph/slow?first=5000&total=5000&chunks=1").await;
-    assert!(matches!((answer.status, answer.code()), (504, "upstream_timeout") | (401, "-")), "{answer:?}");
+    assert_eq!((answer.status, answer.code()), (504, "upstream_timeout"));
+    let answer = visitor.fetch("GET", "/graph/status/401").await;
+    assert_eq!((answer.status, answer.code()), (401, "-"), "the API's own 401 carries no code of ours");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_answer_that_goes_on_for_ever_ends_at_its_deadline() {
+    let app = TestApp::builder().graph_entry(json!({"timeouts": {"total": "1s"}})).start().await;
+    let visitor = app.signed_in(ADA).await;
+    let answer = raw_call(&app, &visitor, "GET", "/graph/slow?first=10&total=60000&chunks=600");
+    assert_eq!(raw::status(&answer), 200, "{answer}");
+    assert!(!answer.ends_with("0\r\n\r\n"), "it is cut, and seen to be cut: {answer}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_read_that_breaks_is_tried_once_more_and_a_write_never() {
+    let app = TestApp::builder().graph_entry(json!({"allow": ["* /hang-up"]})).start().await;
+    let mut visitor = app.signed_in(ADA).await;
+    for (method, tries) in [("GET", 2), ("HEAD", 2), ("POST", 1), ("DELETE", 1), ("OPTIONS", 1)] {
+        app.graph.clear_requests();
+        let headers = [&CALL[..], &[("origin", app.origin.as_str())]].concat();
+        let answer = visitor.send(method, "/graph/hang-up", &headers, "").await;
+        assert_eq!((answer.status, app.graph.requests().len()), (502, tries), "{method}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_body_that_grows_over_the_limit_on_its_way_is_refused() {
+    let app = TestApp::builder().graph_entry(json!({"max_body": 1000})).start().await;
+    let visitor = app.signed_in(ADA).await;
+    let head = format!(
+        "PUT /graph/echo/x HTTP/1.1\r\nHost: x\r\nCookie: {}\r\nX-CSRF: 1\r\nSec-Fetch-Site: same-origin\r\n\
+         Transfer-Encoding: chunked\r\nConnection: close\r\n\r\n",
+        visitor.cookie_header()
+    );
+    let body = format!("258\r\n{0}\r\n258\r\n{0}\r\n0\r\n\r\n", "a".repeat(0x258));
+    let answer = raw::exchange(app.port, &(head.clone() + &body));
+    assert!(raw::status(&answer) == 413 && answer.contains("body_too_large"), "{answer}");
+    let fits = format!("258\r\n{}\r\n0\r\n\r\n", "a".repeat(0x258));
+    assert_eq!(raw::status(&raw::exchange(app.port, &(head + &fits))), 200);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_idle_session_ends_and_an_active_one_is_written_anew() {
+    let app = TestApp::builder().set("SESSION_IDLE", "3s").start().await;
+    let mut active = app.signed_in(ADA).await;
+    let mut idle = app.signed_in(ADA).await;
+    let mut written = 0;
+    let begun = std::time::Instant::now();
+    while begun.elapsed() < std::time::Duration::from_secs(5) {
+        let answer = active.fetch("GET", "/graph/me").await;
+        assert_eq!(answer.status, 200, "activity keeps it alive: {}", app.log());
+        written += answer.headers_named("set-cookie").count().min(1);
+        tokio::time::sleep(std::time::Duration::from_millis(100)).await;
+    }
+    assert!(written >= 2, "{written}");
+    let answer = idle.fetch("GET", "/graph/me").await;
+    assert_eq!((answer.status, answer.code()), (401, "session_expired"));
+    assert_eq!(answer.headers_named("set-cookie").count(), 0);
 }
 
 #[tokio::test(flavor = "multi_thread")]

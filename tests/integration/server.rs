@@ -32,6 +32,14 @@ async fn odd_requests_are_answered_or_refused_and_the_process_lives() {
     }
     assert_eq!(app.pid(), pid);
     assert_eq!(app.visitor().get("/health/live").await.status, 200);
+    for method in ["POST", "PUT", "DELETE", "OPTIONS"] {
+        let answer = app.visitor().send(method, "/some/route", &crate::visitor::NAVIGATION, "").await;
+        assert_eq!(
+            (answer.status, answer.header("allow")),
+            (405, Some("GET, HEAD")),
+            "{method}: the page is read only"
+        );
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -113,16 +121,13 @@ async fn the_app_is_served_with_its_history_and_its_caching() {
 #[tokio::test(flavor = "multi_thread")]
 async fn no_path_leaves_the_folder() {
     let app = TestApp::start().await;
-    for target in [
-        "/../Cargo.toml",
-        "/%2e%2e/Cargo.toml",
-        "/..%2fCargo.toml",
-        "/%252e%252e/Cargo.toml",
-        "/..%5cCargo.toml",
-        "/.%2e/.%2e/Cargo.toml",
-        "//Cargo.toml",
-        "/./../../Cargo.toml",
-    ] {
+    let climbs = ["..", "%2e%2e", ".%2e", "%252e%252e"];
+    let slashes = ["/", "%2f", "%5c", "\\"];
+    let mut targets: Vec<String> = vec!["//Cargo.toml".to_owned(), "/./../../Cargo.toml".to_owned()];
+    for (climb, slash) in climbs.into_iter().flat_map(|climb| slashes.map(|slash| (climb, slash))) {
+        targets.extend((1..4).map(|times| format!("/{}Cargo.toml", format!("{climb}{slash}").repeat(times))));
+    }
+    for target in targets {
         let answer = raw::exchange(app.port, &format!("GET {target} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n"));
         assert_ne!(raw::status(&answer), 200, "{target}: {answer}");
         assert!(!answer.contains("[package]"), "{target}");

@@ -1,0 +1,104 @@
+//! The provider, whose users may sign in, and this client.
+
+use url::Url;
+
+use super::{PREFIX, Reader};
+use crate::oidc::discovery::{Authority, Tenants, is_guid};
+use crate::oidc::grants::Client;
+use crate::origin::is_secure;
+
+/// Entra's tenant of personal accounts.
+const CONSUMERS: &str = "9188040d-6c67-4c5b-b112-36a304b66dad";
+
+impl Reader<'_> {
+    pub(super) fn authority(&mut self) -> Option<Authority> {
+        match (self.get("TENANT_ID"), self.get("AUTHORITY")) {
+            (Some(_), Some(_)) => {
+                self.fault("TENANT_ID", format!("stands beside {PREFIX}AUTHORITY; there is one provider"));
+                None
+            }
+            (None, None) => {
+                self.fault("TENANT_ID", format!("or {PREFIX}AUTHORITY is required"));
+                None
+            }
+            (None, Some(text)) => self.any_authority(text),
+            (Some(tenant), None) => self.entra(tenant),
+        }
+    }
+
+    fn any_authority(&mut self, text: &str) -> Option<Authority> {
+        let bare = |url: &Url| {
+            is_secure(url) && url.query().is_none() && url.fragment().is_none() && url.username().is_empty()
+        };
+        let url = Url::parse(text)
+            .ok()
+            .filter(bare)
+            .ok_or("is an https URL (http on loopback only) without query and fragment");
+        let url = self.noted("AUTHORITY", url)?;
+        if self.get("CLOUD").is_some() {
+            self.fault("CLOUD", format!("goes with {PREFIX}TENANT_ID only"));
+        }
+        let tenants = match self.get("ALLOWED_TENANTS") {
+            None => Tenants::Unchecked,
+            Some(list) => self.allowed_tenants(list)?,
+        };
+        Some(Authority { url, tenants })
+    }
+
+    fn entra(&mut self, tenant: &str) -> Option<Authority> {
+        let host = match self.get("CLOUD") {
+            None | Some("public") => "login.microsoftonline.com",
+            Some("usgov") => "login.microsoftonline.us",
+            Some("china") => "login.partner.microsoftonline.cn",
+            Some(_) => {
+                self.fault("CLOUD", "is public, usgov or china");
+                return None;
+            }
+        };
+        let list = self.get("ALLOWED_TENANTS");
+        let tenants = match (tenant, list) {
+            ("organizations" | "common", Some(list)) => self.allowed_tenants(list)?,
+            ("organizations" | "common", None) => {
+                self.fault("ALLOWED_TENANTS", "is required: the tenant ids that may sign in, or * for all");
+                return None;
+            }
+            (_, Some(_)) => {
+                self.fault("ALLOWED_TENANTS", format!("goes with {PREFIX}TENANT_ID organizations or common only"));
+                return None;
+            }
+            ("consumers", None) => Tenants::One(CONSUMERS.to_owned()),
+            (guid, None) if is_guid(guid) => Tenants::One(guid.to_ascii_lowercase()),
+            (_, None) => {
+                self.fault("TENANT_ID", "is a GUID, organizations, common or consumers; `az account show --query tenantId` tells the GUID of a domain");
+                return None;
+            }
+        };
+        let url = Url::parse(&format!("https://{host}/{}/v2.0", tenant.to_ascii_lowercase())).ok()?;
+        Some(Authority { url, tenants })
+    }
+
+    fn allowed_tenants(&mut self, list: &str) -> Option<Tenants> {
+        if list == "*" {
+            return Some(Tenants::Any);
+        }
+        let tenants: Vec<String> = list.split(',').map(|tenant| tenant.trim().to_ascii_lowercase()).collect();
+        let good = tenants.iter().all(|tenant| is_guid(tenant));
+        self.noted(
+            "ALLOWED_TENANTS",
+            good.then_some(Tenants::Listed(tenants)).ok_or("is tenant ids, comma-separated, or *"),
+        )
+    }
+
+    pub(super) fn client(&mut self) -> Option<Client> {
+        let id = self.required("CLIENT_ID");
+        let secret = self.get("CLIENT_SECRET");
+        if secret.is_none() {
+            self.fault("CLIENT_SECRET", "is required; a managed identity instead of it is not built yet");
+        }
+        let good = |id: &str| id.len() <= 255 && id.chars().all(|character| !character.is_control());
+        let id = id.and_then(|id| {
+            self.noted("CLIENT_ID", if good(id) { Ok(id) } else { Err("is at most 255 bytes of text") })
+        });
+        Some(Client { id: id?.to_owned(), secret: secret?.into() })
+    }
+}

@@ -1,0 +1,158 @@
+use std::sync::Mutex;
+
+use super::super::Value;
+use super::*;
+
+#[derive(Debug, Default)]
+struct Scripted {
+    versions: Mutex<Vec<Version>>,
+    garbage: Mutex<HashSet<String>>,
+    down: Mutex<bool>,
+    lists: Mutex<u32>,
+    gets: Mutex<u32>,
+}
+
+impl KeySource for Scripted {
+    fn list(&self) -> Answer<'_, Vec<Version>> {
+        *self.lists.lock().unwrap() += 1;
+        let answer = self.answer(|| self.versions.lock().unwrap().clone());
+        Box::pin(async move { answer })
+    }
+
+    fn get<'a>(&'a self, id: &'a str) -> Answer<'a, Value> {
+        *self.gets.lock().unwrap() += 1;
+        let text = if self.garbage.lock().unwrap().contains(id) { "garbage".to_owned() } else { "A".repeat(43) };
+        let answer = self.answer(|| Value { text: text.into(), content_type: None });
+        Box::pin(async move { answer })
+    }
+}
+
+impl Scripted {
+    fn answer<T>(&self, good: impl FnOnce() -> T) -> Result<T, SourceDown> {
+        if *self.down.lock().unwrap() { Err(SourceDown("scripted".to_owned())) } else { Ok(good()) }
+    }
+
+    fn add(&self, number: u8, created: UnixSeconds) -> KeyId {
+        let id = format!("{number:02x}").repeat(16);
+        let kid = KeyId::from_version(&id).unwrap();
+        let version = Version { id, kid, enabled: true, created, not_before: None, expires: None, activate_now: false };
+        self.versions.lock().unwrap().push(version);
+        kid
+    }
+
+    fn asked(&self) -> (u32, u32) {
+        (*self.lists.lock().unwrap(), *self.gets.lock().unwrap())
+    }
+}
+
+fn ring() -> (Arc<Scripted>, Ring) {
+    let source = Arc::new(Scripted::default());
+    let parameters = Parameters { propagation: Duration::from_secs(900), retention: Duration::from_secs(30_000) };
+    let ring = Ring::new(Arc::clone(&source) as Arc<dyn KeySource>, parameters, Duration::from_secs(300));
+    (source, ring)
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_cold_start_needs_one_list_and_one_get() {
+    let (source, ring) = ring();
+    let old = source.add(1, 1_000);
+    let new = source.add(2, 2_000);
+    assert!(!ring.was_ready());
+    ring.refresh(10_000).await;
+    assert!(ring.was_ready());
+    assert_eq!(ring.sealing(10_000).await.unwrap().id, new);
+    assert_eq!(source.asked(), (1, 1));
+    assert!(matches!(ring.opening(old, 10_000).await, Opening::Key(key) if key.id == old));
+    assert!(matches!(ring.opening(old, 10_000).await, Opening::Key(_)));
+    assert_eq!(source.asked(), (1, 2), "the other key is fetched on first use, once");
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_unknown_kid_causes_at_most_one_list_in_15_seconds_and_never_a_get() {
+    let (source, ring) = ring();
+    source.add(1, 1_000);
+    ring.refresh(10_000).await;
+    for number in 10..60 {
+        assert!(matches!(ring.opening(KeyId([number; 8]), 10_000).await, Opening::Unknown));
+    }
+    assert_eq!(source.asked(), (2, 1));
+    tokio::time::advance(Duration::from_secs(16)).await;
+    let late = source.add(3, 9_000);
+    assert!(matches!(ring.opening(late, 10_000).await, Opening::Key(_)), "a kid made elsewhere is found");
+    assert_eq!(source.asked(), (3, 2));
+}
+
+#[tokio::test(start_paused = true)]
+async fn while_no_list_is_allowed_and_none_is_young_nobody_can_tell() {
+    let (source, ring) = ring();
+    source.add(1, 1_000);
+    ring.refresh(10_000).await;
+    *source.down.lock().unwrap() = true;
+    assert!(matches!(ring.opening(KeyId([9; 8]), 10_000).await, Opening::Unavailable));
+    *source.down.lock().unwrap() = false;
+    assert!(matches!(ring.opening(KeyId([9; 8]), 10_000).await, Opening::Unavailable), "until the next good list");
+    ring.refresh(10_000).await;
+    assert!(matches!(ring.opening(KeyId([9; 8]), 10_000).await, Opening::Unknown));
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_empty_ring_and_a_source_that_is_down_are_unavailable() {
+    let (source, ring) = ring();
+    assert!(matches!(ring.opening(KeyId([9; 8]), 10_000).await, Opening::Unavailable), "a list without keys");
+    assert!(ring.sealing(10_000).await.is_err());
+    *source.down.lock().unwrap() = true;
+    ring.refresh(10_000).await;
+    assert!(ring.source_is_down());
+    assert!(ring.sealing(10_000).await.is_err());
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_outage_changes_nothing_for_keys_in_memory() {
+    let (source, ring) = ring();
+    let kid = source.add(1, 1_000);
+    ring.refresh(10_000).await;
+    *source.down.lock().unwrap() = true;
+    ring.refresh(900_000_000).await;
+    assert_eq!(ring.sealing(900_000_000).await.unwrap().id, kid);
+    assert!(matches!(ring.opening(kid, 900_000_000).await, Opening::Key(_)));
+    assert!(ring.was_ready());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_garbage_newest_version_leaves_the_one_before_active() {
+    let (source, ring) = ring();
+    let good = source.add(1, 1_000);
+    let bad = source.add(2, 2_000);
+    source.garbage.lock().unwrap().insert("02".repeat(16));
+    ring.refresh(10_000).await;
+    assert_eq!(ring.sealing(10_000).await.unwrap().id, good);
+    assert!(matches!(ring.opening(bad, 10_000).await, Opening::Unknown));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_newer_key_that_cannot_be_fetched_does_not_stop_sealing() {
+    let (source, ring) = ring();
+    let old = source.add(1, 1_000);
+    ring.refresh(10_000).await;
+    let new = source.add(2, 10_000);
+    ring.refresh(10_001).await;
+    *source.down.lock().unwrap() = true;
+    assert_eq!(ring.sealing(20_000).await.unwrap().id, old);
+    *source.down.lock().unwrap() = false;
+    assert_eq!(ring.sealing(20_000).await.unwrap().id, new);
+}
+
+#[tokio::test(start_paused = true)]
+async fn of_two_versions_with_one_kid_the_later_takes_no_part() {
+    let (source, ring) = ring();
+    let kid = source.add(1, 1_000);
+    let twin = Version {
+        id: format!("{}{}", "01".repeat(8), "ff".repeat(8)),
+        created: 2_000,
+        ..source.versions.lock().unwrap()[0].clone()
+    };
+    source.versions.lock().unwrap().push(twin);
+    ring.refresh(10_000).await;
+    assert_eq!(ring.sealing(10_000).await.unwrap().id, kid);
+    assert_eq!(ring.read(|inner| inner.versions.len()), 1);
+}
