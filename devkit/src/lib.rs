@@ -5,5 +5,7 @@
 pub mod commands;
 pub mod graph;
 pub mod host;
+pub mod identity;
 pub mod provider;
+pub mod vault;
 pub mod web;
