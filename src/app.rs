@@ -33,7 +33,7 @@ impl App {
     /// Puts the parts together. Nothing is loaded yet.
     #[must_use]
     pub fn new(config: Config) -> Arc<Self> {
-        let net = Arc::new(Net::default());
+        let net = config.net;
         let ring = Arc::new(Ring::new(config.keys.source, config.keys.parameters, config.keys.refresh));
         let client_id = config.provider.client.id.clone();
         let sessions = Arc::new(Sessions::new(Arc::clone(&ring), config.cookies, config.sessions, client_id));

@@ -11,6 +11,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::keyring::{KeySource, states};
+use crate::net::Net;
 use crate::proxy::api_map::Api;
 use crate::session::{Limits, cookie};
 use crate::{auth, oidc, spa, telemetry};
@@ -96,6 +97,8 @@ pub struct Config {
     pub spa: Option<spa::Folder>,
     /// The logs.
     pub log: telemetry::Config,
+    /// Outgoing connections, shared with the source of the keys.
+    pub net: Arc<Net>,
     /// What is allowed but risky.
     pub warnings: Vec<String>,
 }
@@ -107,6 +110,14 @@ impl Config {
     /// Every fault found.
     pub fn from_vars(vars: &Vars) -> Result<Self, Faults> {
         parse::Reader::new(vars).read()
+    }
+
+    /// Reads the settings of the key ring alone, for the commands that need no more.
+    ///
+    /// # Errors
+    /// Every fault found among them.
+    pub fn keys_from_vars(vars: &Vars) -> Result<Keys, Faults> {
+        parse::Reader::new(vars).read_keys()
     }
 }
 

@@ -4,7 +4,9 @@
 //! [`KeySource`] is where both come from.
 
 pub mod file;
+pub mod key_vault;
 pub mod ring;
+pub mod rotate;
 pub mod states;
 pub mod static_key;
 
@@ -33,11 +35,18 @@ impl KeyId {
     /// The first 16 hex digits of a version id of 32, decoded.
     #[must_use]
     pub fn from_version(id: &str) -> Option<Self> {
-        if id.len() != 32 || !id.bytes().all(|byte| byte.is_ascii_hexdigit()) {
+        let is_id = id.len() == 32 && id.bytes().all(|byte| byte.is_ascii_hexdigit());
+        Self::parse(id.get(..16).filter(|_| is_id)?)
+    }
+
+    /// 16 hex digits, decoded.
+    #[must_use]
+    pub fn parse(hex: &str) -> Option<Self> {
+        if hex.len() != 16 || !hex.bytes().all(|byte| byte.is_ascii_hexdigit()) {
             return None;
         }
         let mut kid = [0; 8];
-        for (byte, pair) in kid.iter_mut().zip(id.as_bytes().chunks(2)) {
+        for (byte, pair) in kid.iter_mut().zip(hex.as_bytes().chunks(2)) {
             *byte = u8::from_str_radix(std::str::from_utf8(pair).ok()?, 16).ok()?;
         }
         Some(Self(kid))
@@ -160,6 +169,17 @@ impl Value {
     }
 }
 
+/// A version to be published.
+#[derive(Debug)]
+pub struct NewVersion {
+    /// Base64url of 32 bytes.
+    pub text: SecretString,
+    /// When it may be disabled.
+    pub expires: UnixSeconds,
+    /// With the tag `activate` = `now`.
+    pub activate_now: bool,
+}
+
 /// A source that is down; the text is for the log and names what to do.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SourceDown(pub String);
@@ -173,6 +193,12 @@ pub trait KeySource: Send + Sync + fmt::Debug {
     fn list(&self) -> Answer<'_, Vec<Version>>;
     /// The value of one version, by its id.
     fn get<'a>(&'a self, id: &'a str) -> Answer<'a, Value>;
+    /// All versions for a rotation, which may be the one that makes the ring: a ring that is not there is empty.
+    fn list_or_none(&self) -> Answer<'_, Vec<Version>>;
+    /// Makes a new version and gives its id.
+    fn publish<'a>(&'a self, new: &'a NewVersion, now: UnixSeconds) -> Answer<'a, String>;
+    /// Disables a version: it neither seals nor opens any more.
+    fn disable<'a>(&'a self, id: &'a str) -> Answer<'a, ()>;
 }
 
 #[cfg(test)]

@@ -7,6 +7,7 @@
 pub mod app;
 pub mod auth;
 pub mod clock;
+pub mod command;
 pub mod config;
 pub mod error;
 pub mod functions;

@@ -3,28 +3,22 @@
 use std::process::ExitCode;
 
 use cloakroom::app::App;
-use cloakroom::config::{Config, Faults, Vars};
+use cloakroom::command::{self, OS_ERROR};
+use cloakroom::config::{Config, Vars};
 use cloakroom::{server, telemetry};
 use tokio::runtime::Builder;
 
-/// The configuration or the command line is wrong (`sysexits.h`).
-const USAGE: u8 = 64;
-/// The system does not give what the process needs.
-const OS_ERROR: u8 = 71;
-
 fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
-    match arguments.iter().map(String::as_str).collect::<Vec<_>>().as_slice() {
-        [] => serve(),
-        ["check"] => check(),
-        _ => complain("usage: cloakroom [check]"),
-    }
+    let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
+    let vars = Vars::of_process();
+    if arguments.is_empty() { serve(&vars) } else { command::run(&arguments, &vars) }
 }
 
-fn serve() -> ExitCode {
-    let config = match Config::from_vars(&Vars::of_process()) {
+fn serve(vars: &Vars) -> ExitCode {
+    let config = match Config::from_vars(vars) {
         Ok(config) => config,
-        Err(faults) => return refuse(&faults),
+        Err(faults) => return command::refuse(&faults),
     };
     telemetry::start(config.log);
     telemetry::report_panics_without_their_text();
@@ -42,24 +36,4 @@ fn serve() -> ExitCode {
             }
         }
     })
-}
-
-fn check() -> ExitCode {
-    match Config::from_vars(&Vars::of_process()) {
-        Ok(config) => {
-            let warnings: String = config.warnings.iter().map(|warning| format!("warning: {warning}\n")).collect();
-            telemetry::say(&format!("{warnings}the configuration is good"));
-            ExitCode::SUCCESS
-        }
-        Err(faults) => refuse(&faults),
-    }
-}
-
-fn refuse(faults: &Faults) -> ExitCode {
-    complain(&faults.to_string())
-}
-
-fn complain(text: &str) -> ExitCode {
-    telemetry::complain(text);
-    ExitCode::from(USAGE)
 }

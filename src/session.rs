@@ -110,10 +110,11 @@ impl Sessions {
         self.cookies.write_session(&sealed.ok_or(NotWritten::KeysUnavailable)?).map_err(|_| NotWritten::TooLarge)
     }
 
-    /// The lines that write down this activity, when the written one is old enough. They seal it under the key that
-    /// seals now.
+    /// The lines that write down this activity: when the written one is old enough, or the session's key retires, so
+    /// that it is sealed anew under the one that seals.
     pub async fn write_activity(&self, open: &OpenSession, now: UnixSeconds) -> Option<Vec<HeaderValue>> {
-        if now < open.session.active_at.saturating_add(self.activity_pause(open)) {
+        let is_due = now >= open.session.active_at.saturating_add(self.activity_pause(open));
+        if !is_due && !self.ring.is_retiring(open.kid, now) {
             return None;
         }
         let session = Session { active_at: now, generation: open.session.generation + 1, ..open.session.clone() };

@@ -1,5 +1,6 @@
 //! Reading each setting into its type. A fault is noted and the reading goes on, so that all are told at once.
 
+mod keys;
 mod tenants;
 
 use std::path::{Path, PathBuf};
@@ -13,14 +14,10 @@ use super::{Config, Fault, Faults, Keys, PREFIX, Vars, app_root};
 use crate::auth::{self, ResponseMode, SignInApi};
 use crate::functions;
 use crate::guard::return_to::ReturnTo;
-use crate::keyring::KeySource;
-use crate::keyring::file::FileRing;
-use crate::keyring::states::Parameters;
-use crate::keyring::static_key::StaticKey;
+use crate::net::Net;
 use crate::oidc::provider;
 use crate::origin::Origin;
 use crate::proxy::api_map::{self, Api};
-use crate::secret::Key32;
 use crate::session::Limits;
 use crate::session::cookie::{self, SameSite};
 use crate::{spa, telemetry};
@@ -36,11 +33,12 @@ pub(super) struct Reader<'a> {
     vars: &'a Vars,
     faults: Vec<Fault>,
     warnings: Vec<String>,
+    net: Arc<Net>,
 }
 
 impl<'a> Reader<'a> {
-    pub(super) const fn new(vars: &'a Vars) -> Self {
-        Self { vars, faults: Vec::new(), warnings: Vec::new() }
+    pub(super) fn new(vars: &'a Vars) -> Self {
+        Self { vars, faults: Vec::new(), warnings: Vec::new(), net: Arc::default() }
     }
 
     pub(super) fn read(mut self) -> Result<Config, Faults> {
@@ -63,8 +61,30 @@ impl<'a> Reader<'a> {
                 if self.faults.is_empty() =>
             {
                 let provider = provider::Config { authority, client, clock_skew: skew.as_secs() };
-                Ok(Config { port, auth, provider, keys, cookies, sessions, apis, spa, log, warnings: self.warnings })
+                Ok(Config {
+                    port,
+                    auth,
+                    provider,
+                    keys,
+                    cookies,
+                    sessions,
+                    apis,
+                    spa,
+                    log,
+                    net: self.net,
+                    warnings: self.warnings,
+                })
             }
+            _ => Err(Faults(self.faults)),
+        }
+    }
+
+    pub(super) fn read_keys(mut self) -> Result<Keys, Faults> {
+        self.refuse_unknown();
+        let skew = self.duration("CLOCK_SKEW", Duration::from_secs(300));
+        let sessions = self.sessions(skew);
+        match self.keys(&sessions) {
+            Some(keys) if self.faults.is_empty() => Ok(keys),
             _ => Err(Faults(self.faults)),
         }
     }
@@ -136,34 +156,6 @@ impl<'a> Reader<'a> {
             self.fault("SESSION_IDLE", format!("is longer than {PREFIX}SESSION_MAX"));
         }
         Limits { idle, max, clock_skew }
-    }
-
-    fn keys(&mut self, sessions: &Limits) -> Option<Keys> {
-        let refresh = self.duration("KEY_REFRESH", Duration::from_secs(300));
-        let propagation = self.duration("KEY_PROPAGATION", Duration::from_secs(900));
-        if propagation < refresh * 2 + sessions.clock_skew {
-            self.fault(
-                "KEY_PROPAGATION",
-                format!("is less than twice {PREFIX}KEY_REFRESH and {PREFIX}CLOCK_SKEW together"),
-            );
-        }
-        let source: Arc<dyn KeySource> = match (self.get("ENC_KEY"), self.get("KEY_FILE")) {
-            (Some(_), Some(_)) => {
-                self.fault("ENC_KEY", format!("stands beside {PREFIX}KEY_FILE; there is one source of keys"));
-                return None;
-            }
-            (None, None) => {
-                self.fault("KEY_FILE", format!("or {PREFIX}ENC_KEY is required"));
-                return None;
-            }
-            (None, Some(path)) => Arc::new(FileRing::new(path.into())),
-            (Some(text), None) => {
-                let key = Key32::from_base64(text).ok_or("is base64 or base64url of 32 bytes");
-                Arc::new(StaticKey::new(&self.noted("ENC_KEY", key)?))
-            }
-        };
-        let retention = sessions.max + sessions.clock_skew;
-        Some(Keys { source, parameters: Parameters { propagation, retention }, refresh })
     }
 
     fn apis(&mut self) -> Vec<Api> {

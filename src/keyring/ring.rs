@@ -14,7 +14,7 @@ use super::{Answer, Key, KeyId, KeySource, SourceDown, Version};
 use crate::clock::{UnixSeconds, now as wall_clock};
 
 /// Deadline of one call to the source; there are at most two.
-const SOURCE_DEADLINE: Duration = Duration::from_secs(5);
+pub(super) const SOURCE_DEADLINE: Duration = Duration::from_secs(5);
 /// Least time between two lists that unknown key ids ask for.
 const UNKNOWN_KID_PAUSE: Duration = Duration::from_secs(15);
 /// Most time between two attempts while nothing was ever loaded.
@@ -88,6 +88,12 @@ impl Ring {
     #[must_use]
     pub fn source_is_down(&self) -> bool {
         self.read(|inner| inner.last_list_failed)
+    }
+
+    /// Whether values sealed under a key should be sealed anew: another seals by now.
+    #[must_use]
+    pub fn is_retiring(&self, kid: KeyId, now: UnixSeconds) -> bool {
+        self.with_view(now, |inner| inner.view.states.get(&kid).is_some_and(|(state, _)| *state == State::Retiring))
     }
 
     /// The key that seals now.
@@ -321,7 +327,7 @@ fn without_twins(mut versions: Vec<Version>) -> Vec<Version> {
 }
 
 /// Asks at most twice, each time within the deadline.
-async fn twice<'a, T>(ask: impl Fn() -> Answer<'a, T>) -> Result<T, SourceDown> {
+pub(super) async fn twice<'a, T>(ask: impl Fn() -> Answer<'a, T>) -> Result<T, SourceDown> {
     let once = async || {
         timeout(SOURCE_DEADLINE, ask()).await.unwrap_or_else(|_| Err(SourceDown("no answer within 5 s".to_owned())))
     };

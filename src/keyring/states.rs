@@ -13,6 +13,8 @@ const SHORT_PROPAGATION: u64 = 30;
 pub struct Parameters {
     /// From a version's creation to its first sealing: every instance has heard of it by then.
     pub propagation: Duration,
+    /// How long a key seals.
+    pub life: Duration,
     /// How long a key still opens after its successor's activation: no session is older.
     pub retention: Duration,
 }
@@ -121,8 +123,11 @@ mod tests {
     use super::*;
     use crate::keyring::KeyId;
 
-    const PARAMETERS: Parameters =
-        Parameters { propagation: Duration::from_secs(900), retention: Duration::from_secs(30_000) };
+    const PARAMETERS: Parameters = Parameters {
+        propagation: Duration::from_secs(900),
+        life: Duration::from_secs(30 * 86_400),
+        retention: Duration::from_secs(30_000),
+    };
 
     fn version(number: u8, created: UnixSeconds) -> Version {
         Version {

@@ -3,7 +3,8 @@
 use hkdf::Hkdf;
 use sha2::Sha256;
 
-use super::{Answer, KeyId, KeySource, SALT, Value, Version};
+use super::{Answer, KeyId, KeySource, NewVersion, SALT, SourceDown, Value, Version};
+use crate::clock::UnixSeconds;
 use crate::secret::{Key32, SecretString};
 
 /// The one key.
@@ -49,4 +50,20 @@ impl KeySource for StaticKey {
         let value = Value { text: self.text.clone(), content_type: None };
         Box::pin(async move { Ok(value) })
     }
+
+    fn list_or_none(&self) -> Answer<'_, Vec<Version>> {
+        self.list()
+    }
+
+    fn publish<'a>(&'a self, _new: &'a NewVersion, _now: UnixSeconds) -> Answer<'a, String> {
+        Box::pin(async { Err(cannot_rotate()) })
+    }
+
+    fn disable<'a>(&'a self, _id: &'a str) -> Answer<'a, ()> {
+        Box::pin(async { Err(cannot_rotate()) })
+    }
+}
+
+fn cannot_rotate() -> SourceDown {
+    SourceDown("a static key cannot rotate; use a key ring in Key Vault or in a file".to_owned())
 }

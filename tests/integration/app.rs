@@ -135,6 +135,12 @@ impl Builder {
         self
     }
 
+    /// Sets a variable that is no setting of ours, by its whole name.
+    pub fn variable(mut self, name: &str, value: impl Into<String>) -> Self {
+        self.settings.insert(name.to_owned(), value.into());
+        self
+    }
+
     /// Takes a provider of other options. Its addresses are filled in.
     pub fn provider(mut self, options: provider::Options) -> Self {
         self.provider = Some(options);

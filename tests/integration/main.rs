@@ -18,6 +18,7 @@ mod callback;
 mod canaries;
 mod cookies;
 mod journey;
+mod key_vault;
 mod keys;
 mod login;
 mod logout;

@@ -14,8 +14,9 @@ use serde_json::Value;
 use crate::app::ROOT;
 
 /// The modules of `src/` from top to bottom, as in `docs/architecture.md`. Imports point down this list.
-const ORDER: [&str; 21] = [
+const ORDER: [&str; 22] = [
     "main",
+    "command",
     "server",
     "routes",
     "app",
@@ -63,8 +64,14 @@ const FUNCTIONS: [(&str, Option<&str>); 10] = [
     ("spa", Some("{*path}")),
 ];
 /// Names in our papers that look like settings of the gateway and are none.
-const OTHER_VARIABLES: [&str; 4] =
-    ["FUNCTIONS_APP_ROOT_PATH", "FUNCTIONS_CUSTOMHANDLER_PORT", "SSL_CERT_FILE", "TCP_NODELAY"];
+const OTHER_VARIABLES: [&str; 6] = [
+    "AZURE_CLIENT_ID",
+    "FUNCTIONS_APP_ROOT_PATH",
+    "FUNCTIONS_CUSTOMHANDLER_PORT",
+    "IDENTITY_ENDPOINT",
+    "SSL_CERT_FILE",
+    "TCP_NODELAY",
+];
 /// Most lines of a file under `src/`.
 const LONGEST_FILE: usize = 400;
 /// Most characters of a line.
@@ -438,7 +445,9 @@ fn every_test_that_the_papers_cite_exists() {
     };
     let existing: BTreeSet<String> = files("", ".rs").iter().flat_map(|(_, text)| names(text)).collect();
     let test_name = |word: &&str| {
-        word.matches('_').count() > 2
+        // Names of the SDK's crates are as long as sentences.
+        !word.starts_with("azure_")
+            && word.matches('_').count() > 2
             && word.bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'_')
     };
     let mut complaints = Vec::new();

@@ -1,6 +1,6 @@
 use std::sync::Mutex;
 
-use super::super::Value;
+use super::super::{NewVersion, Value};
 use super::*;
 
 #[derive(Debug, Default)]
@@ -25,6 +25,18 @@ impl KeySource for Scripted {
         let answer = self.answer(|| Value { text: text.into(), content_type: None });
         Box::pin(async move { answer })
     }
+
+    fn list_or_none(&self) -> Answer<'_, Vec<Version>> {
+        self.list()
+    }
+
+    fn publish<'a>(&'a self, _new: &'a NewVersion, _now: UnixSeconds) -> Answer<'a, String> {
+        Box::pin(async { Err(SourceDown("it cannot be written".to_owned())) })
+    }
+
+    fn disable<'a>(&'a self, _id: &'a str) -> Answer<'a, ()> {
+        Box::pin(async { Err(SourceDown("it cannot be written".to_owned())) })
+    }
 }
 
 impl Scripted {
@@ -47,7 +59,11 @@ impl Scripted {
 
 fn ring() -> (Arc<Scripted>, Ring) {
     let source = Arc::new(Scripted::default());
-    let parameters = Parameters { propagation: Duration::from_secs(900), retention: Duration::from_secs(30_000) };
+    let parameters = Parameters {
+        propagation: Duration::from_secs(900),
+        life: Duration::from_secs(30 * 86_400),
+        retention: Duration::from_secs(30_000),
+    };
     let ring = Ring::new(Arc::clone(&source) as Arc<dyn KeySource>, parameters, Duration::from_secs(300));
     (source, ring)
 }

@@ -6,7 +6,7 @@ use serde::Deserialize;
 use super::*;
 use crate::keyring::states::Parameters;
 use crate::keyring::static_key::{StaticKey, static_kid};
-use crate::keyring::{Answer, KeySource, Value, Version};
+use crate::keyring::{Answer, KeySource, NewVersion, SourceDown, Value, Version};
 use crate::secret::Key32;
 
 #[derive(Deserialize)]
@@ -88,11 +88,26 @@ impl KeySource for VectorRing {
         let text = URL_SAFE_NO_PAD.encode(hex(&key.key));
         Box::pin(async move { Ok(Value { text: text.into(), content_type: None }) })
     }
+
+    fn list_or_none(&self) -> Answer<'_, Vec<Version>> {
+        self.list()
+    }
+
+    fn publish<'a>(&'a self, _new: &'a NewVersion, _now: u64) -> Answer<'a, String> {
+        Box::pin(async { Err(SourceDown("vectors are fixed".to_owned())) })
+    }
+
+    fn disable<'a>(&'a self, _id: &'a str) -> Answer<'a, ()> {
+        Box::pin(async { Err(SourceDown("vectors are fixed".to_owned())) })
+    }
 }
 
 fn ring(source: impl KeySource + 'static) -> Ring {
-    let parameters =
-        Parameters { propagation: Duration::from_secs(900), retention: Duration::from_secs(90_000_000_000) };
+    let parameters = Parameters {
+        propagation: Duration::from_secs(900),
+        life: Duration::from_secs(30 * 86_400),
+        retention: Duration::from_secs(90_000_000_000),
+    };
     Ring::new(Arc::new(source), parameters, Duration::from_secs(300))
 }
 
