@@ -96,29 +96,6 @@ async fn a_vault_that_fails_signs_nobody_out_and_is_named() {
     assert!(app.log().contains("az role assignment create"), "the remedy is named: {}", app.log());
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn a_rotation_is_not_noticed_and_the_session_is_sealed_anew() {
-    let cloud = Cloud::start().await;
-    assert_eq!(cloud.keys(&["rotate"]).0, Some(0));
-    let app = cloud.gateway().start().await;
-    let mut visitor = app.signed_in(ADA).await;
-    let before = sealed_by(&visitor);
-    let key = base64::Engine::encode(&base64::engine::general_purpose::URL_SAFE_NO_PAD, [7; 32]);
-    cloud.vault.put(SECRET, &key);
-    let begun = Instant::now();
-    while sealed_by(&visitor) == before {
-        assert!(begun.elapsed() < PATIENCE, "it is never sealed anew: {}", app.log());
-        assert_eq!(visitor.fetch("GET", "/graph/me").await.status, 200, "{}", app.log());
-        tokio::time::sleep(Duration::from_millis(50)).await;
-    }
-    assert_eq!(visitor.fetch("GET", "/graph/me").await.status, 200);
-}
-
-fn sealed_by(visitor: &crate::visitor::Visitor) -> Vec<u8> {
-    let sealed = &visitor.jar["__Host-Http-cloakroom"];
-    base64::Engine::decode(&base64::engine::general_purpose::URL_SAFE_NO_PAD, sealed).unwrap()[1..9].to_vec()
-}
-
 async fn until(app: &TestApp, what: &str, condition: impl Fn(&serde_json::Value) -> bool) {
     let begun = Instant::now();
     while !condition(&app.visitor().get("/health/ready").await.json()) {
