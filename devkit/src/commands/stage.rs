@@ -149,8 +149,12 @@ const fn loopback(port: u16) -> SocketAddr {
 
 /// A port that was free a moment ago.
 ///
+/// It lies below those that the system gives to outgoing connections, which would else take it in the meantime.
+///
 /// # Errors
 /// There is none.
 pub fn free_port() -> io::Result<u16> {
-    Ok(TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?.local_addr()?.port())
+    let tried = (0..100).map(|_| rand::random_range(10_000..32_000));
+    let free = tried.into_iter().find(|port| TcpListener::bind((Ipv4Addr::LOCALHOST, *port)).is_ok());
+    free.ok_or_else(|| io::Error::from(io::ErrorKind::AddrInUse))
 }
