@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use crate::auth::Auth;
 use crate::config::Config;
+use crate::functions::rotate_keys::RotateKeys;
 use crate::keyring::Ring;
 use crate::net::Net;
 use crate::oidc::Provider;
@@ -20,6 +21,8 @@ pub struct App {
     pub proxy: Proxy,
     /// The keys.
     pub ring: Arc<Ring>,
+    /// The timer that rotates them.
+    pub rotate_keys: RotateKeys,
     /// The provider.
     pub provider: Arc<Provider>,
     net: Arc<Net>,
@@ -34,6 +37,7 @@ impl App {
     #[must_use]
     pub fn new(config: Config) -> Arc<Self> {
         let net = config.net;
+        let rotate_keys = RotateKeys::new(Arc::clone(&config.keys.source), config.keys.parameters);
         let ring = Arc::new(Ring::new(config.keys.source, config.keys.parameters, config.keys.refresh));
         let client_id = config.provider.client.id.clone();
         let sessions = Arc::new(Sessions::new(Arc::clone(&ring), config.cookies, config.sessions, client_id));
@@ -44,6 +48,7 @@ impl App {
             proxy: Proxy::new(config.apis, sessions, origin, Arc::clone(&net)),
             net,
             ring,
+            rotate_keys,
             provider,
             spa: config.spa,
             port: config.port,

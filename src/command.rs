@@ -2,17 +2,19 @@
 //!
 //! None of them prints a value that is secret: key ids and times are not.
 
+mod online;
+
 use std::process::ExitCode;
 
 use serde_json::{Value, json};
-use tokio::runtime::Builder;
+use tokio::runtime::{Builder, Runtime};
 
 use crate::clock;
 use crate::config::{Config, Faults, Keys, Vars};
 use crate::keyring::rotate::{self, Listed, NotRevoked};
 use crate::keyring::states::State;
 use crate::keyring::{KeyId, SourceDown};
-use crate::telemetry::{complain, say};
+use crate::telemetry::{self, complain, say};
 
 /// The command line or the configuration is wrong (`sysexits.h`).
 pub const USAGE: u8 = 64;
@@ -20,9 +22,11 @@ pub const USAGE: u8 = 64;
 const UNAVAILABLE: u8 = 69;
 /// The system does not give what the process needs.
 pub const OS_ERROR: u8 = 71;
+const NO_RUNTIME: &str = "the system gives no event queue";
 
 const HELP: &str = "usage: cloakroom                             serves; the Functions host starts it so
        cloakroom check                       tells everything that is wrong with the settings
+       cloakroom check --online              asks the source of the keys and the provider, too
        cloakroom keys list [--json]          the versions of the key ring with their states
        cloakroom keys rotate [--json]        publishes a key when it is time, disables what is over
        cloakroom keys revoke KID [--json]    disables a key; its sessions end";
@@ -37,7 +41,8 @@ struct Report {
 #[must_use]
 pub fn run(arguments: &[&str], vars: &Vars) -> ExitCode {
     match arguments {
-        ["check"] => check(vars),
+        ["check"] => check(vars, false),
+        ["check", "--online"] => check(vars, true),
         ["keys", rest @ ..] => keys(rest, vars),
         _ => fail(USAGE, HELP),
     }
@@ -54,15 +59,32 @@ fn fail(code: u8, text: &str) -> ExitCode {
     ExitCode::from(code)
 }
 
-fn check(vars: &Vars) -> ExitCode {
-    match Config::from_vars(vars) {
-        Ok(config) => {
-            let warnings: String = config.warnings.iter().map(|warning| format!("warning: {warning}\n")).collect();
-            say(&format!("{warnings}the configuration is good"));
-            ExitCode::SUCCESS
+fn check(vars: &Vars, online: bool) -> ExitCode {
+    let config = match Config::from_vars(vars) {
+        Ok(config) => config,
+        Err(faults) => return refuse(&faults),
+    };
+    let warnings: String = config.warnings.iter().map(|warning| format!("warning: {warning}\n")).collect();
+    say(&format!("{warnings}the configuration is good"));
+    if online { ask(config) } else { ExitCode::SUCCESS }
+}
+
+/// What the configuration names is asked. The log's own lines tell the reasons.
+fn ask(config: Config) -> ExitCode {
+    telemetry::start(telemetry::Config { level: tracing::Level::WARN, json: Some(false) });
+    let Some(runtime) = runtime() else { return fail(OS_ERROR, NO_RUNTIME) };
+    let findings = runtime.block_on(online::findings(config));
+    for (what, finding) in &findings {
+        match finding {
+            Ok(there) => say(&format!("{what}: {there}")),
+            Err(missing) => complain(&format!("{what}: {missing}")),
         }
-        Err(faults) => refuse(&faults),
     }
+    if findings.iter().all(|(_, finding)| finding.is_ok()) { ExitCode::SUCCESS } else { ExitCode::from(UNAVAILABLE) }
+}
+
+fn runtime() -> Option<Runtime> {
+    Builder::new_current_thread().enable_all().build().ok()
 }
 
 fn keys(arguments: &[&str], vars: &Vars) -> ExitCode {
@@ -83,9 +105,7 @@ fn keys(arguments: &[&str], vars: &Vars) -> ExitCode {
         Ok(keys) => keys,
         Err(faults) => return refuse(&faults),
     };
-    let Ok(runtime) = Builder::new_current_thread().enable_all().build() else {
-        return fail(OS_ERROR, "the system gives no event queue");
-    };
+    let Some(runtime) = runtime() else { return fail(OS_ERROR, NO_RUNTIME) };
     let report = runtime.block_on(async {
         match (words.first(), kid) {
             (Some(&"rotate"), _) => rotate_keys(&keys).await,

@@ -1,8 +1,10 @@
 //! What the Functions host wants of a custom handler: its own requests, told apart from a client's.
 
+pub mod rotate_keys;
+
 use http::{HeaderMap, HeaderValue};
 
-/// Whether a request was made by the host itself: its readiness probe and, later, its timers.
+/// Whether a request was made by the host itself: its readiness probe, or a timer's payload.
 ///
 /// In both modes a client's request carries a public host name or `X-Forwarded-Host`, and browsers add `Sec-*`.
 #[must_use]

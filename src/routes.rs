@@ -19,12 +19,15 @@ use warp::{Filter, Rejection, Reply as _};
 use crate::app::App;
 use crate::clock::{UnixSeconds, now};
 use crate::error::Error;
+use crate::functions::rotate_keys::is_payload;
 use crate::guard::navigation::refuse_prefetch;
 use crate::proxy::forward::Call;
 use crate::reply::{Body, BodyError, Context, Reply, empty, problem, wants_page};
 use crate::{functions, health, spa};
 
-/// Most bytes of a form that is read whole.
+/// Where the host posts the payload of the timer.
+const ROTATE_KEYS: &str = "/rotate-keys";
+/// Most bytes of a form or a payload that is read whole.
 const FORM: usize = 64 * 1_024;
 
 /// The target of a request as it came, put there by the server.
@@ -46,7 +49,7 @@ struct Incoming {
 pub fn routes(app: &Arc<App>) -> BoxedFilter<(Response,)> {
     let apis = app.proxy.apis.iter().map(|api| api.route.clone()).chain(["/api".to_owned()]);
     let proxied = beneath(apis.collect());
-    let rest = beneath(vec!["/auth".to_owned(), "/health".to_owned(), "/rotate-keys".to_owned()]);
+    let rest = beneath(vec!["/auth".to_owned(), "/health".to_owned(), ROTATE_KEYS.to_owned()]);
     let table = [
         route(app, proxied, proxy),
         route(app, readiness_probe(app.port), ready_for_the_host),
@@ -56,6 +59,7 @@ pub fn routes(app: &Arc<App>) -> BoxedFilter<(Response,)> {
         route(app, exactly("/auth/logout"), logout),
         route(app, exactly("/health/live"), live),
         route(app, exactly("/health/ready"), ready),
+        route(app, timer(app.port), rotate_keys),
         route(app, rest, nothing_there),
     ];
     let spa = app.spa.as_ref().map(files);
@@ -127,6 +131,14 @@ async fn live(_app: Arc<App>, incoming: Incoming) -> Result<Reply, Error> {
 async fn ready(app: Arc<App>, incoming: Incoming) -> Result<Reply, Error> {
     reading_only(&incoming.method)?;
     Ok(health::ready(&app.ring, &app.provider))
+}
+
+async fn rotate_keys(app: Arc<App>, incoming: Incoming) -> Result<Reply, Error> {
+    let payload = text(incoming.body).await.unwrap_or_default();
+    if !is_payload(payload.as_bytes()) {
+        return Err(Error::RouteDenied);
+    }
+    Ok(app.rotate_keys.step(incoming.now).await)
 }
 
 async fn nothing_there(_app: Arc<App>, _incoming: Incoming) -> Result<Reply, Error> {
@@ -235,6 +247,13 @@ fn beneath(prefixes: Vec<String>) -> BoxedFilter<()> {
 fn readiness_probe(port: u16) -> BoxedFilter<()> {
     warp::get()
         .and(on_target(move |target, headers| target.path() == "/" && functions::is_from_host(headers, port)))
+        .boxed()
+}
+
+/// The host posts a timer's payload; anybody else finds nothing there.
+fn timer(port: u16) -> BoxedFilter<()> {
+    warp::post()
+        .and(on_target(move |target, headers| target.path() == ROTATE_KEYS && functions::is_from_host(headers, port)))
         .boxed()
 }
 

@@ -160,16 +160,19 @@ impl Refusal {
     }
 
     fn tell(&self, operation: Operation, vault: &KeyVault, error: &Error) -> String {
+        let vault_name = vault.url.host_str().and_then(|host| host.split('.').next()).unwrap_or_default();
         let Some(status) = self.status else {
             return match error.kind() {
                 ErrorKind::Credential => match vault.identity {
                     Identity::Developer => "no token: run az login, or azd auth login".to_owned(),
                     Identity::Managed(_) => "no token: check the app's managed identity and AZURE_CLIENT_ID".to_owned(),
                 },
-                kind => format!("no answer ({kind:?})"),
+                kind => format!(
+                    "no answer ({kind:?}); is this the vault? \
+                     az keyvault show --name {vault_name} --query properties.vaultUri"
+                ),
             };
         };
-        let vault_name = vault.url.host_str().and_then(|host| host.split('.').next()).unwrap_or_default();
         let remedy = match (status, self.inner.as_str()) {
             (403, "ForbiddenByFirewall" | "ForbiddenByConnection") => {
                 format!(

@@ -13,14 +13,14 @@ const ADA: &str = "ada.lovelace@contoso.example";
 const SECRET: &str = "cloakroom-keys";
 
 /// A vault, the identity that it trusts, and its authority's certificate.
-struct Cloud {
+pub struct Cloud {
     identity: Identity,
-    vault: Vault,
+    pub vault: Vault,
     folder: tempfile::TempDir,
 }
 
 impl Cloud {
-    async fn start() -> Self {
+    pub async fn start() -> Self {
         let identity = Identity::start(identity::Options::default()).await.unwrap();
         let vault = Vault::start(vault::Options::new(&identity)).await.unwrap();
         let folder = tempfile::tempdir().unwrap();
@@ -38,14 +38,14 @@ impl Cloud {
     }
 
     /// `cloakroom keys …` with this vault; gives the exit code and what it said.
-    fn keys(&self, arguments: &[&str]) -> (Option<i32>, String) {
+    pub fn keys(&self, arguments: &[&str]) -> (Option<i32>, String) {
         let output =
             Command::new(BINARY).arg("keys").args(arguments).env_clear().envs(self.variables()).output().unwrap();
         let text = [output.stdout, output.stderr].concat();
         (output.status.code(), String::from_utf8(text).unwrap())
     }
 
-    fn gateway(&self) -> Builder {
+    pub fn gateway(&self) -> Builder {
         let builder = TestApp::builder().set("ENC_KEY", "");
         let fast = builder.set("KEY_REFRESH", "1s").set("CLOCK_SKEW", "1s").set("KEY_PROPAGATION", "3s");
         self.variables().into_iter().fold(fast, |builder, (name, value)| builder.variable(&name, value))

@@ -1,0 +1,108 @@
+//! The timer function: the host's payload rotates the keys, anybody else finds nothing there.
+
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
+use std::time::Instant;
+
+use serde_json::{Value, json};
+
+use crate::app::{EVERY_REACH, PATIENCE, TestApp};
+use crate::raw;
+
+const ADA: &str = "ada.lovelace@contoso.example";
+
+/// What the host posts for a timer.
+fn payload(past_due: bool) -> String {
+    json!({
+        "Data": {"timer": {
+            "Schedule": {"AdjustForDST": true},
+            "ScheduleStatus": {"Last": "0001-01-01T00:00:00", "Next": "2026-11-24T01:17:00", "LastUpdated": null},
+            "IsPastDue": past_due,
+        }},
+        "Metadata": {"sys": {"MethodName": "rotate-keys", "UtcNow": "2026-11-24T00:17:00Z", "RandGuid": "x"}},
+    })
+    .to_string()
+}
+
+/// Posts a body as the host does, with header lines more.
+fn post(app: &TestApp, body: &str, more: &str) -> (u16, Value) {
+    let head = format!(
+        "POST /rotate-keys HTTP/1.1\r\nHost: 127.0.0.1:{}\r\nUser-Agent: Azure-Functions-Host/4.1037.0\r\n\
+         Content-Type: application/json; charset=utf-8\r\nContent-Length: {}\r\n{more}\r\n",
+        app.port,
+        body.len()
+    );
+    let answer = raw::exchange(app.port, &(head + body));
+    let body = answer.split_once("\r\n\r\n").map_or("", |(_, body)| body);
+    (raw::status(&answer), serde_json::from_str(body).unwrap_or_default())
+}
+
+async fn app_with(path: &Path) -> TestApp {
+    TestApp::builder().set("ENC_KEY", "").set("KEY_FILE", path.display().to_string()).impatient().start().await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_timer_makes_the_first_key_and_a_repeated_one_does_nothing() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("keys.json");
+    let app = app_with(&path).await;
+    app.wait_until_ready(503).await;
+    let (status, answer) = post(&app, &payload(false), "");
+    assert_eq!((status, &answer["Outputs"], &answer["ReturnValue"]), (200, &json!({}), &Value::Null), "{answer}");
+    assert!(answer["Logs"][0].as_str().unwrap().starts_with("published "), "{answer}");
+    app.wait_until_ready(200).await;
+    let ring = std::fs::read_to_string(&path).unwrap();
+    app.signed_in(ADA).await;
+    for past_due in [false, true] {
+        let (status, answer) = post(&app, &payload(past_due), "");
+        assert_eq!(status, 200);
+        assert!(answer["Logs"][0].as_str().unwrap().starts_with("nothing done"), "{answer}");
+    }
+    assert_eq!(std::fs::read_to_string(&path).unwrap(), ring);
+    let key = serde_json::from_str::<Value>(&ring).unwrap()["keys"][0]["value"].as_str().unwrap().to_owned();
+    assert!(!app.log().contains(&key));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_rotation_that_fails_is_answered_and_told() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("keys.json");
+    std::fs::write(&path, r#"{"keys": []}"#).unwrap();
+    std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o644)).unwrap();
+    let app = app_with(&path).await;
+    app.wait_until_ready(503).await;
+    let (status, answer) = post(&app, &payload(false), "");
+    assert_eq!((status, &answer["ReturnValue"]), (200, &Value::Null));
+    assert!(answer["Logs"][0].as_str().unwrap().starts_with("not rotated: "), "{answer}");
+    let begun = Instant::now();
+    while !app.log().contains("the keys could not be rotated") {
+        assert!(begun.elapsed() < PATIENCE, "{}", app.log());
+        tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn nobody_but_the_host_rotates_keys() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("keys.json");
+    let app = app_with(&path).await;
+    for more in ["X-Forwarded-Host: x\r\n", "Cookie: a=b\r\n", "Origin: http://x\r\n", "Sec-Fetch-Site: none\r\n"] {
+        assert_eq!(post(&app, &payload(false), more).0, 404, "{more}");
+    }
+    for body in ["", "null", "{}", r#"{"Data": {}}"#, "not json"] {
+        assert_eq!(post(&app, body, "").0, 404, "{body}");
+    }
+    let get = format!("GET /rotate-keys HTTP/1.1\r\nHost: 127.0.0.1:{}\r\n\r\n", app.port);
+    assert_eq!(raw::status(&raw::exchange(app.port, &get)), 404);
+    assert!(!path.exists());
+    for reach in EVERY_REACH {
+        let app = TestApp::builder().reach(reach).start().await;
+        let answer = app.visitor().send("POST", "/rotate-keys", &[("content-type", "application/json")], "{}").await;
+        assert_eq!(answer.status, 404, "{reach:?}");
+        let body = payload(false);
+        let answer =
+            app.visitor().send("POST", "/rotate-keys", &[("content-type", "application/json")], body.as_str()).await;
+        assert_eq!(answer.status, 404, "{reach:?}");
+        assert!(!app.log().contains("rotated"), "{reach:?}: {}", app.log());
+    }
+}
