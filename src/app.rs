@@ -11,12 +11,13 @@ use crate::oidc::Provider;
 use crate::proxy::forward::Proxy;
 use crate::session::Sessions;
 use crate::spa;
+use crate::tokens::Tokens;
 
 /// The gateway, without its socket.
 #[derive(Debug)]
 pub struct App {
     /// Signing in and out.
-    pub auth: Auth,
+    pub auth: Arc<Auth>,
     /// Calls to the APIs.
     pub proxy: Proxy,
     /// The keys.
@@ -43,9 +44,10 @@ impl App {
         let sessions = Arc::new(Sessions::new(Arc::clone(&ring), config.cookies, config.sessions, client_id));
         let provider = Arc::new(Provider::new(config.provider, Arc::clone(&net)));
         let origin = config.auth.public_origin.clone();
+        let tokens = Tokens::new(config.tokens, Arc::clone(&provider), Arc::clone(&sessions));
         Arc::new(Self {
-            auth: Auth::new(config.auth, Arc::clone(&provider), Arc::clone(&sessions)),
-            proxy: Proxy::new(config.apis, sessions, origin, Arc::clone(&net)),
+            auth: Auth::new(config.auth, Arc::clone(&provider), Arc::clone(&sessions), Arc::clone(&tokens)),
+            proxy: Proxy::new(config.apis, sessions, tokens, origin, Arc::clone(&net)),
             net,
             ring,
             rotate_keys,

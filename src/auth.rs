@@ -1,20 +1,23 @@
 //! Signing in and out: one file for each endpoint.
 
 pub mod callback;
+mod joined;
 pub mod login;
 pub mod logout;
+pub mod refresh;
 pub mod session;
 mod transaction;
 
 use std::sync::Arc;
 
-use http::StatusCode;
+use http::{HeaderValue, StatusCode};
 
 use crate::guard::return_to::ReturnTo;
 use crate::oidc::Provider;
-use crate::oidc::grants::Code;
 use crate::origin::Origin;
 use crate::session::Sessions;
+use crate::tokens::Tokens;
+use joined::Joined;
 
 /// How the provider answers the authorization request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -38,17 +41,19 @@ pub struct Config {
     pub response_mode: ResponseMode,
     /// Paths that the gateway answers itself, for return paths.
     pub reserved: Vec<String>,
-    /// The API whose scopes the sign-in asks for.
-    pub sign_in_api: Option<SignInApi>,
-    /// Name and route of every API, for the session endpoint.
-    pub apis: Vec<(String, String)>,
+    /// The API whose scopes a sign-in asks for when it names none, by its name.
+    pub sign_in_api: Option<String>,
+    /// Every API.
+    pub apis: Vec<AuthApi>,
 }
 
-/// What the sign-in needs of an API.
+/// What signing in knows of an API.
 #[derive(Debug, Clone)]
-pub struct SignInApi {
+pub struct AuthApi {
     /// Its name.
     pub name: String,
+    /// Where the gateway offers it.
+    pub route: String,
     /// Its scopes.
     pub scopes: Vec<String>,
     /// Its resource indicator (RFC 8707).
@@ -61,13 +66,15 @@ pub struct Auth {
     config: Config,
     provider: Arc<Provider>,
     sessions: Arc<Sessions>,
+    tokens: Arc<Tokens>,
+    joined: Joined,
 }
 
 impl Auth {
     /// The endpoints over a provider and its sessions.
     #[must_use]
-    pub const fn new(config: Config, provider: Arc<Provider>, sessions: Arc<Sessions>) -> Self {
-        Self { config, provider, sessions }
+    pub fn new(config: Config, provider: Arc<Provider>, sessions: Arc<Sessions>, tokens: Arc<Tokens>) -> Arc<Self> {
+        Arc::new(Self { config, provider, sessions, tokens, joined: Joined::default() })
     }
 
     /// Whether the provider answers by a form that the browser posts.
@@ -81,9 +88,15 @@ impl Auth {
         format!("{}/auth/callback", self.config.public_origin)
     }
 
-    fn code<'a>(&'a self, code: &'a str, redirect_uri: &'a str, verifier: &'a crate::secret::SecretString) -> Code<'a> {
-        let resource = self.config.sign_in_api.as_ref().and_then(|api| api.resource.as_deref());
-        Code { code, verifier, redirect_uri, resource }
+    /// An API by its name.
+    fn api(&self, name: &str) -> Option<&AuthApi> {
+        self.config.apis.iter().find(|api| api.name == name)
+    }
+
+    /// The lines that delete the session cookie.
+    #[must_use]
+    pub fn delete_session(&self) -> Vec<HeaderValue> {
+        self.sessions.cookies.delete_session()
     }
 }
 

@@ -14,7 +14,7 @@ use crate::keyring::{KeySource, states};
 use crate::net::Net;
 use crate::proxy::api_map::Api;
 use crate::session::{Limits, cookie};
-use crate::{auth, oidc, spa, telemetry};
+use crate::{auth, oidc, spa, telemetry, tokens};
 pub use settings::{SETTINGS, Setting, documentation};
 
 /// Prefix of every setting.
@@ -91,6 +91,8 @@ pub struct Config {
     pub cookies: cookie::Config,
     /// How long sessions live.
     pub sessions: Limits,
+    /// When tokens are renewed, and what is asked for each API.
+    pub tokens: tokens::Config,
     /// The API map.
     pub apis: Vec<Api>,
     /// The SPA's folder.

@@ -14,6 +14,8 @@ pub enum Error {
     BadRequest(&'static str),
     /// The declared body is longer than the API's limit.
     BodyTooLarge,
+    /// The user has to consent to an API's scopes; the text is where.
+    ConsentRequired(Cow<'static, str>),
     /// `X-CSRF: 1` is missing.
     CsrfFailed,
     /// Something failed that should not; the log knows.
@@ -34,8 +36,12 @@ pub enum Error {
     RouteDenied,
     /// The session is over, or its cookie does not open.
     SessionExpired,
+    /// The session is over and no other instance can know better, so that its cookie goes too.
+    SessionGone,
     /// The request carries no session cookie.
     SessionMissing,
+    /// The user has to authenticate anew, or in another way; the text is where.
+    StepUpRequired(Cow<'static, str>),
     /// The API answered too late.
     UpstreamTimeout,
     /// The API cannot be reached.
@@ -58,10 +64,11 @@ pub struct Facts {
 }
 
 impl Error {
-    /// One of each: what the documentation and its test go through.
-    pub const ALL: [Self; 15] = [
+    /// One of each code: what the documentation and its test go through.
+    pub const ALL: [Self; 17] = [
         Self::BadRequest("what is wrong with the request"),
         Self::BodyTooLarge,
+        Self::ConsentRequired(Cow::Borrowed("/auth/login?api=graph")),
         Self::CsrfFailed,
         Self::Internal,
         Self::KeysUnavailable,
@@ -73,6 +80,7 @@ impl Error {
         Self::RouteDenied,
         Self::SessionExpired,
         Self::SessionMissing,
+        Self::StepUpRequired(Cow::Borrowed("/auth/login?challenge=…")),
         Self::UpstreamTimeout,
         Self::UpstreamUnavailable,
     ];
@@ -83,6 +91,7 @@ impl Error {
         match self {
             Self::BadRequest(_) => fault(400, "bad_request", "The request is malformed."),
             Self::BodyTooLarge => fault(413, "body_too_large", "The body is larger than this API takes."),
+            Self::ConsentRequired(_) => sign_in("consent_required", "This API needs the user's consent. Ask for it."),
             Self::CsrfFailed => fault(403, "csrf_failed", "Send the header X-CSRF: 1 with every call."),
             Self::Internal => fault(500, "internal", "Something went wrong here."),
             Self::KeysUnavailable => retry(5, "keys_unavailable", "The keys are unavailable. Try again shortly."),
@@ -96,10 +105,22 @@ impl Error {
                 retry(5, "provider_unavailable", "The sign-in service is unavailable. Try again shortly.")
             }
             Self::RouteDenied => fault(404, "route_denied", "There is nothing at this path."),
-            Self::SessionExpired => sign_in("session_expired", "The session is over. Sign in again."),
+            Self::SessionExpired | Self::SessionGone => {
+                sign_in("session_expired", "The session is over. Sign in again.")
+            }
             Self::SessionMissing => sign_in("session_missing", "Nobody is signed in."),
+            Self::StepUpRequired(_) => sign_in("step_up_required", "Signing in once more is needed for this call."),
             Self::UpstreamTimeout => fault(504, "upstream_timeout", "The API did not answer in time."),
             Self::UpstreamUnavailable => fault(502, "upstream_unavailable", "The API cannot be reached."),
+        }
+    }
+
+    /// Where signing in helps against this very refusal, if that is not the usual place.
+    #[must_use]
+    pub fn login_url(&self) -> Option<&str> {
+        match self {
+            Self::ConsentRequired(url) | Self::StepUpRequired(url) => Some(url),
+            _ => None,
         }
     }
 

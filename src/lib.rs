@@ -25,3 +25,4 @@ pub mod server;
 pub mod session;
 pub mod spa;
 pub mod telemetry;
+pub mod tokens;

@@ -127,7 +127,7 @@ fn problem_json(error: &Error, context: &Context) -> Reply {
             members.insert("detail".to_owned(), detail.into());
         }
         if facts.login_helps {
-            members.insert("login_url".to_owned(), context.login_url.as_str().into());
+            members.insert("login_url".to_owned(), login_url(error, context).into());
         }
     }
     finish(facts.status, Some("application/problem+json"), problem.to_string().into())
@@ -137,12 +137,17 @@ fn problem_page(error: &Error, context: &Context) -> Reply {
     let facts = error.facts();
     let detail = error.detail().map(|detail| format!("<p>{}</p>", escape(detail))).unwrap_or_default();
     let link = if facts.login_helps {
-        format!("<p><a href=\"{}\">Sign in</a></p>", escape(&context.login_url))
+        format!("<p><a href=\"{}\">Sign in</a></p>", escape(login_url(error, context)))
     } else {
         String::new()
     };
     let body = format!("{detail}{link}<p><small>{} · trace {}</small></p>", facts.code, escape(&context.trace_id));
     page(facts.status, facts.title, &body)
+}
+
+/// Where signing in helps: the error's own address, else the usual one.
+fn login_url<'a>(error: &'a Error, context: &'a Context) -> &'a str {
+    error.login_url().unwrap_or(&context.login_url)
 }
 
 /// Whether a refusal should be a page: a navigation, or no word on that and HTML accepted.

@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use bytes::Buf;
 use futures_util::{Stream, TryStreamExt};
-use http::header::CONTENT_LENGTH;
+use http::header::{CONTENT_LENGTH, SET_COOKIE};
 use http::{HeaderMap, Method, StatusCode, Uri};
 use http_body::{Body as _, Frame};
 use http_body_util::{BodyExt, StreamBody};
@@ -56,6 +56,7 @@ pub fn routes(app: &Arc<App>) -> BoxedFilter<(Response,)> {
         route(app, exactly("/auth/login"), login),
         route(app, exactly("/auth/callback"), callback),
         route(app, exactly("/auth/session"), session),
+        route(app, exactly("/auth/refresh"), refresh),
         route(app, exactly("/auth/logout"), logout),
         route(app, exactly("/health/live"), live),
         route(app, exactly("/health/ready"), ready),
@@ -109,6 +110,14 @@ async fn session(app: Arc<App>, incoming: Incoming) -> Result<Reply, Error> {
     reading_only(&incoming.method)?;
     refuse_prefetch(&incoming.headers)?;
     app.auth.session(&incoming.headers, incoming.now).await
+}
+
+async fn refresh(app: Arc<App>, incoming: Incoming) -> Result<Reply, Error> {
+    refuse_prefetch(&incoming.headers)?;
+    if incoming.method != Method::POST {
+        return Err(Error::MethodDenied("POST".into()));
+    }
+    app.auth.refresh(&incoming.headers, incoming.now).await
 }
 
 async fn logout(app: Arc<App>, incoming: Incoming) -> Result<Reply, Error> {
@@ -181,21 +190,28 @@ where
                     login_url: "/auth/login".to_owned(),
                 };
                 let is_head = incoming.method == Method::HEAD;
-                let reply = handler(app, incoming).await.unwrap_or_else(|error| refuse(&error, &context));
+                let reply = handler(Arc::clone(&app), incoming).await;
+                let reply = reply.unwrap_or_else(|error| refuse(&app, &error, &context));
                 into_response(reply, is_head)
             }
         })
         .boxed()
 }
 
-fn refuse(error: &Error, context: &Context) -> Reply {
+fn refuse(app: &App, error: &Error, context: &Context) -> Reply {
     let facts = error.facts();
     if facts.status.is_server_error() {
         tracing::warn!(code = facts.code, trace_id = context.trace_id, "refused");
     } else {
         tracing::debug!(code = facts.code, trace_id = context.trace_id, "refused");
     }
-    problem(error, context)
+    let mut reply = problem(error, context);
+    if *error == Error::SessionGone {
+        for line in app.auth.delete_session() {
+            reply.headers_mut().append(SET_COOKIE, line);
+        }
+    }
+    reply
 }
 
 fn incoming() -> impl Filter<Extract = (Incoming,), Error = Rejection> + Clone {

@@ -2,6 +2,7 @@
 
 pub mod cookie;
 pub mod ended;
+pub mod known;
 pub mod seal;
 pub mod token;
 
@@ -13,8 +14,9 @@ use http::{HeaderMap, HeaderValue};
 use crate::clock::UnixSeconds;
 use crate::error::Error;
 use crate::keyring::{KeyId, Purpose, Ring};
-use cookie::Presented;
+use cookie::{Presented, TooLarge};
 use ended::EndedSessions;
+use known::Known;
 use seal::{Binding, Closed, Opened};
 use token::Session;
 
@@ -40,18 +42,48 @@ pub struct Sessions {
     pub limits: Limits,
     /// The sessions ended here.
     pub ended: EndedSessions,
+    /// The sessions that another sign-in in the same browser replaced; a slow answer must not bring one back.
+    pub replaced: EndedSessions,
+    /// What this instance knows beyond the cookies.
+    pub known: Known,
     client_id: String,
 }
 
-/// A session that a request carries.
-#[derive(Debug)]
+/// A session that a request carries, or that begins.
+#[derive(Debug, Clone)]
 pub struct OpenSession {
-    /// What is in it.
+    /// What is in it, with all that this instance knows to be newer than the cookie.
     pub session: Session,
     /// When it is over at the latest.
     pub expires_at: UnixSeconds,
-    kid: KeyId,
+    /// The key that sealed its cookie, if there is one.
+    kid: Option<KeyId>,
     several_cookies: bool,
+    /// Whether this instance knows more than the cookie holds.
+    is_stale: bool,
+}
+
+/// Why a request carries no session that counts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum NoSession {
+    /// It is over, or its cookie does not open.
+    Expired,
+    /// Nobody can tell before the source of the keys answers.
+    KeyUnavailable,
+    /// No cookie came.
+    Missing,
+    /// Its cookie names a key that is not in the ring.
+    UnknownKey,
+}
+
+impl From<NoSession> for Error {
+    fn from(why: NoSession) -> Self {
+        match why {
+            NoSession::Expired | NoSession::UnknownKey => Self::SessionExpired,
+            NoSession::KeyUnavailable => Self::KeysUnavailable,
+            NoSession::Missing => Self::SessionMissing,
+        }
+    }
 }
 
 /// Why a session cannot be written.
@@ -67,59 +99,82 @@ impl Sessions {
     /// Sessions of one client.
     #[must_use]
     pub fn new(ring: Arc<Ring>, cookies: cookie::Config, limits: Limits, client_id: String) -> Self {
-        Self { ring, cookies, limits, ended: EndedSessions::default(), client_id }
+        Self {
+            ring,
+            cookies,
+            limits,
+            ended: EndedSessions::default(),
+            replaced: EndedSessions::default(),
+            known: Known::default(),
+            client_id,
+        }
     }
 
     /// The session that a request carries.
     ///
     /// # Errors
-    /// [`Error::SessionMissing`] without a cookie, [`Error::SessionExpired`] for one that does not open or is over, and
-    /// [`Error::KeysUnavailable`] when nobody can tell.
-    pub async fn open(&self, headers: &HeaderMap, now: UnixSeconds) -> Result<OpenSession, Error> {
+    /// [`NoSession`].
+    pub async fn open(&self, headers: &HeaderMap, now: UnixSeconds) -> Result<OpenSession, NoSession> {
         let sealed = match self.cookies.session(headers) {
-            Presented::Missing => return Err(Error::SessionMissing),
-            Presented::Invalid => return Err(Error::SessionExpired),
+            Presented::Missing => return Err(NoSession::Missing),
+            Presented::Invalid => return Err(NoSession::Expired),
             Presented::Sealed(sealed) => sealed,
         };
-        let opened =
-            self.unseal(Purpose::Session, &self.cookies.name, &sealed, now).await.map_err(|closed| match closed {
-                Closed::Invalid => Error::SessionExpired,
-                Closed::KeyUnavailable => Error::KeysUnavailable,
-            })?;
-        let session = Session::decode(&opened.payload).ok_or(Error::SessionExpired)?;
+        let opened = self.unseal(Purpose::Session, &self.cookies.name, &sealed, now).await;
+        let opened = opened.map_err(|closed| match closed {
+            Closed::Invalid => NoSession::Expired,
+            Closed::KeyUnavailable => NoSession::KeyUnavailable,
+            Closed::UnknownKey => NoSession::UnknownKey,
+        })?;
+        let mut session = Session::decode(&opened.payload).ok_or(NoSession::Expired)?;
         let idle_until = session.active_at.saturating_add(self.limits.idle.as_secs());
         if now >= idle_until || self.ended.contains(&session.id) {
-            return Err(Error::SessionExpired);
+            return Err(NoSession::Expired);
         }
+        let is_stale = self.known.renew(&mut session, now);
         let several_cookies = sealed.len() > self.cookies.part_size();
-        Ok(OpenSession { session, expires_at: opened.expires_at, kid: opened.kid, several_cookies })
+        Ok(OpenSession { session, expires_at: opened.expires_at, kid: Some(opened.kid), several_cookies, is_stale })
     }
 
-    /// The `Set-Cookie` lines of a session.
+    /// The `Set-Cookie` lines that write a session with this moment as its last activity, and with the newest tokens.
+    ///
+    /// Of what does not fit, access tokens that the refresh token can bring back are left out first, and kept here.
+    /// There are no lines for a session that was ended or replaced here.
     ///
     /// # Errors
     /// [`NotWritten`].
-    pub async fn write(
-        &self,
-        session: &Session,
-        expires_at: UnixSeconds,
-        now: UnixSeconds,
-    ) -> Result<Vec<HeaderValue>, NotWritten> {
-        let name = &self.cookies.name;
-        let sealed = self.seal(Purpose::Session, name, expires_at, now, &session.encode()).await;
-        self.cookies.write_session(&sealed.ok_or(NotWritten::KeysUnavailable)?).map_err(|_| NotWritten::TooLarge)
+    pub async fn write(&self, open: &OpenSession, now: UnixSeconds) -> Result<Vec<HeaderValue>, NotWritten> {
+        let mut session = open.session.clone();
+        self.known.renew(&mut session, now);
+        session.active_at = now;
+        session.generation = self.known.next_generation(open, now);
+        let lines = loop {
+            let payload = session.encode();
+            let sealed = self.seal(Purpose::Session, &self.cookies.name, open.expires_at, now, &payload).await;
+            match self.cookies.write_session(&sealed.ok_or(NotWritten::KeysUnavailable)?) {
+                Ok(lines) => break lines,
+                Err(TooLarge) => {
+                    let token = session.leave_out_largest().ok_or(NotWritten::TooLarge)?;
+                    self.known.keep_left_out(open, token);
+                }
+            }
+        };
+        let is_over = self.ended.contains(&session.id) || self.replaced.contains(&session.id);
+        Ok(if is_over { Vec::new() } else { lines })
     }
 
-    /// The lines that write down this activity: when the written one is old enough, or the session's key retires, so
-    /// that it is sealed anew under the one that seals.
-    pub async fn write_activity(&self, open: &OpenSession, now: UnixSeconds) -> Option<Vec<HeaderValue>> {
+    /// The lines of [`Self::write`], when there is a reason: the written activity is old enough, this instance knows
+    /// newer tokens, or the session's key retires, so that it is sealed anew under the one that seals.
+    pub async fn write_if_due(&self, open: &OpenSession, now: UnixSeconds) -> Option<Vec<HeaderValue>> {
         let is_due = now >= open.session.active_at.saturating_add(self.activity_pause(open));
-        if !is_due && !self.ring.is_retiring(open.kid, now) {
-            return None;
-        }
-        let session = Session { active_at: now, generation: open.session.generation + 1, ..open.session.clone() };
-        let lines = self.write(&session, open.expires_at, now).await.ok()?;
-        if !self.ended.contains(&session.id) { Some(lines) } else { None }
+        let retires = || open.kid.is_some_and(|kid| self.ring.is_retiring(kid, now));
+        if is_due || open.is_stale || retires() { self.write(open, now).await.ok() } else { None }
+    }
+
+    /// Ends a session here: it is refused, and no slow answer writes it any more.
+    pub fn end(&self, open: &OpenSession, now: UnixSeconds) {
+        self.ended.insert(open.session.id, open.expires_at, now);
+        self.known.forget(&open.session.id);
     }
 
     fn activity_pause(&self, open: &OpenSession) -> u64 {
@@ -158,9 +213,15 @@ impl Sessions {
 }
 
 impl OpenSession {
-    /// The key that sealed it.
+    /// A session that begins.
     #[must_use]
-    pub const fn kid(&self) -> KeyId {
-        self.kid
+    pub const fn new(session: Session, expires_at: UnixSeconds) -> Self {
+        Self { session, expires_at, kid: None, several_cookies: false, is_stale: false }
+    }
+
+    /// Whether this instance knows newer tokens than the cookie holds.
+    #[must_use]
+    pub const fn is_stale(&self) -> bool {
+        self.is_stale
     }
 }

@@ -3,24 +3,28 @@
 //! Ends in a redirect whatever the browser or the provider sent. Only a missing key is told on a page of ours, with the
 //! code not redeemed and the transaction kept, so that a reload works.
 
+use std::sync::Arc;
+
+use futures_util::FutureExt;
 use http::header::SET_COOKIE;
 use http::{HeaderMap, HeaderValue, Method};
 
+use super::joined::{Outcome, Turn};
 use super::transaction::Transaction;
-use super::{Auth, parse_pairs, redirect_status, single};
+use super::{Auth, AuthApi, parse_pairs, redirect_status, single};
 use crate::clock::UnixSeconds;
 use crate::error::Error;
 use crate::guard::return_to::ReturnTo;
-use crate::oidc::grants::Tokens;
+use crate::oidc::grants::{Code, Tokens};
 use crate::oidc::id_token::Claims;
 use crate::oidc::provider::{SignInFault, is_transient};
 use crate::reply::{Reply, redirect};
-use crate::session::NotWritten;
 use crate::session::seal::Closed;
 use crate::session::token::{AccessToken, Session, User};
+use crate::session::{NotWritten, OpenSession};
 
 /// What the page hears of a sign-in that failed, as `auth_error`.
-type AuthError = &'static str;
+pub(super) type AuthError = &'static str;
 
 /// Parameters that forwarding joins with a comma when they are given twice.
 const NO_COMMA: [&str; 4] = ["code", "state", "iss", "error"];
@@ -31,7 +35,7 @@ impl Auth {
     /// # Errors
     /// [`Error::KeysUnavailable`] only.
     pub async fn callback(
-        &self,
+        self: &Arc<Self>,
         method: &Method,
         headers: &HeaderMap,
         params: &str,
@@ -39,17 +43,17 @@ impl Auth {
     ) -> Result<Reply, Error> {
         let status = redirect_status(method);
         let pairs = parse_pairs(params);
-        let state = single(&pairs, "state").ok().flatten().unwrap_or_default();
-        let transaction = match Transaction::open(self, headers, state, now).await {
+        let state = single(&pairs, "state").ok().flatten().unwrap_or_default().to_owned();
+        let transaction = match Transaction::open(self, headers, &state, now).await {
             Ok(transaction) => transaction,
             Err(Closed::KeyUnavailable) => return Err(Error::KeysUnavailable),
-            Err(Closed::Invalid) => {
+            Err(Closed::Invalid | Closed::UnknownKey) => {
                 return Ok(redirect(status, &self.config.return_uri.with_error("login_expired")));
             }
         };
         // The code is good for once, so nothing may be missing when it is spent.
         self.sessions.ring.sealing(now).await.map_err(|_| Error::KeysUnavailable)?;
-        let outcome = self.complete(&pairs, &transaction, now).await;
+        let outcome = self.outcome(pairs, &transaction, now).await;
         let return_to = ReturnTo::parse(&transaction.return_to, &self.config.public_origin, &self.config.reserved)
             .unwrap_or_else(|| self.config.return_uri.clone());
         let (location, lines) = match outcome {
@@ -65,12 +69,36 @@ impl Auth {
         Ok(reply)
     }
 
-    async fn complete(
-        &self,
-        pairs: &[(String, String)],
+    /// The cookie lines of the session that a callback brings: its own, or that of the callback which it repeats.
+    async fn outcome(
+        self: &Arc<Self>,
+        pairs: Vec<(String, String)>,
         transaction: &Transaction,
         now: UnixSeconds,
     ) -> Result<Vec<HeaderValue>, AuthError> {
+        let begin = || {
+            let (auth, transaction) = (Arc::clone(self), transaction.clone());
+            async move { auth.complete(&pairs, &transaction, now).await }.boxed()
+        };
+        let Turn::Wait { flight, is_first } = self.joined.turn(&transaction.state, begin) else {
+            return Err("login_expired");
+        };
+        let open = flight.await?;
+        if !is_first && self.sessions.ended.contains(&open.session.id) {
+            return Err("login_expired");
+        }
+        let lines = self.sessions.write(&open, now).await.map_err(|fault| match fault {
+            NotWritten::KeysUnavailable => "keys_unavailable",
+            NotWritten::TooLarge => "cookie_too_large",
+        })?;
+        if let Some(replaced) = transaction.replaces {
+            self.sessions.replaced.insert(replaced, open.expires_at, now);
+        }
+        tracing::info!(event = "signed_in", repeated = !is_first, "a user signed in");
+        Ok(lines)
+    }
+
+    async fn complete(&self, pairs: &[(String, String)], transaction: &Transaction, now: UnixSeconds) -> Outcome {
         let twice = pairs.iter().any(|(name, _)| single(pairs, name).is_err());
         let joined = pairs.iter().any(|(name, value)| NO_COMMA.contains(&name.as_str()) && value.contains(','));
         if twice || joined || !self.issuer_fits(pairs).await? {
@@ -82,20 +110,21 @@ impl Auth {
         }
         let code = one("code").filter(|code| !code.is_empty()).ok_or("login_failed")?;
         let (redirect_uri, verifier) = (self.redirect_uri(), transaction.verifier());
-        let code = self.code(code, &redirect_uri, &verifier);
+        // The API map may have changed since the sign-in began.
+        let api = transaction.api.as_deref().and_then(|name| self.api(name));
+        let resource = api.and_then(|api| api.resource.as_deref());
+        let code = Code { code, verifier: &verifier, redirect_uri: &redirect_uri, resource };
         let (tokens, claims) = self.provider.sign_in(&code, &transaction.nonce).await.map_err(|fault| match fault {
             SignInFault::Failed => "login_failed",
             SignInFault::TenantDenied => "tenant_denied",
             SignInFault::Unavailable => "provider_unavailable",
         })?;
+        if transaction.only_sub.as_ref().is_some_and(|sub| *sub != claims.sub) {
+            tracing::warn!("another user than the one who was challenged has answered");
+            return Err("login_failed");
+        }
         let expires_at = now.saturating_add(self.sessions.limits.max.as_secs());
-        let session = self.new_session(tokens, claims, now);
-        let lines = self.sessions.write(&session, expires_at, now).await.map_err(|fault| match fault {
-            NotWritten::KeysUnavailable => "keys_unavailable",
-            NotWritten::TooLarge => "cookie_too_large",
-        })?;
-        tracing::info!(event = "signed_in", "a user signed in");
-        Ok(lines)
+        Ok(OpenSession::new(new_session(tokens, claims, api, now), expires_at))
     }
 
     /// RFC 9207: a provider that announces `iss` must send its own; one that does not may still not send another's.
@@ -108,23 +137,24 @@ impl Auth {
         };
         Ok(fits)
     }
+}
 
-    fn new_session(&self, tokens: Tokens, claims: Claims, now: UnixSeconds) -> Session {
-        let expires_at = now.saturating_add(tokens.life());
-        let access_token = self.config.sign_in_api.as_ref().map(|api| AccessToken {
-            api: api.name.clone(),
-            token: tokens.access_token,
-            expires_at,
-        });
-        Session {
-            id: rand::random(),
-            generation: 1,
-            signed_in_at: now,
-            active_at: now,
-            user: user(claims),
-            refresh_token: tokens.refresh_token,
-            access_tokens: access_token.into_iter().collect(),
-        }
+fn new_session(tokens: Tokens, claims: Claims, api: Option<&AuthApi>, now: UnixSeconds) -> Session {
+    let life = tokens.life();
+    let access_token = api.map(|api| AccessToken {
+        api: api.name.clone(),
+        token: tokens.access_token,
+        expires_at: now.saturating_add(life),
+        life,
+    });
+    Session {
+        id: rand::random(),
+        generation: 0,
+        signed_in_at: now,
+        active_at: now,
+        user: user(claims),
+        refresh_token: tokens.refresh_token,
+        access_tokens: access_token.into_iter().collect(),
     }
 }
 

@@ -7,14 +7,18 @@ use sha2::{Digest, Sha256};
 use url::Url;
 
 use super::transaction::Transaction;
-use super::{Auth, ResponseMode, parse_pairs, single};
+use super::{Auth, AuthApi, ResponseMode, parse_pairs, single};
 use crate::clock::UnixSeconds;
 use crate::error::Error;
 use crate::guard::navigation;
 use crate::guard::return_to::ReturnTo;
 use crate::keyring::Purpose;
+use crate::oidc::refresh::CAPABILITIES;
 use crate::reply::{Reply, redirect};
+use crate::session::OpenSession;
 use crate::session::cookie::surplus_logins;
+use crate::session::seal::Closed;
+use crate::tokens::challenge::{self, Challenge};
 
 /// The prompts of OpenID Connect Core that may be asked for.
 const PROMPTS: [&str; 4] = ["login", "select_account", "consent", "none"];
@@ -24,9 +28,19 @@ const HINT: usize = 320;
 /// What a login may ask for.
 struct Wishes<'a> {
     return_to: ReturnTo,
+    /// The API to sign in for.
+    api: Option<&'a AuthApi>,
+    challenge: Option<&'a str>,
     prompt: Option<&'a str>,
     login_hint: Option<&'a str>,
     domain_hint: Option<&'a str>,
+}
+
+/// What the authorization request asks besides what every one does.
+struct Request<'a> {
+    api: Option<&'a AuthApi>,
+    claims: Option<&'a str>,
+    wishes: &'a Wishes<'a>,
 }
 
 impl Auth {
@@ -38,10 +52,24 @@ impl Auth {
         navigation::require(headers)?;
         let pairs = parse_pairs(query);
         let wishes = self.wishes(&pairs)?;
+        let open = self.sessions.open(headers, now).await.ok();
+        let challenge = match wishes.challenge {
+            Some(sealed) => Some(self.challenge(sealed, open.as_ref(), now).await?),
+            None => None,
+        };
+        let api = challenge.as_ref().map_or(wishes.api, |challenge| self.api(&challenge.api));
         let metadata = self.provider.metadata().await.map_err(|_| Error::ProviderUnavailable)?;
-        let transaction = Transaction::new(wishes.return_to.as_str());
+        let transaction = Transaction {
+            api: api.map(|api| api.name.clone()),
+            replaces: open.map(|open| open.session.id),
+            only_sub: challenge.as_ref().map(|challenge| challenge.sub.clone()),
+            ..Transaction::new(wishes.return_to.as_str())
+        };
         let sealed = transaction.seal(self, now).await.ok_or(Error::KeysUnavailable)?;
-        let location = self.authorization_url(&metadata.authorization_endpoint, &transaction, &wishes);
+        let claims = challenge.map(|challenge| challenge.claims);
+        let claims = claims.or_else(|| metadata.takes_capabilities().then(|| CAPABILITIES.to_owned()));
+        let request = Request { api, claims: claims.as_deref(), wishes: &wishes };
+        let location = self.authorization_url(&metadata.authorization_endpoint, &transaction, &request);
         let mut reply = redirect(StatusCode::FOUND, location.as_str());
         let cookies = &self.sessions.cookies;
         let line = cookies.write_login(transaction.id(), &sealed);
@@ -53,7 +81,7 @@ impl Auth {
         Ok(reply)
     }
 
-    fn wishes<'a>(&self, pairs: &'a [(String, String)]) -> Result<Wishes<'a>, Error> {
+    fn wishes<'a>(&'a self, pairs: &'a [(String, String)]) -> Result<Wishes<'a>, Error> {
         let one = |name: &str, fault| single(pairs, name).map_err(|()| Error::BadRequest(fault));
         let hint = |name: &str, fault| {
             let value = one(name, fault)?;
@@ -69,20 +97,32 @@ impl Auth {
         if prompt.is_some_and(|prompt| !PROMPTS.contains(&prompt)) {
             return Err(Error::BadRequest("prompt is login, select_account, consent or none"));
         }
-        let api = one("api", "api is given more than once")?;
-        let known = self.config.sign_in_api.as_ref().map(|api| api.name.as_str());
-        if api.is_some() && api != known {
-            return Err(Error::BadRequest("api is no API that a sign-in can be made for"));
-        }
+        let api = match one("api", "api is given more than once")? {
+            Some(name) => Some(self.api(name).ok_or(Error::BadRequest("api is the name of no API"))?),
+            None => self.config.sign_in_api.as_deref().and_then(|name| self.api(name)),
+        };
         Ok(Wishes {
             return_to,
+            api,
+            challenge: one("challenge", "challenge is given more than once")?,
             prompt,
             login_hint: hint("login_hint", "login_hint is one text of at most 320 bytes")?,
             domain_hint: hint("domain_hint", "domain_hint is one text of at most 320 bytes")?,
         })
     }
 
-    fn authorization_url(&self, endpoint: &Url, transaction: &Transaction, wishes: &Wishes<'_>) -> Url {
+    /// What was asked of this sign-in, by a challenge that this gateway sealed for the very session.
+    async fn challenge(&self, sealed: &str, open: Option<&OpenSession>, now: UnixSeconds) -> Result<Challenge, Error> {
+        const INVALID: Error = Error::BadRequest("challenge is none of ours, is over, or is another session's");
+        let challenge = challenge::open(&self.sessions, sealed, now).await.map_err(|closed| match closed {
+            Closed::KeyUnavailable => Error::KeysUnavailable,
+            Closed::Invalid | Closed::UnknownKey => INVALID,
+        })?;
+        let other = open.is_some_and(|open| open.session.id != challenge.session);
+        if other { Err(INVALID) } else { Ok(challenge) }
+    }
+
+    fn authorization_url(&self, endpoint: &Url, transaction: &Transaction, request: &Request<'_>) -> Url {
         let mut url = endpoint.clone();
         let challenge = URL_SAFE_NO_PAD.encode(Sha256::digest(transaction.verifier.as_bytes()));
         let mut query = url.query_pairs_mut();
@@ -90,18 +130,21 @@ impl Auth {
             .append_pair("client_id", self.provider.client_id())
             .append_pair("response_type", "code")
             .append_pair("redirect_uri", &self.redirect_uri())
-            .append_pair("scope", &self.scopes().join(" "))
+            .append_pair("scope", &self.scopes(request.api).join(" "))
             .append_pair("state", &transaction.state)
             .append_pair("nonce", &transaction.nonce)
             .append_pair("code_challenge", &challenge)
             .append_pair("code_challenge_method", "S256");
-        if self.config.response_mode == ResponseMode::FormPost {
-            query.append_pair("response_mode", "form_post");
-        }
-        let resource = self.config.sign_in_api.as_ref().and_then(|api| api.resource.as_deref());
-        let wished =
-            [("prompt", wishes.prompt), ("login_hint", wishes.login_hint), ("domain_hint", wishes.domain_hint)];
-        for (name, value) in wished.into_iter().chain([("resource", resource)]) {
+        let form_post = self.config.response_mode == ResponseMode::FormPost;
+        let optional = [
+            ("response_mode", form_post.then_some("form_post")),
+            ("prompt", request.wishes.prompt),
+            ("login_hint", request.wishes.login_hint),
+            ("domain_hint", request.wishes.domain_hint),
+            ("resource", request.api.and_then(|api| api.resource.as_deref())),
+            ("claims", request.claims),
+        ];
+        for (name, value) in optional {
             if let Some(value) = value {
                 query.append_pair(name, value);
             }
@@ -110,11 +153,10 @@ impl Auth {
         url
     }
 
-    /// `SCOPES` and those of the sign-in's API, each once.
-    fn scopes(&self) -> Vec<&str> {
-        let api = self.config.sign_in_api.iter().flat_map(|api| &api.scopes);
+    /// `SCOPES` and those of an API, each once.
+    fn scopes<'a>(&'a self, api: Option<&'a AuthApi>) -> Vec<&'a str> {
         let mut scopes: Vec<&str> = Vec::new();
-        for scope in self.config.scopes.iter().chain(api) {
+        for scope in self.config.scopes.iter().chain(api.iter().flat_map(|api| &api.scopes)) {
             if !scopes.contains(&scope.as_str()) {
                 scopes.push(scope);
             }

@@ -78,7 +78,7 @@ impl Auth {
     /// Ends a session here, revokes its refresh token, and gives the address that ends it at the provider.
     async fn end(&self, open: Option<&OpenSession>, now: UnixSeconds) -> String {
         if let Some(open) = open {
-            self.sessions.ended.insert(open.session.id, open.expires_at, now);
+            self.sessions.end(open, now);
             tracing::info!(event = "signed_out", "a user signed out");
         }
         if let Some(refresh_token) = open.and_then(|open| open.session.refresh_token.clone()) {

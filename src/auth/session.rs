@@ -3,12 +3,14 @@
 use http::{HeaderMap, StatusCode};
 use serde_json::{Map, Value, json};
 
-use super::Auth;
+use super::{Auth, AuthApi};
 use crate::clock::UnixSeconds;
 use crate::error::Error;
 use crate::keyring::Purpose;
 use crate::reply::{Reply, json as json_reply};
-use crate::session::OpenSession;
+use crate::session::known::Wanting;
+use crate::session::{NoSession, OpenSession};
+use crate::tokens::Status;
 
 impl Auth {
     /// The session as the page may know it. Does not count as activity.
@@ -32,28 +34,32 @@ impl Auth {
                         "idle_expires_in": idle_until.min(open.expires_at).saturating_sub(now),
                     },
                     "apis": self.apis(&open, now),
-                    "links": {"login": "/auth/login", "logout": self.logout_link(&open, now).await},
+                    "links": {
+                        "login": "/auth/login",
+                        "logout": self.logout_link(&open, now).await,
+                        "refresh": "/auth/refresh",
+                    },
                     "csrf": csrf,
                 })
             }
-            Err(Error::KeysUnavailable) => return Err(Error::KeysUnavailable),
+            Err(NoSession::KeyUnavailable) => return Err(Error::KeysUnavailable),
             Err(_) => json!({"authenticated": false, "links": {"login": "/auth/login"}, "csrf": csrf}),
         };
         Ok(json_reply(StatusCode::OK, &body))
     }
 
     fn apis(&self, open: &OpenSession, now: UnixSeconds) -> Map<String, Value> {
-        let status = |(name, route): &(String, String)| {
-            let value = if open.session.access_token(name, now).is_some() {
-                json!({"path": route, "status": "ok"})
-            } else if self.config.sign_in_api.as_ref().is_some_and(|api| api.name == *name) {
-                json!({"path": route, "status": "expired", "login_url": format!("/auth/login?api={name}")})
-            } else {
-                json!({"path": route, "status": "expired", "login_url": "/auth/login"})
+        let entry = |AuthApi { name, route, .. }: &AuthApi| {
+            let status = match self.tokens.status(open, name, now) {
+                Status::Ok => return (name.clone(), json!({"path": route, "status": "ok"})),
+                Status::Expired => "expired",
+                Status::Needs(Wanting::Consent) => "needs_consent",
+                Status::Needs(Wanting::StepUp) => "needs_step_up",
             };
-            (name.clone(), value)
+            let login_url = format!("/auth/login?api={name}");
+            (name.clone(), json!({"path": route, "status": status, "login_url": login_url}))
         };
-        self.config.apis.iter().map(status).collect()
+        self.config.apis.iter().map(entry).collect()
     }
 
     /// The address that signs out by navigation, with a logout token that is good for this session only.

@@ -10,16 +10,17 @@ use crate::keyring::Purpose;
 use crate::secret::{SecretString, random_token};
 use crate::session::cookie::LOGIN_SECONDS;
 use crate::session::seal::Closed;
+use crate::session::token::SessionId;
 
 /// Version of the payload after the times.
-const FORMAT: u8 = 1;
+const FORMAT: u8 = 2;
 /// Characters of a transaction's id: 8 bytes in base64url.
 const ID: usize = 11;
 /// Characters of a state: the id, and 16 bytes in base64url.
 const STATE: usize = ID + 22;
 
 /// What must come back unchanged.
-#[derive(Serialize, Deserialize)]
+#[derive(Clone, Serialize, Deserialize)]
 pub(super) struct Transaction {
     /// Ties the callback to this browser; begins with the transaction's id.
     pub(super) state: String,
@@ -29,6 +30,12 @@ pub(super) struct Transaction {
     pub(super) verifier: Zeroizing<String>,
     /// Where the browser goes in the end.
     pub(super) return_to: String,
+    /// The API whose access token the code is redeemed for.
+    pub(super) api: Option<String>,
+    /// The session that this sign-in replaces.
+    pub(super) replaces: Option<SessionId>,
+    /// The one user who may sign in: whoever was asked to authenticate anew.
+    pub(super) only_sub: Option<String>,
     /// When it began, in microseconds, so that the oldest of several can be told.
     pub(super) begun: u64,
 }
@@ -40,6 +47,9 @@ impl Transaction {
             nonce: random_token::<16>(),
             verifier: Zeroizing::new(random_token::<32>()),
             return_to: return_to.to_owned(),
+            api: None,
+            replaces: None,
+            only_sub: None,
             begun: clock::micros(),
         }
     }
@@ -62,7 +72,7 @@ impl Transaction {
     /// The transaction that a callback's state names, if this browser began it.
     ///
     /// # Errors
-    /// [`Closed::KeyUnavailable`] when nobody can tell; one that does not open counts as absent.
+    /// [`Closed`]; but for [`Closed::KeyUnavailable`], one that does not open counts as absent.
     pub(super) async fn open(
         auth: &Auth,
         headers: &http::HeaderMap,

@@ -11,7 +11,7 @@ use url::Host;
 
 use super::settings::{SETTINGS, STORE};
 use super::{Config, Fault, Faults, Keys, PREFIX, Vars, app_root};
-use crate::auth::{self, ResponseMode, SignInApi};
+use crate::auth::{self, AuthApi, ResponseMode};
 use crate::functions;
 use crate::guard::return_to::ReturnTo;
 use crate::net::Net;
@@ -20,6 +20,7 @@ use crate::origin::Origin;
 use crate::proxy::api_map::{self, Api};
 use crate::session::Limits;
 use crate::session::cookie::{self, SameSite};
+use crate::tokens::{self, Wanted};
 use crate::{spa, telemetry};
 
 /// The API map that ships.
@@ -48,8 +49,9 @@ impl<'a> Reader<'a> {
         let skew = self.duration("CLOCK_SKEW", Duration::from_secs(300));
         let sessions = self.sessions(skew);
         let keys = self.keys(&sessions);
+        let refresh_skew = self.duration("REFRESH_SKEW", Duration::from_secs(60));
         let authority = self.authority();
-        let client = self.client();
+        let client = self.client(authority.as_ref());
         let apis = self.apis();
         let response_mode = self.response_mode();
         let cookies = self.cookies(public_origin.as_ref(), response_mode);
@@ -60,6 +62,7 @@ impl<'a> Reader<'a> {
             (Some(port), Some(auth), Some(authority), Some(client), Some(keys), Some(cookies))
                 if self.faults.is_empty() =>
             {
+                let tokens = tokens_config(&auth, refresh_skew);
                 let provider = provider::Config { authority, client, clock_skew: skew.as_secs() };
                 Ok(Config {
                     port,
@@ -68,6 +71,7 @@ impl<'a> Reader<'a> {
                     keys,
                     cookies,
                     sessions,
+                    tokens,
                     apis,
                     spa,
                     log,
@@ -172,10 +176,6 @@ impl<'a> Reader<'a> {
             },
         };
         match api_map::parse(&json) {
-            Ok(apis) if apis.len() > 1 => {
-                self.fault("APIS", "names more than one API, which is not built yet");
-                Vec::new()
-            }
             Ok(apis) => apis,
             Err(faults) => {
                 for problem in faults {
@@ -261,12 +261,14 @@ impl<'a> Reader<'a> {
             .ok_or(format!("is a path of the app, or one on {PREFIX}PUBLIC_ORIGIN; other origins are not built yet"));
         let return_uri = self.noted("RETURN_URI", return_uri)?;
         let scopes = self.scopes()?;
-        let sign_in_api = api_map::sign_in_api(apis).map(|api| SignInApi {
+        let sign_in_api = api_map::sign_in_api(apis).map(|api| api.name.clone());
+        let api = |api: &Api| AuthApi {
             name: api.name.clone(),
+            route: api.route.clone(),
             scopes: api.scopes.clone(),
             resource: api.resource.clone(),
-        });
-        let apis = apis.iter().map(|api| (api.name.clone(), api.route.clone())).collect();
+        };
+        let apis = apis.iter().map(api).collect();
         Some(auth::Config { public_origin, return_uri, scopes, response_mode, reserved, sign_in_api, apis })
     }
 
@@ -304,6 +306,13 @@ impl<'a> Reader<'a> {
         let Some(text) = self.get("LOG") else { return telemetry::Config::default() };
         self.noted("LOG", telemetry::Config::parse(text)).unwrap_or_default()
     }
+}
+
+/// What is asked for each API when its token is renewed.
+fn tokens_config(auth: &auth::Config, skew: Duration) -> tokens::Config {
+    let wanted =
+        |api: &AuthApi| (api.name.clone(), Wanted { scopes: api.scopes.clone(), resource: api.resource.clone() });
+    tokens::Config { scopes: auth.scopes.clone(), apis: auth.apis.iter().map(wanted).collect(), skew: skew.as_secs() }
 }
 
 /// A path with its links resolved. The file need not be there yet; its folder must.

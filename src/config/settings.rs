@@ -38,7 +38,11 @@ pub const SETTINGS: [Setting; 29] = [
     ),
     setting("AUTHORITY", "–", "issuer URL of any OpenID Connect provider; https, or http on loopback"),
     setting("CLIENT_ID", "required", "the confidential client"),
-    setting("CLIENT_SECRET", "required", "its secret (a managed identity instead of a secret is not built yet)"),
+    setting(
+        "CLIENT_SECRET",
+        "the app's managed identity",
+        "its secret; without one the managed identity's token is the client assertion (a federated identity credential)",
+    ),
     setting(
         "PUBLIC_ORIGIN",
         "required",
@@ -69,7 +73,11 @@ pub const SETTINGS: [Setting; 29] = [
     setting("COOKIE_BUDGET", "`7000`", "bytes of the session cookie, all parts, names and separators included"),
     setting("SESSION_IDLE", "`30m`", "a session ends this long after its last activity"),
     setting("SESSION_MAX", "`8h`", "a session ends this long after the sign-in"),
-    later("REFRESH_SKEW", "`60s`", "an access token with less life left is refreshed before a call"),
+    setting(
+        "REFRESH_SKEW",
+        "`60s`",
+        "an access token with less life left is refreshed before a call; at most half of what it had counts",
+    ),
     setting("APIS", "`apis.json` beside `host.json`, else Microsoft Graph", "the API map as JSON"),
     later("ALLOWED_ORIGINS", "none", "SPA origins other than `PUBLIC_ORIGIN`, comma-separated"),
     setting("SPA", "`web/dist` if there", "folder of the SPA; `none` serves no SPA"),

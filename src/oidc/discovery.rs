@@ -53,6 +53,17 @@ pub struct Metadata {
     /// Whether callbacks carry `iss` (RFC 9207).
     #[serde(default)]
     pub authorization_response_iss_parameter_supported: bool,
+    /// Which of its clouds this is: only Entra says so.
+    #[serde(default)]
+    pub cloud_instance_name: Option<String>,
+}
+
+impl Metadata {
+    /// Whether the provider wants to hear that the client answers claims challenges (`cp1`): Entra does.
+    #[must_use]
+    pub const fn takes_capabilities(&self) -> bool {
+        self.cloud_instance_name.is_some()
+    }
 }
 
 impl Authority {
@@ -149,6 +160,7 @@ mod tests {
             revocation_endpoint: None,
             token_endpoint_auth_methods_supported: None,
             authorization_response_iss_parameter_supported: false,
+            cloud_instance_name: None,
         }
     }
 

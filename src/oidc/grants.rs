@@ -1,8 +1,8 @@
 //! The token endpoint (RFC 6749 sections 4.1.3 and 5) and revocation (RFC 7009).
 
-use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use serde::Deserialize;
 
+use super::client::Client;
 use super::discovery::Metadata;
 use super::http::{self, Failure};
 use crate::secret::{ExposeSecret, SecretString};
@@ -11,18 +11,6 @@ use crate::secret::{ExposeSecret, SecretString};
 const DEFAULT_LIFE: u64 = 3_600;
 /// Longest life that is believed, in seconds.
 const LONGEST_LIFE: u64 = 7 * 24 * 3_600;
-/// What RFC 6749 section 2.3.1 leaves as it is.
-const UNRESERVED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'*');
-
-/// The confidential client.
-#[derive(Debug, Clone)]
-pub struct Client {
-    /// Its id.
-    pub id: String,
-    /// What it proves itself with.
-    pub secret: SecretString,
-}
-
 /// What the token endpoint gave.
 #[derive(Debug, Deserialize)]
 pub struct Tokens {
@@ -37,6 +25,9 @@ pub struct Tokens {
     /// Says who signed in.
     #[serde(default)]
     pub id_token: Option<SecretString>,
+    /// What the access token is good for, where that is not what was asked (RFC 6749 section 3.3).
+    #[serde(default)]
+    pub scope: Option<String>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -79,6 +70,19 @@ pub struct Code<'a> {
     pub resource: Option<&'a str>,
 }
 
+/// What redeeming a refresh token needs (RFC 6749 section 6).
+#[derive(Debug)]
+pub struct Refresh<'a> {
+    /// The refresh token.
+    pub refresh_token: &'a SecretString,
+    /// What the access token should be good for, separated by spaces.
+    pub scope: &'a str,
+    /// The API's resource indicator, where the provider wants one (RFC 8707).
+    pub resource: Option<&'a str>,
+    /// The claims request, where the provider takes capabilities.
+    pub claims: Option<&'a str>,
+}
+
 /// Redeems a code. Never tried twice: a code is good for once.
 ///
 /// # Errors
@@ -96,7 +100,37 @@ pub async fn redeem_code(
         ("redirect_uri", code.redirect_uri),
     ];
     form.extend(code.resource.map(|resource| ("resource", resource)));
-    let request = authenticated(http.post(metadata.token_endpoint.clone()), metadata, client, form);
+    redeem(http, metadata, client, form).await
+}
+
+/// Redeems a refresh token. Never tried twice: the provider may have spent it, whatever became of the answer.
+///
+/// # Errors
+/// What the provider refused, or that it is unavailable.
+pub async fn redeem_refresh_token(
+    http: &reqwest::Client,
+    metadata: &Metadata,
+    client: &Client,
+    refresh: &Refresh<'_>,
+) -> Result<Tokens, Failure> {
+    let mut form = vec![
+        ("grant_type", "refresh_token"),
+        ("refresh_token", refresh.refresh_token.expose_secret()),
+        ("scope", refresh.scope),
+    ];
+    form.extend(refresh.resource.map(|resource| ("resource", resource)));
+    form.extend(refresh.claims.map(|claims| ("claims", claims)));
+    redeem(http, metadata, client, form).await
+}
+
+async fn redeem(
+    http: &reqwest::Client,
+    metadata: &Metadata,
+    client: &Client,
+    form: Vec<(&str, &str)>,
+) -> Result<Tokens, Failure> {
+    let request = http.post(metadata.token_endpoint.clone());
+    let request = client.authenticate(request, metadata, form).await.map_err(Failure::Unavailable)?;
     let tokens: Tokens = http::json(request).await?;
     if tokens.is_bearer() { Ok(tokens) } else { Err(Failure::Unavailable("the token type is not Bearer".to_owned())) }
 }
@@ -113,29 +147,11 @@ pub async fn revoke(
 ) -> Result<(), String> {
     let Some(endpoint) = metadata.revocation_endpoint.clone() else { return Ok(()) };
     let form = vec![("token", refresh_token.expose_secret()), ("token_type_hint", "refresh_token")];
-    let answer = authenticated(http.post(endpoint), metadata, client, form).send().await;
-    match answer {
+    let request = client.authenticate(http.post(endpoint), metadata, form).await?;
+    match request.send().await {
         Ok(answer) if answer.status().is_success() => Ok(()),
         Ok(answer) => Err(format!("status {}", answer.status())),
         Err(error) => Err(error.without_url().to_string()),
-    }
-}
-
-/// Adds the client's proof in the form that the provider announces; without a word of it that is `Basic`.
-fn authenticated<'a>(
-    request: reqwest::RequestBuilder,
-    metadata: &Metadata,
-    client: &'a Client,
-    mut form: Vec<(&'a str, &'a str)>,
-) -> reqwest::RequestBuilder {
-    let methods = metadata.token_endpoint_auth_methods_supported.as_deref().unwrap_or_default();
-    let secret = client.secret.expose_secret();
-    if methods.iter().any(|method| method == "client_secret_post") {
-        form.extend([("client_id", client.id.as_str()), ("client_secret", secret)]);
-        request.form(&form)
-    } else {
-        let encode = |text: &str| utf8_percent_encode(text, UNRESERVED).to_string();
-        request.basic_auth(encode(&client.id), Some(encode(secret))).form(&form)
     }
 }
 

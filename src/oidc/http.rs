@@ -23,6 +23,9 @@ pub struct Refusal {
     /// Entra's finer code.
     #[serde(default)]
     pub suberror: Option<String>,
+    /// What an API or a policy asks of the next sign-in: the text of a JSON object.
+    #[serde(default)]
+    pub claims: Option<String>,
 }
 
 /// Sends a request and reads the JSON that comes back.

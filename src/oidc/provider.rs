@@ -7,8 +7,9 @@ use tokio::sync::Mutex;
 use tokio::time::Instant;
 use url::Url;
 
+use super::client::Client;
 use super::discovery::{Authority, Metadata};
-use super::grants::{self, Client, Code, Tokens};
+use super::grants::{self, Code, Tokens};
 use super::http::{self, Failure};
 use super::id_token::{self, Claims, Expected, Fault};
 use super::jwks::KeySet;
@@ -84,6 +85,16 @@ impl Provider {
     #[must_use]
     pub fn client_id(&self) -> &str {
         &self.config.client.id
+    }
+
+    /// The client that the gateway is.
+    pub(super) const fn client(&self) -> &Client {
+        &self.config.client
+    }
+
+    /// The HTTP client for exchanges with the provider.
+    pub(super) fn http(&self) -> Option<&reqwest::Client> {
+        self.net.http()
     }
 
     /// Whether the metadata was loaded once. A later outage does not change it.
@@ -162,7 +173,7 @@ impl Provider {
                 }
             }
         })?;
-        let claims = self.verify(&metadata, &tokens, nonce, clock::now()).await.map_err(|fault| {
+        let claims = self.verify(&metadata, &tokens, Some(nonce), clock::now()).await.map_err(|fault| {
             tracing::warn!(?fault, "the ID token is refused");
             if fault == Fault::Tenant { SignInFault::TenantDenied } else { SignInFault::Failed }
         })?;
@@ -180,11 +191,12 @@ impl Provider {
         }
     }
 
-    async fn verify(
+    /// Verifies the ID token among new tokens; at a refresh there is no nonce.
+    pub(super) async fn verify(
         &self,
         metadata: &Metadata,
         tokens: &Tokens,
-        nonce: &str,
+        nonce: Option<&str>,
         now: UnixSeconds,
     ) -> Result<Claims, Fault> {
         use crate::secret::ExposeSecret;
@@ -193,7 +205,7 @@ impl Provider {
             authority: &self.config.authority,
             metadata,
             client_id: &self.config.client.id,
-            nonce: Some(nonce),
+            nonce,
             access_token: Some(tokens.access_token.expose_secret()),
             now,
             clock_skew: self.config.clock_skew,

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http::header::{AUTHORIZATION, CONTENT_LENGTH, SET_COOKIE, TRANSFER_ENCODING};
-use http::{HeaderMap, HeaderValue, Method, Request};
+use http::{HeaderMap, HeaderValue, Method, Request, StatusCode};
 use http_body::Frame;
 use http_body_util::{BodyExt, Limited};
 use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
@@ -28,6 +28,7 @@ use crate::origin::Origin;
 use crate::reply::{Body, BodyError, Reply, full};
 use crate::secret::{ExposeSecret, SecretString};
 use crate::session::Sessions;
+use crate::tokens::{Tokens, challenge};
 
 /// How long an idle connection to an API is kept.
 const IDLE: Duration = Duration::from_secs(60);
@@ -40,6 +41,7 @@ pub struct Proxy {
     /// The API map.
     pub apis: Vec<Api>,
     sessions: Arc<Sessions>,
+    tokens: Arc<Tokens>,
     public_origin: Origin,
     net: Arc<Net>,
     client: OnceLock<Option<ApiClient>>,
@@ -66,8 +68,14 @@ pub struct Call<'a> {
 impl Proxy {
     /// A proxy to the APIs of a map.
     #[must_use]
-    pub fn new(apis: Vec<Api>, sessions: Arc<Sessions>, public_origin: Origin, net: Arc<Net>) -> Self {
-        Self { apis, sessions, public_origin, net, client: OnceLock::new() }
+    pub fn new(
+        apis: Vec<Api>,
+        sessions: Arc<Sessions>,
+        tokens: Arc<Tokens>,
+        public_origin: Origin,
+        net: Arc<Net>,
+    ) -> Self {
+        Self { apis, sessions, tokens, public_origin, net, client: OnceLock::new() }
     }
 
     /// Checks a call, makes it with the session's access token, and gives the API's answer.
@@ -80,7 +88,7 @@ impl Proxy {
         let path = ProvenPath::parse(found.map_or(call.path, |(_, rest)| rest)).map_err(Error::BadRequest)?;
         let mode = found.map_or(csrf::Mode::Header, |(api, _)| api.csrf);
         csrf::check(call.method, call.headers, &self.public_origin, mode)?;
-        let open = self.sessions.open(call.headers, call.now).await?;
+        let mut open = self.sessions.open(call.headers, call.now).await?;
         let (api, _) = found.ok_or(Error::RouteDenied)?;
         match api.allowed.judge(call.method, &path.decoded) {
             Verdict::Allowed => {}
@@ -90,13 +98,26 @@ impl Proxy {
         if declared_length(call.headers).is_some_and(|length| length > api.max_body) {
             return Err(Error::BodyTooLarge);
         }
-        let token = open.session.access_token(&api.name, call.now).ok_or(Error::SessionExpired)?;
+        let (token, is_new) = self.tokens.for_call(&open, &api.name, call.now).await?;
         let mut reply = self.ask(api, &call, &path, &token.token, body).await?;
+        if let Some(claims) = challenge::asked_by(reply.status(), reply.headers()) {
+            return Err(self.tokens.refused(&open, token, &claims, call.now).await);
+        }
+        if reply.status() == StatusCode::UNAUTHORIZED {
+            self.tokens.doubted(&open, token.clone());
+        }
         headers::for_browser(reply.headers_mut(), api);
-        if arrived.elapsed() < WRITE_WITHIN {
-            for line in self.sessions.write_activity(&open, call.now).await.unwrap_or_default() {
-                reply.headers_mut().append(SET_COOKIE, line);
-            }
+        // New tokens are written whenever they come, an activity only while the answer is quick.
+        let lines = if is_new {
+            open.session.hold(token);
+            self.sessions.write(&open, call.now).await.ok()
+        } else if open.is_stale() || arrived.elapsed() < WRITE_WITHIN {
+            self.sessions.write_if_due(&open, call.now).await
+        } else {
+            None
+        };
+        for line in lines.unwrap_or_default() {
+            reply.headers_mut().append(SET_COOKIE, line);
         }
         Ok(reply)
     }

@@ -48,6 +48,8 @@ pub enum Closed {
     Invalid,
     /// Nobody can tell before the source of the keys answers.
     KeyUnavailable,
+    /// It names a key that is not in the ring: invalid too, but another instance may know the key already.
+    UnknownKey,
 }
 
 /// Seals a payload under a key with a random nonce.
@@ -91,7 +93,7 @@ fn seal_with_nonce(
 /// Opens a sealed value with the one key that it names; never tries a second.
 ///
 /// # Errors
-/// [`Closed::Invalid`], the same for every reason, or [`Closed::KeyUnavailable`].
+/// [`Closed`]; how a value is invalid is not told.
 pub async fn open(
     ring: &Ring,
     binding: Binding<'_>,
@@ -102,7 +104,7 @@ pub async fn open(
     let envelope = Envelope::parse(sealed).ok_or(Closed::Invalid)?;
     let key = match ring.opening(envelope.kid, now).await {
         Opening::Key(key) => key,
-        Opening::Unknown => return Err(Closed::Invalid),
+        Opening::Unknown => return Err(Closed::UnknownKey),
         Opening::Unavailable => return Err(Closed::KeyUnavailable),
     };
     let opened = envelope.open(&key, binding).ok_or(Closed::Invalid)?;

@@ -10,7 +10,7 @@ use crate::clock::UnixSeconds;
 use crate::secret::{ExposeSecret, SecretString};
 
 /// Version of the payload after the times. An unknown one is an invalid session, never an error.
-const FORMAT: u8 = 1;
+const FORMAT: u8 = 2;
 
 /// 16 random bytes that name a session for its life.
 pub type SessionId = [u8; 16];
@@ -66,6 +66,23 @@ pub struct AccessToken {
     pub token: SecretString,
     /// When it ends.
     pub expires_at: UnixSeconds,
+    /// How long it was good for when it was made, in seconds.
+    pub life: u64,
+}
+
+impl AccessToken {
+    /// Whether it is over.
+    #[must_use]
+    pub const fn is_over(&self, now: UnixSeconds) -> bool {
+        now >= self.expires_at
+    }
+
+    /// Whether it has as much life left as a call wants: the skew, but never more than half of what it had.
+    #[must_use]
+    pub fn is_fresh(&self, now: UnixSeconds, skew: u64) -> bool {
+        let wanted = skew.min(self.life / 2).max(1);
+        now.saturating_add(wanted) <= self.expires_at
+    }
 }
 
 #[derive(Serialize, Deserialize)]
@@ -76,7 +93,7 @@ struct Wire {
     active_at: UnixSeconds,
     user: User,
     refresh_token: Option<Vec<Segment>>,
-    access_tokens: Vec<(String, Vec<Segment>, UnixSeconds)>,
+    access_tokens: Vec<(String, Vec<Segment>, UnixSeconds, u64)>,
 }
 
 /// What stands between two dots of a token.
@@ -90,7 +107,7 @@ impl Session {
     /// The binary form.
     #[must_use]
     pub fn encode(&self) -> Zeroizing<Vec<u8>> {
-        let access_token = |of: &AccessToken| (of.api.clone(), pack(&of.token), of.expires_at);
+        let access_token = |of: &AccessToken| (of.api.clone(), pack(&of.token), of.expires_at, of.life);
         let wire = Wire {
             id: self.id,
             generation: self.generation,
@@ -122,15 +139,29 @@ impl Session {
             access_tokens: wire
                 .access_tokens
                 .into_iter()
-                .map(|(api, token, expires_at)| AccessToken { api, token: unpack(&token), expires_at })
+                .map(|(api, token, expires_at, life)| AccessToken { api, token: unpack(&token), expires_at, life })
                 .collect(),
         })
+    }
+
+    /// Takes in an access token, instead of the one that it held for that API.
+    pub fn hold(&mut self, token: AccessToken) {
+        self.access_tokens.retain(|held| held.api != token.api);
+        self.access_tokens.push(token);
+    }
+
+    /// Takes out the largest access token, if the refresh token can bring it back.
+    pub(super) fn leave_out_largest(&mut self) -> Option<AccessToken> {
+        self.refresh_token.as_ref()?;
+        let size = |(_, token): &(usize, &AccessToken)| token.token.expose_secret().len();
+        let (largest, _) = self.access_tokens.iter().enumerate().max_by_key(size)?;
+        Some(self.access_tokens.swap_remove(largest))
     }
 
     /// The access token for an API that is not over yet.
     #[must_use]
     pub fn access_token(&self, api: &str, now: UnixSeconds) -> Option<&AccessToken> {
-        self.access_tokens.iter().find(|token| token.api == api && now < token.expires_at)
+        self.access_tokens.iter().find(|token| token.api == api && !token.is_over(now))
     }
 }
 
@@ -168,7 +199,12 @@ mod tests {
             active_at: 1_001,
             user: User { sub: "s".to_owned(), roles: vec!["Reader".to_owned()], ..User::default() },
             refresh_token: Some(refresh_token.into()),
-            access_tokens: vec![AccessToken { api: "graph".to_owned(), token: access_token.into(), expires_at: 2_000 }],
+            access_tokens: vec![AccessToken {
+                api: "graph".to_owned(),
+                token: access_token.into(),
+                expires_at: 2_000,
+                life: 1_000,
+            }],
         }
     }
 
@@ -178,6 +214,18 @@ mod tests {
         assert!(session.access_token("graph", 1_999).is_some());
         assert!(session.access_token("graph", 2_000).is_none());
         assert!(session.access_token("other", 1_000).is_none());
+    }
+
+    #[test]
+    fn a_token_is_fresh_until_the_skew_or_half_its_life_is_left() {
+        let token = |life| AccessToken { api: String::new(), token: "a".into(), expires_at: 10_000, life };
+        for (life, skew, last_fresh) in
+            [(3_600, 60, 9_940), (3_600, 0, 9_999), (100, 60, 9_950), (1, 60, 9_999), (0, 60, 9_999)]
+        {
+            assert!(token(life).is_fresh(last_fresh, skew), "{life} {skew}");
+            assert!(!token(life).is_fresh(last_fresh + 1, skew), "{life} {skew}");
+        }
+        assert!(!token(100).is_over(9_999) && token(100).is_over(10_000));
     }
 
     #[test]
@@ -191,7 +239,7 @@ mod tests {
     fn another_format_or_trailing_bytes_are_no_session() {
         let good = session("r", "a").encode();
         let mut other = good.to_vec();
-        other[0] = 2;
+        other[0] = 1;
         assert!(Session::decode(&other).is_none());
         let mut longer = good.to_vec();
         longer.push(0);

@@ -85,12 +85,36 @@ async fn a_session_of_several_cookies_works_and_a_lost_part_does_not() {
 
 #[tokio::test]
 async fn a_session_that_does_not_fit_fails_once_and_visibly() {
-    let options = devkit::provider::Options { access_token_size: 12_000, ..devkit::provider::Options::new("http://x") };
+    let options =
+        devkit::provider::Options { refresh_token_size: 12_000, ..devkit::provider::Options::new("http://x") };
     let app = TestApp::builder().provider(options).start().await;
     let mut visitor = app.visitor();
     let answer = visitor.sign_in(&app.provider, ADA, "/").await;
     assert_eq!(answer.header("location"), Some("/?auth_error=cookie_too_large"));
     assert!(visitor.jar.is_empty());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_access_token_that_does_not_fit_is_left_out_and_brought_back() {
+    for size in [1_000, 4_000, 12_000, 32_000] {
+        let options =
+            devkit::provider::Options { access_token_size: size, ..devkit::provider::Options::new("http://x") };
+        let app = TestApp::builder().provider(options).start().await;
+        let mut visitor = app.signed_in(ADA).await;
+        let before = app.provider.token_requests();
+        for _ in 0..3 {
+            assert_eq!(visitor.fetch("GET", "/graph/me").await.status, 200, "{size}: {}", app.log());
+        }
+        assert_eq!(app.provider.token_requests(), before, "{size}: this instance kept it");
+        assert!(visitor.cookie_header().len() <= 7_000, "{size}");
+        let port = devkit::commands::stage::free_port().unwrap();
+        let _second = crate::app::Gateway::start(&app.settings, port);
+        let mut there = visitor.at(port);
+        for _ in 0..3 {
+            assert_eq!(there.fetch("GET", "/graph/me").await.status, 200, "{size}: another instance fetches its own");
+        }
+        assert!(app.provider.token_requests() <= before + 1, "{size}: once");
+    }
 }
 
 #[tokio::test]

@@ -24,6 +24,7 @@ async fn the_authorization_request_has_everything_and_nothing_else() {
         "prompt",
         "login_hint",
         "domain_hint",
+        "claims",
     ];
     assert_eq!(names, expected);
     let value = |name: &str| url.query_pairs().find(|(of, _)| of == name).unwrap().1.into_owned();

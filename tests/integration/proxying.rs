@@ -319,12 +319,12 @@ async fn an_idle_session_ends_and_an_active_one_is_written_anew() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_access_token_that_is_over_ends_in_session_expired() {
+async fn without_a_refresh_token_the_session_ends_with_its_access_token() {
     let options = devkit::provider::Options {
         access_token_life: std::time::Duration::from_secs(1),
         ..devkit::provider::Options::new("http://x")
     };
-    let app = TestApp::builder().provider(options).start().await;
+    let app = TestApp::builder().provider(options).set("SCOPES", "openid profile").start().await;
     let mut visitor = app.signed_in(ADA).await;
     let begun = std::time::Instant::now();
     loop {

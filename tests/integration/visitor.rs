@@ -6,7 +6,8 @@ use devkit::provider::Provider;
 use reqwest::Method;
 use reqwest::redirect::Policy;
 
-/// One browser.
+/// One browser. A clone is a second tab for as long as no cookies change.
+#[derive(Clone)]
 pub struct Visitor {
     /// Its cookies by name.
     pub jar: BTreeMap<String, String>,
@@ -69,6 +70,11 @@ impl Visitor {
             .build()
             .unwrap();
         Self { jar: BTreeMap::new(), received: Vec::new(), origin: origin.to_owned(), client }
+    }
+
+    /// The same browser at another port of this machine, such as that of a second instance.
+    pub fn at(&self, port: u16) -> Self {
+        Self { origin: format!("http://localhost:{port}"), ..self.clone() }
     }
 
     /// Any request, with the cookies of the jar; the answer's cookies go into it.

@@ -7,6 +7,7 @@
 
 const CSRF_HEADER = 'X-CSRF';
 const LONGEST_RETURN_PATH = 1024;
+const OVER = ['session_expired', 'session_missing'];
 
 /**
  * @typedef {object} Api
@@ -85,7 +86,7 @@ export async function signOut() {
  */
 export async function refresh() {
   const answer = await send(guarded(new Request('/auth/refresh', { method: 'POST' })));
-  if (!answer.ok && answer.status !== 401) throw await failure(answer);
+  if (!answer.ok && !OVER.includes(codeOf(answer))) throw await failure(answer);
   return answer.ok;
 }
 

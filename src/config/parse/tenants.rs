@@ -1,14 +1,23 @@
 //! The provider, whose users may sign in, and this client.
 
+use std::sync::Arc;
+
 use url::Url;
 
 use super::{PREFIX, Reader};
+use crate::oidc::client::{Assertion, Client, Proof};
 use crate::oidc::discovery::{Authority, Tenants, is_guid};
-use crate::oidc::grants::Client;
 use crate::origin::is_secure;
 
 /// Entra's tenant of personal accounts.
 const CONSUMERS: &str = "9188040d-6c67-4c5b-b112-36a304b66dad";
+
+/// For whom a managed identity's token must be, so that Entra takes it as client assertion, by the cloud's host.
+const AUDIENCES: [(&str, &str); 3] = [
+    ("login.microsoftonline.com", "api://AzureADTokenExchange"),
+    ("login.microsoftonline.us", "api://AzureADTokenExchangeUSGov"),
+    ("login.partner.microsoftonline.cn", "api://AzureADTokenExchangeChina"),
+];
 
 impl Reader<'_> {
     pub(super) fn authority(&mut self) -> Option<Authority> {
@@ -89,16 +98,29 @@ impl Reader<'_> {
         )
     }
 
-    pub(super) fn client(&mut self) -> Option<Client> {
+    pub(super) fn client(&mut self, authority: Option<&Authority>) -> Option<Client> {
         let id = self.required("CLIENT_ID");
-        let secret = self.get("CLIENT_SECRET");
-        if secret.is_none() {
-            self.fault("CLIENT_SECRET", "is required; a managed identity instead of it is not built yet");
-        }
         let good = |id: &str| id.len() <= 255 && id.chars().all(|character| !character.is_control());
         let id = id.and_then(|id| {
             self.noted("CLIENT_ID", if good(id) { Ok(id) } else { Err("is at most 255 bytes of text") })
         });
-        Some(Client { id: id?.to_owned(), secret: secret?.into() })
+        let proof = match (self.get("CLIENT_SECRET"), self.vars.get("IDENTITY_ENDPOINT")) {
+            (Some(secret), _) => Proof::Secret(secret.into()),
+            (None, Some(_)) => {
+                let identity = self.vars.get("AZURE_CLIENT_ID").map(str::to_owned);
+                let audience = assertion_audience(authority);
+                Proof::Assertion(Assertion::new(identity, audience, Arc::clone(&self.net)))
+            }
+            (None, None) => {
+                self.fault("CLIENT_SECRET", "is required where there is no managed identity (IDENTITY_ENDPOINT)");
+                return None;
+            }
+        };
+        Some(Client { id: id?.to_owned(), proof })
     }
+}
+
+fn assertion_audience(authority: Option<&Authority>) -> &'static str {
+    let host = authority.and_then(|authority| authority.url.host_str()).unwrap_or_default();
+    AUDIENCES.iter().find(|(of, _)| *of == host).map_or("api://AzureADTokenExchange", |(_, audience)| audience)
 }

@@ -140,6 +140,11 @@ async fn the_known_answers_open() {
     }
 }
 
+/// Invalid either way: for good, or under a key that nobody here knows.
+fn is_invalid(outcome: &Result<Opened, Closed>) -> bool {
+    matches!(outcome, Err(Closed::Invalid | Closed::UnknownKey))
+}
+
 #[tokio::test]
 async fn none_of_the_invalid_ones_opens() {
     let vectors = vectors();
@@ -148,7 +153,7 @@ async fn none_of_the_invalid_ones_opens() {
     for bad in vectors.invalid {
         let binding = Binding { purpose: purpose(&bad.purpose), name: &bad.name, client_id: &bad.client_id };
         let outcome = open(&ring, binding, bad.sealed.as_bytes(), 1_800_000_001, 300).await;
-        assert_eq!(outcome.err(), Some(Closed::Invalid), "{}", bad.title);
+        assert!(is_invalid(&outcome), "{}", bad.title);
     }
 }
 
@@ -183,7 +188,7 @@ async fn every_bit_counts() {
         let mut flipped = sealed.clone();
         flipped[bit / 8] ^= 1 << (bit % 8);
         let outcome = open(&ring, BINDING, URL_SAFE_NO_PAD.encode(flipped).as_bytes(), 1_000, 300).await;
-        assert_eq!(outcome.err(), Some(Closed::Invalid), "bit {bit}");
+        assert!(is_invalid(&outcome), "bit {bit}");
     }
 }
 

@@ -1,0 +1,41 @@
+//! `POST /auth/refresh`: new tokens and a longer session, when the page asks for them.
+
+use http::header::SET_COOKIE;
+use http::{HeaderMap, Method, StatusCode};
+
+use super::Auth;
+use crate::clock::UnixSeconds;
+use crate::error::Error;
+use crate::guard::csrf;
+use crate::reply::{Reply, empty};
+use crate::session::{NoSession, NotWritten};
+
+impl Auth {
+    /// Renews the session's tokens and writes its cookie; counts as activity. 204.
+    ///
+    /// # Errors
+    /// What CSRF refuses; [`Error::SessionMissing`], [`Error::KeysUnavailable`]; [`Error::SessionGone`] when the
+    /// session is over, unless its key is unknown here; and what keeps the tokens from being renewed.
+    pub async fn refresh(&self, headers: &HeaderMap, now: UnixSeconds) -> Result<Reply, Error> {
+        csrf::check(&Method::POST, headers, &self.config.public_origin, csrf::Mode::Header)?;
+        let open = self.sessions.open(headers, now).await.map_err(|why| match why {
+            NoSession::Expired => Error::SessionGone,
+            other => other.into(),
+        })?;
+        self.tokens.renew_all(&open, now).await.map_err(|error| match error {
+            Error::SessionExpired => Error::SessionGone,
+            other => other,
+        })?;
+        let lines = match self.sessions.write(&open, now).await {
+            Ok(lines) => lines,
+            // The new tokens are kept here; the cookie stays as it was.
+            Err(NotWritten::TooLarge) => Vec::new(),
+            Err(NotWritten::KeysUnavailable) => return Err(Error::KeysUnavailable),
+        };
+        let mut reply = empty(StatusCode::NO_CONTENT);
+        for line in lines {
+            reply.headers_mut().append(SET_COOKIE, line);
+        }
+        Ok(reply)
+    }
+}

@@ -1,0 +1,212 @@
+//! What this instance knows of sessions beyond their cookies: newer tokens, refusals, and the generation it wrote.
+//!
+//! All of it may be lost at any time: a cookie alone is a session. It is bounded in number, and what it remembers of a
+//! session ends with that session.
+
+use std::num::NonZeroUsize;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use lru::LruCache;
+
+use super::OpenSession;
+use super::token::{AccessToken, Session, SessionId};
+use crate::clock::UnixSeconds;
+use crate::secret::{ExposeSecret, SecretString};
+
+/// Sessions that are remembered; beyond it those that were not used for longest are forgotten.
+const LIMIT: NonZeroUsize = NonZeroUsize::MIN.saturating_add(9_999);
+/// How long a new access token is given to calls that still carry the older cookie, in seconds.
+const REMEMBERED: u64 = 60;
+
+/// The table.
+#[derive(Debug)]
+pub struct Known(Mutex<LruCache<SessionId, Entry>>);
+
+/// What is known of one session.
+#[derive(Debug, Default)]
+struct Entry {
+    /// The newest generation that was given out here.
+    generation: u64,
+    /// The newest refresh token that came here, and its generation.
+    refresh_token: Option<(u64, SecretString)>,
+    /// Access tokens that came here, each until a time.
+    access_tokens: Vec<(AccessToken, UnixSeconds)>,
+    /// Access tokens that their API refused.
+    refused: Vec<AccessToken>,
+    /// A refresh token that the provider takes no more.
+    spent: Option<SecretString>,
+    /// What the last redemption for an API ended with, if it wants the user.
+    wanting: Vec<(String, Wanting)>,
+    /// Whose turn it is to redeem.
+    queue: Arc<tokio::sync::Mutex<()>>,
+    /// When the session is over at the latest.
+    expires_at: UnixSeconds,
+}
+
+/// What an API wants of the user before there is a token for it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Wanting {
+    /// Consent to its scopes.
+    Consent,
+    /// Another authentication.
+    StepUp,
+}
+
+/// What came of a redemption.
+#[derive(Debug)]
+pub struct Redeemed {
+    /// The next refresh token, if there is a new one.
+    pub refresh_token: Option<SecretString>,
+    /// The access token, if it is for an API.
+    pub access_token: Option<AccessToken>,
+}
+
+impl Default for Known {
+    fn default() -> Self {
+        Self(Mutex::new(LruCache::new(LIMIT)))
+    }
+}
+
+impl Known {
+    /// Brings a session of a cookie up to what is known here. Whether that changed it is the answer.
+    pub fn renew(&self, session: &mut Session, now: UnixSeconds) -> bool {
+        let mut table = self.table();
+        let Some(entry) = table.get_mut(&session.id) else { return false };
+        let mut changed = false;
+        if let Some((generation, token)) = &entry.refresh_token
+            && *generation > session.generation
+        {
+            session.refresh_token = Some(token.clone());
+            changed = true;
+        }
+        entry.access_tokens.retain(|(token, until)| now < *until && !token.is_over(now));
+        for (newer, _) in &entry.access_tokens {
+            match session.access_tokens.iter_mut().find(|held| held.api == newer.api) {
+                Some(held) if held.expires_at >= newer.expires_at => {}
+                Some(held) => {
+                    *held = newer.clone();
+                    changed = true;
+                }
+                None => {
+                    session.access_tokens.push(newer.clone());
+                    changed = true;
+                }
+            }
+        }
+        session.access_tokens.retain(|held| !entry.refused.iter().any(|refused| is_same(refused, held)));
+        changed
+    }
+
+    /// The generation of the next write, higher than any that is known.
+    pub fn next_generation(&self, open: &OpenSession, now: UnixSeconds) -> u64 {
+        self.forget_what_is_over(now);
+        self.change(open, |entry| entry.next_generation(open.session.generation))
+    }
+
+    /// Remembers what a redemption brought.
+    pub fn remember(&self, open: &OpenSession, redeemed: Redeemed, now: UnixSeconds) {
+        self.change(open, |entry| {
+            let generation = entry.next_generation(open.session.generation);
+            if let Some(token) = redeemed.refresh_token {
+                entry.refresh_token = Some((generation, token));
+            }
+            if let Some(token) = redeemed.access_token {
+                entry.wanting.retain(|(api, _)| *api != token.api);
+                entry.refused.retain(|refused| refused.api != token.api);
+                entry.keep(token, now.saturating_add(REMEMBERED));
+            }
+        });
+    }
+
+    /// Keeps an access token that did not fit the cookie until it ends.
+    pub fn keep_left_out(&self, open: &OpenSession, token: AccessToken) {
+        self.change(open, |entry| {
+            let until = token.expires_at;
+            entry.keep(token, until);
+        });
+    }
+
+    /// No longer gives out a token that its API refused; with `also_from_cookies` not even one that a cookie holds.
+    pub fn refuse(&self, open: &OpenSession, token: AccessToken, also_from_cookies: bool) {
+        self.change(open, |entry| {
+            entry.access_tokens.retain(|(held, _)| !is_same(held, &token));
+            if also_from_cookies {
+                entry.wanting.retain(|(api, _)| *api != token.api);
+                entry.wanting.push((token.api.clone(), Wanting::StepUp));
+                entry.refused.retain(|refused| refused.api != token.api);
+                entry.refused.push(token);
+            }
+        });
+    }
+
+    /// Notes what an API wants of the user.
+    pub fn want(&self, open: &OpenSession, api: &str, wanting: Wanting) {
+        self.change(open, |entry| {
+            entry.wanting.retain(|(of, _)| of != api);
+            entry.wanting.push((api.to_owned(), wanting));
+        });
+    }
+
+    /// What an API wants of the user, as far as is known.
+    pub fn wanting(&self, id: &SessionId, api: &str) -> Option<Wanting> {
+        let table = self.table();
+        table.peek(id)?.wanting.iter().find(|(of, _)| of == api).map(|(_, wanting)| *wanting)
+    }
+
+    /// Notes that the provider takes a refresh token no more.
+    pub fn spend(&self, open: &OpenSession, refresh_token: SecretString) {
+        self.change(open, |entry| entry.spent = Some(refresh_token));
+    }
+
+    /// Whether the provider is known to take this refresh token no more.
+    pub fn is_spent(&self, id: &SessionId, refresh_token: &SecretString) -> bool {
+        let table = self.table();
+        let spent = table.peek(id).and_then(|entry| entry.spent.as_ref());
+        spent.is_some_and(|spent| spent.expose_secret() == refresh_token.expose_secret())
+    }
+
+    /// Whoever holds this lock may redeem for the session.
+    pub fn queue(&self, open: &OpenSession) -> Arc<tokio::sync::Mutex<()>> {
+        self.change(open, |entry| Arc::clone(&entry.queue))
+    }
+
+    /// Forgets a session.
+    pub fn forget(&self, id: &SessionId) {
+        self.table().pop(id);
+    }
+
+    fn change<T>(&self, open: &OpenSession, change: impl FnOnce(&mut Entry) -> T) -> T {
+        let new = || Entry { expires_at: open.expires_at, ..Entry::default() };
+        change(self.table().get_or_insert_mut(open.session.id, new))
+    }
+
+    fn forget_what_is_over(&self, now: UnixSeconds) {
+        let mut table = self.table();
+        while table.peek_lru().is_some_and(|(_, entry)| entry.expires_at <= now) {
+            table.pop_lru();
+        }
+    }
+
+    fn table(&self) -> MutexGuard<'_, LruCache<SessionId, Entry>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Entry {
+    fn next_generation(&mut self, of_cookie: u64) -> u64 {
+        self.generation = self.generation.max(of_cookie).saturating_add(1);
+        self.generation
+    }
+
+    fn keep(&mut self, token: AccessToken, until: UnixSeconds) {
+        self.access_tokens.retain(|(held, _)| held.api != token.api);
+        self.access_tokens.push((token, until));
+    }
+}
+
+fn is_same(one: &AccessToken, other: &AccessToken) -> bool {
+    one.api == other.api && one.token.expose_secret() == other.token.expose_secret()
+}
+
+#[cfg(test)]
+mod tests;

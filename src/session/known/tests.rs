@@ -1,0 +1,123 @@
+use super::super::token::User;
+use super::*;
+
+fn open(id: u8, generation: u64) -> OpenSession {
+    let session = Session {
+        id: [id; 16],
+        generation,
+        signed_in_at: 0,
+        active_at: 0,
+        user: User::default(),
+        refresh_token: Some("r0".into()),
+        access_tokens: vec![token("graph", "a0", 1_000)],
+    };
+    OpenSession::new(session, 10_000)
+}
+
+fn token(api: &str, text: &str, expires_at: UnixSeconds) -> AccessToken {
+    AccessToken { api: api.to_owned(), token: text.into(), expires_at, life: 1_000 }
+}
+
+fn redeemed(refresh_token: &str, access_token: Option<AccessToken>) -> Redeemed {
+    Redeemed { refresh_token: Some(refresh_token.into()), access_token }
+}
+
+/// Refresh token and access tokens after a look at what is known.
+fn renewed(known: &Known, open: &OpenSession, now: UnixSeconds) -> (String, Vec<String>, bool) {
+    let mut session = open.session.clone();
+    let changed = known.renew(&mut session, now);
+    let text = |token: &SecretString| token.expose_secret().to_owned();
+    (
+        text(session.refresh_token.as_ref().unwrap()),
+        session.access_tokens.iter().map(|held| text(&held.token)).collect(),
+        changed,
+    )
+}
+
+#[test]
+fn an_old_cookie_gets_the_new_tokens_for_a_minute_and_the_refresh_token_for_good() {
+    let known = Known::default();
+    let old = open(1, 1);
+    assert_eq!(renewed(&known, &old, 100), ("r0".to_owned(), vec!["a0".to_owned()], false));
+    known.remember(&old, redeemed("r1", Some(token("graph", "a1", 2_000))), 100);
+    assert_eq!(renewed(&known, &old, 159), ("r1".to_owned(), vec!["a1".to_owned()], true));
+    assert_eq!(renewed(&known, &old, 160), ("r1".to_owned(), vec!["a0".to_owned()], true));
+    let other = open(2, 1);
+    assert_eq!(renewed(&known, &other, 101), ("r0".to_owned(), vec!["a0".to_owned()], false));
+}
+
+#[test]
+fn a_cookie_of_another_instance_that_is_newer_keeps_its_refresh_token() {
+    let known = Known::default();
+    known.remember(&open(1, 1), redeemed("r1", None), 100);
+    let newer = open(1, 3);
+    assert_eq!(renewed(&known, &newer, 101).0, "r0");
+    known.remember(&newer, redeemed("r2", None), 102);
+    assert_eq!(renewed(&known, &newer, 103).0, "r2");
+}
+
+#[test]
+fn generations_only_rise() {
+    let known = Known::default();
+    let old = open(1, 5);
+    assert_eq!(known.next_generation(&old, 0), 6);
+    assert_eq!(known.next_generation(&old, 0), 7);
+    assert_eq!(known.next_generation(&open(1, 40), 0), 41);
+    assert_eq!(known.next_generation(&old, 0), 42);
+}
+
+#[test]
+fn a_refused_token_is_not_given_out_again() {
+    let known = Known::default();
+    let old = open(1, 1);
+    known.remember(&old, redeemed("r1", Some(token("graph", "a1", 2_000))), 100);
+    known.refuse(&old, token("graph", "a1", 2_000), false);
+    assert_eq!(renewed(&known, &old, 101).1, ["a0"], "the cookie's own is not doubted");
+    known.refuse(&old, token("graph", "a0", 1_000), true);
+    assert!(renewed(&known, &old, 101).1.is_empty());
+    assert_eq!(known.wanting(&[1; 16], "graph"), Some(Wanting::StepUp));
+    known.remember(&old, redeemed("r2", Some(token("graph", "a2", 2_000))), 102);
+    assert_eq!(renewed(&known, &old, 103).1, ["a2"]);
+    assert_eq!(known.wanting(&[1; 16], "graph"), None, "a new token answers it");
+}
+
+#[test]
+fn what_was_left_out_of_the_cookie_is_kept_until_it_ends() {
+    let known = Known::default();
+    let old = open(1, 1);
+    known.keep_left_out(&old, token("orders", "b1", 2_000));
+    assert_eq!(renewed(&known, &old, 1_999).1, ["a0", "b1"]);
+    assert_eq!(renewed(&known, &old, 2_000).1, ["a0"]);
+}
+
+#[test]
+fn only_the_spent_refresh_token_is_spent() {
+    let known = Known::default();
+    let old = open(1, 1);
+    known.spend(&old, "r0".into());
+    assert!(known.is_spent(&[1; 16], &"r0".into()));
+    assert!(!known.is_spent(&[1; 16], &"r1".into()));
+    assert!(!known.is_spent(&[2; 16], &"r0".into()));
+}
+
+#[test]
+fn the_table_is_bounded_and_forgets_what_is_over() {
+    let known = Known::default();
+    for number in 0..LIMIT.get() as u128 + 5 {
+        let mut one = open(1, 1);
+        one.session.id = number.to_be_bytes();
+        known.next_generation(&one, 0);
+    }
+    assert_eq!(known.table().len(), LIMIT.get());
+    known.next_generation(&open(9, 1), 10_000);
+    assert_eq!(known.table().len(), 1);
+}
+
+#[test]
+fn debug_does_not_leak_tokens() {
+    let known = Known::default();
+    known.remember(&open(1, 1), redeemed("CANARY-r", Some(token("graph", "CANARY-a", 2_000))), 100);
+    known.spend(&open(1, 1), "CANARY-s".into());
+    let entries = format!("{:?} {:?}", known, known.table().iter().collect::<Vec<_>>());
+    assert!(!entries.contains("CANARY"), "{entries}");
+}

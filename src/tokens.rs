@@ -1,0 +1,264 @@
+//! Fresh access tokens: which session gets which token, when it is renewed, and what a failure means.
+//!
+//! One redemption at a time for each session, shared by all who wait for it. It runs to its end whatever becomes of
+//! those who asked, since a provider may have spent the refresh token already.
+
+pub mod challenge;
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use futures_util::FutureExt;
+use futures_util::future::{BoxFuture, Shared, join_all};
+
+use crate::clock::{self, UnixSeconds};
+use crate::error::Error;
+use crate::oidc::Provider;
+use crate::oidc::refresh::{RefreshFault, Subject, lacks_all};
+use crate::secret::SecretString;
+use crate::session::known::{Redeemed, Wanting};
+use crate::session::token::{AccessToken, SessionId};
+use crate::session::{OpenSession, Sessions};
+
+/// How long a call waits for a new token while the old one is still good.
+const WAIT_WHILE_VALID: Duration = Duration::from_secs(2);
+
+/// Settings of the tokens.
+#[derive(Debug)]
+pub struct Config {
+    /// Asked with every API's own: what the sign-in asks.
+    pub scopes: Vec<String>,
+    /// What is asked for each API, by its name.
+    pub apis: BTreeMap<String, Wanted>,
+    /// A token with less life left, in seconds, is renewed before a call.
+    pub skew: u64,
+}
+
+/// What is asked for an API.
+#[derive(Debug, Clone)]
+pub struct Wanted {
+    /// Its scopes.
+    pub scopes: Vec<String>,
+    /// Its resource indicator (RFC 8707).
+    pub resource: Option<String>,
+}
+
+/// Renews tokens.
+#[derive(Debug)]
+pub struct Tokens {
+    config: Config,
+    provider: Arc<Provider>,
+    sessions: Arc<Sessions>,
+    flights: Mutex<HashMap<Goal, Flight>>,
+}
+
+/// For whom a redemption is, and for which API; without one it only renews the session.
+type Goal = (SessionId, Option<String>);
+/// A redemption under way.
+type Flight = Shared<BoxFuture<'static, Result<Option<AccessToken>, RefreshFault>>>;
+
+/// The state of an API's token, for the page.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Status {
+    /// There is one, or one can be had without the user.
+    Ok,
+    /// Neither.
+    Expired,
+    /// The user has to do something first.
+    Needs(Wanting),
+}
+
+impl Tokens {
+    /// Tokens from a provider.
+    #[must_use]
+    pub fn new(config: Config, provider: Arc<Provider>, sessions: Arc<Sessions>) -> Arc<Self> {
+        Arc::new(Self { config, provider, sessions, flights: Mutex::default() })
+    }
+
+    /// An access token for a call to an API, renewed first if it has little life left. Whether it is new is told too.
+    ///
+    /// A token that is still valid is used when the renewal fails, whatever the reason, or takes too long.
+    ///
+    /// # Errors
+    /// [`Error::SessionExpired`], [`Error::ConsentRequired`], [`Error::StepUpRequired`] or
+    /// [`Error::ProviderUnavailable`].
+    pub async fn for_call(
+        self: &Arc<Self>,
+        open: &OpenSession,
+        api: &str,
+        now: UnixSeconds,
+    ) -> Result<(AccessToken, bool), Error> {
+        let held = open.session.access_token(api, now);
+        if let Some(token) = held.filter(|token| token.is_fresh(now, self.config.skew)) {
+            return Ok((token.clone(), false));
+        }
+        let renewal = self.renewed(open, Some(api), now);
+        let outcome = match held {
+            None => renewal.await,
+            Some(valid) => match tokio::time::timeout(WAIT_WHILE_VALID, renewal).await {
+                Ok(Ok(renewed)) => Ok(renewed),
+                Ok(Err(_)) | Err(_) => return Ok((valid.clone(), false)),
+            },
+        };
+        match outcome {
+            Ok(Some(token)) => Ok((token, true)),
+            Ok(None) => Err(Error::Internal),
+            Err(fault) => Err(self.refusal(open, api, fault, now).await),
+        }
+    }
+
+    /// Renews the tokens that the session holds, or, when it holds none, the session alone. No older result is used.
+    /// Without a refresh token there is nothing to do while an access token is good.
+    ///
+    /// # Errors
+    /// As [`Self::for_call`]; of several the one that ends the session, else the first.
+    pub async fn renew_all(self: &Arc<Self>, open: &OpenSession, now: UnixSeconds) -> Result<(), Error> {
+        if open.session.refresh_token.is_none() && open.session.access_tokens.iter().any(|token| !token.is_over(now)) {
+            return Ok(());
+        }
+        let known = |api: &str| self.config.apis.contains_key(api);
+        let held = open.session.access_tokens.iter().map(|token| token.api.as_str()).filter(|api| known(api));
+        let mut goals: Vec<Option<&str>> = held.map(Some).collect();
+        if goals.is_empty() {
+            goals.push(None);
+        }
+        let flights = goals.iter().map(|api| self.flight(open, *api));
+        let outcomes = join_all(flights).await;
+        let mut faults = goals.into_iter().zip(outcomes).filter_map(|(api, outcome)| Some((api, outcome.err()?)));
+        let Some(first) = faults.next() else { return Ok(()) };
+        let (api, fault) = faults.find(|(_, fault)| *fault == RefreshFault::Over).unwrap_or(first);
+        Err(self.refusal(open, api.unwrap_or_default(), fault, now).await)
+    }
+
+    /// What the page may know of an API's token. Nothing is asked for it.
+    #[must_use]
+    pub fn status(&self, open: &OpenSession, api: &str, now: UnixSeconds) -> Status {
+        if let Some(wanting) = self.sessions.known.wanting(&open.session.id, api) {
+            return Status::Needs(wanting);
+        }
+        let spent = |token| self.sessions.known.is_spent(&open.session.id, token);
+        let renewable = open.session.refresh_token.as_ref().is_some_and(|token| !spent(token));
+        if renewable || open.session.access_token(api, now).is_some() { Status::Ok } else { Status::Expired }
+    }
+
+    /// Takes note that an API refused a token. With `claims`, what it asks of the next sign-in, no instance should use
+    /// the token again, and the refusal that sends the user there is the answer.
+    pub async fn refused(&self, open: &OpenSession, token: AccessToken, claims: &str, now: UnixSeconds) -> Error {
+        let api = token.api.clone();
+        self.sessions.known.refuse(open, token, true);
+        self.refusal(open, &api, RefreshFault::StepUp(Some(claims.to_owned())), now).await
+    }
+
+    /// Takes note that an API does not accept a token: it is not given to calls with an older cookie any more.
+    pub fn doubted(&self, open: &OpenSession, token: AccessToken) {
+        self.sessions.known.refuse(open, token, false);
+    }
+
+    /// A token that another call has brought by now, or else the redemption, joined or begun.
+    async fn renewed(
+        self: &Arc<Self>,
+        open: &OpenSession,
+        api: Option<&str>,
+        now: UnixSeconds,
+    ) -> Result<Option<AccessToken>, RefreshFault> {
+        let mut session = open.session.clone();
+        self.sessions.known.renew(&mut session, now);
+        let found = api.and_then(|api| session.access_token(api, now));
+        match found.filter(|token| token.is_fresh(now, self.config.skew)) {
+            Some(token) => Ok(Some(token.clone())),
+            None => self.flight(open, api).await,
+        }
+    }
+
+    /// The redemption for a goal: the one under way, or a new one that goes on even if nobody waits for it.
+    fn flight(self: &Arc<Self>, open: &OpenSession, api: Option<&str>) -> Flight {
+        let goal = (open.session.id, api.map(str::to_owned));
+        let mut flights = self.flights.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(flight) = flights.get(&goal) {
+            return flight.clone();
+        }
+        let (tokens, open, landed) = (Arc::clone(self), open.clone(), goal.clone());
+        let flight = async move {
+            let outcome = tokens.redeem(&open, landed.1.as_deref()).await;
+            tokens.flights.lock().unwrap_or_else(PoisonError::into_inner).remove(&landed);
+            outcome
+        };
+        let flight = flight.boxed().shared();
+        flights.insert(goal, flight.clone());
+        tokio::spawn(flight.clone());
+        flight
+    }
+
+    async fn redeem(&self, open: &OpenSession, api: Option<&str>) -> Result<Option<AccessToken>, RefreshFault> {
+        let known = &self.sessions.known;
+        let queue = known.queue(open);
+        let _turn = queue.lock().await;
+        // Whoever was before in the queue may have brought the next refresh token.
+        let mut session = open.session.clone();
+        known.renew(&mut session, clock::now());
+        let refresh_token = session.refresh_token.as_ref().ok_or(RefreshFault::Over)?;
+        if known.is_spent(&session.id, refresh_token) {
+            return Err(RefreshFault::Over);
+        }
+        let outcome = self.ask(refresh_token, &session.user.sub, session.user.tid.as_deref(), api).await;
+        match &outcome {
+            Err(RefreshFault::Over) => known.spend(open, refresh_token.clone()),
+            Err(RefreshFault::Consent) => known.want(open, api.unwrap_or_default(), Wanting::Consent),
+            Err(RefreshFault::StepUp(_)) => known.want(open, api.unwrap_or_default(), Wanting::StepUp),
+            Ok(_) | Err(RefreshFault::Unavailable) => {}
+        }
+        let redeemed = outcome?;
+        let access_token = redeemed.access_token.clone();
+        if self.sessions.ended.contains(&session.id) {
+            // The sign-out could revoke only the refresh token of its time.
+            if let Some(next) = &redeemed.refresh_token {
+                self.provider.revoke(next).await;
+            }
+        } else {
+            known.remember(open, redeemed, clock::now());
+        }
+        Ok(access_token)
+    }
+
+    async fn ask(
+        &self,
+        refresh_token: &SecretString,
+        sub: &str,
+        tid: Option<&str>,
+        api: Option<&str>,
+    ) -> Result<Redeemed, RefreshFault> {
+        let wanted = api.map(|api| self.config.apis.get(api).ok_or(RefreshFault::Over)).transpose()?;
+        let of_api = wanted.map(|wanted| wanted.scopes.as_slice()).unwrap_or_default();
+        let scopes: Vec<&str> = self.config.scopes.iter().chain(of_api).map(String::as_str).collect();
+        let resource = wanted.and_then(|wanted| wanted.resource.as_deref());
+        let asked_at = clock::now();
+        let tokens = self.provider.refresh(refresh_token, &scopes, resource, Subject { sub, tid }).await?;
+        if lacks_all(tokens.scope.as_deref(), of_api) {
+            return Err(RefreshFault::Consent);
+        }
+        let life = tokens.life();
+        let expires_at = asked_at.saturating_add(life);
+        let access_token =
+            api.map(|api| AccessToken { api: api.to_owned(), token: tokens.access_token, expires_at, life });
+        Ok(Redeemed { refresh_token: tokens.refresh_token, access_token })
+    }
+
+    /// What the page hears of a fault, with the way out of it.
+    async fn refusal(&self, open: &OpenSession, api: &str, fault: RefreshFault, now: UnixSeconds) -> Error {
+        let login_url = if api.is_empty() { "/auth/login".to_owned() } else { format!("/auth/login?api={api}") };
+        match fault {
+            RefreshFault::Over => Error::SessionExpired,
+            RefreshFault::Unavailable => Error::ProviderUnavailable,
+            RefreshFault::Consent => Error::ConsentRequired(login_url.into()),
+            RefreshFault::StepUp(claims) => {
+                let challenge = match claims {
+                    Some(claims) => challenge::seal(&self.sessions, open, api, &claims, now).await,
+                    None => None,
+                };
+                let url = challenge.map(|challenge| format!("/auth/login?challenge={challenge}"));
+                Error::StepUpRequired(url.unwrap_or(login_url).into())
+            }
+        }
+    }
+}

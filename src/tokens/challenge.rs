@@ -1,0 +1,159 @@
+//! Claims challenges: what an API or the provider asks of the next sign-in (OpenID Connect Core section 5.5), sealed
+//! for the way through the browser.
+
+use base64::Engine;
+use base64::alphabet;
+use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
+use http::header::WWW_AUTHENTICATE;
+use http::{HeaderMap, StatusCode};
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value, json};
+
+use crate::clock::UnixSeconds;
+use crate::keyring::Purpose;
+use crate::session::seal::Closed;
+use crate::session::token::SessionId;
+use crate::session::{OpenSession, Sessions};
+
+/// Life of a sealed challenge, in seconds.
+const SECONDS: u64 = 600;
+/// Most bytes of what is asked.
+const LIMIT: usize = 2_048;
+/// Version of the payload after the times.
+const FORMAT: u8 = 1;
+/// Standard base64; Entra's padding comes and goes.
+const BASE64: GeneralPurpose = GeneralPurpose::new(
+    &alphabet::STANDARD,
+    GeneralPurposeConfig::new().with_decode_padding_mode(DecodePaddingMode::Indifferent),
+);
+
+/// A challenge that came back sealed by us.
+#[derive(Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Challenge {
+    /// The session that was challenged.
+    pub session: SessionId,
+    /// Whose answer counts.
+    pub sub: String,
+    /// The API that asked; empty if the provider did for none.
+    pub api: String,
+    /// The claims request: JSON with the one member `access_token`.
+    pub claims: String,
+}
+
+/// What an API asks by a 401 with `insufficient_claims` (RFC 6750 section 3, continuous access evaluation).
+#[must_use]
+pub fn asked_by(status: StatusCode, headers: &HeaderMap) -> Option<String> {
+    if status != StatusCode::UNAUTHORIZED {
+        return None;
+    }
+    let lines = headers.get_all(WWW_AUTHENTICATE).iter().filter_map(|line| line.to_str().ok());
+    let mut challenges = lines.filter_map(|line| http_auth::parse_challenges(line).ok()).flatten();
+    let wanted = challenges.find_map(|challenge| {
+        let value = |name: &str| {
+            let found = challenge.params.iter().find(|(of, _)| of.eq_ignore_ascii_case(name));
+            found.map(|(_, value)| value.to_unescaped())
+        };
+        let insufficient = value("error").is_some_and(|error| error == "insufficient_claims");
+        let bearer = challenge.scheme.eq_ignore_ascii_case("bearer");
+        if bearer && insufficient { value("claims") } else { None }
+    })?;
+    String::from_utf8(BASE64.decode(wanted).ok()?).ok()
+}
+
+/// Seals what is asked of the next sign-in, unless it is no claims request that we would pass on.
+pub async fn seal(
+    sessions: &Sessions,
+    open: &OpenSession,
+    api: &str,
+    claims: &str,
+    now: UnixSeconds,
+) -> Option<String> {
+    let challenge = Challenge {
+        session: open.session.id,
+        sub: open.session.user.sub.clone(),
+        api: api.to_owned(),
+        claims: request(claims)?,
+    };
+    let payload = postcard::to_extend(&challenge, vec![FORMAT]).ok()?;
+    sessions.seal(Purpose::Challenge, "", now + SECONDS, now, &payload).await
+}
+
+/// Opens a challenge that was sealed here or by another instance.
+///
+/// # Errors
+/// [`Closed`].
+pub async fn open(sessions: &Sessions, sealed: &str, now: UnixSeconds) -> Result<Challenge, Closed> {
+    let opened = sessions.unseal(Purpose::Challenge, "", sealed.as_bytes(), now).await?;
+    let Some((&FORMAT, payload)) = opened.payload.split_first() else { return Err(Closed::Invalid) };
+    postcard::from_bytes(payload).map_err(|_| Closed::Invalid)
+}
+
+/// The claims request of a sign-in: of strict JSON of at most 2 KB only the member `access_token`, and the capability
+/// to answer challenges.
+fn request(claims: &str) -> Option<String> {
+    if claims.len() > LIMIT {
+        return None;
+    }
+    let mut all: Map<String, Value> = serde_json::from_str(claims).ok()?;
+    let Some(Value::Object(mut asked)) = all.remove("access_token") else { return None };
+    asked.insert("xms_cc".to_owned(), json!({"values": ["cp1"]}));
+    Some(json!({"access_token": asked}).to_string())
+}
+
+#[cfg(test)]
+mod tests {
+    use http::HeaderValue;
+
+    use super::*;
+
+    fn asked(line: &str) -> Option<String> {
+        let headers = HeaderMap::from_iter([(WWW_AUTHENTICATE, HeaderValue::from_str(line).unwrap())]);
+        asked_by(StatusCode::UNAUTHORIZED, &headers)
+    }
+
+    #[test]
+    fn a_challenge_is_found_in_the_header() {
+        let claims = r#"{"access_token":{"acrs":{"essential":true,"value":"c1"}}}"#;
+        let base64 = BASE64.encode(claims);
+        let bare = base64.trim_end_matches('=');
+        for line in [
+            format!(r#"Bearer realm="", error="insufficient_claims", claims="{base64}""#),
+            format!(r#"bearer Error="insufficient_claims",claims="{bare}""#),
+            format!(r#"Basic realm="x", Bearer error="insufficient_claims", claims="{base64}""#),
+        ] {
+            assert_eq!(asked(&line).as_deref(), Some(claims), "{line}");
+        }
+        for line in [
+            format!(r#"Bearer error="invalid_token", claims="{base64}""#),
+            format!(r#"Basic error="insufficient_claims", claims="{base64}""#),
+            r#"Bearer error="insufficient_claims""#.to_owned(),
+            r#"Bearer error="insufficient_claims", claims="!""#.to_owned(),
+            "Bearer ,,,=".to_owned(),
+            String::new(),
+        ] {
+            assert_eq!(asked(&line), None, "{line}");
+        }
+    }
+
+    #[test]
+    fn only_the_access_tokens_claims_are_passed_on() {
+        let request = request(r#"{"id_token":{"x":null},"access_token":{"acrs":{"value":"c1"}}}"#).unwrap();
+        let request: Value = serde_json::from_str(&request).unwrap();
+        assert_eq!(request, json!({"access_token": {"acrs": {"value": "c1"}, "xms_cc": {"values": ["cp1"]}}}));
+    }
+
+    #[test]
+    fn odd_claims_are_not_passed_on() {
+        let long = format!(r#"{{"access_token":{{"x":"{}"}}}}"#, "y".repeat(LIMIT));
+        for odd in ["", "[]", "{}", r#"{"access_token":1}"#, r#"{"access_token":{}} x"#, "nonsense", &long] {
+            assert_eq!(request(odd), None, "{odd}");
+        }
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn no_header_panics(line in "[ -~]{0,200}") {
+            let _ = asked(&line);
+        }
+    }
+}

@@ -1,0 +1,335 @@
+//! A session outlives its access token: renewed before a call, by `POST /auth/refresh`, once for all who wait.
+
+use std::time::{Duration, Instant};
+
+use devkit::commands::stage::free_port;
+use devkit::provider::{Endpoint, ErrorBody, Fault, Flaw, Mutation, Options};
+use futures_util::future::join_all;
+
+use crate::app::{Gateway, PATIENCE, TestApp};
+use crate::visitor::{Answer, Visitor};
+
+const ADA: &str = "ada.lovelace@contoso.example";
+const GRACE: &str = "grace.hopper@contoso.example";
+
+/// Access tokens of a minute and a half: fresh for 45 s, unless a test says that they want more.
+fn short_lived() -> Options {
+    Options { access_token_life: Duration::from_secs(90), ..Options::new("http://unused") }
+}
+
+/// A provider whose access tokens live so long, and whose refresh tokens are good for once.
+fn one_time(life: u64) -> Options {
+    Options { access_token_life: Duration::from_secs(life), one_time_refresh: true, ..Options::new("http://unused") }
+}
+
+/// Waits until tokens of `life` seconds that were just issued are old, but not over.
+async fn grow_old(life: u64) {
+    tokio::time::sleep(Duration::from_secs(life / 2) + Duration::from_millis(1_100)).await;
+}
+
+/// Waits until tokens of `life` seconds that were just issued are over.
+async fn end(life: u64) {
+    tokio::time::sleep(Duration::from_secs(life) + Duration::from_millis(1_100)).await;
+}
+
+fn refreshes(app: &TestApp) -> usize {
+    let of_refresh = |request: &devkit::provider::Recorded| {
+        request.form_field("grant_type").is_some_and(|grant| grant == "refresh_token")
+    };
+    app.provider.requests().iter().filter(|request| of_refresh(request)).count()
+}
+
+async fn fifty(tab: &Visitor) -> Vec<Answer> {
+    join_all((0..50).map(|_| {
+        let mut tab = tab.clone();
+        async move { tab.fetch("GET", "/graph/me").await }
+    }))
+    .await
+}
+
+fn statuses(answers: &[Answer]) -> Vec<u16> {
+    answers.iter().map(|answer| answer.status).collect()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn fifty_calls_with_an_expired_token_make_one_redemption() {
+    let app = TestApp::builder().provider(one_time(2)).start().await;
+    let mut visitor = app.signed_in(ADA).await;
+    end(2).await;
+    let old_tab = visitor.clone();
+    let answers = fifty(&visitor).await;
+    assert_eq!(statuses(&answers), [200; 50], "{}", app.log());
+    assert_eq!(refreshes(&app), 1);
+    assert!(answers.iter().all(|answer| answer.header("set-cookie").is_some()), "new tokens are written with each");
+    // The same old cookie from a second tab: the provider would revoke everything at a second redemption of its token.
+    let again = fifty(&old_tab).await;
+    assert_eq!(statuses(&again), [200; 50]);
+    assert!(refreshes(&app) <= 2, "{}", refreshes(&app));
+    visitor.jar.clone_from(&old_tab.jar);
+    assert_eq!(visitor.fetch("POST", "/auth/refresh").await.status, 204);
+    end(2).await;
+    assert_eq!(visitor.fetch("GET", "/graph/me").await.status, 200, "still signed in after");
+    assert_eq!(app.visitor().get("/auth/session").await.json()["authenticated"], false);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn two_instances_refresh_side_by_side_where_old_refresh_tokens_go_on_working() {
+    let app = TestApp::builder().provider(Options { access_token_life: Duration::from_secs(2), ..short_lived() });
+    let app = app.start().await;
+    let port = free_port().unwrap();
+    let _second = Gateway::start(&app.settings, port);
+    let mut visitor = app.signed_in(ADA).await;
+    end(2).await;
+    let (here, there) = tokio::join!(fifty(&visitor), async { fifty(&visitor.at(port)).await });
+    assert_eq!((statuses(&here), statuses(&there)), (vec![200; 50], vec![200; 50]), "{}", app.log());
+    assert_eq!(refreshes(&app), 2, "one for each instance");
+    // Whichever answer came last decides the cookie; every one of them works at both.
+    for answer in [&here[0], &here[49], &there[0], &there[49]] {
+        for line in answer.headers_named("set-cookie").filter(|line| !line.contains("Max-Age=0")) {
+            let (name, value) = line.split(';').next().unwrap().split_once('=').unwrap();
+            visitor.jar.insert(name.to_owned(), value.to_owned());
+        }
+        assert_eq!(visitor.fetch("GET", "/graph/me").await.status, 200);
+        assert_eq!(visitor.at(port).fetch("GET", "/graph/me").await.status, 200);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_page_can_renew_its_session() {
+    let app = TestApp::builder().provider(short_lived()).start().await;
+    let mut visitor = app.signed_in(ADA).await;
+    let before = visitor.jar.clone();
+    for _ in 0..2 {
+        let answer = visitor.fetch("POST", "/auth/refresh").await;
+        assert_eq!((answer.status, answer.text().as_str()), (204, ""));
+    }
+    assert_eq!(refreshes(&app), 2, "no older result is used");
+    assert_ne!(visitor.jar, before);
+    let told = visitor.fetch("GET", "/auth/session").await.json();
+    assert_eq!(told["links"]["refresh"], "/auth/refresh");
+    let wrong = visitor.fetch("GET", "/auth/refresh").await;
+    assert_eq!((wrong.status, wrong.header("allow")), (405, Some("POST")));
+    let unguarded = visitor.send("POST", "/auth/refresh", &[("sec-fetch-site", "same-origin")], "").await;
+    assert_eq!(unguarded.code(), "csrf_failed");
+    let foreign = visitor.send("POST", "/auth/refresh", &[("sec-fetch-site", "cross-site"), ("x-csrf", "1")], "").await;
+    assert_eq!(foreign.code(), "origin_denied");
+    assert_eq!(app.visitor().fetch("POST", "/auth/refresh").await.code(), "session_missing");
+    assert_eq!(refreshes(&app), 2);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_valid_token_is_used_while_the_provider_is_away_then_503_then_it_heals() {
+    let app = TestApp::builder().provider(Options { access_token_life: Duration::from_secs(6), ..short_lived() });
+    let app = app.start().await;
+    let mut visitor = app.signed_in(ADA).await;
+    let signed_in = visitor.jar.clone();
+    app.provider.set_fault(Endpoint::Token, Some(Fault::Status(503)));
+    grow_old(6).await;
+    assert_eq!(visitor.fetch("GET", "/graph/me").await.status, 200, "old, but good");
+    let refused = visitor.fetch("POST", "/auth/refresh").await;
+    assert_eq!(refused.code(), "provider_unavailable", "who asks is told");
+    end(3).await;
+    for fault in [Fault::Status(500), Fault::Html, Fault::Garbage, Fault::HangUp, Fault::Truncated] {
+        let told = format!("{fault:?}");
+        app.provider.set_fault(Endpoint::Token, Some(fault));
+        let answer = visitor.fetch("GET", "/graph/me").await;
+        assert_eq!((answer.status, answer.code()), (503, "provider_unavailable"), "{told}");
+        assert!(answer.header("retry-after").is_some() && answer.header("set-cookie").is_none());
+    }
+    assert_eq!(visitor.jar, signed_in, "nobody is signed out by an outage");
+    app.provider.set_fault(Endpoint::Token, None);
+    assert_eq!(visitor.fetch("GET", "/graph/me").await.status, 200);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_slow_provider_holds_up_no_call_whose_token_is_good() {
+    let app = TestApp::builder().provider(Options { access_token_life: Duration::from_secs(20), ..short_lived() });
+    let app = app.start().await;
+    let mut visitor = app.signed_in(ADA).await;
+    app.provider.set_fault(Endpoint::Token, Some(Fault::Hold(Duration::from_secs(6))));
+    grow_old(20).await;
+    assert_eq!(visitor.fetch("GET", "/graph/me").await.status, 200);
+    assert_eq!(refreshes(&app), 1);
+    app.provider.set_fault(Endpoint::Token, None);
+    // What the slow answer brought is kept, although the call that asked for it has long been answered.
+    let begun = Instant::now();
+    let held = visitor.jar.clone();
+    while visitor.jar == held {
+        assert_eq!(visitor.fetch("GET", "/graph/me").await.status, 200);
+        assert!(begun.elapsed() < PATIENCE, "the new token never comes");
+        tokio::time::sleep(Duration::from_millis(300)).await;
+    }
+    assert_eq!(refreshes(&app), 1, "nobody asked twice");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_redemption_goes_on_when_the_browser_has_left() {
+    let app = TestApp::builder().provider(one_time(4)).start().await;
+    let mut visitor = app.signed_in(ADA).await;
+    end(4).await;
+    app.provider.fault_next(Endpoint::Token, 1, Fault::Hold(Duration::from_secs(1)));
+    let mut leaving = visitor.clone();
+    let left = tokio::time::timeout(Duration::from_millis(500), leaving.fetch("GET", "/graph/me")).await;
+    assert!(left.is_err());
+    assert_eq!(visitor.fetch("GET", "/graph/me").await.status, 200, "{}", app.log());
+    assert_eq!(refreshes(&app), 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_dead_refresh_token_ends_the_session_and_only_refresh_deletes_the_cookie() {
+    let app = TestApp::builder().provider(Options { access_token_life: Duration::from_secs(2), ..short_lived() });
+    let app = app.start().await;
+    let mut visitor = app.signed_in(ADA).await;
+    app.provider.revoke_grants();
+    end(2).await;
+    for _ in 0..3 {
+        let answer = visitor.fetch("GET", "/graph/me").await;
+        assert_eq!((answer.status, answer.code()), (401, "session_expired"));
+        assert_eq!(answer.header("set-cookie"), None, "another instance may just have set a newer one");
+    }
+    assert_eq!(refreshes(&app), 1, "the provider's refusal is remembered");
+    let told = visitor.fetch("GET", "/auth/session").await.json();
+    assert_eq!(told["apis"]["graph"]["status"], "expired");
+    assert_eq!(told["apis"]["graph"]["login_url"], "/auth/login?api=graph");
+    let answer = visitor.fetch("POST", "/auth/refresh").await;
+    assert_eq!((answer.status, answer.code()), (401, "session_expired"));
+    assert!(visitor.jar.is_empty(), "{:?}", visitor.jar);
+    assert_eq!(refreshes(&app), 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_cookie_under_an_unknown_key_is_kept() {
+    let app = TestApp::start().await;
+    let mut visitor = app.signed_in(ADA).await;
+    let sealed = visitor.jar["__Host-Http-cloakroom"].clone();
+    let other_kid = format!("{}AAAAAAAA{}", &sealed[..2], &sealed[10..]);
+    visitor.jar.insert("__Host-Http-cloakroom".to_owned(), other_kid.clone());
+    let answer = visitor.fetch("POST", "/auth/refresh").await;
+    assert_eq!((answer.code(), answer.header("set-cookie")), ("session_expired", None));
+    let damaged = format!("{}AAAA", &sealed[..sealed.len() - 4]);
+    visitor.jar.insert("__Host-Http-cloakroom".to_owned(), damaged);
+    let answer = visitor.fetch("POST", "/auth/refresh").await;
+    assert_eq!(answer.code(), "session_expired");
+    assert!(visitor.jar.is_empty());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn refusals_of_the_provider_are_told_apart() {
+    let app = TestApp::builder().provider(Options { access_token_life: Duration::from_secs(2), ..short_lived() });
+    let app = app.start().await;
+    let visitor = app.signed_in(ADA).await;
+    end(2).await;
+    let error = |error: &str, suberror: &str| ErrorBody {
+        suberror: Some(suberror.to_owned()).filter(|text| !text.is_empty()),
+        ..ErrorBody::new(error)
+    };
+    for (body, status, code, login_url) in [
+        (error("invalid_grant", "consent_required"), 401, "consent_required", Some("/auth/login?api=graph")),
+        (error("interaction_required", ""), 401, "step_up_required", Some("/auth/login?api=graph")),
+        (error("invalid_grant", "basic_action"), 401, "step_up_required", Some("/auth/login?api=graph")),
+        (error("temporarily_unavailable", ""), 503, "provider_unavailable", None),
+        (ErrorBody { status: 401, ..error("invalid_client", "") }, 503, "provider_unavailable", None),
+    ] {
+        let told = format!("{body:?}");
+        app.provider.fault_next(Endpoint::Token, 1, Fault::Error(body));
+        let mut tab = visitor.clone();
+        let answer = tab.fetch("GET", "/graph/me").await;
+        assert_eq!((answer.status, answer.code()), (status, code), "{told}");
+        assert_eq!(answer.json()["login_url"].as_str(), login_url, "{told}");
+        let stays = tab.fetch("GET", "/auth/session").await.json();
+        assert_eq!(stays["authenticated"], true, "{told}");
+        let expected = match code {
+            "consent_required" => "needs_consent",
+            "step_up_required" => "needs_step_up",
+            _ => "needs_step_up",
+        };
+        assert_eq!(stays["apis"]["graph"]["status"], expected, "{told}");
+    }
+    let mut tab = visitor.clone();
+    assert_eq!(tab.fetch("GET", "/graph/me").await.status, 200, "none of them ended the session");
+    let told = tab.fetch("GET", "/auth/session").await.json();
+    assert_eq!(told["apis"]["graph"]["status"], "ok");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_refreshed_id_token_is_checked_as_fully() {
+    let app = TestApp::builder().provider(Options { access_token_life: Duration::from_secs(2), ..short_lived() });
+    let app = app.start().await;
+    let other_subject = Mutation::new(|draft| {
+        draft.claims.insert("sub".to_owned(), "somebody-else".into());
+    });
+    for mutation in [other_subject, Flaw::BadSignature.into()] {
+        let mut visitor = app.signed_in(ADA).await;
+        app.provider.set_mutation(Some(mutation));
+        let answer = visitor.fetch("POST", "/auth/refresh").await;
+        assert_eq!((answer.status, answer.code()), (401, "session_expired"), "{}", app.log());
+        app.provider.set_mutation(None);
+    }
+    assert_eq!(app.signed_in(ADA).await.fetch("POST", "/auth/refresh").await.status, 204);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_sign_out_beats_a_redemption_under_way() {
+    let app = TestApp::builder().provider(Options { revocation: true, ..one_time(2) }).start().await;
+    let mut visitor = app.signed_in(ADA).await;
+    end(2).await;
+    app.provider.fault_next(Endpoint::Token, 1, Fault::Hold(Duration::from_secs(2)));
+    let mut slow = visitor.clone();
+    let call = tokio::spawn(async move { slow.fetch("GET", "/graph/me").await });
+    tokio::time::sleep(Duration::from_millis(500)).await;
+    let mut left_behind = visitor.clone();
+    assert_eq!(visitor.fetch("POST", "/auth/logout").await.status, 200);
+    let answer = call.await.unwrap();
+    assert_eq!(answer.header("set-cookie"), None, "a slow answer brings no session back");
+    assert_eq!(left_behind.fetch("GET", "/graph/me").await.code(), "session_expired");
+    let revocations = || app.provider.requests().iter().filter(|request| request.path().ends_with("/revoke")).count();
+    let begun = Instant::now();
+    while revocations() < 2 {
+        assert!(begun.elapsed() < PATIENCE, "what came after the sign-out is revoked too");
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_slow_answer_does_not_bring_back_the_session_that_a_new_sign_in_replaced() {
+    let app = TestApp::builder().set("SESSION_IDLE", "20s").start().await;
+    let mut visitor = app.signed_in(ADA).await;
+    tokio::time::sleep(Duration::from_millis(2_100)).await;
+    let mut slow = visitor.clone();
+    let call = tokio::spawn(async move { slow.fetch("GET", "/graph/slow?first=3000&total=3000&chunks=1").await });
+    tokio::time::sleep(Duration::from_millis(300)).await;
+    let answer = visitor.sign_in(&app.provider, GRACE, "/").await;
+    assert_eq!(answer.status, 302);
+    let answer = call.await.unwrap();
+    assert_eq!((answer.status, answer.header("set-cookie")), (200, None), "its activity would be due");
+    assert_eq!(visitor.fetch("GET", "/auth/session").await.json()["user"]["preferred_username"], GRACE);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn users_never_cross() {
+    let app = TestApp::builder().provider(one_time(2)).start().await;
+    let mut visitors = Vec::new();
+    for user in [ADA, GRACE] {
+        visitors.push((user, app.signed_in(user).await));
+    }
+    for round in 0..2 {
+        end(2).await;
+        let mut calls = Vec::new();
+        for (user, visitor) in &visitors {
+            for number in 0..25 {
+                let mut tab = visitor.clone();
+                calls.push(async move {
+                    tokio::time::sleep(Duration::from_millis((number * 7 + round * 3) % 40)).await;
+                    let answer = tab.fetch("GET", "/graph/me").await;
+                    (*user, answer.json()["userPrincipalName"].as_str().unwrap_or_default().to_owned(), tab)
+                });
+            }
+        }
+        let answers = join_all(calls).await;
+        for (user, seen, tab) in answers {
+            assert_eq!(user, seen, "{}", app.log());
+            visitors.iter_mut().find(|(of, _)| *of == user).unwrap().1 = tab;
+        }
+    }
+    assert_eq!(refreshes(&app), 4, "one for each user and round");
+}

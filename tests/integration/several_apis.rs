@@ -1,0 +1,81 @@
+//! Several APIs from one sign-in, each with its own access token, without a store.
+
+use devkit::graph::{Graph, GraphOptions};
+use serde_json::{Value, json};
+
+use crate::app::{EVERY_REACH, Reach, TestApp, api_map};
+use crate::visitor::Visitor;
+
+const ADA: &str = "ada.lovelace@contoso.example";
+
+/// Graph, and two more APIs with audiences of their own: an administrator consented to one, nobody to the other.
+async fn start(reach: Reach) -> (TestApp, [Graph; 3]) {
+    // The APIs need the provider's address, so they start after the first gateway has told it.
+    let first = TestApp::builder().reach(reach);
+    let port = devkit::commands::stage::free_port().unwrap();
+    let provider = devkit::provider::Options {
+        addr: std::net::SocketAddr::from(([127, 0, 0, 1], port)),
+        ..devkit::provider::Options::new("http://unused")
+    };
+    let issuer = format!("http://127.0.0.1:{port}/{}/v2.0", devkit::provider::TENANT);
+    let api = async |audience: &str| {
+        let options = GraphOptions { audience: audience.to_owned(), ..GraphOptions::new(&issuer) };
+        Graph::start(options).await.unwrap()
+    };
+    let apis = [api(devkit::provider::GRAPH).await, api("api://orders").await, api("api://ledger").await];
+    let mut map = api_map(&apis[0].base());
+    for (name, graph) in [("orders", &apis[1]), ("ledger", &apis[2])] {
+        let scope = if name == "orders" { "api://orders/Orders.Read" } else { "api://ledger/Ledger.Read" };
+        map[name] = json!({"base": graph.base(), "scopes": [scope], "allow": ["GET /me", "POST /echo/**"]});
+    }
+    let app = first.provider(provider).set("APIS", map.to_string()).start().await;
+    assert_eq!(app.provider.issuer(), issuer);
+    (app, apis)
+}
+
+async fn statuses(visitor: &mut Visitor) -> Value {
+    let told = visitor.fetch("GET", "/auth/session").await.json();
+    let status = |name: &str| told["apis"][name]["status"].clone();
+    json!([status("graph"), status("orders"), status("ledger")])
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn two_apis_with_different_audiences_work_from_one_sign_in() {
+    for reach in EVERY_REACH {
+        let (app, apis) = start(reach).await;
+        let mut visitor = app.signed_in(ADA).await;
+        assert_eq!(visitor.fetch("GET", "/graph/me").await.status, 200, "{reach:?}: {}", app.log());
+        let before = app.provider.token_requests();
+        for _ in 0..3 {
+            assert_eq!(visitor.fetch("GET", "/api/orders/me").await.status, 200, "{reach:?}: {}", app.log());
+            assert_eq!(visitor.fetch("GET", "/graph/me").await.status, 200);
+        }
+        assert_eq!(app.provider.token_requests() - before, 1, "one redemption, then the session has it");
+        let posted = visitor.send("POST", "/api/orders/echo/x", &crate::visitor::CALL, "{}").await;
+        assert_eq!(posted.status, 200, "{reach:?}: every method of the map reaches an API");
+        let bearer = |graph: &Graph| graph.requests()[0].header("authorization").unwrap().to_owned();
+        assert_ne!(bearer(&apis[0]), bearer(&apis[1]));
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn consent_for_one_api_is_asked_alone() {
+    let (app, _apis) = start(Reach::Direct).await;
+    let mut visitor = app.signed_in(ADA).await;
+    assert_eq!(statuses(&mut visitor).await, json!(["ok", "ok", "ok"]));
+    let refused = visitor.fetch("GET", "/api/ledger/me").await;
+    assert_eq!((refused.status, refused.code()), (401, "consent_required"), "{}", app.log());
+    assert_eq!(refused.json()["login_url"], "/auth/login?api=ledger");
+    assert_eq!(statuses(&mut visitor).await, json!(["ok", "ok", "needs_consent"]));
+    assert_eq!(visitor.fetch("GET", "/graph/me").await.status, 200, "the session stays");
+    let away = visitor.navigate("/auth/login?api=ledger").await;
+    let address = away.header("location").unwrap().to_owned();
+    assert!(address.contains("Ledger.Read") && !address.contains("User.Read"), "{address}");
+    let callback = app.provider.sign_in(&address, ADA).unwrap();
+    assert_eq!(visitor.come_back(&callback.location()).await.header("location"), Some("/"));
+    for path in ["/api/ledger/me", "/graph/me", "/api/orders/me"] {
+        assert_eq!(visitor.fetch("GET", path).await.status, 200, "{path}: {}", app.log());
+    }
+    let unknown = visitor.navigate("/auth/login?api=nothing").await;
+    assert_eq!((unknown.status, unknown.code()), (400, "bad_request"));
+}
