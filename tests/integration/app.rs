@@ -108,6 +108,12 @@ impl TestApp {
         hosted.or_else(|| self.gateway.as_ref().map(|gateway| gateway.child.id())).expect("the gateway runs")
     }
 
+    /// Ends the gateway, which is called directly, and starts it anew with the settings as they are now.
+    pub fn restart(&mut self) {
+        self.gateway = None;
+        self.gateway = Some(Gateway::start(&self.settings, self.port));
+    }
+
     /// Waits until `/health/ready` has a status.
     pub async fn wait_until_ready(&self, status: u16) {
         let begun = Instant::now();

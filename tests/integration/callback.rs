@@ -1,5 +1,7 @@
 //! The way back from the provider, whatever the browser or the provider sends.
 
+use std::time::Duration;
+
 use devkit::provider::{Endpoint, ErrorBody, Fault, Flaw, Mutation};
 
 use crate::app::{EVERY_REACH, TestApp};
@@ -103,6 +105,73 @@ async fn the_same_callback_twice_redeems_once() {
     assert_eq!(visitor.come_back(&location).await.header("location"), Some("/?auth_error=login_expired"));
     assert_eq!(app.provider.token_requests(), 1);
     assert_eq!(visitor.fetch("GET", "/graph/me").await.status, 200, "still signed in");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_repeated_callback_that_has_its_transaction_joins_the_first() {
+    let app = TestApp::start().await;
+    let mut visitor = app.visitor();
+    let address = visitor.begin("/here").await;
+    let location = app.provider.sign_in(&address, ADA).unwrap().location();
+    app.provider.fault_next(Endpoint::Token, 1, Fault::Hold(Duration::from_millis(700)));
+    let mut first = visitor.clone();
+    let left = tokio::time::timeout(Duration::from_millis(200), first.come_back(&location)).await;
+    assert!(left.is_err(), "this browser does not wait for the answer");
+    let repeated = futures_util::future::join_all((0..10).map(|_| {
+        let (mut again, location) = (visitor.clone(), location.clone());
+        async move {
+            let answer = again.come_back(&location).await;
+            (answer, again)
+        }
+    }))
+    .await;
+    assert_eq!(app.provider.token_requests(), 1, "the code is good for once");
+    for (answer, mut again) in repeated {
+        assert_eq!((answer.status, answer.header("location")), (302, Some("/here")));
+        assert_eq!(again.fetch("GET", "/graph/me").await.status, 200, "all of them have the session");
+        first = again;
+    }
+    assert_eq!(first.fetch("POST", "/auth/logout").await.status, 200);
+    let late = visitor.come_back(&location).await;
+    assert_eq!(late.header("location"), Some("/here?auth_error=login_expired"), "its session has ended");
+    assert_eq!(app.provider.token_requests(), 1);
+    assert!(visitor.jar.is_empty());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_configuration_that_changed_during_a_sign_in_loops_nowhere() {
+    let mut app = TestApp::start().await;
+    let mut visitor = app.visitor();
+    let address = visitor.begin("/").await;
+    let location = app.provider.sign_in(&address, ADA).unwrap().location();
+    let other = crate::app::api_map(&app.graph.base())["graph"].clone();
+    let other = serde_json::json!({"people": {"base": other["base"], "allow": ["GET /me"], "scopes": other["scopes"]}});
+    app.settings.insert("CLOAKROOM_APIS".to_owned(), other.to_string());
+    app.settings.insert("CLOAKROOM_RETURN_URI".to_owned(), "/elsewhere".to_owned());
+    app.restart();
+    app.wait_until_ready(200).await;
+    assert_eq!(visitor.come_back(&location).await.header("location"), Some("/"));
+    assert_eq!(visitor.fetch("GET", "/api/people/me").await.status, 200, "{}", app.log());
+    // Another client id binds nothing that was sealed before: the transaction counts as absent, once.
+    let address = visitor.begin("/").await;
+    let location = app.provider.sign_in(&address, ADA).unwrap().location();
+    app.settings.insert("CLOAKROOM_COOKIE_NAME".to_owned(), "other".to_owned());
+    app.restart();
+    app.wait_until_ready(200).await;
+    assert_eq!(visitor.come_back(&location).await.header("location"), Some("/elsewhere?auth_error=login_expired"));
+    assert_eq!(visitor.sign_in(&app.provider, ADA, "/").await.header("location"), Some("/"), "the next one works");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn fifty_abandoned_sign_ins_leave_room_for_the_next() {
+    let app = TestApp::start().await;
+    let mut visitor = app.visitor();
+    for _ in 0..50 {
+        visitor.begin("/somewhere/deep?with=a&query=x").await;
+        assert!(visitor.jar.len() <= 5 && visitor.cookie_header().len() <= 3_000 + 5 * 2);
+    }
+    assert_eq!(visitor.sign_in(&app.provider, ADA, "/").await.header("location"), Some("/"));
+    assert_eq!(visitor.fetch("GET", "/graph/me").await.status, 200);
 }
 
 #[tokio::test]

@@ -11,10 +11,10 @@ const NAME: &str = "__Host-Http-cloakroom";
 const ADA: &str = "ada.lovelace@contoso.example";
 
 /// A call with a cookie header of the test's own.
-async fn call(app: &TestApp, cookie: &str) -> Answer {
+async fn call(browser: &Visitor, cookie: &str) -> Answer {
     let mut headers = CALL.to_vec();
     headers.push(("cookie", cookie));
-    app.visitor().send("GET", "/graph/me", &headers, "").await
+    browser.clone().send("GET", "/graph/me", &headers, "").await
 }
 
 /// What an answer says apart from its date and its trace.
@@ -30,14 +30,14 @@ async fn every_flipped_bit_gives_the_same_401_and_the_api_sees_nothing() {
     let visitor = app.signed_in(ADA).await;
     let sealed = URL_SAFE_NO_PAD.decode(&visitor.jar[NAME]).unwrap();
     let before = app.graph.count();
-    let expected = essence(&call(&app, &format!("{NAME}=x")).await);
+    let expected = essence(&call(&visitor, &format!("{NAME}=x")).await);
     assert_eq!(expected.0, 401);
-    let (app, sealed, expected) = (&app, &sealed, &expected);
+    let (visitor, sealed, expected) = (&visitor, &sealed, &expected);
     futures_util::stream::iter(0..sealed.len() * 8)
         .for_each_concurrent(16, |bit| async move {
             let mut flipped = sealed.clone();
             flipped[bit / 8] ^= 1 << (bit % 8);
-            let answer = call(app, &format!("{NAME}={}", URL_SAFE_NO_PAD.encode(flipped))).await;
+            let answer = call(visitor, &format!("{NAME}={}", URL_SAFE_NO_PAD.encode(flipped))).await;
             assert_eq!(&essence(&answer), expected, "bit {bit}");
         })
         .await;
@@ -57,15 +57,15 @@ async fn a_cookie_is_good_only_for_what_it_was_made_for() {
     for planted in
         [login, logout_token, format!("{session}A"), format!("2.{session}"), session[..session.len() - 4].to_owned()]
     {
-        let answer = call(&app, &format!("{NAME}={planted}")).await;
+        let answer = call(&visitor, &format!("{NAME}={planted}")).await;
         assert_eq!((answer.status, answer.code()), (401, "session_expired"));
         assert_eq!(answer.headers_named("set-cookie").count(), 0, "a proxied call never touches the cookie");
     }
-    assert_eq!(call(&app, &format!("{NAME}-1={session}")).await.code(), "session_expired");
-    assert_eq!(call(&app, &format!("x{NAME}={session}")).await.code(), "session_missing");
-    assert_eq!(call(&app, &format!("{NAME}={session}; {NAME}=x")).await.code(), "session_expired");
+    assert_eq!(call(&visitor, &format!("{NAME}-1={session}")).await.code(), "session_expired");
+    assert_eq!(call(&visitor, &format!("x{NAME}={session}")).await.code(), "session_missing");
+    assert_eq!(call(&visitor, &format!("{NAME}={session}; {NAME}=x")).await.code(), "session_expired");
     assert_eq!(app.graph.count(), before);
-    assert_eq!(call(&app, &format!("a=1; {NAME}={session}; b=2")).await.status, 200);
+    assert_eq!(call(&visitor, &format!("a=1; {NAME}={session}; b=2")).await.status, 200);
 }
 
 #[tokio::test]
