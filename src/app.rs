@@ -5,6 +5,7 @@ use std::sync::Arc;
 use crate::auth::Auth;
 use crate::config::Config;
 use crate::functions::rotate_keys::RotateKeys;
+use crate::guard::origins::Origins;
 use crate::keyring::Ring;
 use crate::net::Net;
 use crate::oidc::Provider;
@@ -27,6 +28,8 @@ pub struct App {
     /// The provider.
     pub provider: Arc<Provider>,
     net: Arc<Net>,
+    /// The origins of the gateway, the page and others that may call.
+    pub origins: Arc<Origins>,
     /// The SPA's files, if the gateway serves them.
     pub spa: Option<spa::Folder>,
     /// The port on which the host calls.
@@ -43,12 +46,13 @@ impl App {
         let client_id = config.provider.client.id.clone();
         let sessions = Arc::new(Sessions::new(Arc::clone(&ring), config.cookies, config.sessions, client_id));
         let provider = Arc::new(Provider::new(config.provider, Arc::clone(&net)));
-        let origin = config.auth.public_origin.clone();
+        let origins = Arc::clone(&config.auth.origins);
         let tokens = Tokens::new(config.tokens, Arc::clone(&provider), Arc::clone(&sessions));
         Arc::new(Self {
             auth: Auth::new(config.auth, Arc::clone(&provider), Arc::clone(&sessions), Arc::clone(&tokens)),
-            proxy: Proxy::new(config.apis, sessions, tokens, origin, Arc::clone(&net)),
+            proxy: Proxy::new(config.apis, sessions, tokens, Arc::clone(&origins), Arc::clone(&net)),
             net,
+            origins,
             ring,
             rotate_keys,
             provider,

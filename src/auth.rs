@@ -12,9 +12,9 @@ use std::sync::Arc;
 
 use http::{HeaderValue, StatusCode};
 
+use crate::guard::origins::Origins;
 use crate::guard::return_to::ReturnTo;
 use crate::oidc::Provider;
-use crate::origin::Origin;
 use crate::session::Sessions;
 use crate::tokens::Tokens;
 use joined::Joined;
@@ -31,8 +31,8 @@ pub enum ResponseMode {
 /// Settings of signing in and out.
 #[derive(Debug)]
 pub struct Config {
-    /// Scheme, host and port that browsers see.
-    pub public_origin: Origin,
+    /// The origins of the gateway, the page and others that may call.
+    pub origins: Arc<Origins>,
     /// Where the browser goes when a login names no return path.
     pub return_uri: ReturnTo,
     /// Asked at every sign-in.
@@ -85,7 +85,7 @@ impl Auth {
 
     /// The redirect URI, from configuration only.
     fn redirect_uri(&self) -> String {
-        format!("{}/auth/callback", self.config.public_origin)
+        format!("{}/auth/callback", self.config.origins.public)
     }
 
     /// An API by its name.

@@ -31,8 +31,8 @@ pub struct Context {
     pub trace_id: String,
     /// A page rather than JSON.
     pub wants_page: bool,
-    /// Where signing in starts, for refusals that it helps with.
-    pub login_url: String,
+    /// What stands before links of ours that the page follows.
+    pub link_base: String,
 }
 
 /// A body that is all there.
@@ -137,7 +137,7 @@ fn problem_page(error: &Error, context: &Context) -> Reply {
     let facts = error.facts();
     let detail = error.detail().map(|detail| format!("<p>{}</p>", escape(detail))).unwrap_or_default();
     let link = if facts.login_helps {
-        format!("<p><a href=\"{}\">Sign in</a></p>", escape(login_url(error, context)))
+        format!("<p><a href=\"{}\">Sign in</a></p>", escape(&login_url(error, context)))
     } else {
         String::new()
     };
@@ -146,8 +146,8 @@ fn problem_page(error: &Error, context: &Context) -> Reply {
 }
 
 /// Where signing in helps: the error's own address, else the usual one.
-fn login_url<'a>(error: &'a Error, context: &'a Context) -> &'a str {
-    error.login_url().unwrap_or(&context.login_url)
+fn login_url(error: &Error, context: &Context) -> String {
+    format!("{}{}", context.link_base, error.login_url().unwrap_or("/auth/login"))
 }
 
 /// Whether a refusal should be a page: a navigation, or no word on that and HTML accepted.

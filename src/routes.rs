@@ -20,6 +20,7 @@ use crate::app::App;
 use crate::clock::{UnixSeconds, now};
 use crate::error::Error;
 use crate::functions::rotate_keys::is_payload;
+use crate::guard::cors::{self, Preflight};
 use crate::guard::navigation::refuse_prefetch;
 use crate::proxy::forward::Call;
 use crate::reply::{Body, BodyError, Context, Reply, empty, problem, wants_page};
@@ -187,15 +188,28 @@ where
                 let context = Context {
                     trace_id: incoming.trace_id.clone(),
                     wants_page: wants_page(&incoming.headers),
-                    login_url: "/auth/login".to_owned(),
+                    link_base: app.origins.link_base().to_owned(),
                 };
                 let is_head = incoming.method == Method::HEAD;
-                let reply = handler(Arc::clone(&app), incoming).await;
-                let reply = reply.unwrap_or_else(|error| refuse(&app, &error, &context));
+                let asker = cors::asker(&incoming.headers, &app.origins);
+                let reply = match cors::preflight(&incoming.method, &incoming.headers, &app.origins) {
+                    None => handler(Arc::clone(&app), incoming).await,
+                    Some(Preflight::Granted(_)) => Ok(granted(&app)),
+                    Some(Preflight::Denied) => Err(Error::OriginDenied),
+                };
+                let mut reply = reply.unwrap_or_else(|error| refuse(&app, &error, &context));
+                cors::share(reply.headers_mut(), asker, &app.origins);
                 into_response(reply, is_head)
             }
         })
         .boxed()
+}
+
+/// The answer to a preflight of an allowed origin.
+fn granted(app: &App) -> Reply {
+    let mut reply = empty(StatusCode::NO_CONTENT);
+    cors::grant(reply.headers_mut(), app.proxy.request_headers());
+    reply
 }
 
 fn refuse(app: &App, error: &Error, context: &Context) -> Reply {

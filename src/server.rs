@@ -100,8 +100,7 @@ async fn answer<S>(routes: S, mut request: Request<Incoming>) -> Result<WarpResp
 where
     S: Service<Request<Incoming>, Response = WarpResponse, Error = Infallible>,
 {
-    let context =
-        Context { trace_id: trace_id(request.headers()), wants_page: false, login_url: "/auth/login".to_owned() };
+    let context = Context { trace_id: trace_id(request.headers()), wants_page: false, link_base: String::new() };
     let target = request.uri();
     if target.scheme().is_some() || target.authority().is_some() || !target.path().starts_with('/') {
         return Ok(into_response(problem(&Error::BadRequest("the request target is not a path"), &context), false));

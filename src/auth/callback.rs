@@ -48,20 +48,23 @@ impl Auth {
             Ok(transaction) => transaction,
             Err(Closed::KeyUnavailable) => return Err(Error::KeysUnavailable),
             Err(Closed::Invalid | Closed::UnknownKey) => {
-                return Ok(redirect(status, &self.config.return_uri.with_error("login_expired")));
+                return Ok(redirect(
+                    status,
+                    &self.config.origins.page(&self.config.return_uri.with_error("login_expired")),
+                ));
             }
         };
         // The code is good for once, so nothing may be missing when it is spent.
         self.sessions.ring.sealing(now).await.map_err(|_| Error::KeysUnavailable)?;
         let outcome = self.outcome(pairs, &transaction, now).await;
-        let return_to = ReturnTo::parse(&transaction.return_to, &self.config.public_origin, &self.config.reserved)
+        let return_to = ReturnTo::parse(&transaction.return_to, &self.config.origins.spa, &self.config.reserved)
             .unwrap_or_else(|| self.config.return_uri.clone());
         let (location, lines) = match outcome {
             Ok(lines) => (return_to.as_str().to_owned(), lines),
             Err(code) => (return_to.with_error(code), Vec::new()),
         };
         let cookies = &self.sessions.cookies;
-        let mut reply = redirect(status, &location);
+        let mut reply = redirect(status, &self.config.origins.page(&location));
         let transaction_gone = cookies.delete_login(&cookies.login_name(transaction.id()));
         for line in lines.into_iter().chain([transaction_gone]) {
             reply.headers_mut().append(SET_COOKIE, line);

@@ -90,7 +90,7 @@ impl Auth {
         };
         let return_to = match one("return_to", "return_to is given more than once")? {
             None => self.config.return_uri.clone(),
-            Some(path) => ReturnTo::parse(path, &self.config.public_origin, &self.config.reserved)
+            Some(path) => ReturnTo::parse(path, &self.config.origins.spa, &self.config.reserved)
                 .ok_or(Error::BadRequest("return_to is a path of the app, from its first /, of at most 1,024 bytes"))?,
         };
         let prompt = one("prompt", "prompt is given more than once")?;

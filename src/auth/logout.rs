@@ -27,12 +27,12 @@ impl Auth {
     /// [`Error::CsrfFailed`] or [`Error::OriginDenied`]; the session goes on then.
     pub async fn logout(&self, headers: &HeaderMap, body: &str, now: UnixSeconds) -> Result<Reply, Error> {
         if !is_form(headers) {
-            csrf::check(&Method::POST, headers, &self.config.public_origin, csrf::Mode::Header)?;
+            csrf::check(&Method::POST, headers, &self.config.origins, csrf::Mode::Header)?;
             let open = self.sessions.open(headers, now).await.ok();
             let logout_url = self.end(open.as_ref(), now).await;
             return Ok(self.signed_out(json_reply(StatusCode::OK, &json!({"logout_url": logout_url})), headers));
         }
-        let whose = csrf::form_comes_from(headers, &self.config.public_origin);
+        let whose = csrf::form_comes_from(headers, &self.config.origins.public);
         if whose == FormOrigin::Foreign {
             return Err(Error::OriginDenied);
         }
@@ -52,7 +52,7 @@ impl Auth {
         if let Some(state) = single(&pairs, "state").ok().flatten()
             && self.sessions.unseal(Purpose::LogoutState, "", state.as_bytes(), now).await.is_ok()
         {
-            return redirect(StatusCode::FOUND, self.config.return_uri.as_str());
+            return redirect(StatusCode::FOUND, &self.home());
         }
         let open = self.sessions.open(headers, now).await.ok();
         if self.is_logout_token(single(&pairs, "lt").ok().flatten(), open.as_ref(), now).await {
@@ -88,7 +88,12 @@ impl Auth {
             let _ = tokio::time::timeout(WAIT_FOR_REVOCATION, revocation).await;
         }
         let url = tokio::time::timeout(WAIT_FOR_REVOCATION, self.end_session_url(open, now)).await.ok().flatten();
-        url.unwrap_or_else(|| self.config.return_uri.as_str().to_owned())
+        url.unwrap_or_else(|| self.home())
+    }
+
+    /// Where the browser goes when nobody says where.
+    fn home(&self) -> String {
+        self.config.origins.page(self.config.return_uri.as_str())
     }
 
     async fn end_session_url(&self, open: Option<&OpenSession>, now: UnixSeconds) -> Option<String> {
@@ -98,7 +103,7 @@ impl Auth {
         let hint = user.and_then(|user| user.login_hint.as_deref().or(user.preferred_username.as_deref()));
         let mut query = url.query_pairs_mut();
         query.append_pair("client_id", self.provider.client_id());
-        query.append_pair("post_logout_redirect_uri", &format!("{}/auth/logout", self.config.public_origin));
+        query.append_pair("post_logout_redirect_uri", &format!("{}/auth/logout", self.config.origins.public));
         for (name, value) in [("logout_hint", hint), ("state", state.as_deref())] {
             if let Some(value) = value {
                 query.append_pair(name, value);

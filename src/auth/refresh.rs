@@ -17,7 +17,7 @@ impl Auth {
     /// What CSRF refuses; [`Error::SessionMissing`], [`Error::KeysUnavailable`]; [`Error::SessionGone`] when the
     /// session is over, unless its key is unknown here; and what keeps the tokens from being renewed.
     pub async fn refresh(&self, headers: &HeaderMap, now: UnixSeconds) -> Result<Reply, Error> {
-        csrf::check(&Method::POST, headers, &self.config.public_origin, csrf::Mode::Header)?;
+        csrf::check(&Method::POST, headers, &self.config.origins, csrf::Mode::Header)?;
         let open = self.sessions.open(headers, now).await.map_err(|why| match why {
             NoSession::Expired => Error::SessionGone,
             other => other.into(),

@@ -18,6 +18,7 @@ impl Auth {
     /// # Errors
     /// [`Error::KeysUnavailable`] when nobody can tell.
     pub async fn session(&self, headers: &HeaderMap, now: UnixSeconds) -> Result<Reply, Error> {
+        let base = self.config.origins.link_base();
         let csrf = json!({"header": "X-CSRF", "value": "1"});
         let body = match self.sessions.open(headers, now).await {
             Ok(open) => {
@@ -35,15 +36,15 @@ impl Auth {
                     },
                     "apis": self.apis(&open, now),
                     "links": {
-                        "login": "/auth/login",
-                        "logout": self.logout_link(&open, now).await,
-                        "refresh": "/auth/refresh",
+                        "login": format!("{base}/auth/login"),
+                        "logout": format!("{base}{}", self.logout_link(&open, now).await),
+                        "refresh": format!("{base}/auth/refresh"),
                     },
                     "csrf": csrf,
                 })
             }
             Err(NoSession::KeyUnavailable) => return Err(Error::KeysUnavailable),
-            Err(_) => json!({"authenticated": false, "links": {"login": "/auth/login"}, "csrf": csrf}),
+            Err(_) => json!({"authenticated": false, "links": {"login": format!("{base}/auth/login")}, "csrf": csrf}),
         };
         Ok(json_reply(StatusCode::OK, &body))
     }
@@ -56,7 +57,7 @@ impl Auth {
                 Status::Needs(Wanting::Consent) => "needs_consent",
                 Status::Needs(Wanting::StepUp) => "needs_step_up",
             };
-            let login_url = format!("/auth/login?api={name}");
+            let login_url = format!("{}/auth/login?api={name}", self.config.origins.link_base());
             (name.clone(), json!({"path": route, "status": status, "login_url": login_url}))
         };
         self.config.apis.iter().map(entry).collect()

@@ -1,6 +1,7 @@
 //! Reading each setting into its type. A fault is noted and the reading goes on, so that all are told at once.
 
 mod keys;
+mod origins;
 mod tenants;
 
 use std::path::{Path, PathBuf};
@@ -13,7 +14,6 @@ use super::settings::{SETTINGS, STORE};
 use super::{Config, Fault, Faults, Keys, PREFIX, Vars, app_root};
 use crate::auth::{self, AuthApi, ResponseMode};
 use crate::functions;
-use crate::guard::return_to::ReturnTo;
 use crate::net::Net;
 use crate::oidc::provider;
 use crate::origin::Origin;
@@ -124,10 +124,8 @@ impl<'a> Reader<'a> {
     fn refuse_unknown(&mut self) {
         let ours: Vec<&str> = self.vars.0.keys().filter_map(|name| name.strip_prefix(PREFIX)).collect();
         for name in ours {
-            match SETTINGS.iter().chain([&STORE]).find(|setting| setting.name == name) {
-                None => self.fault(name, "is no setting; see docs/configuration.md"),
-                Some(setting) if !setting.built && self.get(name).is_some() => self.fault(name, "is not built yet"),
-                Some(_) => {}
+            if !SETTINGS.iter().chain([&STORE]).any(|setting| setting.name == name) {
+                self.fault(name, "is no setting; see docs/configuration.md");
             }
         }
         if self.get(STORE.name).is_some_and(|store| store != "cookie") {
@@ -251,15 +249,7 @@ impl<'a> Reader<'a> {
         let routes = apis.iter().map(|api| api.route.clone());
         let own = ["/auth", "/health", "/api", "/rotate-keys"].map(str::to_owned);
         let reserved: Vec<String> = own.into_iter().chain(routes).collect();
-        let text = self.get("RETURN_URI").unwrap_or("/");
-        let path = match text.strip_prefix(public_origin.as_str()) {
-            Some("") => "/",
-            Some(path) => path,
-            None => text,
-        };
-        let return_uri = ReturnTo::parse(path, &public_origin, &reserved)
-            .ok_or(format!("is a path of the app, or one on {PREFIX}PUBLIC_ORIGIN; other origins are not built yet"));
-        let return_uri = self.noted("RETURN_URI", return_uri)?;
+        let (origins, return_uri) = self.origins(public_origin, &reserved)?;
         let scopes = self.scopes()?;
         let sign_in_api = api_map::sign_in_api(apis).map(|api| api.name.clone());
         let api = |api: &Api| AuthApi {
@@ -269,7 +259,7 @@ impl<'a> Reader<'a> {
             resource: api.resource.clone(),
         };
         let apis = apis.iter().map(api).collect();
-        Some(auth::Config { public_origin, return_uri, scopes, response_mode, reserved, sign_in_api, apis })
+        Some(auth::Config { origins, return_uri, scopes, response_mode, reserved, sign_in_api, apis })
     }
 
     fn scopes(&mut self) -> Option<Vec<String>> {

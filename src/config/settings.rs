@@ -11,16 +11,10 @@ pub struct Setting {
     pub meaning: &'static str,
     /// What holds without it.
     pub default: &'static str,
-    /// Whether its part is built. One that is not fails the start by name.
-    pub built: bool,
 }
 
 const fn setting(name: &'static str, default: &'static str, meaning: &'static str) -> Setting {
-    Setting { name, meaning, default, built: true }
-}
-
-const fn later(name: &'static str, default: &'static str, meaning: &'static str) -> Setting {
-    Setting { name, meaning, default, built: false }
+    Setting { name, meaning, default }
 }
 
 /// All settings, in the order of the documentation.
@@ -48,7 +42,11 @@ pub const SETTINGS: [Setting; 29] = [
         "required",
         "scheme, host and port that browsers see; the redirect URI is this and `/auth/callback`; https, or http on loopback",
     ),
-    setting("RETURN_URI", "`/`", "where the browser goes when a login names no `return_to`"),
+    setting(
+        "RETURN_URI",
+        "`/`",
+        "where the browser goes when a login names no `return_to`; absolute when the SPA has another origin, which `ALLOWED_ORIGINS` must hold",
+    ),
     setting(
         "SCOPES",
         "`openid profile email offline_access`",
@@ -79,7 +77,11 @@ pub const SETTINGS: [Setting; 29] = [
         "an access token with less life left is refreshed before a call; at most half of what it had counts",
     ),
     setting("APIS", "`apis.json` beside `host.json`, else Microsoft Graph", "the API map as JSON"),
-    later("ALLOWED_ORIGINS", "none", "SPA origins other than `PUBLIC_ORIGIN`, comma-separated"),
+    setting(
+        "ALLOWED_ORIGINS",
+        "none",
+        "SPA origins other than `PUBLIC_ORIGIN`, comma-separated: their scripts may call with the user's session",
+    ),
     setting("SPA", "`web/dist` if there", "folder of the SPA; `none` serves no SPA"),
     setting(
         "LOG",
@@ -97,9 +99,8 @@ pub(super) const STORE: Setting =
 pub fn documentation() -> String {
     let mut table = String::from("| setting | meaning | default |\n|---|---|---|\n");
     for setting in SETTINGS.iter().chain([&STORE]) {
-        let state = if setting.built { "" } else { " **Not built yet: fails the start.**" };
         // Writing to a string cannot fail.
-        let _ = writeln!(table, "| `{}` | {}.{state} | {} |", setting.name, setting.meaning, setting.default);
+        let _ = writeln!(table, "| `{}` | {}. | {} |", setting.name, setting.meaning, setting.default);
     }
     table
 }

@@ -2,6 +2,7 @@
 
 use http::{HeaderMap, Method};
 
+use super::origins::Origins;
 use crate::error::Error;
 use crate::origin::Origin;
 
@@ -24,8 +25,8 @@ const DESTINATIONS: [&str; 6] = ["empty", "image", "audio", "video", "track", "f
 ///
 /// # Errors
 /// First [`Error::OriginDenied`], then [`Error::CsrfFailed`].
-pub fn check(method: &Method, headers: &HeaderMap, ours: &Origin, mode: Mode) -> Result<(), Error> {
-    refuse_foreign(method, headers, ours)?;
+pub fn check(method: &Method, headers: &HeaderMap, origins: &Origins, mode: Mode) -> Result<(), Error> {
+    refuse_foreign(method, headers, origins)?;
     let reading = *method == Method::GET || *method == Method::HEAD;
     let by_metadata = mode == Mode::FetchMetadata
         && reading
@@ -34,15 +35,18 @@ pub fn check(method: &Method, headers: &HeaderMap, ours: &Origin, mode: Mode) ->
     if by_metadata || single(headers, "x-csrf") == Single::Value("1") { Ok(()) } else { Err(Error::CsrfFailed) }
 }
 
-fn refuse_foreign(method: &Method, headers: &HeaderMap, ours: &Origin) -> Result<(), Error> {
+fn refuse_foreign(method: &Method, headers: &HeaderMap, origins: &Origins) -> Result<(), Error> {
     let origin = single(headers, "origin");
-    let origin_is_ours = origin == Single::Value(ours.as_str());
-    if origin != Single::Absent && !origin_is_ours {
+    let is_ours = origin == Single::Value(origins.public.as_str());
+    let is_allowed = matches!(origin, Single::Value(origin) if origins.allows(origin));
+    if origin != Single::Absent && !is_ours && !is_allowed {
         return Err(Error::OriginDenied);
     }
     match single(headers, "sec-fetch-site") {
         Single::Value("same-origin") => Ok(()),
-        Single::Absent if method.is_safe() || origin_is_ours => Ok(()),
+        Single::Value("same-site") if is_allowed => Ok(()),
+        Single::Value("cross-site") if is_allowed && origins.cross_site => Ok(()),
+        Single::Absent if method.is_safe() || is_ours || is_allowed => Ok(()),
         _ => Err(Error::OriginDenied),
     }
 }
@@ -94,14 +98,25 @@ mod tests {
 
     const OURS: &str = "https://app.example.org";
 
-    fn decide(
-        method: &Method,
-        site: &[&'static str],
-        origin: &[&'static str],
-        csrf: &[&'static str],
-        mode: Mode,
-    ) -> Result<(), Error> {
-        decide_with(method, site, origin, csrf, mode, None)
+    const PAGE: &str = "https://spa.example.org";
+
+    /// Where nobody else may call; where a page on another origin may; where it may even be on another site.
+    fn installations() -> [Origins; 3] {
+        let origin = |text| Origin::parse(text).unwrap();
+        let alone = Origins::only(origin(OURS));
+        let split = Origins { allowed: vec![origin(PAGE)], ..alone.clone() };
+        let far = Origins { cross_site: true, ..split.clone() };
+        [alone, split, far]
+    }
+
+    fn headers(pairs: [(&'static str, &[&'static str]); 3]) -> HeaderMap {
+        let mut headers = HeaderMap::new();
+        for (name, values) in pairs {
+            for value in values {
+                headers.append(name, HeaderValue::from_static(value));
+            }
+        }
+        headers
     }
 
     fn decide_with(
@@ -112,16 +127,11 @@ mod tests {
         mode: Mode,
         destination: Option<&'static str>,
     ) -> Result<(), Error> {
-        let mut headers = HeaderMap::new();
-        for (name, values) in [("sec-fetch-site", site), ("origin", origin), ("x-csrf", csrf)] {
-            for value in values {
-                headers.append(name, HeaderValue::from_static(value));
-            }
-        }
+        let mut headers = headers([("sec-fetch-site", site), ("origin", origin), ("x-csrf", csrf)]);
         if let Some(destination) = destination {
             headers.insert("sec-fetch-dest", HeaderValue::from_static(destination));
         }
-        check(method, &headers, &Origin::parse(OURS).unwrap(), mode)
+        check(method, &headers, &Origins::only(Origin::parse(OURS).unwrap()), mode)
     }
 
     /// The whole matrix against the contract's words, written the other way round: what is allowed.
@@ -137,31 +147,38 @@ mod tests {
             &["odd"],
             &["same-origin", "same-origin"],
         ];
-        let origins: [&[&str]; 7] = [
+        let origins: [&[&str]; 9] = [
             &[],
             &[OURS],
+            &[PAGE],
+            &[PAGE, PAGE],
             &["null"],
             &["https://evil.example"],
             &["https://app.example.org:8443"],
             &["https://APP.example.org"],
             &[OURS, OURS],
         ];
-        let headers: [&[&str]; 5] = [&[], &["1"], &["0"], &["1", "1"], &["1 "]];
+        let values: [&[&str]; 5] = [&[], &["1"], &["0"], &["1", "1"], &["1 "]];
         for method in methods.map(|method| Method::from_bytes(method.as_bytes()).unwrap()) {
             for site in sites {
                 for origin in origins {
-                    for csrf in headers {
-                        let near =
-                            site == ["same-origin"] || (site.is_empty() && (method.is_safe() || origin == [OURS]));
-                        let expected = if !near || !(origin.is_empty() || origin == [OURS]) {
+                    for (csrf, installation) in values.iter().flat_map(|csrf| installations().map(|one| (*csrf, one))) {
+                        let listed = origin == [PAGE] && !installation.allowed.is_empty();
+                        let known = origin == [OURS] || listed;
+                        let near = site == ["same-origin"]
+                            || (site == ["same-site"] && listed)
+                            || (site == ["cross-site"] && listed && installation.cross_site)
+                            || (site.is_empty() && (method.is_safe() || known));
+                        let expected = if !near || !(origin.is_empty() || known) {
                             Err(Error::OriginDenied)
                         } else if csrf == ["1"] {
                             Ok(())
                         } else {
                             Err(Error::CsrfFailed)
                         };
-                        let found = decide(&method, site, origin, csrf, Mode::Header);
-                        assert_eq!(found, expected, "{method} site {site:?} origin {origin:?} csrf {csrf:?}");
+                        let headers = headers([("sec-fetch-site", site), ("origin", origin), ("x-csrf", csrf)]);
+                        let found = check(&method, &headers, &installation, Mode::Header);
+                        assert_eq!(found, expected, "{method} {site:?} {origin:?} {csrf:?} {installation:?}");
                     }
                 }
             }

@@ -1,5 +1,6 @@
 //! A proxied call: the checks in the contract's order, then the API, then its answer streamed back.
 
+use std::collections::BTreeSet;
 use std::pin::Pin;
 use std::sync::{Arc, OnceLock};
 use std::task::{Context as TaskContext, Poll};
@@ -7,7 +8,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http::header::{AUTHORIZATION, CONTENT_LENGTH, SET_COOKIE, TRANSFER_ENCODING};
-use http::{HeaderMap, HeaderValue, Method, Request, StatusCode};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, StatusCode};
 use http_body::Frame;
 use http_body_util::{BodyExt, Limited};
 use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
@@ -23,8 +24,8 @@ use super::patterns::Verdict;
 use crate::clock::UnixSeconds;
 use crate::error::Error;
 use crate::guard::csrf;
+use crate::guard::origins::Origins;
 use crate::net::{self, Net};
-use crate::origin::Origin;
 use crate::reply::{Body, BodyError, Reply, full};
 use crate::secret::{ExposeSecret, SecretString};
 use crate::session::Sessions;
@@ -42,7 +43,7 @@ pub struct Proxy {
     pub apis: Vec<Api>,
     sessions: Arc<Sessions>,
     tokens: Arc<Tokens>,
-    public_origin: Origin,
+    origins: Arc<Origins>,
     net: Arc<Net>,
     client: OnceLock<Option<ApiClient>>,
 }
@@ -72,10 +73,17 @@ impl Proxy {
         apis: Vec<Api>,
         sessions: Arc<Sessions>,
         tokens: Arc<Tokens>,
-        public_origin: Origin,
+        origins: Arc<Origins>,
         net: Arc<Net>,
     ) -> Self {
-        Self { apis, sessions, tokens, public_origin, net, client: OnceLock::new() }
+        Self { apis, sessions, tokens, origins, net, client: OnceLock::new() }
+    }
+
+    /// The request headers that any API gets.
+    pub fn request_headers(&self) -> impl Iterator<Item = HeaderName> {
+        let of_apis = self.apis.iter().flat_map(|api| api.request_headers.iter().cloned());
+        let all: BTreeSet<String> = headers::REQUEST.into_iter().chain(of_apis).map(|name| name.to_string()).collect();
+        all.into_iter().filter_map(|name| HeaderName::try_from(name).ok())
     }
 
     /// Checks a call, makes it with the session's access token, and gives the API's answer.
@@ -87,7 +95,7 @@ impl Proxy {
         let found = self.apis.iter().find_map(|api| Some((api, behind(&api.route, call.path)?)));
         let path = ProvenPath::parse(found.map_or(call.path, |(_, rest)| rest)).map_err(Error::BadRequest)?;
         let mode = found.map_or(csrf::Mode::Header, |(api, _)| api.csrf);
-        csrf::check(call.method, call.headers, &self.public_origin, mode)?;
+        csrf::check(call.method, call.headers, &self.origins, mode)?;
         let mut open = self.sessions.open(call.headers, call.now).await?;
         let (api, _) = found.ok_or(Error::RouteDenied)?;
         match api.allowed.judge(call.method, &path.decoded) {

@@ -13,7 +13,7 @@ use crate::guard::csrf;
 use crate::reply;
 
 /// Request headers that every API gets.
-const REQUEST: [HeaderName; 15] = [
+pub(super) const REQUEST: [HeaderName; 15] = [
     ACCEPT,
     ACCEPT_CHARSET,
     ACCEPT_ENCODING,

@@ -24,6 +24,7 @@ mod keys;
 mod login;
 mod logout;
 mod oidc_provider;
+mod other_origins;
 mod proxying;
 mod refresh;
 mod rotate_keys;

@@ -1,0 +1,134 @@
+//! A page on an origin of its own: CORS for it and for nobody else, links that lead back to the gateway.
+
+use crate::app::TestApp;
+use crate::visitor::Visitor;
+
+const ADA: &str = "ada.lovelace@contoso.example";
+/// Same-site with the gateway of the tests, as sites have no port.
+const PAGE: &str = "http://localhost:9";
+
+async fn app() -> TestApp {
+    TestApp::builder().set("ALLOWED_ORIGINS", PAGE).set("RETURN_URI", format!("{PAGE}/home")).start().await
+}
+
+async fn signed_in(app: &TestApp) -> Visitor {
+    let mut visitor = app.visitor();
+    let away = visitor.navigate("/auth/login").await;
+    let callback = app.provider.sign_in(away.header("location").unwrap(), ADA).unwrap();
+    let back = visitor.come_back(&callback.location()).await;
+    assert_eq!(back.header("location"), Some(&*format!("{PAGE}/home")));
+    visitor
+}
+
+fn from<'a>(origin: &'a str, site: &'a str) -> [(&'a str, &'a str); 4] {
+    [("origin", origin), ("sec-fetch-site", site), ("sec-fetch-mode", "cors"), ("x-csrf", "1")]
+}
+
+#[tokio::test]
+async fn a_page_on_a_listed_origin_calls_and_reads() {
+    let app = app().await;
+    let mut visitor = signed_in(&app).await;
+    for (method, path, status) in [
+        ("GET", "/graph/me", 200),
+        ("POST", "/auth/refresh", 204),
+        ("GET", "/auth/session", 200),
+        ("GET", "/graph/nothing", 404),
+        ("POST", "/auth/logout", 200),
+        ("GET", "/graph/me", 401),
+    ] {
+        let answer = visitor.send(method, path, &from(PAGE, "same-site"), "").await;
+        assert_eq!(answer.status, status, "{method} {path}: {}", app.log());
+        assert_eq!(answer.header("access-control-allow-origin"), Some(PAGE), "{path}");
+        assert_eq!(answer.header("access-control-allow-credentials"), Some("true"));
+        assert!(answer.header("access-control-expose-headers").unwrap().contains("Cloakroom-Error"));
+        let vary: Vec<&str> = answer.headers_named("vary").collect();
+        assert!(vary.iter().any(|line| line.contains("Origin")), "{path}: {vary:?}");
+    }
+}
+
+#[tokio::test]
+async fn links_are_absolute_for_a_page_elsewhere() {
+    let app = app().await;
+    let mut visitor = signed_in(&app).await;
+    let told = visitor.send("GET", "/auth/session", &from(PAGE, "same-site"), "").await.json();
+    for link in ["login", "logout", "refresh"] {
+        let link = told["links"][link].as_str().unwrap();
+        assert!(link.starts_with(&app.origin), "{link}");
+    }
+    let refused = app.visitor().send("GET", "/graph/me", &from(PAGE, "same-site"), "").await;
+    assert_eq!(refused.json()["login_url"], format!("{}/auth/login", app.origin));
+    let wanted = visitor.navigate("/auth/login?return_to=/there%3Fx%3D1").await;
+    let callback = app.provider.sign_in(wanted.header("location").unwrap(), ADA).unwrap();
+    let back = visitor.come_back(&callback.location()).await;
+    assert_eq!(back.header("location"), Some(&*format!("{PAGE}/there?x=1")));
+    let lost = app.visitor().navigate("/auth/callback?state=x").await;
+    assert_eq!(lost.header("location"), Some(&*format!("{PAGE}/home?auth_error=login_expired")));
+}
+
+#[tokio::test]
+async fn other_origins_and_other_sites_are_refused_unread() {
+    let app = app().await;
+    let mut visitor = signed_in(&app).await;
+    let before = app.graph.count();
+    for (origin, site) in [
+        ("http://localhost:10", "same-site"),
+        ("http://evil.example", "cross-site"),
+        ("null", "cross-site"),
+        (PAGE, "cross-site"),
+        (PAGE, "none"),
+        ("http://localhost:9.evil.example", "cross-site"),
+    ] {
+        for (method, path) in [("GET", "/graph/me"), ("POST", "/auth/refresh")] {
+            let answer = visitor.send(method, path, &from(origin, site), "").await;
+            assert_eq!((answer.status, answer.code()), (403, "origin_denied"), "{origin} {site} {path}");
+            let shared = (origin == PAGE).then_some(PAGE);
+            assert_eq!(answer.header("access-control-allow-origin"), shared, "{origin} {site}");
+        }
+    }
+    assert_eq!(app.graph.count(), before);
+}
+
+#[tokio::test]
+async fn preflights_are_answered_without_session_or_api() {
+    let app = app().await;
+    let before = app.graph.count();
+    for path in ["/graph/me", "/auth/refresh", "/auth/session", "/graph/not-in-the-map"] {
+        let asked = [("origin", PAGE), ("access-control-request-method", "PATCH"), ("sec-fetch-site", "same-site")];
+        let answer = app.visitor().send("OPTIONS", path, &asked, "").await;
+        assert_eq!((answer.status, answer.text().as_str()), (204, ""), "{path}");
+        assert_eq!(answer.header("access-control-allow-origin"), Some(PAGE));
+        assert!(answer.header("access-control-allow-methods").unwrap().contains("PATCH"));
+        let names = answer.header("access-control-allow-headers").unwrap();
+        for name in ["x-csrf", "content-type", "if-match", "consistencylevel"] {
+            assert!(names.split(", ").any(|of| of == name), "{name}: {names}");
+        }
+        let foreign = [("origin", "http://evil.example"), ("access-control-request-method", "GET")];
+        let answer = app.visitor().send("OPTIONS", path, &foreign, "").await;
+        assert_eq!((answer.status, answer.code()), (403, "origin_denied"), "{path}");
+        assert!(!answer.headers.iter().any(|(name, _)| name.starts_with("access-control-")), "{:?}", answer.headers);
+    }
+    assert_eq!(app.graph.count(), before);
+}
+
+#[tokio::test]
+async fn without_listed_origins_there_is_no_cors() {
+    let app = TestApp::start().await;
+    let mut visitor = app.signed_in(ADA).await;
+    let answer = visitor.send("GET", "/auth/session", &from(PAGE, "same-site"), "").await;
+    assert_eq!(answer.status, 200);
+    assert!(!answer.headers.iter().any(|(name, _)| name.starts_with("access-control-")), "{:?}", answer.headers);
+    let asked = [("origin", PAGE), ("access-control-request-method", "GET")];
+    assert_eq!(visitor.send("OPTIONS", "/graph/me", &asked, "").await.code(), "origin_denied");
+}
+
+#[tokio::test]
+async fn with_samesite_none_even_another_site_may_call_if_it_is_listed() {
+    let page = "https://spa.example.net";
+    let app = TestApp::builder().set("ALLOWED_ORIGINS", page).set("SAMESITE", "none").start().await;
+    let mut visitor = app.signed_in(ADA).await;
+    assert_eq!(visitor.send("GET", "/graph/me", &from(page, "cross-site"), "").await.status, 200);
+    assert_eq!(visitor.send("GET", "/graph/me", &from("https://evil.example", "cross-site"), "").await.status, 403);
+    let without = [("origin", page), ("sec-fetch-site", "cross-site")];
+    assert_eq!(visitor.send("GET", "/graph/me", &without, "").await.code(), "csrf_failed");
+    assert!(app.log().contains("SAMESITE=none"));
+}
