@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use crate::auth::Auth;
 use crate::config::Config;
+use crate::functions::mode::Host;
 use crate::functions::rotate_keys::RotateKeys;
 use crate::guard::origins::Origins;
 use crate::keyring::Ring;
@@ -32,6 +33,8 @@ pub struct App {
     pub origins: Arc<Origins>,
     /// The SPA's files, if the gateway serves them.
     pub spa: Option<spa::Folder>,
+    /// How the host calls.
+    pub host: Host,
     /// The port on which the host calls.
     pub port: u16,
 }
@@ -57,6 +60,7 @@ impl App {
             rotate_keys,
             provider,
             spa: config.spa,
+            host: Host::default(),
             port: config.port,
         })
     }

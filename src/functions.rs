@@ -1,5 +1,6 @@
 //! What the Functions host wants of a custom handler: its own requests, told apart from a client's.
 
+pub mod mode;
 pub mod rotate_keys;
 
 use http::{HeaderMap, HeaderValue};
@@ -9,10 +10,15 @@ use http::{HeaderMap, HeaderValue};
 /// In both modes a client's request carries a public host name or `X-Forwarded-Host`, and browsers add `Sec-*`.
 #[must_use]
 pub fn is_from_host(headers: &HeaderMap, port: u16) -> bool {
-    let mut hosts = headers.get_all("host").iter();
-    let to_us = hosts.next().is_some_and(|host| host.as_bytes() == format!("127.0.0.1:{port}").as_bytes());
     let a_clients = |name: &str| matches!(name, "x-forwarded-host" | "cookie" | "origin") || name.starts_with("sec-");
-    to_us && hosts.next().is_none() && !headers.keys().any(|name| a_clients(name.as_str()))
+    is_to_us(headers, port) && !headers.keys().any(|name| a_clients(name.as_str()))
+}
+
+/// Whether a request names this very socket as its host, as the host itself does.
+fn is_to_us(headers: &HeaderMap, port: u16) -> bool {
+    let mut hosts = headers.get_all("host").iter();
+    let first = hosts.next().and_then(|host| host.to_str().ok()?.strip_prefix("127.0.0.1:")?.parse().ok());
+    first == Some(port) && hosts.next().is_none()
 }
 
 /// The port that the host chose; a start by hand may choose it too.

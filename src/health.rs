@@ -13,14 +13,15 @@ pub fn live() -> Reply {
     json_reply(StatusCode::OK, &json!({"status": "live"}))
 }
 
-/// `GET /health/ready`: a sealing key and the provider's metadata were loaded once. A later outage is told in the body.
+/// `GET /health/ready`: a sealing key and the provider's metadata were loaded once. A later outage is told in the body,
+/// and how the host calls.
 #[must_use]
-pub fn ready(ring: &Ring, provider: &Provider) -> Reply {
+pub fn ready(ring: &Ring, provider: &Provider, host: &str) -> Reply {
     let parts =
         [("keys", ring.was_ready(), ring.source_is_down()), ("provider", provider.was_ready(), provider.is_down())];
     let missing: Vec<&str> = parts.iter().filter(|(_, ready, _)| !ready).map(|(name, ..)| *name).collect();
     let down: Vec<&str> = parts.iter().filter(|(_, ready, down)| *ready && *down).map(|(name, ..)| *name).collect();
     let status = if missing.is_empty() { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
     let word = if missing.is_empty() { "ready" } else { "starting" };
-    json_reply(status, &json!({"status": word, "missing": missing, "down": down}))
+    json_reply(status, &json!({"status": word, "missing": missing, "down": down, "host": host}))
 }

@@ -1,5 +1,7 @@
 //! Answers of our own: JSON, problems, redirects and pages, with the headers that all of them carry.
 
+pub mod body;
+
 use bytes::Bytes;
 use http::header::{
     ALLOW, CACHE_CONTROL, CONTENT_SECURITY_POLICY, CONTENT_TYPE, LOCATION, REFERRER_POLICY, RETRY_AFTER,

@@ -23,13 +23,30 @@ use crate::functions::rotate_keys::is_payload;
 use crate::guard::cors::{self, Preflight};
 use crate::guard::navigation::refuse_prefetch;
 use crate::proxy::forward::Call;
+use crate::reply::body::without_long_pauses;
 use crate::reply::{Body, BodyError, Context, Reply, empty, problem, wants_page};
 use crate::{functions, health, spa};
 
 /// Where the host posts the payload of the timer.
 const ROTATE_KEYS: &str = "/rotate-keys";
+/// The names of our HTTP functions, where a host that neither proxies nor forwards posts payloads.
+const HTTP_FUNCTIONS: [&str; 9] = [
+    "/api-proxy",
+    "/auth-callback",
+    "/auth-login",
+    "/auth-logout",
+    "/auth-refresh",
+    "/auth-session",
+    "/graph-proxy",
+    "/health",
+    "/spa",
+];
 /// Most bytes of a form or a payload that is read whole.
 const FORM: usize = 64 * 1_024;
+
+/// Whether a request may be in flight among the others, put there by the server.
+#[derive(Debug, Clone, Copy)]
+pub struct Admitted(pub bool);
 
 /// The target of a request as it came, put there by the server.
 #[derive(Debug, Clone)]
@@ -41,6 +58,7 @@ struct Incoming {
     target: Uri,
     headers: HeaderMap,
     body: Body,
+    admitted: bool,
     trace_id: String,
     now: UnixSeconds,
 }
@@ -52,7 +70,7 @@ pub fn routes(app: &Arc<App>) -> BoxedFilter<(Response,)> {
     let proxied = beneath(apis.collect());
     let rest = beneath(vec!["/auth".to_owned(), "/health".to_owned(), ROTATE_KEYS.to_owned()]);
     let table = [
-        route(app, proxied, proxy),
+        called(app, proxied, proxy),
         route(app, readiness_probe(app.port), ready_for_the_host),
         route(app, exactly("/auth/login"), login),
         route(app, exactly("/auth/callback"), callback),
@@ -61,7 +79,8 @@ pub fn routes(app: &Arc<App>) -> BoxedFilter<(Response,)> {
         route(app, exactly("/auth/logout"), logout),
         route(app, exactly("/health/live"), live),
         route(app, exactly("/health/ready"), ready),
-        route(app, timer(app.port), rotate_keys),
+        route(app, posted_by_host(app.port, &[ROTATE_KEYS]), rotate_keys),
+        route(app, posted_by_host(app.port, &HTTP_FUNCTIONS), payload),
         route(app, rest, nothing_there),
     ];
     let spa = app.spa.as_ref().map(files);
@@ -76,9 +95,9 @@ fn nowhere() -> BoxedFilter<(Response,)> {
 }
 
 async fn proxy(app: Arc<App>, incoming: Incoming) -> Result<Reply, Error> {
-    let Incoming { method, target, headers, body, trace_id, now } = incoming;
+    let Incoming { method, target, headers, body, admitted, trace_id, now } = incoming;
     let (path, query) = (target.path(), target.query());
-    let call = Call { method: &method, path, query, headers: &headers, trace_id: &trace_id, now };
+    let call = Call { method: &method, path, query, headers: &headers, trace_id: &trace_id, admitted, now };
     app.proxy.call(call, body).await
 }
 
@@ -140,7 +159,7 @@ async fn live(_app: Arc<App>, incoming: Incoming) -> Result<Reply, Error> {
 
 async fn ready(app: Arc<App>, incoming: Incoming) -> Result<Reply, Error> {
     reading_only(&incoming.method)?;
-    Ok(health::ready(&app.ring, &app.provider))
+    Ok(health::ready(&app.ring, &app.provider, app.host.mode().name()))
 }
 
 async fn rotate_keys(app: Arc<App>, incoming: Incoming) -> Result<Reply, Error> {
@@ -149,6 +168,11 @@ async fn rotate_keys(app: Arc<App>, incoming: Incoming) -> Result<Reply, Error> 
         return Err(Error::RouteDenied);
     }
     Ok(app.rotate_keys.step(incoming.now).await)
+}
+
+async fn payload(app: Arc<App>, incoming: Incoming) -> Result<Reply, Error> {
+    let payload = text(incoming.body).await.unwrap_or_default();
+    if is_payload(payload.as_bytes()) { Ok(app.host.refuse_payload()) } else { Err(Error::RouteDenied) }
 }
 
 async fn nothing_there(_app: Arc<App>, _incoming: Incoming) -> Result<Reply, Error> {
@@ -174,8 +198,20 @@ impl Incoming {
     }
 }
 
-/// One line of the table: a path, and what answers there.
+/// One line of the table: a path, and what answers there unless too much is in flight.
 fn route<H, F>(app: &Arc<App>, path: BoxedFilter<()>, handler: H) -> BoxedFilter<(Response,)>
+where
+    H: Fn(Arc<App>, Incoming) -> F + Clone + Send + Sync + 'static,
+    F: Future<Output = Result<Reply, Error>> + Send + 'static,
+{
+    called(app, path, move |app, incoming: Incoming| {
+        let admitted = if incoming.admitted { Ok(handler.clone()) } else { Err(Error::Overloaded) };
+        async move { admitted?(app, incoming).await }
+    })
+}
+
+/// A line whose handler minds by itself whether too much is in flight.
+fn called<H, F>(app: &Arc<App>, path: BoxedFilter<()>, handler: H) -> BoxedFilter<(Response,)>
 where
     H: Fn(Arc<App>, Incoming) -> F + Clone + Send + Sync + 'static,
     F: Future<Output = Result<Reply, Error>> + Send + 'static,
@@ -229,10 +265,11 @@ fn refuse(app: &App, error: &Error, context: &Context) -> Reply {
 }
 
 fn incoming() -> impl Filter<Extract = (Incoming,), Error = Rejection> + Clone {
-    warp::method().and(warp::ext::get::<Target>()).and(warp::header::headers_cloned()).and(body()).map(
-        |method, Target(target), headers: HeaderMap, body| {
+    let known = warp::ext::get::<Target>().and(warp::ext::get::<Admitted>());
+    warp::method().and(known).and(warp::header::headers_cloned()).and(body()).map(
+        |method, Target(target), Admitted(admitted), headers: HeaderMap, body| {
             let trace_id = functions::trace_id(&headers);
-            Incoming { method, target, headers, body, trace_id, now: now() }
+            Incoming { method, target, headers, body, admitted, trace_id, now: now() }
         },
     )
 }
@@ -243,7 +280,7 @@ fn body() -> impl Filter<Extract = (Body,), Error = Rejection> + Clone {
 
 fn boxed_body(stream: impl Stream<Item = Result<impl Buf + 'static, warp::Error>> + Send + Sync + 'static) -> Body {
     let frames = stream.map_ok(|mut part| Frame::data(part.copy_to_bytes(part.remaining())));
-    StreamBody::new(frames.map_err(|error| Box::new(error) as BodyError)).boxed()
+    without_long_pauses(StreamBody::new(frames.map_err(|error| Box::new(error) as BodyError)).boxed())
 }
 
 /// A form, read whole.
@@ -280,11 +317,12 @@ fn readiness_probe(port: u16) -> BoxedFilter<()> {
         .boxed()
 }
 
-/// The host posts a timer's payload; anybody else finds nothing there.
-fn timer(port: u16) -> BoxedFilter<()> {
-    warp::post()
-        .and(on_target(move |target, headers| target.path() == ROTATE_KEYS && functions::is_from_host(headers, port)))
-        .boxed()
+/// What the host posts to the names of functions; anybody else finds nothing there.
+fn posted_by_host(port: u16, paths: &'static [&'static str]) -> BoxedFilter<()> {
+    let fits = move |target: &Uri, headers: &HeaderMap| {
+        paths.contains(&target.path()) && functions::is_from_host(headers, port)
+    };
+    warp::post().and(on_target(fits)).boxed()
 }
 
 /// Lets a request through by its target and headers, or leaves it to the next route.
@@ -309,7 +347,16 @@ fn files(folder: &spa::Folder) -> BoxedFilter<(Response,)> {
     let navigation = on_target(|_, headers| spa::is_navigation(headers));
     let index = reading.and(navigation).and(warp::fs::file(folder.index()));
     let index = index.map(|file: warp::fs::File| finish_file(file.into_response(), "/index.html"));
-    file.or(index).unify().boxed()
+    warp::ext::get::<Admitted>().and(file.or(index).unify()).map(unless_overloaded).boxed()
+}
+
+fn unless_overloaded(Admitted(admitted): Admitted, file: Response) -> Response {
+    if admitted {
+        return file;
+    }
+    let context =
+        Context { trace_id: functions::trace_id(&HeaderMap::new()), wants_page: false, link_base: String::new() };
+    into_response(problem(&Error::Overloaded, &context), false)
 }
 
 fn finish_file(mut response: Response, path: &str) -> Response {

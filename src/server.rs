@@ -1,5 +1,8 @@
 //! The socket: an accept loop of our own around `warp::service`, with the limits that `warp::serve` lacks.
 
+mod connection;
+mod load;
+
 use std::convert::Infallible;
 use std::io;
 use std::net::Ipv4Addr;
@@ -13,7 +16,7 @@ use http::Request;
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::{Service, service_fn};
-use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper_util::rt::TokioIo;
 use hyper_util::server::graceful::GracefulShutdown;
 use hyper_util::service::TowerToHyperService;
 use tokio::net::TcpListener;
@@ -22,12 +25,12 @@ use warp::reply::Response as WarpResponse;
 
 use crate::app::App;
 use crate::error::Error;
-use crate::functions::trace_id;
+use crate::functions::{is_from_host, trace_id};
 use crate::reply::{Context, problem};
-use crate::routes::{Target, into_response, routes};
+use crate::routes::{Admitted, Target, into_response, routes};
+use connection::{Answered, Phase, Timed};
+use load::{Load, Permit, is_exempt};
 
-/// Deadline for the head of a request.
-const HEADER_READ: Duration = Duration::from_secs(10);
 /// Most bytes of the head of a request.
 const HEADER_BYTES: usize = 32 * 1_024;
 /// Most connections at a time. The host keeps far fewer.
@@ -52,6 +55,7 @@ pub async fn run(listener: TcpListener, app: Arc<App>) -> ExitCode {
     tracing::info!(port = app.port, "listening");
     app.load_in_background();
     let routes = TowerToHyperService::new(warp::service(routes(&app)));
+    let rim = Rim { app: Arc::clone(&app), load: Arc::default() };
     let connections = Arc::new(Semaphore::new(CONNECTIONS));
     let graceful = GracefulShutdown::new();
     let mut end = std::pin::pin!(asked_to_end());
@@ -71,9 +75,10 @@ pub async fn run(listener: TcpListener, app: Arc<App>) -> ExitCode {
         };
         // Without it the second segment of an answer waits 40 ms for the other side's acknowledgement.
         let _ = stream.set_nodelay(true);
-        let routes = routes.clone();
-        let service = service_fn(move |request| answer(routes.clone(), request));
-        let connection = http().serve_connection(TokioIo::new(stream), service);
+        let (routes, rim, phase) = (routes.clone(), rim.clone(), Phase::new());
+        let socket = Timed::new(stream, phase.clone());
+        let service = service_fn(move |request| answer(routes.clone(), rim.clone(), phase.clone(), request));
+        let connection = http().serve_connection(TokioIo::new(socket), service);
         let connection = graceful.watch(connection);
         tokio::spawn(async move {
             // A connection that breaks is the other side's affair.
@@ -91,26 +96,62 @@ pub async fn run(listener: TcpListener, app: Arc<App>) -> ExitCode {
 
 fn http() -> http1::Builder {
     let mut http = http1::Builder::new();
-    http.timer(TokioTimer::new()).header_read_timeout(HEADER_READ).max_buf_size(HEADER_BYTES);
+    // The deadline for heads is that of the connection's own socket.
+    http.header_read_timeout(None).max_buf_size(HEADER_BYTES);
     http
 }
 
-/// Answers a request whatever it is: odd targets before warp, which panics on some, and a panic with a 500.
-async fn answer<S>(routes: S, mut request: Request<Incoming>) -> Result<WarpResponse, Infallible>
+/// What the rim asks before the routes.
+#[derive(Clone)]
+struct Rim {
+    app: Arc<App>,
+    load: Arc<Load>,
+}
+
+/// The body of warp's answers, which has no name of its own.
+trait BodyOf {
+    type Body;
+}
+
+impl<B> BodyOf for hyper::Response<B> {
+    type Body = B;
+}
+
+type WarpBody = <WarpResponse as BodyOf>::Body;
+type Answer = hyper::Response<Answered<WarpBody, Option<Permit>>>;
+
+/// Answers a request whatever it is, and holds its place among those in flight until the answer is out.
+async fn answer<S>(routes: S, rim: Rim, phase: Phase, mut request: Request<Incoming>) -> Result<Answer, Infallible>
+where
+    S: Service<Request<Incoming>, Response = WarpResponse, Error = Infallible>,
+{
+    phase.request_begins();
+    rim.app.host.hear(request.headers(), rim.app.port);
+    let path = request.uri().path();
+    let from_host = is_from_host(request.headers(), rim.app.port);
+    let exempt = from_host || is_exempt(path);
+    let held = if exempt { None } else { rim.load.admit(path) };
+    request.extensions_mut().insert(Admitted(exempt || held.is_some()));
+    let response = guarded(routes, request).await;
+    Ok(response.map(|body| Answered::new(body, phase, held)))
+}
+
+/// Odd targets are refused before warp, which panics on some; a panic becomes a 500.
+async fn guarded<S>(routes: S, mut request: Request<Incoming>) -> WarpResponse
 where
     S: Service<Request<Incoming>, Response = WarpResponse, Error = Infallible>,
 {
     let context = Context { trace_id: trace_id(request.headers()), wants_page: false, link_base: String::new() };
     let target = request.uri();
     if target.scheme().is_some() || target.authority().is_some() || !target.path().starts_with('/') {
-        return Ok(into_response(problem(&Error::BadRequest("the request target is not a path"), &context), false));
+        return into_response(problem(&Error::BadRequest("the request target is not a path"), &context), false);
     }
     let target = Target(target.clone());
     request.extensions_mut().insert(target);
     match AssertUnwindSafe(routes.call(request)).catch_unwind().await {
-        Ok(Ok(response)) => Ok(response),
+        Ok(Ok(response)) => response,
         Ok(Err(never)) => match never {},
-        Err(_) => Ok(into_response(problem(&Error::Internal, &context), false)),
+        Err(_) => into_response(problem(&Error::Internal, &context), false),
     }
 }
 

@@ -1,23 +1,21 @@
 //! A proxied call: the checks in the contract's order, then the API, then its answer streamed back.
 
 use std::collections::BTreeSet;
-use std::pin::Pin;
-use std::sync::{Arc, OnceLock};
-use std::task::{Context as TaskContext, Poll};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use bytes::Bytes;
 use http::header::{AUTHORIZATION, CONTENT_LENGTH, SET_COOKIE, TRANSFER_ENCODING};
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, StatusCode};
-use http_body::Frame;
-use http_body_util::{BodyExt, Limited};
+use http_body_util::{BodyExt, LengthLimitError, Limited};
 use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
 use hyper_util::client::legacy::Client;
 use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::{TokioExecutor, TokioTimer};
-use tokio::time::{Instant, Sleep, sleep_until, timeout_at};
+use tokio::time::{Instant, timeout_at};
 
 use super::api_map::Api;
+use super::calls::Calls;
 use super::headers;
 use super::path::ProvenPath;
 use super::patterns::Verdict;
@@ -26,13 +24,16 @@ use crate::error::Error;
 use crate::guard::csrf;
 use crate::guard::origins::Origins;
 use crate::net::{self, Net};
-use crate::reply::{Body, BodyError, Reply, full};
+use crate::reply::body::{Stalled, holding, with_deadline};
+use crate::reply::{Body, Reply, full};
 use crate::secret::{ExposeSecret, SecretString};
 use crate::session::Sessions;
 use crate::tokens::{Tokens, challenge};
 
 /// How long an idle connection to an API is kept.
 const IDLE: Duration = Duration::from_secs(60);
+/// How long connections to APIs are used, so that a change of their addresses is noticed.
+const CONNECTION_LIFE: Duration = Duration::from_secs(300);
 /// An activity is written only into an answer whose head leaves this soon.
 const WRITE_WITHIN: Duration = Duration::from_secs(5);
 
@@ -43,9 +44,10 @@ pub struct Proxy {
     pub apis: Vec<Api>,
     sessions: Arc<Sessions>,
     tokens: Arc<Tokens>,
+    calls: Arc<Calls>,
     origins: Arc<Origins>,
     net: Arc<Net>,
-    client: OnceLock<Option<ApiClient>>,
+    client: Mutex<Option<(Instant, ApiClient)>>,
 }
 
 type ApiClient = Client<HttpsConnector<HttpConnector>, Body>;
@@ -62,6 +64,8 @@ pub struct Call<'a> {
     pub headers: &'a HeaderMap,
     /// 32 hex digits.
     pub trace_id: &'a str,
+    /// Whether it may be in flight among the others.
+    pub admitted: bool,
     /// The time, Unix seconds.
     pub now: UnixSeconds,
 }
@@ -76,7 +80,7 @@ impl Proxy {
         origins: Arc<Origins>,
         net: Arc<Net>,
     ) -> Self {
-        Self { apis, sessions, tokens, origins, net, client: OnceLock::new() }
+        Self { apis, sessions, tokens, calls: Arc::default(), origins, net, client: Mutex::default() }
     }
 
     /// The request headers that any API gets.
@@ -94,9 +98,13 @@ impl Proxy {
         let arrived = Instant::now();
         let found = self.apis.iter().find_map(|api| Some((api, behind(&api.route, call.path)?)));
         let path = ProvenPath::parse(found.map_or(call.path, |(_, rest)| rest)).map_err(Error::BadRequest)?;
+        if !call.admitted {
+            return Err(Error::Overloaded);
+        }
         let mode = found.map_or(csrf::Mode::Header, |(api, _)| api.csrf);
         csrf::check(call.method, call.headers, &self.origins, mode)?;
         let mut open = self.sessions.open(call.headers, call.now).await?;
+        let place = self.calls.enter(open.session.id).ok_or(Error::Overloaded)?;
         let (api, _) = found.ok_or(Error::RouteDenied)?;
         match api.allowed.judge(call.method, &path.decoded) {
             Verdict::Allowed => {}
@@ -127,7 +135,7 @@ impl Proxy {
         for line in lines.unwrap_or_default() {
             reply.headers_mut().append(SET_COOKIE, line);
         }
-        Ok(reply)
+        Ok(reply.map(|body| holding(body, place)))
     }
 
     async fn ask(
@@ -155,7 +163,10 @@ impl Proxy {
                 Ok(Ok(answer)) => {
                     return Ok(answer.map(|body| with_deadline(body.map_err(Into::into).boxed(), deadline)));
                 }
-                Ok(Err(error)) if is_too_long(&error) => return Err(Error::BodyTooLarge),
+                Ok(Err(error)) if is_caused_by::<LengthLimitError>(&error) => return Err(Error::BodyTooLarge),
+                Ok(Err(error)) if is_caused_by::<Stalled>(&error) => {
+                    return Err(Error::BadRequest("the body of the request stopped coming"));
+                }
                 Ok(Err(_)) if again => again = false,
                 Ok(Err(error)) => {
                     tracing::warn!(api = %api.name, trace_id = call.trace_id, %error, "the API cannot be reached");
@@ -165,29 +176,35 @@ impl Proxy {
         }
     }
 
-    /// The client, made on the first call, so that nothing is loaded before the process listens.
-    fn client(&self) -> Option<&ApiClient> {
-        self.client
-            .get_or_init(|| {
-                let mut http = HttpConnector::new();
-                http.enforce_http(false);
-                http.set_nodelay(true);
-                let connect = self.apis.iter().map(|api| api.timeouts.connect).max().unwrap_or(net::CONNECT);
-                http.set_connect_timeout(Some(connect));
-                let tls = if self.apis.iter().any(|api| api.base.is_https()) {
-                    self.net.tls()?.as_ref().clone()
-                } else {
-                    self.net.tls_without_roots()?
-                };
-                let connector = HttpsConnectorBuilder::new()
-                    .with_tls_config(tls)
-                    .https_or_http()
-                    .enable_http1()
-                    .wrap_connector(http);
-                let mut builder = Client::builder(TokioExecutor::new());
-                Some(builder.pool_timer(TokioTimer::new()).pool_idle_timeout(IDLE).build(connector))
-            })
-            .as_ref()
+    /// The client, made on the first call, so that nothing is loaded before the process listens, and made anew now and
+    /// then: connections of the old one end with the calls that use them, and names are looked up again.
+    fn client(&self) -> Option<ApiClient> {
+        let mut made = self.client.lock().unwrap_or_else(PoisonError::into_inner);
+        match made.as_ref() {
+            Some((since, client)) if since.elapsed() < CONNECTION_LIFE => Some(client.clone()),
+            _ => {
+                let client = self.connect()?;
+                *made = Some((Instant::now(), client.clone()));
+                Some(client)
+            }
+        }
+    }
+
+    fn connect(&self) -> Option<ApiClient> {
+        let mut http = HttpConnector::new();
+        http.enforce_http(false);
+        http.set_nodelay(true);
+        let connect = self.apis.iter().map(|api| api.timeouts.connect).max().unwrap_or(net::CONNECT);
+        http.set_connect_timeout(Some(connect));
+        let tls = if self.apis.iter().any(|api| api.base.is_https()) {
+            self.net.tls()?.as_ref().clone()
+        } else {
+            self.net.tls_without_roots()?
+        };
+        let connector =
+            HttpsConnectorBuilder::new().with_tls_config(tls).https_or_http().enable_http1().wrap_connector(http);
+        let mut builder = Client::builder(TokioExecutor::new());
+        Some(builder.pool_timer(TokioTimer::new()).pool_idle_timeout(IDLE).build(connector))
     }
 }
 
@@ -223,50 +240,14 @@ fn request(
     Some(request)
 }
 
-fn is_too_long(error: &hyper_util::client::legacy::Error) -> bool {
+/// Whether an error, or one beneath it, is of this type.
+fn is_caused_by<E: std::error::Error + 'static>(error: &hyper_util::client::legacy::Error) -> bool {
     let mut cause: Option<&(dyn std::error::Error + 'static)> = Some(error);
     while let Some(error) = cause {
-        if error.is::<http_body_util::LengthLimitError>() {
+        if error.is::<E>() {
             return true;
         }
         cause = error.source();
     }
     false
-}
-
-fn with_deadline(body: Body, deadline: Option<Instant>) -> Body {
-    match deadline {
-        None => body,
-        Some(deadline) => DeadlineBody { body, deadline: Box::pin(sleep_until(deadline)) }.boxed(),
-    }
-}
-
-/// A body that fails at its deadline, so that an endless answer ends.
-struct DeadlineBody {
-    body: Body,
-    deadline: Pin<Box<Sleep>>,
-}
-
-impl http_body::Body for DeadlineBody {
-    type Data = Bytes;
-    type Error = BodyError;
-
-    fn poll_frame(
-        mut self: Pin<&mut Self>,
-        context: &mut TaskContext<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
-        // The deadline first: an answer that never pauses must end too.
-        match self.deadline.as_mut().poll(context) {
-            Poll::Ready(()) => Poll::Ready(Some(Err("the call took too long".into()))),
-            Poll::Pending => Pin::new(&mut self.body).poll_frame(context),
-        }
-    }
-
-    fn is_end_stream(&self) -> bool {
-        self.body.is_end_stream()
-    }
-
-    fn size_hint(&self) -> http_body::SizeHint {
-        self.body.size_hint()
-    }
 }

@@ -21,6 +21,7 @@ mod cookies;
 mod journey;
 mod key_vault;
 mod keys;
+mod load;
 mod login;
 mod logout;
 mod oidc_provider;

@@ -1,0 +1,195 @@
+//! Bodies that end in time, or that hold something while they stream.
+
+use std::pin::Pin;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use bytes::Bytes;
+use http_body::{Frame, SizeHint};
+use http_body_util::BodyExt;
+use tokio::time::{Instant, Sleep, sleep, sleep_until};
+
+use super::{Body, BodyError};
+
+/// Longest pause in the body of a request, while somebody waits for it.
+const PAUSE: Duration = Duration::from_secs(15);
+
+/// The error of a body that stopped coming.
+#[derive(Debug)]
+pub struct Stalled;
+
+impl std::fmt::Display for Stalled {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("the body stopped coming")
+    }
+}
+
+impl std::error::Error for Stalled {}
+
+/// A body that fails at its deadline, so that an endless answer ends.
+#[must_use]
+pub fn with_deadline(body: Body, deadline: Option<Instant>) -> Body {
+    match deadline {
+        None => body,
+        Some(deadline) => WithDeadline { body, deadline: Box::pin(sleep_until(deadline)) }.boxed(),
+    }
+}
+
+/// A body that fails with [`Stalled`] when nothing more comes of it.
+#[must_use]
+pub fn without_long_pauses(body: Body) -> Body {
+    WithoutPauses { body, pause: None }.boxed()
+}
+
+/// A body that holds something until it has streamed, or nobody wants it any more.
+#[must_use]
+pub fn holding<T: Send + Sync + Unpin + 'static>(body: Body, held: T) -> Body {
+    Holding { body, _held: held }.boxed()
+}
+
+struct WithDeadline {
+    body: Body,
+    deadline: Pin<Box<Sleep>>,
+}
+
+impl http_body::Body for WithDeadline {
+    type Data = Bytes;
+    type Error = BodyError;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+        // The deadline first: an answer that never pauses must end too.
+        match self.deadline.as_mut().poll(context) {
+            Poll::Ready(()) => Poll::Ready(Some(Err("the call took too long".into()))),
+            Poll::Pending => Pin::new(&mut self.body).poll_frame(context),
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
+    }
+}
+
+struct WithoutPauses {
+    body: Body,
+    /// Runs only while somebody waits: a reader that is slow itself is no pause of the sender's.
+    pause: Option<Pin<Box<Sleep>>>,
+}
+
+impl http_body::Body for WithoutPauses {
+    type Data = Bytes;
+    type Error = BodyError;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+        let frame = Pin::new(&mut self.body).poll_frame(context);
+        if frame.is_ready() {
+            self.pause = None;
+            return frame;
+        }
+        let pause = self.pause.get_or_insert_with(|| Box::pin(sleep(PAUSE)));
+        pause.as_mut().poll(context).map(|()| Some(Err(Stalled.into())))
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
+    }
+}
+
+struct Holding<T> {
+    body: Body,
+    _held: T,
+}
+
+impl<T: Unpin> http_body::Body for Holding<T> {
+    type Data = Bytes;
+    type Error = BodyError;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+        Pin::new(&mut self.body).poll_frame(context)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use http_body_util::StreamBody;
+
+    use super::*;
+
+    fn frames(pauses: &'static [u64]) -> Body {
+        let frames = futures_util::stream::unfold(pauses.iter(), |mut pauses| async {
+            let pause = pauses.next()?;
+            sleep(Duration::from_secs(*pause)).await;
+            Some((Ok::<_, BodyError>(Frame::data(Bytes::from_static(b"x"))), pauses))
+        });
+        // The stream is not `Sync`, which bodies of ours are.
+        StreamBody::new(SyncStream(std::sync::Mutex::new(Box::pin(frames)))).boxed()
+    }
+
+    struct SyncStream<S>(std::sync::Mutex<Pin<Box<S>>>);
+
+    impl<S: futures_util::Stream> futures_util::Stream for SyncStream<S> {
+        type Item = S::Item;
+
+        fn poll_next(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<S::Item>> {
+            self.0.lock().unwrap().as_mut().poll_next(context)
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_body_may_be_slow_but_not_stop() {
+        let whole = without_long_pauses(frames(&[14, 14, 14, 14])).collect().await.unwrap().to_bytes();
+        assert_eq!(whole.as_ref(), b"xxxx");
+        let error = without_long_pauses(frames(&[1, 16, 1])).collect().await.unwrap_err();
+        assert!(error.is::<Stalled>());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_slow_reader_is_no_pause_of_the_sender() {
+        let mut body = without_long_pauses(frames(&[1, 1, 14]));
+        for _ in 0..3 {
+            sleep(Duration::from_secs(60)).await;
+            assert!(body.frame().await.unwrap().is_ok());
+        }
+        assert!(body.frame().await.is_none());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_body_ends_at_its_deadline() {
+        let deadline = Instant::now() + Duration::from_secs(5);
+        assert!(with_deadline(frames(&[3, 3]), Some(deadline)).collect().await.is_err());
+        assert!(with_deadline(frames(&[2, 2]), Some(Instant::now() + Duration::from_secs(5))).collect().await.is_ok());
+    }
+
+    #[tokio::test]
+    async fn what_is_held_goes_with_the_body() {
+        let held = std::sync::Arc::new(());
+        let body = holding(super::super::full("x"), std::sync::Arc::clone(&held));
+        assert_eq!(std::sync::Arc::strong_count(&held), 2);
+        drop(body);
+        assert_eq!(std::sync::Arc::strong_count(&held), 1);
+    }
+}

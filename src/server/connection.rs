@@ -1,0 +1,170 @@
+//! A connection with deadlines of its own: for the head of a request from its first byte, and for being idle.
+//!
+//! hyper's deadline for heads runs from the end of the request before, so that a connection which the host keeps would
+//! be closed under it.
+
+use std::io;
+use std::pin::Pin;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use bytes::Buf;
+use http_body::{Body, Frame, SizeHint};
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::net::TcpStream;
+use tokio::time::{Instant, Sleep, sleep_until};
+
+/// Deadline for the head of a request, from its first byte.
+const HEAD: Duration = Duration::from_secs(10);
+/// Longest time without a request. The host drops connections that it does not need much sooner.
+const IDLE: Duration = Duration::from_secs(300);
+
+/// What a connection is doing, known to its socket and to its requests.
+#[derive(Debug, Clone)]
+pub(super) struct Phase(Arc<Mutex<(Doing, Instant)>>);
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Doing {
+    /// Waits for a request.
+    Idle,
+    /// The head of one is coming.
+    Head,
+    /// One is being answered.
+    Request,
+}
+
+impl Phase {
+    pub(super) fn new() -> Self {
+        Self(Arc::new(Mutex::new((Doing::Idle, Instant::now()))))
+    }
+
+    /// A head is whole: from now on the request's own deadlines count.
+    pub(super) fn request_begins(&self) {
+        self.set(Doing::Request);
+    }
+
+    fn set(&self, doing: Doing) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = (doing, Instant::now());
+    }
+
+    fn get(&self) -> (Doing, Instant) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn deadline(&self) -> Option<Instant> {
+        match self.get() {
+            (Doing::Idle, since) => Some(since + IDLE),
+            (Doing::Head, since) => Some(since + HEAD),
+            (Doing::Request, _) => None,
+        }
+    }
+}
+
+/// The socket of a connection.
+#[derive(Debug)]
+pub(super) struct Timed {
+    stream: TcpStream,
+    phase: Phase,
+    timer: Pin<Box<Sleep>>,
+}
+
+impl Timed {
+    pub(super) fn new(stream: TcpStream, phase: Phase) -> Self {
+        Self { stream, phase, timer: Box::pin(sleep_until(Instant::now() + IDLE)) }
+    }
+}
+
+impl AsyncRead for Timed {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        let before = buffer.filled().len();
+        let read = Pin::new(&mut self.stream).poll_read(context, buffer);
+        if read.is_ready() {
+            if buffer.filled().len() > before && self.phase.get().0 == Doing::Idle {
+                self.phase.set(Doing::Head);
+            }
+            return read;
+        }
+        let Some(deadline) = self.phase.deadline() else { return Poll::Pending };
+        if self.timer.deadline() != deadline {
+            self.timer.as_mut().reset(deadline);
+        }
+        self.timer.as_mut().poll(context).map(|()| Err(io::ErrorKind::TimedOut.into()))
+    }
+}
+
+impl AsyncWrite for Timed {
+    fn poll_write(mut self: Pin<&mut Self>, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.stream).poll_write(context, bytes)
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        bytes: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.stream).poll_write_vectored(context, bytes)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.stream.is_write_vectored()
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_flush(context)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_shutdown(context)
+    }
+}
+
+/// The body of an answer. When it ends, or nobody wants it any more, the connection is idle again and what was held for
+/// the request is let go.
+#[derive(Debug)]
+pub(super) struct Answered<B, H> {
+    body: B,
+    phase: Phase,
+    _held: H,
+}
+
+impl<B, H> Answered<B, H> {
+    pub(super) const fn new(body: B, phase: Phase, held: H) -> Self {
+        Self { body, phase, _held: held }
+    }
+}
+
+impl<B, H> Drop for Answered<B, H> {
+    fn drop(&mut self) {
+        self.phase.set(Doing::Idle);
+    }
+}
+
+impl<B, H> Body for Answered<B, H>
+where
+    B: Body + Unpin,
+    B::Data: Buf,
+    H: Unpin,
+{
+    type Data = B::Data;
+    type Error = B::Error;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Self::Data>, Self::Error>>> {
+        Pin::new(&mut self.body).poll_frame(context)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
+    }
+}

@@ -1,0 +1,116 @@
+//! Too much at once: calls are refused before the host's limit, sign-ins and health get through.
+
+use std::time::{Duration, Instant};
+
+use futures_util::future::join_all;
+use serde_json::json;
+
+use crate::app::{EVERY_REACH, PATIENCE, Reach, TestApp};
+use crate::raw;
+use crate::visitor::Visitor;
+
+const ADA: &str = "ada.lovelace@contoso.example";
+const GRACE: &str = "grace.hopper@contoso.example";
+/// Stuck for as long as a test looks.
+const STUCK: &str = "/graph/slow?first=8000&total=8000&chunks=1";
+
+/// Begins calls that get stuck, and waits until the API has them.
+async fn stuck(app: &TestApp, visitor: &Visitor, count: usize) -> Vec<tokio::task::JoinHandle<(u16, String)>> {
+    let before = app.graph.count();
+    let call = |mut tab: Visitor| async move {
+        let answer = tab.fetch("GET", STUCK).await;
+        (answer.status, answer.code().to_owned())
+    };
+    let calls: Vec<_> = (0..count).map(|_| tokio::spawn(call(visitor.clone()))).collect();
+    let begun = Instant::now();
+    while app.graph.count() < before + count as u64 {
+        assert!(begun.elapsed() < PATIENCE, "only {} calls arrive: {}", app.graph.count() - before, app.log());
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    calls
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn stuck_calls_leave_room_for_sign_ins_and_health() {
+    let app = TestApp::start().await;
+    let ada = app.signed_in(ADA).await;
+    let grace = app.signed_in(GRACE).await;
+    let mut calls = stuck(&app, &ada, 48).await;
+    let mut tab = ada.clone();
+    let refused = tab.fetch("GET", "/graph/me").await;
+    assert_eq!((refused.status, refused.code()), (503, "overloaded"), "48 of one session");
+    assert_eq!(refused.header("retry-after"), Some("1"));
+    assert_eq!(grace.clone().fetch("GET", "/graph/me").await.status, 200, "other sessions have their own");
+    calls.extend(stuck(&app, &grace, 32).await);
+    for path in ["/graph/me", "/", "/index.html"] {
+        assert_eq!(grace.clone().fetch("GET", path).await.code(), "overloaded", "{path}: 80 of all");
+    }
+    let form = grace.clone().fetch("GET", "/graph/a%2Fb").await;
+    assert_eq!(form.code(), "bad_request", "the form of a request is judged first");
+    assert_eq!(app.visitor().get("/health/live").await.status, 200);
+    assert_eq!(app.visitor().get("/health/ready").await.status, 200);
+    let mut third = app.visitor();
+    let back = third.sign_in(&app.provider, "alan.turing@contoso.example", "/").await;
+    assert_eq!(back.header("location"), Some("/"), "a sign-in gets through");
+    for call in calls {
+        assert_eq!(call.await.unwrap().0, 200);
+    }
+    assert_eq!(ada.clone().fetch("GET", "/graph/me").await.status, 200, "and then there is room again");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn two_hundred_stuck_calls_end_nothing() {
+    let app = TestApp::start().await;
+    let ada = app.signed_in(ADA).await;
+    let grace = app.signed_in(GRACE).await;
+    let pid = app.pid();
+    let calls = join_all((0..200).map(|number| {
+        let mut tab = if number % 2 == 0 { ada.clone() } else { grace.clone() };
+        async move { tab.fetch("GET", "/graph/slow?first=3000&total=3000&chunks=1").await.status }
+    }));
+    let signing_in = async {
+        tokio::time::sleep(Duration::from_millis(700)).await;
+        app.visitor().sign_in(&app.provider, ADA, "/").await.header("location").map(str::to_owned)
+    };
+    let (statuses, location) = tokio::join!(calls, signing_in);
+    assert_eq!(location.as_deref(), Some("/"));
+    assert!(statuses.iter().all(|status| [200, 503].contains(status)), "{statuses:?}");
+    assert_eq!(statuses.iter().filter(|status| **status == 200).count(), 80);
+    assert_eq!(app.pid(), pid);
+}
+
+#[tokio::test]
+async fn the_hosts_mode_is_told() {
+    for reach in EVERY_REACH {
+        let app = TestApp::builder().reach(reach).start().await;
+        let told = app.visitor().get("/health/ready").await.json();
+        let expected = match reach {
+            Reach::Direct => "unknown",
+            Reach::Host(devkit::host::Mode::Forward) => "forwarding",
+            Reach::Host(devkit::host::Mode::Proxy) => "proxying",
+        };
+        assert_eq!(told["host"], expected, "{told}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_payload_is_answered_with_the_remedy() {
+    let app = TestApp::start().await;
+    let body = json!({"Data": {"req": {"Url": "http://x/graph/me", "Method": "GET"}}, "Metadata": {}}).to_string();
+    let post = |host: &str, body: &str| {
+        let request = format!(
+            "POST /graph-proxy HTTP/1.1\r\nHost: {host}\r\nContent-Length: {}\r\nContent-Type: application/json\r\n\r\n",
+            body.len()
+        );
+        raw::exchange(app.port, &(request + body))
+    };
+    let ours = format!("127.0.0.1:{}", app.port);
+    let answer = post(&ours, &body);
+    assert_eq!(raw::status(&answer), 200);
+    let told: serde_json::Value = serde_json::from_str(answer.split_once("\r\n\r\n").unwrap().1).unwrap();
+    assert_eq!(told["Outputs"]["res"]["statusCode"], 500);
+    assert!(told["Logs"][0].as_str().unwrap().contains("enableProxyingHttpRequest"), "{told}");
+    assert_eq!(app.visitor().get("/health/ready").await.json()["host"], "payload");
+    assert_eq!(raw::status(&post("app.example.org", &body)), 405, "a client's is none");
+    assert_eq!(raw::status(&post(&ours, "{}")), 404);
+}
