@@ -31,8 +31,8 @@ pub struct App {
     net: Arc<Net>,
     /// The origins of the gateway, the page and others that may call.
     pub origins: Arc<Origins>,
-    /// The SPA's files, if the gateway serves them.
-    pub spa: Option<spa::Folder>,
+    /// The SPA, if the gateway serves it.
+    pub spa: Option<spa::Spa>,
     /// How the host calls.
     pub host: Host,
     /// The port on which the host calls.

@@ -95,8 +95,8 @@ pub struct Config {
     pub tokens: tokens::Config,
     /// The API map.
     pub apis: Vec<Api>,
-    /// The SPA's folder.
-    pub spa: Option<spa::Folder>,
+    /// Where the SPA is.
+    pub spa: Option<spa::Spa>,
     /// The logs.
     pub log: telemetry::Config,
     /// Outgoing connections, shared with the source of the keys.

@@ -26,3 +26,4 @@ pub mod session;
 pub mod spa;
 pub mod telemetry;
 pub mod tokens;
+pub mod upstream;

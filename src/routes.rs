@@ -25,6 +25,7 @@ use crate::guard::navigation::refuse_prefetch;
 use crate::proxy::forward::Call;
 use crate::reply::body::without_long_pauses;
 use crate::reply::{Body, BodyError, Context, Reply, empty, problem, wants_page};
+use crate::spa::Spa;
 use crate::{functions, health, spa};
 
 /// Where the host posts the payload of the timer.
@@ -83,7 +84,10 @@ pub fn routes(app: &Arc<App>) -> BoxedFilter<(Response,)> {
         route(app, posted_by_host(app.port, &HTTP_FUNCTIONS), payload),
         route(app, rest, nothing_there),
     ];
-    let spa = app.spa.as_ref().map(files);
+    let spa = app.spa.as_ref().map(|spa| match spa {
+        Spa::Folder(folder) => files(folder),
+        Spa::Site(_) => route(app, warp::any().boxed(), site),
+    });
     let last = route(app, warp::any().boxed(), neither_file_nor_route);
     let all = table.into_iter().chain(spa).chain([last]);
     all.fold(nowhere(), |routes, next| routes.or(next).unify().boxed())
@@ -177,6 +181,11 @@ async fn payload(app: Arc<App>, incoming: Incoming) -> Result<Reply, Error> {
 
 async fn nothing_there(_app: Arc<App>, _incoming: Incoming) -> Result<Reply, Error> {
     Err(Error::RouteDenied)
+}
+
+async fn site(app: Arc<App>, incoming: Incoming) -> Result<Reply, Error> {
+    let Some(Spa::Site(site)) = &app.spa else { return Err(Error::RouteDenied) };
+    site.get(&incoming.method, incoming.target.path(), incoming.target.query(), &incoming.headers).await
 }
 
 async fn neither_file_nor_route(_app: Arc<App>, incoming: Incoming) -> Result<Reply, Error> {

@@ -1,9 +1,22 @@
 //! The SPA's files: which path is a file, which is the app itself, and how long browsers keep it.
 
+pub mod site;
+
 use std::path::{Component, Path, PathBuf};
 
 use http::{HeaderMap, HeaderValue, header};
 use percent_encoding::percent_decode_str;
+
+use site::Site;
+
+/// Where the SPA is.
+#[derive(Debug)]
+pub enum Spa {
+    /// In a folder of the app.
+    Folder(Folder),
+    /// On a static website that the gateway fronts.
+    Site(Box<Site>),
+}
 
 /// The folder of the SPA.
 #[derive(Debug, Clone)]

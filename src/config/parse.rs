@@ -2,9 +2,9 @@
 
 mod keys;
 mod origins;
+mod spa;
 mod tenants;
 
-use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -20,8 +20,8 @@ use crate::origin::Origin;
 use crate::proxy::api_map::{self, Api};
 use crate::session::Limits;
 use crate::session::cookie::{self, SameSite};
+use crate::telemetry;
 use crate::tokens::{self, Wanted};
-use crate::{spa, telemetry};
 
 /// The API map that ships.
 const GRAPH: &str = include_str!("../../apis.json");
@@ -55,8 +55,8 @@ impl<'a> Reader<'a> {
         let apis = self.apis();
         let response_mode = self.response_mode();
         let cookies = self.cookies(public_origin.as_ref(), response_mode);
+        let spa = self.spa(public_origin.as_ref());
         let auth = public_origin.and_then(|origin| self.auth(origin, response_mode, &apis));
-        let spa = self.spa();
         let log = self.log();
         match (port, auth, authority, client, keys, cookies) {
             (Some(port), Some(auth), Some(authority), Some(client), Some(keys), Some(cookies))
@@ -269,29 +269,6 @@ impl<'a> Reader<'a> {
         self.noted("SCOPES", good.then_some(scopes).ok_or("is scopes separated by spaces, openid among them"))
     }
 
-    fn spa(&mut self) -> Option<spa::Folder> {
-        let root = app_root(self.vars);
-        let folder = match self.get("SPA") {
-            Some("none") => return None,
-            Some(url) if url.contains("://") => {
-                self.fault("SPA", "is a folder or none; fronting a website is not built yet");
-                return None;
-            }
-            Some(path) => root.join(path),
-            None if !root.join("web/dist").is_dir() => return None,
-            None => root.join("web/dist"),
-        };
-        let folder = self.noted("SPA", spa::Folder::open(&folder))?;
-        let key_file = self.get("KEY_FILE").and_then(|path| resolved(Path::new(path)));
-        if key_file.is_some_and(|key_file| key_file.starts_with(folder.root())) {
-            self.fault("SPA", format!("holds the file of {PREFIX}KEY_FILE, which would be served"));
-        }
-        if root.canonicalize().is_ok_and(|root| root.starts_with(folder.root())) {
-            self.fault("SPA", "holds the gateway itself, whose settings would be served");
-        }
-        Some(folder)
-    }
-
     fn log(&mut self) -> telemetry::Config {
         let Some(text) = self.get("LOG") else { return telemetry::Config::default() };
         self.noted("LOG", telemetry::Config::parse(text)).unwrap_or_default()
@@ -303,10 +280,4 @@ fn tokens_config(auth: &auth::Config, skew: Duration) -> tokens::Config {
     let wanted =
         |api: &AuthApi| (api.name.clone(), Wanted { scopes: api.scopes.clone(), resource: api.resource.clone() });
     tokens::Config { scopes: auth.scopes.clone(), apis: auth.apis.iter().map(wanted).collect(), skew: skew.as_secs() }
-}
-
-/// A path with its links resolved. The file need not be there yet; its folder must.
-fn resolved(path: &Path) -> Option<PathBuf> {
-    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    Some(folder.canonicalize().ok()?.join(path.file_name()?))
 }

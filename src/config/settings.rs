@@ -82,7 +82,11 @@ pub const SETTINGS: [Setting; 29] = [
         "none",
         "SPA origins other than `PUBLIC_ORIGIN`, comma-separated: their scripts may call with the user's session",
     ),
-    setting("SPA", "`web/dist` if there", "folder of the SPA; `none` serves no SPA"),
+    setting(
+        "SPA",
+        "`web/dist` if there",
+        "folder of the SPA, or the URL of the static website that the gateway fronts; `none` serves no SPA",
+    ),
     setting(
         "LOG",
         "`info`, JSON; text on a terminal",

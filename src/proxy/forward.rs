@@ -1,18 +1,14 @@
 //! A proxied call: the checks in the contract's order, then the API, then its answer streamed back.
 
 use std::collections::BTreeSet;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
 use http::header::{AUTHORIZATION, CONTENT_LENGTH, SET_COOKIE, TRANSFER_ENCODING};
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, StatusCode};
-use http_body_util::{BodyExt, LengthLimitError, Limited};
-use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
-use hyper_util::client::legacy::Client;
-use hyper_util::client::legacy::connect::HttpConnector;
-use hyper_util::rt::{TokioExecutor, TokioTimer};
-use tokio::time::{Instant, timeout_at};
+use http_body_util::{BodyExt, Limited};
+use tokio::time::Instant;
 
 use super::api_map::Api;
 use super::calls::Calls;
@@ -24,16 +20,13 @@ use crate::error::Error;
 use crate::guard::csrf;
 use crate::guard::origins::Origins;
 use crate::net::{self, Net};
-use crate::reply::body::{Stalled, holding, with_deadline};
+use crate::reply::body::{holding, with_deadline};
 use crate::reply::{Body, Reply, full};
 use crate::secret::{ExposeSecret, SecretString};
 use crate::session::Sessions;
 use crate::tokens::{Tokens, challenge};
+use crate::upstream::{Failure, Upstream};
 
-/// How long an idle connection to an API is kept.
-const IDLE: Duration = Duration::from_secs(60);
-/// How long connections to APIs are used, so that a change of their addresses is noticed.
-const CONNECTION_LIFE: Duration = Duration::from_secs(300);
 /// An activity is written only into an answer whose head leaves this soon.
 const WRITE_WITHIN: Duration = Duration::from_secs(5);
 
@@ -46,11 +39,8 @@ pub struct Proxy {
     tokens: Arc<Tokens>,
     calls: Arc<Calls>,
     origins: Arc<Origins>,
-    net: Arc<Net>,
-    client: Mutex<Option<(Instant, ApiClient)>>,
+    upstream: Upstream,
 }
-
-type ApiClient = Client<HttpsConnector<HttpConnector>, Body>;
 
 /// A call as it came.
 pub struct Call<'a> {
@@ -80,7 +70,9 @@ impl Proxy {
         origins: Arc<Origins>,
         net: Arc<Net>,
     ) -> Self {
-        Self { apis, sessions, tokens, calls: Arc::default(), origins, net, client: Mutex::default() }
+        let connect = apis.iter().map(|api| api.timeouts.connect).max().unwrap_or(net::CONNECT);
+        let upstream = Upstream::new(net, connect, apis.iter().any(|api| api.base.is_https()));
+        Self { apis, sessions, tokens, calls: Arc::default(), origins, upstream }
     }
 
     /// The request headers that any API gets.
@@ -146,7 +138,6 @@ impl Proxy {
         token: &SecretString,
         body: Body,
     ) -> Result<Reply, Error> {
-        let client = self.client().ok_or(Error::UpstreamUnavailable)?;
         let deadline = api.timeouts.total.map(|total| Instant::now() + total);
         let first_byte = Instant::now() + api.timeouts.first_byte;
         let head = deadline.map_or(first_byte, |deadline| deadline.min(first_byte));
@@ -158,53 +149,18 @@ impl Proxy {
         loop {
             let body = if repeatable { full(Bytes::new()) } else { body.take().unwrap_or_else(|| full(Bytes::new())) };
             let request = request(api, call, path, token, body).ok_or(Error::Internal)?;
-            match timeout_at(head, client.request(request)).await {
-                Err(_) => return Err(Error::UpstreamTimeout),
-                Ok(Ok(answer)) => {
-                    return Ok(answer.map(|body| with_deadline(body.map_err(Into::into).boxed(), deadline)));
-                }
-                Ok(Err(error)) if is_caused_by::<LengthLimitError>(&error) => return Err(Error::BodyTooLarge),
-                Ok(Err(error)) if is_caused_by::<Stalled>(&error) => {
-                    return Err(Error::BadRequest("the body of the request stopped coming"));
-                }
-                Ok(Err(_)) if again => again = false,
-                Ok(Err(error)) => {
-                    tracing::warn!(api = %api.name, trace_id = call.trace_id, %error, "the API cannot be reached");
+            match self.upstream.send(request, head).await {
+                Ok(answer) => return Ok(answer.map(|body| with_deadline(body, deadline))),
+                Err(Failure::Timeout) => return Err(Error::UpstreamTimeout),
+                Err(Failure::TooLong) => return Err(Error::BodyTooLarge),
+                Err(Failure::Stalled) => return Err(Error::BadRequest("the body of the request stopped coming")),
+                Err(Failure::Unreachable(_)) if again => again = false,
+                Err(Failure::Unreachable(problem)) => {
+                    tracing::warn!(api = %api.name, trace_id = call.trace_id, %problem, "the API cannot be reached");
                     return Err(Error::UpstreamUnavailable);
                 }
             }
         }
-    }
-
-    /// The client, made on the first call, so that nothing is loaded before the process listens, and made anew now and
-    /// then: connections of the old one end with the calls that use them, and names are looked up again.
-    fn client(&self) -> Option<ApiClient> {
-        let mut made = self.client.lock().unwrap_or_else(PoisonError::into_inner);
-        match made.as_ref() {
-            Some((since, client)) if since.elapsed() < CONNECTION_LIFE => Some(client.clone()),
-            _ => {
-                let client = self.connect()?;
-                *made = Some((Instant::now(), client.clone()));
-                Some(client)
-            }
-        }
-    }
-
-    fn connect(&self) -> Option<ApiClient> {
-        let mut http = HttpConnector::new();
-        http.enforce_http(false);
-        http.set_nodelay(true);
-        let connect = self.apis.iter().map(|api| api.timeouts.connect).max().unwrap_or(net::CONNECT);
-        http.set_connect_timeout(Some(connect));
-        let tls = if self.apis.iter().any(|api| api.base.is_https()) {
-            self.net.tls()?.as_ref().clone()
-        } else {
-            self.net.tls_without_roots()?
-        };
-        let connector =
-            HttpsConnectorBuilder::new().with_tls_config(tls).https_or_http().enable_http1().wrap_connector(http);
-        let mut builder = Client::builder(TokioExecutor::new());
-        Some(builder.pool_timer(TokioTimer::new()).pool_idle_timeout(IDLE).build(connector))
     }
 }
 
@@ -238,16 +194,4 @@ fn request(
     let span = format!("00-{}-{:016x}-01", call.trace_id, rand::random::<u64>() | 1);
     request.headers_mut().insert("traceparent", HeaderValue::from_str(&span).ok()?);
     Some(request)
-}
-
-/// Whether an error, or one beneath it, is of this type.
-fn is_caused_by<E: std::error::Error + 'static>(error: &hyper_util::client::legacy::Error) -> bool {
-    let mut cause: Option<&(dyn std::error::Error + 'static)> = Some(error);
-    while let Some(error) = cause {
-        if error.is::<E>() {
-            return true;
-        }
-        cause = error.source();
-    }
-    false
 }

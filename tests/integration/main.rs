@@ -31,6 +31,7 @@ mod refresh;
 mod rotate_keys;
 mod server;
 mod several_apis;
+mod site;
 mod start;
 mod step_up;
 mod tidy;

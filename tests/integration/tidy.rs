@@ -14,7 +14,7 @@ use serde_json::Value;
 use crate::app::ROOT;
 
 /// The modules of `src/` from top to bottom, as in `docs/architecture.md`. Imports point down this list.
-const ORDER: [&str; 23] = [
+const ORDER: [&str; 24] = [
     "main",
     "command",
     "server",
@@ -31,6 +31,7 @@ const ORDER: [&str; 23] = [
     "session",
     "keyring",
     "oidc",
+    "upstream",
     "reply",
     "error",
     "telemetry",

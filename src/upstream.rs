@@ -1,0 +1,107 @@
+//! The client for what streams through the gateway: a pool of connections to APIs or to a website.
+//!
+//! Not reqwest, which parses its addresses anew and so might change the bytes that were judged.
+
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use http::{Request, Response};
+use http_body_util::{BodyExt, LengthLimitError};
+use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
+use hyper_util::client::legacy;
+use hyper_util::client::legacy::connect::HttpConnector;
+use hyper_util::rt::{TokioExecutor, TokioTimer};
+use tokio::time::{Instant, timeout_at};
+
+use crate::net::Net;
+use crate::reply::Body;
+use crate::reply::body::Stalled;
+
+/// How long an idle connection is kept.
+const IDLE: Duration = Duration::from_secs(60);
+/// How long connections are used, so that a change of addresses is noticed.
+const LIFE: Duration = Duration::from_secs(300);
+
+type Pool = legacy::Client<HttpsConnector<HttpConnector>, Body>;
+
+/// The client. Nothing is loaded before its first use, so that nothing delays the start.
+#[derive(Debug)]
+pub struct Upstream {
+    net: Arc<Net>,
+    connect: Duration,
+    any_https: bool,
+    pool: Mutex<Option<(Instant, Pool)>>,
+}
+
+/// Why there is no answer.
+#[derive(Debug)]
+pub enum Failure {
+    /// The body of the request stopped coming.
+    Stalled,
+    /// The head of the answer did not come in time.
+    Timeout,
+    /// The body of the request is longer than it may be.
+    TooLong,
+    /// No connection, or it broke; the text is for the log.
+    Unreachable(String),
+}
+
+impl Upstream {
+    /// A client with a deadline for connections. Where every address is http on loopback, no roots are read.
+    #[must_use]
+    pub const fn new(net: Arc<Net>, connect: Duration, any_https: bool) -> Self {
+        Self { net, connect, any_https, pool: Mutex::new(None) }
+    }
+
+    /// Sends a request and gives the head of the answer by a deadline; the body streams.
+    ///
+    /// # Errors
+    /// [`Failure`].
+    pub async fn send(&self, request: Request<Body>, deadline: Instant) -> Result<Response<Body>, Failure> {
+        let pool = self.pool().ok_or_else(|| Failure::Unreachable("there is no TLS".to_owned()))?;
+        match timeout_at(deadline, pool.request(request)).await {
+            Err(_) => Err(Failure::Timeout),
+            Ok(Ok(answer)) => Ok(answer.map(|body| body.map_err(Into::into).boxed())),
+            Ok(Err(error)) if is_caused_by::<LengthLimitError>(&error) => Err(Failure::TooLong),
+            Ok(Err(error)) if is_caused_by::<Stalled>(&error) => Err(Failure::Stalled),
+            Ok(Err(error)) => Err(Failure::Unreachable(error.to_string())),
+        }
+    }
+
+    /// The pool, made anew now and then: connections of the old one end with what still uses them.
+    fn pool(&self) -> Option<Pool> {
+        let mut made = self.pool.lock().unwrap_or_else(PoisonError::into_inner);
+        match made.as_ref() {
+            Some((since, pool)) if since.elapsed() < LIFE => Some(pool.clone()),
+            _ => {
+                let pool = self.connect()?;
+                *made = Some((Instant::now(), pool.clone()));
+                Some(pool)
+            }
+        }
+    }
+
+    fn connect(&self) -> Option<Pool> {
+        let mut http = HttpConnector::new();
+        http.enforce_http(false);
+        http.set_nodelay(true);
+        http.set_connect_timeout(Some(self.connect));
+        let tls = if self.any_https { self.net.tls()?.as_ref().clone() } else { self.net.tls_without_roots()? };
+        let connector =
+            HttpsConnectorBuilder::new().with_tls_config(tls).https_or_http().enable_http1().wrap_connector(http);
+        let mut builder = legacy::Client::builder(TokioExecutor::new());
+        Some(builder.pool_timer(TokioTimer::new()).pool_idle_timeout(IDLE).build(connector))
+    }
+}
+
+/// Whether an error, or one beneath it, is of this type.
+fn is_caused_by<E: std::error::Error + 'static>(error: &legacy::Error) -> bool {
+    let mut cause: Option<&(dyn std::error::Error + 'static)> = Some(error);
+    while let Some(error) = cause {
+        if error.is::<E>() {
+            return true;
+        }
+        cause = error.source();
+    }
+    false
+}

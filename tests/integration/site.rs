@@ -1,0 +1,131 @@
+//! A static website behind the gateway, so that page and gateway share one origin.
+
+use std::io::{BufRead, BufReader, Write};
+use std::net::TcpListener;
+use std::sync::{Arc, Mutex};
+
+use crate::app::{EVERY_REACH, TestApp};
+use crate::visitor::NAVIGATION;
+
+/// A website of two files, and what it was asked.
+struct Website {
+    url: String,
+    asked: Arc<Mutex<Vec<String>>>,
+}
+
+impl Website {
+    fn start() -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let url = format!("http://{}/site", listener.local_addr().unwrap());
+        let asked: Arc<Mutex<Vec<String>>> = Arc::default();
+        let heard = Arc::clone(&asked);
+        std::thread::spawn(move || {
+            for stream in listener.incoming() {
+                let Ok(mut stream) = stream else { return };
+                let lines = BufReader::new(stream.try_clone().unwrap()).lines();
+                let head: Vec<String> = lines.map_while(Result::ok).take_while(|line| !line.is_empty()).collect();
+                let head = head.join("\n");
+                let answer = answer(&head);
+                heard.lock().unwrap().push(head);
+                let _ = stream.write_all(answer.as_bytes());
+            }
+        });
+        Self { url, asked }
+    }
+
+    fn asked(&self) -> Vec<String> {
+        std::mem::take(&mut *self.asked.lock().unwrap())
+    }
+}
+
+fn answer(head: &str) -> String {
+    const COMMON: &str = "Connection: close\r\nSet-Cookie: a=b\r\nx-ms-version: 1\r\nServer: secret\r\n\
+        Strict-Transport-Security: max-age=1\r\nAccess-Control-Allow-Origin: *\r\nETag: \"1\"\r\n";
+    let target = head.split(' ').nth(1).unwrap_or_default();
+    let whole = |kind: &str, body: &str| {
+        let body = if head.starts_with("HEAD") { "" } else { body };
+        format!("HTTP/1.1 200 OK\r\n{COMMON}Content-Type: {kind}\r\nContent-Length: {}\r\n\r\n{body}", 12)
+    };
+    match target.split('?').next().unwrap_or_default() {
+        _ if head.contains("if-none-match: \"1\"") => format!("HTTP/1.1 304 Not Modified\r\n{COMMON}\r\n"),
+        "/site/assets/app-BfX2k3aQ.js" if head.contains("range: bytes=0-2") => format!(
+            "HTTP/1.1 206 Partial Content\r\n{COMMON}Content-Range: bytes 0-2/12\r\nContent-Length: 3\r\n\r\nabc"
+        ),
+        "/site/" | "/site/index.html" => whole("text/html", "<html></html"),
+        "/site/assets/app-BfX2k3aQ.js" => whole("text/javascript", "abcdefghijkl"),
+        "/site/old" => format!("HTTP/1.1 301 Moved\r\n{COMMON}Location: /site/new?x=1\r\nContent-Length: 0\r\n\r\n"),
+        "/site/away" => {
+            format!("HTTP/1.1 302 Found\r\n{COMMON}Location: https://evil.example/\r\nContent-Length: 0\r\n\r\n")
+        }
+        _ => format!("HTTP/1.1 404 Not Found\r\n{COMMON}Content-Length: 7\r\n\r\nnothing"),
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn pages_come_from_the_website_by_every_reach() {
+    for reach in EVERY_REACH {
+        let website = Website::start();
+        let app = TestApp::builder().reach(reach).set("SPA", &website.url).start().await;
+        let mut visitor = app.signed_in("ada.lovelace@contoso.example").await;
+        website.asked();
+        let page = visitor.navigate("/").await;
+        assert_eq!((page.status, page.text().as_str()), (200, "<html></html"), "{reach:?}: {}", app.log());
+        assert_eq!(page.header("cache-control"), Some("no-cache"));
+        let script = visitor.fetch("GET", "/assets/app-BfX2k3aQ.js?v=1").await;
+        assert_eq!(script.header("cache-control"), Some("public, max-age=31536000, immutable"));
+        assert_eq!(script.header("etag"), Some("\"1\""));
+        for name in ["set-cookie", "server", "strict-transport-security", "access-control-allow-origin", "x-ms-version"]
+        {
+            assert_ne!(script.header(name), Some("secret"), "{name}");
+            assert!(name == "server" || script.header(name).is_none(), "{name}: the host adds a server of its own");
+        }
+        let deep = visitor.navigate("/some/route?of=the&app").await;
+        assert_eq!((deep.status, deep.text().as_str()), (200, "<html></html"), "history fallback");
+        assert_eq!(visitor.fetch("GET", "/some/file.txt").await.status, 404, "but not for scripts");
+        let asked = website.asked();
+        assert!(asked[1].starts_with("GET /site/assets/app-BfX2k3aQ.js?v=1 "), "{asked:?}");
+        for head in &asked {
+            let head = head.to_lowercase();
+            for never in ["cookie:", "authorization:", "x-csrf", "x-forwarded", "x-ms-", "origin:", "referer:"] {
+                assert!(!head.contains(never), "{reach:?} {never}: {head}");
+            }
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn conditions_and_ranges_pass_and_redirects_stay_inside() {
+    let website = Website::start();
+    let app = TestApp::builder().set("SPA", &website.url).start().await;
+    let mut visitor = app.visitor();
+    let unchanged = visitor.send("GET", "/index.html", &[("if-none-match", "\"1\"")], "").await;
+    assert_eq!((unchanged.status, unchanged.text().as_str()), (304, ""));
+    let part = visitor.send("GET", "/assets/app-BfX2k3aQ.js", &[("range", "bytes=0-2")], "").await;
+    assert_eq!((part.status, part.text().as_str(), part.header("content-range")), (206, "abc", Some("bytes 0-2/12")));
+    let head = visitor.send("HEAD", "/index.html", &[], "").await;
+    assert_eq!((head.status, head.header("content-length"), head.text().as_str()), (200, Some("12"), ""));
+    let old = visitor.send("GET", "/old", &NAVIGATION, "").await;
+    assert_eq!((old.status, old.header("location")), (301, Some("/new?x=1")));
+    let away = visitor.send("GET", "/away", &[], "").await;
+    assert_eq!((away.status, away.code(), away.header("location")), (502, "upstream_unavailable", None));
+    for path in ["/%2e%2e/secret", "/..%2fsecret", "/a%5cb", "/%00"] {
+        let request = format!("GET {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n");
+        assert_eq!(crate::raw::status(&crate::raw::exchange(app.port, &request)), 400, "{path}");
+    }
+    let posted = visitor.send("POST", "/index.html", &[], "x").await;
+    assert_eq!((posted.status, posted.header("allow")), (405, Some("GET, HEAD")));
+    let route = visitor.send("GET", "/auth/nothing", &NAVIGATION, "").await;
+    assert_eq!(route.code(), "route_denied", "the gateway's own paths never reach it");
+    website.asked();
+    let probe = format!("GET / HTTP/1.1\r\nHost: 127.0.0.1:{}\r\n\r\n", app.port);
+    assert_eq!(crate::raw::status(&crate::raw::exchange(app.port, &probe)), 200);
+    assert!(website.asked().is_empty(), "nor does the host's readiness probe");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_website_that_is_away_is_told() {
+    let app = TestApp::builder().set("SPA", "http://127.0.0.1:9").start().await;
+    let page = app.visitor().navigate("/").await;
+    assert_eq!((page.status, page.code()), (502, "upstream_unavailable"));
+    assert_eq!(app.visitor().get("/health/live").await.status, 200);
+}
