@@ -29,6 +29,7 @@ mod other_origins;
 mod proxying;
 mod refresh;
 mod rotate_keys;
+mod schema;
 mod server;
 mod several_apis;
 mod site;
