@@ -14,7 +14,7 @@ pub fn live() -> Reply {
 }
 
 /// `GET /health/ready`: a sealing key and the provider's metadata were loaded once. A later outage is told in the body,
-/// and how the host calls.
+/// and a sealing key that nothing has replaced in time; and how the host calls.
 #[must_use]
 pub fn ready(ring: &Ring, provider: &Provider, host: &str) -> Reply {
     let parts =
@@ -23,5 +23,7 @@ pub fn ready(ring: &Ring, provider: &Provider, host: &str) -> Reply {
     let down: Vec<&str> = parts.iter().filter(|(_, ready, down)| *ready && *down).map(|(name, ..)| *name).collect();
     let status = if missing.is_empty() { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
     let word = if missing.is_empty() { "ready" } else { "starting" };
-    json_reply(status, &json!({"status": word, "missing": missing, "down": down, "host": host}))
+    let overdue: &[&str] = if ring.is_overdue() { &["keys"] } else { &[] };
+    let told = json!({"status": word, "missing": missing, "down": down, "overdue": overdue, "host": host});
+    json_reply(status, &told)
 }

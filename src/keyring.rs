@@ -199,6 +199,10 @@ pub trait KeySource: Send + Sync + fmt::Debug {
     fn publish<'a>(&'a self, new: &'a NewVersion, now: UnixSeconds) -> Answer<'a, String>;
     /// Disables a version: it neither seals nor opens any more.
     fn disable<'a>(&'a self, id: &'a str) -> Answer<'a, ()>;
+    /// Whether there are ever to be other versions: a key that no rotation can replace has no life to be past of.
+    fn rotates(&self) -> bool {
+        true
+    }
 }
 
 #[cfg(test)]

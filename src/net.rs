@@ -20,6 +20,12 @@ pub struct Net {
 }
 
 impl Net {
+    /// Whose HTTP client is the caller's own.
+    #[must_use]
+    pub fn with_http(client: reqwest::Client) -> Self {
+        Self { tls: OnceLock::new(), http: OnceLock::from(Some(client)) }
+    }
+
     /// TLS with the machine's trusted roots, or those of `SSL_CERT_FILE`. `None` when there are none.
     pub fn tls(&self) -> Option<Arc<ClientConfig>> {
         self.tls

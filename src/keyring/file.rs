@@ -173,6 +173,9 @@ impl KeySource for FileRing {
         Box::pin(self.blocking(move |ring| {
             let entry = ring.read()?.keys.into_iter().find(|entry| entry.id == id);
             let entry = entry.ok_or_else(|| ring.down("it no longer has that key"))?;
+            if !entry.enabled {
+                return Err(ring.down("the key is disabled"));
+            }
             Ok(Value { text: entry.value.as_str().into(), content_type: None })
         }))
     }

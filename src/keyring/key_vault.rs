@@ -30,10 +30,12 @@ use crate::origin::is_loopback;
 use crate::secret::ExposeSecret;
 
 /// Who asks the vault.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone)]
 pub enum Identity {
     /// What the developer signed in with: `az login`, `azd auth login`.
     Developer,
+    /// Whoever a credential of the caller's own stands for.
+    Given(Arc<dyn TokenCredential>),
     /// The app's managed identity; a user-assigned one by its client id.
     Managed(Option<String>),
 }
@@ -86,6 +88,7 @@ impl KeyVault {
     fn connect(&self, http: &reqwest::Client) -> Result<SecretClient, Error> {
         let credential: Arc<dyn TokenCredential> = match &self.identity {
             Identity::Developer => DeveloperToolsCredential::new(None)?,
+            Identity::Given(credential) => Arc::clone(credential),
             Identity::Managed(client_id) => ManagedIdentityCredential::new(Some(ManagedIdentityCredentialOptions {
                 user_assigned_id: client_id.clone().map(UserAssignedId::ClientId),
                 client_options: client_options(http),
@@ -165,6 +168,7 @@ impl Refusal {
             return match error.kind() {
                 ErrorKind::Credential => match vault.identity {
                     Identity::Developer => "no token: run az login, or azd auth login".to_owned(),
+                    Identity::Given(_) => "no token".to_owned(),
                     Identity::Managed(_) => "no token: check the app's managed identity and AZURE_CLIENT_ID".to_owned(),
                 },
                 kind => format!(
@@ -242,7 +246,9 @@ impl KeySource for KeyVault {
             let answer =
                 client.get_secret(&self.name, Some(options)).await.and_then(azure_core::http::Response::into_model);
             let secret = answer.map_err(|error| self.down(Operation::Get, &error))?;
-            Ok(Value { text: secret.value.unwrap_or_default().into(), content_type: secret.content_type })
+            // Every version has a value. An answer without one is a bad answer, which says nothing of the version.
+            let text = secret.value.ok_or_else(|| SourceDown("Key Vault gave a version without a value".to_owned()))?;
+            Ok(Value { text: text.into(), content_type: secret.content_type })
         })
     }
 

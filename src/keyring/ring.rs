@@ -3,20 +3,24 @@
 //! A list is authoritative: a key id that is not on it never causes a get. The lock around the source makes every
 //! question to it a single flight; whoever waited looks again before asking.
 
-use std::collections::{HashMap, HashSet};
+mod memory;
+
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
 use tokio::time::{Instant, timeout};
 
-use super::states::{Known, Parameters, State, states};
-use super::{Answer, Key, KeyId, KeySource, SourceDown, Version};
+use super::states::{Parameters, State};
+use super::{Answer, Key, KeyId, KeySource, SourceDown};
 use crate::clock::{UnixSeconds, now as wall_clock};
+use memory::{Fetched, Inner, Lookup, View, without_twins};
 
 /// Deadline of one call to the source; there are at most two.
 pub(super) const SOURCE_DEADLINE: Duration = Duration::from_secs(5);
 /// Least time between two lists that unknown key ids ask for.
 const UNKNOWN_KID_PAUSE: Duration = Duration::from_secs(15);
+/// How late an hourly rotation may make a key's successor before the key counts as past its life, in seconds.
+const LATE_ROTATION: u64 = 3_600;
 /// Most time between two attempts while nothing was ever loaded.
 const START_BACKOFF_LIMIT: Duration = Duration::from_secs(4);
 
@@ -45,32 +49,6 @@ pub struct Ring {
     asking: tokio::sync::Mutex<()>,
 }
 
-#[derive(Debug, Default)]
-struct Inner {
-    versions: Vec<Version>,
-    keys: HashMap<KeyId, Fetched>,
-    view: View,
-    listed: Option<Instant>,
-    last_list_failed: bool,
-    asked_for_unknown: Option<Instant>,
-    was_ready: bool,
-}
-
-/// A version's value once fetched.
-#[derive(Debug, Clone)]
-enum Fetched {
-    Key(Arc<Key>),
-    NotAKey,
-}
-
-/// The states worked out, so that opening is one look-up however long the ring is.
-#[derive(Debug, Default)]
-struct View {
-    states: HashMap<KeyId, (State, String)>,
-    active: Option<KeyId>,
-    holds: std::ops::Range<UnixSeconds>,
-}
-
 impl Ring {
     /// An empty ring over a source.
     #[must_use]
@@ -84,10 +62,16 @@ impl Ring {
         self.read(|inner| inner.was_ready)
     }
 
-    /// Whether the last list failed.
+    /// Whether the last list failed, or the key that should seal cannot be had.
     #[must_use]
     pub fn source_is_down(&self) -> bool {
-        self.read(|inner| inner.last_list_failed)
+        self.read(|inner| inner.last_list_failed || inner.active_key().is_none())
+    }
+
+    /// Whether, at the last refresh, the key that seals was past its life: nothing rotates, or nobody hears of it.
+    #[must_use]
+    pub fn is_overdue(&self) -> bool {
+        self.read(|inner| inner.is_overdue)
     }
 
     /// Whether values sealed under a key should be sealed anew: another seals by now.
@@ -101,25 +85,31 @@ impl Ring {
     /// # Errors
     /// There is none and the source gives none.
     pub async fn sealing(&self, now: UnixSeconds) -> Result<Arc<Key>, NoSealingKey> {
-        if let Some(key) = self.with_view(now, |inner| inner.view.active.and_then(|kid| inner.key(kid))) {
+        if let Some(key) = self.with_view(now, |inner| inner.active_key().or_else(|| inner.stand_in())) {
             return Ok(key);
         }
+        let asked = Instant::now();
         let _flight = self.asking.lock().await;
-        self.load_active(now).await;
-        self.with_view(now, |inner| {
-            inner.view.active.and_then(|kid| inner.key(kid)).or_else(|| inner.any_sealing_key())
-        })
-        .ok_or(NoSealingKey)
+        if !self.failed_since(asked) {
+            self.load(now, |view| view.active).await;
+        }
+        self.with_view(now, Inner::sealing_key).ok_or(NoSealingKey)
     }
 
     /// The key that a sealed value names.
     pub async fn opening(&self, kid: KeyId, now: UnixSeconds) -> Opening {
         match self.known(kid, now) {
             Lookup::Decided(opening) => return opening,
-            Lookup::Unlisted if !self.may_list_for_unknown() => return self.verdict_without_asking(),
+            Lookup::Unlisted if !self.may_list_for_unknown() && !self.a_list_may_be_under_way() => {
+                return self.verdict_without_asking();
+            }
             Lookup::Unlisted | Lookup::Unfetched(_) => {}
         }
+        let asked = Instant::now();
         let _flight = self.asking.lock().await;
+        if self.failed_since(asked) && !matches!(self.known(kid, now), Lookup::Decided(_)) {
+            return Opening::Unavailable;
+        }
         if matches!(self.known(kid, now), Lookup::Unlisted) && self.may_list_for_unknown() {
             self.write(|inner| inner.asked_for_unknown = Some(Instant::now()));
             self.list(now).await;
@@ -138,11 +128,19 @@ impl Ring {
     }
 
     /// Loads the list and the sealing key. What cannot be had is logged and stays as it was.
+    ///
+    /// Not at the start, which is to be quick, it also loads the key that seals next, so that a source that is down
+    /// at that moment delays nobody.
     pub async fn refresh(&self, now: UnixSeconds) {
         let _flight = self.asking.lock().await;
+        let was_ready = self.was_ready();
         if self.list(now).await {
-            self.load_active(now).await;
+            self.load(now, |view| view.active).await;
+            if was_ready {
+                self.load(now, |view| view.next).await;
+            }
         }
+        self.watch_age(now);
     }
 
     /// Refreshes for ever: soon after a failed start, then at the configured pace with jitter.
@@ -161,19 +159,21 @@ impl Ring {
     }
 
     fn known(&self, kid: KeyId, now: UnixSeconds) -> Lookup {
-        self.with_view(now, |inner| match inner.view.states.get(&kid) {
-            None => Lookup::Unlisted,
-            Some((state, _)) if !state.opens() => Lookup::Decided(Opening::Unknown),
-            Some((_, id)) => match inner.keys.get(&kid) {
-                Some(Fetched::Key(key)) => Lookup::Decided(Opening::Key(Arc::clone(key))),
-                Some(Fetched::NotAKey) => Lookup::Decided(Opening::Unknown),
-                None => Lookup::Unfetched(id.clone()),
-            },
-        })
+        self.with_view(now, |inner| inner.lookup(kid))
     }
 
     fn may_list_for_unknown(&self) -> bool {
         self.read(|inner| inner.asked_for_unknown.is_none_or(|asked| asked.elapsed() >= UNKNOWN_KID_PAUSE))
+    }
+
+    /// A list that may hold the key id is worth waiting for, unless the source is down.
+    fn a_list_may_be_under_way(&self) -> bool {
+        self.asking.try_lock().is_err() && !self.read(|inner| inner.last_list_failed)
+    }
+
+    /// Whether a call to the source has failed since: whoever waited for it shares its outcome.
+    fn failed_since(&self, asked: Instant) -> bool {
+        self.read(|inner| inner.failed.is_some_and(|failed| failed >= asked))
     }
 
     /// What an unlisted key id means while no list is allowed: invalid if a good list is young enough to tell.
@@ -189,7 +189,11 @@ impl Ring {
     }
 
     async fn list(&self, now: UnixSeconds) -> bool {
-        match twice(|| self.source.list()).await {
+        let listed = twice(|| self.source.list()).await.and_then(|versions| match versions.as_slice() {
+            [] => Err(SourceDown("there is no key; cloakroom keys rotate makes the first".to_owned())),
+            _ => Ok(versions),
+        });
+        match listed {
             Ok(versions) => {
                 let versions = without_twins(versions);
                 self.write(|inner| {
@@ -201,17 +205,20 @@ impl Ring {
             }
             Err(SourceDown(problem)) => {
                 tracing::error!(%problem, "the keys could not be listed");
-                self.write(|inner| inner.last_list_failed = true);
+                self.write(|inner| {
+                    inner.last_list_failed = true;
+                    inner.failed = Some(Instant::now());
+                });
                 false
             }
         }
     }
 
-    /// Fetches the active key; one that is no key takes no part, so that the next candidate is tried.
-    async fn load_active(&self, now: UnixSeconds) {
+    /// Fetches the key that `pick` names; one that is no key takes no part, so that the next candidate is tried.
+    async fn load(&self, now: UnixSeconds, pick: impl Fn(&View) -> Option<KeyId>) {
         loop {
             let wanted = self.with_view(now, |inner| {
-                let kid = inner.view.active.filter(|kid| !inner.keys.contains_key(kid))?;
+                let kid = pick(&inner.view).filter(|kid| !inner.keys.contains_key(kid))?;
                 let (_, id) = inner.view.states.get(&kid)?;
                 Some((kid, id.clone()))
             });
@@ -220,13 +227,25 @@ impl Ring {
                 break;
             }
         }
-        self.with_view(now, |inner| inner.any_sealing_key().is_some())
-            .then(|| self.write(|inner| inner.was_ready = true));
+        if self.with_view(now, |inner| inner.sealing_key().is_some()) {
+            self.write(|inner| inner.was_ready = true);
+        }
+    }
+
+    fn watch_age(&self, now: UnixSeconds) {
+        let since = self.with_view(now, |inner| inner.view.sealing.map(|(_, activation)| activation));
+        let life = self.parameters.life.as_secs() + LATE_ROTATION;
+        let is_overdue = self.source.rotates() && since.is_some_and(|since| now > since.saturating_add(life));
+        if is_overdue {
+            tracing::error!("the key that seals is past its life: see that rotation runs and that the source answers");
+        }
+        self.write(|inner| inner.is_overdue = is_overdue);
     }
 
     async fn fetch(&self, kid: KeyId, id: &str, now: UnixSeconds) -> Result<(), SourceDown> {
         let value = twice(|| self.source.get(id)).await.inspect_err(|SourceDown(problem)| {
             tracing::error!(%kid, %problem, "a key could not be fetched");
+            self.write(|inner| inner.failed = Some(Instant::now()));
         })?;
         let fetched = match value.key() {
             Some(material) => Fetched::Key(Arc::new(Key::new(kid, &material))),
@@ -263,67 +282,6 @@ impl Ring {
     fn write<T>(&self, write: impl FnOnce(&mut Inner) -> T) -> T {
         write(&mut self.state.write().unwrap_or_else(PoisonError::into_inner))
     }
-}
-
-enum Lookup {
-    Decided(Opening),
-    Unlisted,
-    Unfetched(String),
-}
-
-impl Inner {
-    fn key(&self, kid: KeyId) -> Option<Arc<Key>> {
-        match self.keys.get(&kid) {
-            Some(Fetched::Key(key)) => Some(Arc::clone(key)),
-            Some(Fetched::NotAKey) | None => None,
-        }
-    }
-
-    /// The active key, or, while its value cannot be had, the one before it: sealing goes on in an outage.
-    fn any_sealing_key(&self) -> Option<Arc<Key>> {
-        let fetched = |state: State| {
-            let mut ids = self.view.states.iter().filter(move |(_, (of, _))| *of == state).map(|(kid, _)| *kid);
-            ids.find_map(|kid| self.key(kid))
-        };
-        fetched(State::Active).or_else(|| fetched(State::Retiring))
-    }
-
-    fn take_list(&mut self, versions: Vec<Version>) {
-        let listed: HashSet<KeyId> = versions.iter().map(|version| version.kid).collect();
-        self.keys.retain(|kid, _| listed.contains(kid));
-        self.versions = versions;
-        self.listed = Some(Instant::now());
-    }
-
-    fn rebuild(&mut self, now: UnixSeconds, parameters: &Parameters) {
-        let known = |version: &Version| match self.keys.get(&version.kid) {
-            None => Known::Unfetched,
-            Some(Fetched::Key(_)) => Known::Valid,
-            Some(Fetched::NotAKey) => Known::Invalid,
-        };
-        let versions: Vec<_> = self.versions.iter().map(|version| (version.clone(), known(version))).collect();
-        let (found, holds_until) = states(&versions, now, parameters);
-        let with_state = || versions.iter().map(|(version, _)| version).zip(&found);
-        self.view = View {
-            active: with_state().find(|(_, state)| **state == State::Active).map(|(version, _)| version.kid),
-            states: with_state().map(|(version, state)| (version.kid, (*state, version.id.clone()))).collect(),
-            holds: now..holds_until,
-        };
-    }
-}
-
-/// Of two versions with one kid the later created takes no part.
-fn without_twins(mut versions: Vec<Version>) -> Vec<Version> {
-    versions.sort_by(|a, b| (a.created, &a.id).cmp(&(b.created, &b.id)));
-    let mut seen = HashSet::new();
-    versions.retain(|version| {
-        let first = seen.insert(version.kid);
-        if !first {
-            tracing::error!(version = %version.id, "a version takes no part: an earlier one begins with the same 16 hex digits");
-        }
-        first
-    });
-    versions
 }
 
 /// Asks at most twice, each time within the deadline.

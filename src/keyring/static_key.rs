@@ -62,6 +62,10 @@ impl KeySource for StaticKey {
     fn disable<'a>(&'a self, _id: &'a str) -> Answer<'a, ()> {
         Box::pin(async { Err(cannot_rotate()) })
     }
+
+    fn rotates(&self) -> bool {
+        false
+    }
 }
 
 fn cannot_rotate() -> SourceDown {
