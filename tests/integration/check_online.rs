@@ -5,7 +5,7 @@ use std::process::Command;
 use devkit::vault::{Fault, Operation};
 
 use crate::app::{BINARY, TestApp};
-use crate::key_vault::Cloud;
+use crate::key_vault::Setup;
 
 /// Runs the check with an app's settings and one more; gives the exit code and all that it said.
 fn check(app: &TestApp, name: &str, value: &str) -> (Option<i32>, String) {
@@ -20,7 +20,7 @@ fn check(app: &TestApp, name: &str, value: &str) -> (Option<i32>, String) {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn check_online_names_what_is_missing_and_what_mends_it() {
-    let cloud = Cloud::start().await;
+    let Setup { cloud, vault } = Setup::empty().await;
     let app = cloud.gateway().impatient().start().await;
     let (code, said) = check(&app, "", "");
     assert_eq!(code, Some(69), "{said}");
@@ -37,11 +37,11 @@ async fn check_online_names_what_is_missing_and_what_mends_it() {
         (Operation::List, Fault::ForbiddenByFirewall, "az keyvault network-rule add"),
         (Operation::List, Fault::HangUp, "az keyvault show"),
     ] {
-        cloud.vault.fault(&[operation], fault);
+        vault.fault(&[operation], fault);
         let (code, said) = check(&app, "", "");
         assert_eq!(code, Some(69), "{fault:?}: {said}");
         assert!(said.contains(remedy), "{fault:?}: {said}");
-        cloud.vault.heal();
+        vault.heal();
     }
     for (name, value, remedy) in [
         ("CLOAKROOM_KEY_NAME", "another-name", "az keyvault secret recover"),
@@ -53,7 +53,7 @@ async fn check_online_names_what_is_missing_and_what_mends_it() {
         assert_eq!(code, Some(69), "{name}: {said}");
         assert!(said.contains(remedy), "{name}: {said}");
     }
-    cloud.vault.disable("cloakroom-keys", &cloud.vault.versions("cloakroom-keys")[0].id);
+    vault.disable("cloakroom-keys", &vault.versions("cloakroom-keys")[0].id);
     let (code, said) = check(&app, "", "");
     assert_eq!(code, Some(69), "{said}");
     assert!(said.contains("no version is enabled and a key"), "{said}");

@@ -1,105 +1,104 @@
 //! Keys from Key Vault by the official crates, over TLS and with a managed identity, and the commands that rotate them.
 
-use std::collections::BTreeMap;
-use std::process::Command;
-use std::time::{Duration, Instant};
+use base64::Engine;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use devkit::vault::{self, Fault, Operation, Vault, Version};
 
-use devkit::identity::{self, Identity};
-use devkit::vault::{self, Fault, Operation, Vault};
+use crate::app::TestApp;
+use crate::cloud::{ADA, Cloud, SECRET, eventually, sealed_by, until_ready, whole_journey};
 
-use crate::app::{BINARY, Builder, PATIENCE, TestApp};
-
-const ADA: &str = "ada.lovelace@contoso.example";
-const SECRET: &str = "cloakroom-keys";
-
-/// A vault, the identity that it trusts, and its authority's certificate.
-pub struct Cloud {
-    identity: Identity,
+/// The devkit's vault, which trusts the identity beside it.
+pub struct Setup {
+    pub cloud: Cloud,
     pub vault: Vault,
-    folder: tempfile::TempDir,
 }
 
-impl Cloud {
-    pub async fn start() -> Self {
-        let identity = Identity::start(identity::Options::default()).await.unwrap();
+impl Setup {
+    /// An empty vault.
+    pub async fn empty() -> Self {
+        let identity = Cloud::identity().await;
         let vault = Vault::start(vault::Options::new(&identity)).await.unwrap();
-        let folder = tempfile::tempdir().unwrap();
-        std::fs::write(folder.path().join("ca.pem"), vault.ca_pem()).unwrap();
-        Self { identity, vault, folder }
+        Self { cloud: Cloud::new(identity, vault.url(), vault.ca_pem()), vault }
     }
 
-    /// The variables that point a gateway here.
-    fn variables(&self) -> BTreeMap<String, String> {
-        let mut variables: BTreeMap<String, String> =
-            self.identity.env().into_iter().map(|(name, value)| (name.to_string(), value)).collect();
-        variables.insert("SSL_CERT_FILE".to_owned(), self.folder.path().join("ca.pem").display().to_string());
-        variables.insert("CLOAKROOM_KEY_VAULT_URL".to_owned(), self.vault.url());
-        variables
+    /// One with a key that was made so many seconds ago.
+    pub async fn with_key(age: u64) -> Self {
+        let setup = Self::empty().await;
+        setup.add(1, age);
+        setup
     }
 
-    /// `cloakroom keys …` with this vault; gives the exit code and what it said.
-    pub fn keys(&self, arguments: &[&str]) -> (Option<i32>, String) {
-        let output =
-            Command::new(BINARY).arg("keys").args(arguments).env_clear().envs(self.variables()).output().unwrap();
-        let text = [output.stdout, output.stderr].concat();
-        (output.status.code(), String::from_utf8(text).unwrap())
+    /// Makes a key of which every byte is this, and of its id too, so many seconds ago, and gives its kid. Ages differ
+    /// on purpose: of two keys that were made within one second, the id tells which is newer, and real ones are random.
+    pub fn add(&self, byte: u8, age: u64) -> String {
+        self.add_with(byte, age, |_| {})
     }
 
-    pub fn gateway(&self) -> Builder {
-        let builder = TestApp::builder().set("ENC_KEY", "");
-        let fast = builder.set("KEY_REFRESH", "1s").set("CLOCK_SKEW", "1s").set("KEY_PROPAGATION", "3s");
-        self.variables().into_iter().fold(fast, |builder, (name, value)| builder.variable(&name, value))
+    /// One with other attributes or another value.
+    pub fn add_with(&self, byte: u8, age: u64, edit: impl FnOnce(&mut Version)) -> String {
+        let created = self.vault.now() - age;
+        self.vault.put_with(SECRET, &key(byte), |version| {
+            version.id = format!("{byte:02x}").repeat(16);
+            version.created = created;
+            edit(version);
+        });
+        kid(byte)
     }
+
+    /// A gateway that is ready.
+    pub async fn app(&self) -> TestApp {
+        self.cloud.gateway().start().await
+    }
+}
+
+/// The kid of a key that [`Setup::add`] made.
+pub fn kid(byte: u8) -> String {
+    format!("{byte:02x}").repeat(8)
+}
+
+/// The value of a key.
+pub fn key(byte: u8) -> String {
+    URL_SAFE_NO_PAD.encode([byte; 32])
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_ring_is_made_by_a_command_and_serves_a_sign_in() {
-    let cloud = Cloud::start().await;
-    let (code, text) = cloud.keys(&["list"]);
-    assert_eq!((code, text.as_str()), (Some(0), "the ring is empty; cloakroom keys rotate makes the first key\n"));
-    let app = cloud.gateway().impatient().start().await;
-    app.wait_until_ready(503).await;
-    let (code, text) = cloud.keys(&["rotate", "--json"]);
-    assert_eq!(code, Some(0), "{text}");
-    let kid = serde_json::from_str::<serde_json::Value>(&text).unwrap()["published"].as_str().unwrap().to_owned();
-    assert_eq!(cloud.keys(&["rotate"]), (Some(0), "nothing to do\n".to_owned()), "twice does nothing");
-    app.wait_until_ready(200).await;
-    let mut visitor = app.signed_in(ADA).await;
-    assert_eq!(visitor.fetch("GET", "/graph/me").await.status, 200);
-    let (_, listed) = cloud.keys(&["list", "--json"]);
-    let listed: serde_json::Value = serde_json::from_str(&listed).unwrap();
-    assert_eq!(
-        (listed["keys"][0]["kid"].as_str(), listed["keys"][0]["state"].as_str()),
-        (Some(kid.as_str()), Some("active"))
-    );
-    let value = cloud.vault.versions(SECRET).remove(0).value;
-    assert!(!app.log().contains(&value), "no key in a log");
+async fn the_whole_journey_with_a_rotation_by_the_command() {
+    let setup = Setup::empty().await;
+    whole_journey(&setup.cloud).await;
+    let (_, text) = setup.cloud.keys(&["list"]);
+    for version in setup.vault.versions(SECRET) {
+        assert!(!text.contains(&version.value), "no key in what a command says");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_vault_that_fails_signs_nobody_out_and_is_named() {
-    let cloud = Cloud::start().await;
-    assert_eq!(cloud.keys(&["rotate"]).0, Some(0));
-    let app = cloud.gateway().start().await;
+    let setup = Setup::with_key(60).await;
+    let app = setup.app().await;
     let mut visitor = app.signed_in(ADA).await;
-    for fault in
-        [Fault::ForbiddenByRbac, Fault::Garbage, Fault::HangUp, Fault::Status { status: 503, retry_after: Some(3_600) }]
-    {
-        let told = format!("{fault:?}");
-        cloud.vault.fault(&[Operation::List, Operation::Get], fault);
-        until(&app, "down", |ready| ready["down"][0] == "keys").await;
-        assert_eq!(visitor.fetch("GET", "/graph/me").await.status, 200, "{told}");
-        app.signed_in(ADA).await;
-        cloud.vault.heal();
-        until(&app, "up again", |ready| ready["down"].as_array().unwrap().is_empty()).await;
-    }
+    setup.vault.fault(&[Operation::List, Operation::Get], Fault::ForbiddenByRbac);
+    until_ready(&app, "down", |ready| ready["down"][0] == "keys").await;
+    assert_eq!(visitor.fetch("GET", "/graph/me").await.status, 200);
     assert!(app.log().contains("az role assignment create"), "the remedy is named: {}", app.log());
+    setup.vault.heal();
+    until_ready(&app, "up again", |ready| ready["down"].as_array().unwrap().is_empty()).await;
+    let value = &setup.vault.versions(SECRET)[0].value;
+    assert!(!app.log().contains(value.as_str()), "no key in a log");
 }
 
-async fn until(app: &TestApp, what: &str, condition: impl Fn(&serde_json::Value) -> bool) {
-    let begun = Instant::now();
-    while !condition(&app.visitor().get("/health/ready").await.json()) {
-        assert!(begun.elapsed() < PATIENCE, "never {what}: {}", app.log());
-        tokio::time::sleep(Duration::from_millis(50)).await;
-    }
+#[tokio::test(flavor = "multi_thread")]
+async fn a_rotation_is_not_noticed_and_the_session_is_sealed_anew() {
+    let setup = Setup::with_key(60).await;
+    let app = setup.app().await;
+    let mut visitor = app.signed_in(ADA).await;
+    let before = sealed_by(&visitor);
+    let after = setup.add(2, 0);
+    eventually(&app, "sealed anew", async || {
+        let answer = visitor.fetch("GET", "/graph/me").await;
+        assert_eq!(answer.status, 200, "{} {}", answer.text(), app.log());
+        (sealed_by(&visitor) != before).then_some(())
+    })
+    .await;
+    assert_eq!(sealed_by(&visitor), after);
+    assert_eq!(visitor.fetch("GET", "/graph/me").await.status, 200);
 }

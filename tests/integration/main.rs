@@ -10,6 +10,7 @@
 )]
 
 mod app;
+mod cloud;
 mod raw;
 mod visitor;
 
@@ -19,7 +20,12 @@ mod canaries;
 mod check_online;
 mod cookies;
 mod journey;
+mod key_faults;
+mod key_histories;
+mod key_rings;
+mod key_sources;
 mod key_vault;
+mod key_vault_peer;
 mod keys;
 mod load;
 mod login;

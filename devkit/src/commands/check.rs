@@ -48,10 +48,16 @@ fn steps(missing: &[Missing]) -> Vec<(&'static str, Command)> {
         tests.args(["--skip", skip]);
     }
     let mut steps = vec![("format", format), ("lints", lints), ("documentation", documentation), ("tests", tests)];
-    if !missing.iter().any(|missing| missing.skip == "oidc_provider::") {
-        let mut peer = Command::new("npm");
-        peer.args(["test", "--silent"]).current_dir(root().join("tests/peers/oidc-provider"));
-        steps.push(("the oidc-provider peer's own test", peer));
+    let peers = [
+        (setup::OIDC_PROVIDER, "oidc-provider", "the oidc-provider peer's own test", ["npm", "test", "--silent"]),
+        (setup::KEY_VAULT_PEER, "key-vault", "the key-vault peer's own test", ["go", "test", "./..."]),
+    ];
+    for (tests, folder, name, [program, arguments @ ..]) in peers {
+        if missing.iter().all(|missing| missing.skip != tests) {
+            let mut peer = Command::new(program);
+            peer.args(arguments).current_dir(root().join("tests/peers").join(folder));
+            steps.push((name, peer));
+        }
     }
     steps
 }

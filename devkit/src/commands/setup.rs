@@ -5,6 +5,11 @@ use std::process::{Command, Stdio};
 
 use super::root;
 
+/// The tests against npm `oidc-provider`.
+pub const OIDC_PROVIDER: &str = "oidc_provider::";
+/// The tests against Microsoft's fake Key Vault.
+pub const KEY_VAULT_PEER: &str = "key_vault_peer::";
+
 /// A part of the tests that needs a program which Rust does not bring.
 #[derive(Debug, Clone)]
 pub struct Missing {
@@ -31,7 +36,14 @@ pub fn prepare() -> Vec<Missing> {
         missing.push(Missing {
             part: "tests against npm oidc-provider (Node.js 20 or newer with npm)",
             remedy: "apt-get install nodejs npm, or see nodejs.org",
-            skip: "oidc_provider::",
+            skip: OIDC_PROVIDER,
+        });
+    }
+    if !runs("go", &["version"]) {
+        missing.push(Missing {
+            part: "tests against Microsoft's fake Key Vault (Go)",
+            remedy: "apt-get install golang-go",
+            skip: KEY_VAULT_PEER,
         });
     }
     missing

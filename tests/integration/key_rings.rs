@@ -1,0 +1,239 @@
+//! Rings of all kinds at the real binary: odd ones, new keys under load, revoked keys.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use devkit::vault::{Fault, Operation};
+use futures_util::future::join_all;
+
+use crate::app::TestApp;
+use crate::cloud::{ADA, eventually, sealed_by};
+use crate::key_vault::{Setup, kid};
+use crate::visitor::{CALL, Visitor};
+
+/// Which key seals with a ring, if any.
+struct Odd {
+    name: &'static str,
+    seals: Option<u8>,
+    fill: fn(&Setup),
+}
+
+const HOUR: u64 = 3_600;
+
+const ODD: [Odd; 13] = [
+    Odd { name: "none", seals: None, fill: |_| {} },
+    Odd { name: "26 versions", seals: Some(26), fill: |setup| fill(setup, 26) },
+    Odd { name: "60 versions", seals: Some(60), fill: |setup| fill(setup, 60) },
+    Odd {
+        name: "only future ones",
+        seals: Some(2),
+        fill: |setup| {
+            let future = setup.vault.now() + HOUR;
+            setup.add_with(1, 9, |version| version.not_before = Some(future + 1));
+            setup.add_with(2, 9, |version| version.not_before = Some(future));
+        },
+    },
+    Odd {
+        name: "all disabled",
+        seals: None,
+        fill: |setup| {
+            setup.add_with(1, HOUR, |version| version.enabled = false);
+            setup.add_with(2, HOUR, |version| version.enabled = false);
+        },
+    },
+    Odd {
+        name: "the active one disabled",
+        seals: Some(1),
+        fill: |setup| {
+            setup.add(1, HOUR);
+            setup.add_with(2, 60, |version| version.enabled = false);
+        },
+    },
+    Odd {
+        name: "two created in one second",
+        seals: Some(9),
+        fill: |setup| {
+            let created = setup.vault.now() - 60;
+            setup.add_with(9, 60, |version| version.created = created);
+            setup.add_with(8, 60, |version| version.created = created);
+        },
+    },
+    Odd {
+        name: "made by a clock 5 minutes ahead",
+        seals: Some(1),
+        fill: |setup| {
+            setup.add(1, 60);
+            setup.vault.advance(Duration::from_secs(300));
+            setup.add(2, 0);
+        },
+    },
+    Odd { name: "a garbage newest version", seals: Some(1), fill: |setup| spoil(setup, "no key at all", None) },
+    Odd { name: "of the wrong length", seals: Some(1), fill: |setup| spoil(setup, "AAAA", None) },
+    Odd {
+        name: "of another content type",
+        seals: Some(1),
+        fill: |setup| spoil(setup, &crate::key_vault::key(2), Some("application/x-pkcs12")),
+    },
+    Odd { name: "without a content type", seals: Some(2), fill: |setup| spoil(setup, &crate::key_vault::key(2), None) },
+    Odd {
+        name: "an expiry in the past",
+        seals: Some(2),
+        fill: |setup| {
+            setup.add(1, HOUR);
+            setup.add_with(2, 60, |version| version.expires = Some(1_000_000_000));
+        },
+    },
+];
+
+/// Keys of growing youth.
+fn fill(setup: &Setup, count: u8) {
+    for byte in 1..=count {
+        setup.add(byte, HOUR - u64::from(byte));
+    }
+}
+
+/// A good key, and a newer one with this value.
+fn spoil(setup: &Setup, value: &str, content_type: Option<&str>) {
+    setup.add(1, HOUR);
+    setup.add_with(2, 60, |version| {
+        version.value = value.to_owned();
+        version.content_type = content_type.map(str::to_owned);
+    });
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn of_odd_rings_the_right_key_seals() {
+    let trial = async |odd: Odd| {
+        let setup = Setup::empty().await;
+        (odd.fill)(&setup);
+        let Some(byte) = odd.seals else {
+            let app = setup.cloud.gateway().impatient().start().await;
+            eventually(&app, odd.name, async || (setup.vault.count_lists() > 1).then_some(())).await;
+            let ready = app.visitor().get("/health/ready").await;
+            assert_eq!((ready.status, &ready.json()["missing"][0]), (503, &"keys".into()), "{}", odd.name);
+            assert_eq!(app.visitor().navigate("/auth/login").await.code(), "keys_unavailable", "{}", odd.name);
+            // And a first key mends it.
+            setup.add(7, 0);
+            app.wait_until_ready(200).await;
+            return;
+        };
+        let app = setup.app().await;
+        let mut visitor = app.signed_in(ADA).await;
+        assert_eq!(sealed_by(&visitor), kid(byte), "{}: {}", odd.name, app.log());
+        assert_eq!(visitor.fetch("GET", "/graph/me").await.status, 200, "{}", odd.name);
+    };
+    join_all(ODD.map(trial)).await;
+}
+
+/// Sessions under the keys 1 to `count`, as other instances have sealed them.
+async fn sealed_elsewhere(count: u8) -> Vec<BTreeMap<String, String>> {
+    let mut jars = Vec::new();
+    for byte in 1..=count {
+        let setup = Setup::empty().await;
+        setup.add(byte, 60);
+        jars.push(setup.app().await.signed_in(ADA).await.jar);
+    }
+    jars
+}
+
+fn holder(app: &TestApp, jar: &BTreeMap<String, String>) -> Visitor {
+    let mut visitor = app.visitor();
+    visitor.jar.clone_from(jar);
+    visitor
+}
+
+/// Status and code of asking for the session.
+async fn ask(visitor: &mut Visitor) -> (u16, bool) {
+    let answer = visitor.fetch("GET", "/auth/session").await;
+    (answer.status, answer.status == 200 && answer.json()["authenticated"] == true)
+}
+
+const ALIVE: (u16, bool) = (200, true);
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_thousand_calls_at_once_with_one_new_real_kid_are_one_list_and_one_get() {
+    let jar = sealed_elsewhere(2).await.remove(1);
+    let setup = Setup::with_key(600).await;
+    // So rarely that no refresh falls into the test.
+    let rarely = setup.cloud.gateway().set("KEY_REFRESH", "10m").set("KEY_PROPAGATION", "21m").set("KEY_LIFE", "1h");
+    let app = rarely.start().await;
+    setup.add(2, 30);
+    setup.vault.clear_requests();
+    setup.vault.fault(&[Operation::List, Operation::Get], Fault::Hold(Duration::from_millis(200)));
+    let client = reqwest::Client::builder()
+        .tls_backend_preconfigured(cloakroom::net::Net::default().tls_without_roots().unwrap())
+        .no_proxy()
+        .build()
+        .unwrap();
+    let cookie = holder(&app, &jar).cookie_header();
+    let call = |_| {
+        let mut request = client.get(format!("{}/auth/session", app.origin)).header("cookie", &cookie);
+        for (name, value) in CALL {
+            request = request.header(name, value);
+        }
+        async { request.send().await.unwrap().json::<serde_json::Value>().await.unwrap()["authenticated"] == true }
+    };
+    let alive = join_all((0..1_000).map(call)).await;
+    assert_eq!(alive.iter().filter(|alive| **alive).count(), 1_000, "{}", app.log().len());
+    assert_eq!((setup.vault.count_lists(), setup.vault.count_gets()), (1, 1));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_revoked_key_ends_its_own_sessions_only() {
+    let jars = sealed_elsewhere(2).await;
+    let setup = Setup::with_key(600).await;
+    setup.add(2, 60);
+    let app = setup.app().await;
+    let (mut idle, mut second) = (holder(&app, &jars[0]), holder(&app, &jars[1]));
+    let mut active = app.signed_in(ADA).await;
+    active.jar.clone_from(&jars[0]);
+    // This one's access token is of another provider: what counts is that the answer seals it anew.
+    active.fetch("GET", "/graph/me").await;
+    assert_eq!(sealed_by(&active), kid(2), "sealed anew in time");
+    let (code, text) = setup.cloud.keys(&["revoke", &kid(1)]);
+    assert_eq!(code, Some(0), "{text}");
+    eventually(&app, "revoked", async || {
+        assert_eq!(ask(&mut second).await, ALIVE);
+        assert_eq!(ask(&mut active).await, ALIVE);
+        // As a browser that never got another cookie.
+        idle.jar.clone_from(&jars[0]);
+        (idle.fetch("GET", "/graph/me").await.code() == "session_expired").then_some(())
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn revoking_the_active_key_leaves_those_that_were_sealed_anew() {
+    let setup = Setup::with_key(600).await;
+    let app = setup.app().await;
+    let (mut active, mut idle) = (app.signed_in(ADA).await, app.signed_in(ADA).await);
+    let jar = idle.jar.clone();
+    // The successor as `revoke` makes it, and a user who comes by while both are enabled.
+    setup.add_with(2, 31, |version| {
+        version.tags.insert("activate".to_owned(), "now".to_owned());
+    });
+    eventually(&app, "sealed anew", async || {
+        assert_eq!(active.fetch("GET", "/graph/me").await.status, 200);
+        (sealed_by(&active) == kid(2)).then_some(())
+    })
+    .await;
+    assert_eq!(setup.cloud.keys(&["revoke", &kid(1)]).0, Some(0));
+    eventually(&app, "revoked", async || {
+        assert_eq!(active.fetch("GET", "/graph/me").await.status, 200, "{}", app.log());
+        idle.jar.clone_from(&jar);
+        (idle.fetch("GET", "/graph/me").await.code() == "session_expired").then_some(())
+    })
+    .await;
+    // The command makes the successor itself. By the vault's clock it is made 25 s ago, so it soon seals.
+    setup.vault.set_back(Duration::from_secs(25));
+    let (code, text) = setup.cloud.keys(&["revoke", &kid(2), "--json"]);
+    assert_eq!(code, Some(0), "{text}");
+    let successor = serde_json::from_str::<serde_json::Value>(&text).unwrap()["successor"].as_str().unwrap().to_owned();
+    let states = setup.cloud.states();
+    let state = |kid: &str| states[kid].as_str();
+    assert_eq!((state(&kid(1)), state(&kid(2)), state(&successor)), ("revoked", "revoked", "active"));
+    eventually(&app, "sealed under the successor", async || {
+        (sealed_by(&app.signed_in(ADA).await) == successor).then_some(())
+    })
+    .await;
+}
