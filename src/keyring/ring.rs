@@ -17,6 +17,8 @@ use memory::{Fetched, Inner, Lookup, View, without_twins};
 
 /// Deadline of one call to the source; there are at most two.
 pub(super) const SOURCE_DEADLINE: Duration = Duration::from_secs(5);
+/// Least time between two refreshes.
+const REFRESH_PAUSE: Duration = Duration::from_millis(250);
 /// Least time between two lists that unknown key ids ask for.
 const UNKNOWN_KID_PAUSE: Duration = Duration::from_secs(15);
 /// How late an hourly rotation may make a key's successor before the key counts as past its life, in seconds.
@@ -147,6 +149,7 @@ impl Ring {
     pub async fn keep_fresh(&self) {
         let mut backoff = Duration::from_millis(250);
         loop {
+            let begun = Instant::now();
             self.refresh(wall_clock()).await;
             let pause = if self.was_ready() {
                 self.refresh.mul_f64(rand::random_range(0.8..=1.0))
@@ -154,7 +157,8 @@ impl Ring {
                 backoff = START_BACKOFF_LIMIT.min(backoff * 2);
                 backoff
             };
-            tokio::time::sleep(pause).await;
+            // From beginning to beginning: a source that hung is asked again at once.
+            tokio::time::sleep(pause.saturating_sub(begun.elapsed()).max(REFRESH_PAUSE)).await;
         }
     }
 

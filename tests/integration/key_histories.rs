@@ -126,9 +126,14 @@ struct History {
     moments: Vec<Moment>,
 }
 
+/// Where rotations come often, and where they come late.
 fn histories() -> impl Strategy<Value = History> {
+    prop_oneof![Just(12), Just(300)].prop_flat_map(histories_with)
+}
+
+fn histories_with(quiet: u32) -> impl Strategy<Value = History> {
     let rotation = prop_oneof![
-        12 => Just(Rotation::None),
+        quiet => Just(Rotation::None),
         3 => (0..=SKEW).prop_map(Rotation::One),
         2 => (0..=SKEW, 0..=SKEW).prop_map(|(one, other)| Rotation::Two(one, other)),
         2 => (0..=SKEW, 0..12_u32).prop_map(|(ahead, calls)| Rotation::Crash(ahead, calls)),

@@ -102,3 +102,28 @@ async fn a_rotation_is_not_noticed_and_the_session_is_sealed_anew() {
     assert_eq!(sealed_by(&visitor), after);
     assert_eq!(visitor.fetch("GET", "/graph/me").await.status, 200);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_token_that_the_vault_no_longer_takes_is_replaced() {
+    let setup = Setup::with_key(60).await;
+    let app = setup.app().await;
+    let asked = setup.cloud.identity.count();
+    setup.cloud.identity.expire_tokens();
+    setup.add(2, 30);
+    eventually(&app, "taken up", async || (sealed_by(&app.signed_in(ADA).await) == kid(2)).then_some(())).await;
+    assert_eq!(app.visitor().get("/health/ready").await.json()["down"], serde_json::json!([]));
+    assert_eq!(setup.cloud.identity.count(), asked + 1, "by one new token");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_key_past_its_life_is_told_and_goes_on() {
+    let setup = Setup::with_key(2 * 3_600).await;
+    let app = setup.app().await;
+    until_ready(&app, "overdue", |ready| ready["overdue"][0] == "keys").await;
+    let mut visitor = app.signed_in(ADA).await;
+    assert_eq!(visitor.fetch("GET", "/graph/me").await.status, 200);
+    assert_eq!(app.visitor().get("/health/ready").await.status, 200);
+    assert!(app.log().contains("the key that seals is past its life"), "{}", app.log());
+    setup.cloud.rotate().unwrap();
+    until_ready(&app, "in time again", |ready| ready["overdue"] == serde_json::json!([])).await;
+}

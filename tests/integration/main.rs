@@ -23,6 +23,7 @@ mod journey;
 mod key_faults;
 mod key_histories;
 mod key_rings;
+mod key_rotations;
 mod key_sources;
 mod key_vault;
 mod key_vault_peer;
