@@ -2,11 +2,13 @@ use std::future::pending;
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Mutex;
+use std::time::Duration;
 
 use tokio::io::copy_bidirectional;
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::{JoinHandle, JoinSet};
+use tokio::time::sleep;
 use tokio_rustls::TlsAcceptor;
 
 use crate::web::lock;
@@ -79,7 +81,7 @@ async fn keep(mut place: Place, mut orders: mpsc::Receiver<Order>, acceptor: Tls
                 connections.shutdown().await;
                 // The port must be free before it is taken anew.
                 drop(std::mem::replace(&mut place, Place::Nowhere));
-                let taken = Place::take(addr, door).map(|taken| place = taken);
+                let taken = Place::retake(addr, door).await.map(|taken| place = taken);
                 // Who gave the order may have stopped to wait for it.
                 let _told = done.send(taken);
             }
@@ -111,6 +113,17 @@ impl Place {
             Door::Silent => Self::Silent(socket.listen(1024)?),
             Door::Refused => Self::Held(socket),
         })
+    }
+
+    /// Takes the port that was just given up. A process forked at that moment holds it until it runs its own program.
+    async fn retake(addr: SocketAddr, door: Door) -> io::Result<Self> {
+        for _ in 0..100 {
+            match Self::take(addr, door) {
+                Err(error) if error.kind() == io::ErrorKind::AddrInUse => sleep(Duration::from_millis(10)).await,
+                outcome => return outcome,
+            }
+        }
+        Self::take(addr, door)
     }
 
     fn addr(&self) -> Option<SocketAddr> {
