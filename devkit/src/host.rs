@@ -1,12 +1,12 @@
 //! A stand-in for the Azure Functions host: it serves a project's HTTP functions through the custom handler that the
 //! project's own `host.json` names, with the real host's peculiarities, which were measured.
 //!
-//! Timers, payload mode and the watching of files are not in it: a function that needs payload mode is answered 500
-//! with a line in the log.
+//! It pulls HTTP and timer triggers and no others.
 
 mod cli;
 mod client;
 mod command;
+mod files;
 mod forward;
 mod functions;
 mod handler;
@@ -16,13 +16,17 @@ mod invocation;
 mod log;
 mod options;
 mod path;
+mod payload;
 mod proxy;
 mod query;
 mod readiness;
 mod restarts;
 mod route;
+mod schedule;
+mod script;
 mod server;
 mod settings;
+mod timer;
 mod upload;
 
 #[cfg(test)]
@@ -31,7 +35,6 @@ mod tests;
 use std::{
     net::{Ipv4Addr, SocketAddr},
     sync::Arc,
-    time::Duration,
 };
 
 use http::{Response, StatusCode};
@@ -39,7 +42,7 @@ use http_body_util::{BodyExt, Full, combinators::UnsyncBoxBody};
 use hyper::body::Bytes;
 use tokio::{
     net::{TcpListener, TcpSocket},
-    sync::{Semaphore, mpsc},
+    sync::{Notify, watch},
     task::JoinHandle,
 };
 
@@ -49,14 +52,11 @@ pub use self::{
     options::{CodeLookup, HostError, Mode, Options},
 };
 use self::{
-    client::Client,
-    functions::Functions,
-    handler::{Handler, Order, Phase, Plan, supervise},
-    host_json::HostConfig,
+    files::Files,
+    handler::Phase,
     log::Log,
-    readiness::Probe,
+    script::{Launch, keep},
     server::{App, serve},
-    settings::Settings,
 };
 
 /// Kestrel's limit of bodies, as the host sets it.
@@ -68,11 +68,12 @@ type Body = UnsyncBoxBody<Bytes, BoxError>;
 /// A running host. Dropping it kills the handler.
 pub struct Host {
     address: SocketAddr,
-    app: Arc<App>,
+    log: Log,
+    /// What the files say now; a change of them replaces it.
+    current: watch::Receiver<Arc<App>>,
+    stopping: Arc<Notify>,
     server: JoinHandle<()>,
-    supervisor: JoinHandle<()>,
-    /// Keeps the handler's port for it.
-    _reserved: Option<TcpSocket>,
+    keeper: JoinHandle<()>,
 }
 
 impl Host {
@@ -90,35 +91,20 @@ impl Host {
         let log = Log::new(options.print);
         let settings = settings::environment(options.inherit_env, &options.env);
         let settings = settings::add_local(settings, &options.root)?;
-        let text = std::fs::read_to_string(options.root.join("host.json"))
-            .map_err(|error| HostError::Configuration(format!("host.json cannot be read: {error}")))?;
-        let mut config = host_json::parse(&text, &settings)?;
-        if options.functions.is_some() {
-            config.functions.clone_from(&options.functions);
-        }
-        let functions = functions::load(functions::read(&options.root)?, &config, &settings);
         let listener = TcpListener::bind((options.address, options.port)).await?;
         let address = listener.local_addr()?;
-        announce(&functions, address, &log);
-        let reserved = handler.is_none().then(reserve_port).transpose()?;
-        let own = reserved.as_ref().map(TcpSocket::local_addr).transpose()?;
-        let port = handler.or(own.map(|own| own.port())).unwrap_or_default();
-        let (orders, received) = mpsc::unbounded_channel();
-        let shared = Arc::new(Handler::new(port, log, orders));
-        let plan = plan(&options, &config, settings.clone(), &shared, handler.is_some());
-        let app = Arc::new(app(&options, config, functions, &settings, Arc::clone(&shared)));
-        let idle = app.functions.is_empty();
-        let supervisor = tokio::spawn(async move {
-            if !idle {
-                supervise(plan, shared, received).await;
-            }
-        });
+        let files = Files::new(&options.root);
+        let launch = Launch { options, settings, address, attached: handler, log: log.clone() };
+        let script = launch.script()?;
+        let (sender, current) = watch::channel(Arc::clone(&script.app));
+        let stopping = Arc::new(Notify::new());
         Ok(Self {
             address,
-            server: tokio::spawn(serve(listener, Arc::clone(&app))),
-            app,
-            supervisor,
-            _reserved: reserved,
+            log,
+            server: tokio::spawn(serve(listener, current.clone())),
+            current,
+            stopping: Arc::clone(&stopping),
+            keeper: tokio::spawn(keep(launch, files, script, sender, stopping)),
         })
     }
 
@@ -129,22 +115,23 @@ impl Host {
 
     /// The lines that the host and its handler have written so far, the last 200,000 of them.
     pub fn logs(&self) -> Vec<LogLine> {
-        self.app.handler.log.lines()
+        self.log.lines()
     }
 
     /// The handler's process, while there is one.
     pub fn handler_pid(&self) -> Option<u32> {
-        self.app.handler.pid()
+        self.app().handler.pid()
     }
 
-    /// The port that the handler was told to listen on. It stays the same when the handler is restarted.
+    /// The port that the handler was told to listen on. It stays the same when the handler is restarted, but not when
+    /// a changed file restarts the host.
     pub fn handler_port(&self) -> u16 {
-        self.app.handler.port
+        self.app().handler.port
     }
 
-    /// How often the handler was started again.
+    /// How often the handler was started again since the files changed last.
     pub fn restarts(&self) -> u32 {
-        self.app.handler.restarts()
+        self.app().handler.restarts()
     }
 
     /// Waits until the handler answers. A host without functions has no handler, and is ready at once.
@@ -153,97 +140,50 @@ impl Host {
     ///
     /// [`HostError::ShutDown`] when the host has given up.
     pub async fn wait_ready(&self) -> Result<(), HostError> {
-        let idle = self.app.functions.is_empty();
-        match self.app.handler.reaches(|phase| idle || phase != Phase::Starting).await {
-            Phase::Down => Err(HostError::ShutDown),
+        let app = self.app();
+        let idle = app.functions.is_empty();
+        match app.handler.reaches(|phase| idle || phase != Phase::Starting).await {
+            Phase::Down | Phase::Stopped => Err(HostError::ShutDown),
             Phase::Starting | Phase::Initialized => Ok(()),
         }
     }
 
     /// Waits until the host has given up by itself, which the real one does with exit code 1.
     pub async fn wait_shut_down(&self) {
-        self.app.handler.reaches(|phase| phase == Phase::Down).await;
+        given_up(self.current.clone()).await;
     }
 
     /// Stops: the handler is killed at once, unless [`Options::platform_sigterm`] grants it time.
     pub async fn stop(mut self) {
-        self.app.handler.order(Order::Stop);
+        self.stopping.notify_one();
         // Both tasks end by themselves or were aborted: there is nothing to learn from how.
-        let _ = (&mut self.supervisor).await;
+        let _ = (&mut self.keeper).await;
         self.server.abort();
         let _ = (&mut self.server).await;
+    }
+
+    fn app(&self) -> Arc<App> {
+        Arc::clone(&self.current.borrow())
     }
 }
 
 impl Drop for Host {
     fn drop(&mut self) {
-        self.supervisor.abort();
+        self.keeper.abort();
         self.server.abort();
     }
 }
 
-fn announce(functions: &Functions, address: SocketAddr, log: &Log) {
-    functions.errors.iter().for_each(|error| log.error(error));
-    for function in &functions.http {
-        let (name, methods, route) = (&function.name, function.methods(), &function.route);
-        log.information(format!("{name}: [{methods}] http://{address}/{route}"));
+/// Waits until the host has given up, whatever files change before that.
+async fn given_up(mut current: watch::Receiver<Arc<App>>) {
+    loop {
+        let app = Arc::clone(&current.borrow_and_update());
+        tokio::select! {
+            _ = app.handler.reaches(|phase| phase == Phase::Down) => return,
+            // An error says that nothing will replace this one any more.
+            Ok(()) = current.changed() => {}
+        }
     }
-    for name in &functions.others {
-        log.warning(format!("{name}: its trigger is not supported by this stand-in"));
-    }
-    if functions.is_empty() {
-        log.warning("No job functions found.");
-    }
-}
-
-fn plan(options: &Options, config: &HostConfig, settings: Settings, handler: &Handler, attached: bool) -> Plan {
-    Plan {
-        root: options.root.canonicalize().unwrap_or_else(|_| options.root.clone()),
-        description: (!attached).then(|| config.description.clone()),
-        settings,
-        initialization_timeout: config.initialization_timeout,
-        probe: probe(mode(options, config), config, handler),
-        cold_start: options.cold_start,
-        platform_sigterm: options.platform_sigterm,
-    }
-}
-
-fn app(options: &Options, config: HostConfig, functions: Functions, settings: &Settings, handler: Arc<Handler>) -> App {
-    let mode = mode(options, &config);
-    let body_limit = settings.get("FUNCTIONS_REQUEST_BODY_SIZE_LIMIT").and_then(|limit| limit.parse().ok());
-    let outstanding = options.max_outstanding.or(config.max_outstanding);
-    App {
-        functions,
-        mode,
-        client: Client::new(handler.port),
-        probe: probe(mode, &config, &handler),
-        initialization_timeout: config.initialization_timeout,
-        function_timeout: config.function_timeout,
-        body_limit: body_limit.unwrap_or(BODY_LIMIT),
-        custom_headers: config.custom_headers,
-        homepage: !settings::is_on(settings, "AzureWebJobsDisableHomepage"),
-        key: options.key.clone(),
-        code_lookup: options.code_lookup,
-        front_end_azure: options.front_end_azure,
-        outstanding: outstanding.map(|most| Arc::new(Semaphore::new(most))),
-        handler,
-    }
-}
-
-fn probe(mode: Option<Mode>, config: &HostConfig, handler: &Handler) -> Probe {
-    Probe {
-        port: handler.port,
-        follow_redirects: mode != Some(Mode::Forward),
-        patience: config.function_timeout.map(|limit| limit + Duration::from_secs(60)),
-        log: handler.log.clone(),
-    }
-}
-
-/// Proxying wins over forwarding; without either only payload mode is left.
-fn mode(options: &Options, config: &HostConfig) -> Option<Mode> {
-    let configured = [(config.proxying, Mode::Proxy), (config.forwarding, Mode::Forward)];
-    let first = configured.into_iter().find_map(|(on, mode)| on.then_some(mode));
-    options.mode.or(first)
 }
 
 /// A free port of 127.0.0.1 for the handler.

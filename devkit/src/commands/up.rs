@@ -64,6 +64,7 @@ const fn mode_name(mode: Option<Mode>) -> &'static str {
     match mode {
         Some(Mode::Forward) => "forwarding",
         Some(Mode::Proxy) | None => "proxying",
+        Some(Mode::Payload) => "payloads",
     }
 }
 

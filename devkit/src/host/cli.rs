@@ -9,7 +9,7 @@ use super::{CodeLookup, Host, Mode, Options};
 const DEFAULT_PORT: u16 = 7071;
 
 const USAGE: &str = "\
-usage: devkit host [--root DIR] [--port N] [--address A] [--mode forward|proxy] [--functions NAME…]
+usage: devkit host [--root DIR] [--port N] [--address A] [--mode forward|proxy|payload] [--functions NAME…]
                    [--enable-auth --key KEY] [--simulate-code-lookup[=MS|=fail]] [--platform-sigterm SECONDS]
                    [--front-end azure] [--cold-start MS] [--max-outstanding N]";
 
@@ -94,6 +94,7 @@ fn mode(text: &str) -> Result<Mode, String> {
     match text {
         "forward" => Ok(Mode::Forward),
         "proxy" => Ok(Mode::Proxy),
+        "payload" => Ok(Mode::Payload),
         _ => Err(format!("the mode '{text}' is not supported")),
     }
 }
@@ -139,12 +140,13 @@ mod tests {
         assert_eq!(options.code_lookup, Some(CodeLookup::Delay(Duration::from_millis(20))));
         assert_eq!(options.platform_sigterm, Some(Duration::from_secs(8)));
         assert_eq!((options.port, options.max_outstanding, options.front_end_azure), (0, Some(3), true));
+        assert_eq!(parsed("--mode payload").unwrap().mode, Some(Mode::Payload));
         assert_eq!(parsed("--simulate-code-lookup=fail").unwrap().code_lookup, Some(CodeLookup::Fail));
     }
 
     #[test]
     fn nonsense_is_refused() {
-        for line in ["--mode payload", "--port x", "--root", "--enable-auth", "what", "--simulate-code-lookups"] {
+        for line in ["--mode both", "--port x", "--root", "--enable-auth", "what", "--simulate-code-lookups"] {
             assert!(parsed(line).is_err(), "{line}");
         }
     }

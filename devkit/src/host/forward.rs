@@ -20,10 +20,10 @@ use super::{
 pub(super) async fn forward(app: &Arc<App>, call: Call, body: Bytes) -> Response<Body> {
     let app = Arc::clone(app);
     let exchange = tokio::spawn(async move {
-        let deadline = Deadline::new(&app, &call);
+        let deadline = Deadline::new(&app, &call.invocation);
         tokio::select! {
             outcome = exchange(&app, &call, body) => outcome.unwrap_or_else(|reason| {
-                call.failed(&app, &reason);
+                call.invocation.failed(&app, &reason);
                 empty(StatusCode::INTERNAL_SERVER_ERROR)
             }),
             () = deadline.passed() => empty(StatusCode::INTERNAL_SERVER_ERROR),
@@ -38,7 +38,7 @@ async fn exchange(app: &App, call: &Call, body: Bytes) -> Result<Response<Body>,
         Some(query) => format!("{path}?{query}"),
         None => path,
     };
-    let headers = headers::forwarded(&call.parts.headers, body.len(), &call.id);
+    let headers = headers::forwarded(&call.parts.headers, body.len(), &call.invocation.id);
     let request = || request(&call.parts.method, &target, &headers, body.clone());
     let repeatable = matches!(call.parts.method, Method::GET | Method::HEAD);
     let response = match app.client.send(request()?).await {

@@ -1,6 +1,6 @@
 //! The functions of a project: what its directories say, and which of them a request meets.
 
-use std::path::Path;
+use std::{collections::BTreeMap, path::Path, sync::Arc};
 
 use serde_json::Value;
 
@@ -8,6 +8,7 @@ use super::{
     host_json::HostConfig,
     route::Template,
     settings::{Settings, is_on},
+    timer::Timer,
 };
 
 /// The methods that a function without `methods` answers, for the printed table only.
@@ -25,6 +26,10 @@ pub(super) struct Function {
     pub(super) anonymous: bool,
     /// Exactly one input, the trigger, and exactly one output, the response. All others need payload mode.
     pub(super) forwardable: bool,
+    /// The name of the trigger, by which payload mode tells the request.
+    pub(super) trigger: String,
+    /// The name of the output that becomes the response in payload mode.
+    pub(super) output: Option<String>,
 }
 
 /// All that was found.
@@ -32,6 +37,7 @@ pub(super) struct Function {
 pub(super) struct Functions {
     /// In the order in which requests meet them.
     pub(super) http: Vec<Function>,
+    pub(super) timers: Vec<Arc<Timer>>,
     /// Functions that have another trigger, which this stand-in does not pull.
     pub(super) others: Vec<String>,
     /// What was wrong with the rest, as the host prints it.
@@ -49,20 +55,27 @@ impl Functions {
 
     /// Whether there is nothing to start a handler for.
     pub(super) fn is_empty(&self) -> bool {
-        self.http.is_empty() && self.others.is_empty()
+        self.http.is_empty() && self.timers.is_empty() && self.others.is_empty()
     }
 
-    fn add(&mut self, name: &str, text: &str, prefix: &str) -> Result<(), String> {
+    /// The timer function of that name.
+    pub(super) fn timer(&self, name: &str) -> Option<&Arc<Timer>> {
+        self.timers.iter().find(|timer| timer.name.eq_ignore_ascii_case(name))
+    }
+
+    fn add(&mut self, name: &str, text: &str, prefix: &str, settings: &Settings) -> Result<(), String> {
         let file: Value = serde_json::from_str(text).map_err(|error| format!("function.json is no JSON: {error}"))?;
         let bindings = file.get("bindings").and_then(Value::as_array).filter(|bindings| !bindings.is_empty());
         let bindings = bindings.ok_or("At least one binding must be declared.")?;
-        match bindings.iter().find(|binding| is(binding, "type", "httpTrigger")) {
-            None => self.others.push(name.to_owned()),
-            Some(trigger) => {
-                let function = http_function(name, trigger, bindings, prefix)?;
-                self.refuse_conflict(&function)?;
-                self.http.push(function);
-            }
+        let trigger = |kind| bindings.iter().find(|binding| is(binding, "type", kind));
+        if let Some(trigger) = trigger("httpTrigger") {
+            let function = http_function(name, trigger, bindings, prefix)?;
+            self.refuse_conflict(&function)?;
+            self.http.push(function);
+        } else if let Some(trigger) = trigger("timerTrigger") {
+            self.timers.push(Arc::new(Timer::parse(name, trigger, settings)?));
+        } else {
+            self.others.push(name.to_owned());
         }
         Ok(())
     }
@@ -82,6 +95,11 @@ impl Function {
     /// The methods for the printed table of URLs.
     pub(super) fn methods(&self) -> String {
         self.methods.as_ref().map_or(ALL.to_owned(), |methods| methods.join(","))
+    }
+
+    /// What the path has in the places of the route's parameters.
+    pub(super) fn parameters(&self, path: &str) -> BTreeMap<String, String> {
+        self.template.captures(path).unwrap_or_default()
     }
 
     fn overlaps(&self, other: &Self) -> bool {
@@ -114,7 +132,7 @@ pub(super) fn load(mut files: Vec<(String, String)>, config: &HostConfig, settin
             continue;
         }
         let added = if is_valid_name(name) {
-            functions.add(name, text, &config.route_prefix)
+            functions.add(name, text, &config.route_prefix, settings)
         } else {
             Err(format!("'{name}' is not a valid function name."))
         };
@@ -134,6 +152,7 @@ fn http_function(name: &str, trigger: &Value, bindings: &[Value], prefix: &str) 
     }
     let route = if prefix.is_empty() { own.to_owned() } else { format!("{prefix}/{}", own.trim_start_matches('/')) };
     let route = route.trim_matches('/').to_owned();
+    let output = bindings.iter().find(|binding| is(binding, "type", "http") && is(binding, "direction", "out"));
     Ok(Function {
         name: name.to_owned(),
         template: Template::parse(&route)?,
@@ -141,6 +160,8 @@ fn http_function(name: &str, trigger: &Value, bindings: &[Value], prefix: &str) 
         methods: methods(trigger),
         anonymous: text("authLevel").is_some_and(|level| level.eq_ignore_ascii_case("anonymous")),
         forwardable: is_forwardable(bindings),
+        trigger: text("name").unwrap_or_default().to_owned(),
+        output: output.and_then(|output| Some(output.get("name")?.as_str()?.to_owned())),
     })
 }
 

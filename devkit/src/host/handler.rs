@@ -40,6 +40,8 @@ const KILL_PATIENCE: Duration = Duration::from_secs(1);
 pub(super) enum Phase {
     Starting,
     Initialized,
+    /// Ended on order: a changed file brings another, unless it is in error.
+    Stopped,
     /// The host has shut down.
     Down,
 }
@@ -49,6 +51,8 @@ pub(super) enum Phase {
 pub(super) enum Order {
     /// Kill and restart the process of this generation, since an invocation took too long.
     Recycle(u64),
+    /// A changed file brings another handler: the host kills this one, whatever the platform would do.
+    Replace,
     Stop,
 }
 
@@ -152,7 +156,7 @@ pub(super) async fn supervise(plan: Plan, handler: Arc<Handler>, mut orders: Unb
             handler.shut_down("Exceeded http worker restart retry count. Shutting down Functions Host");
         }
     }
-    handler.enter(Phase::Down);
+    handler.enter(Phase::Stopped);
 }
 
 /// `false` when the host is stopped during the delay.
@@ -189,6 +193,10 @@ async fn live(
                 Some(Order::Recycle(_)) => {
                     process.kill().await;
                     return Some(Verdict::Restart);
+                }
+                Some(Order::Replace) => {
+                    process.kill().await;
+                    return None;
                 }
                 Some(Order::Stop) | None => {
                     process.stop(plan.platform_sigterm).await;

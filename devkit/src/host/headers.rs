@@ -104,6 +104,18 @@ pub(super) fn proxied(client: &HeaderMap, origin: &Origin<'_>, streamed: bool, i
     headers
 }
 
+/// The headers of a call in payload mode, all of them.
+pub(super) fn payload(port: u16, length: usize, invocation: &str) -> HeaderMap {
+    let mut headers = HeaderMap::new();
+    set(&mut headers, HOST, &format!("127.0.0.1:{port}"));
+    set(&mut headers, CONTENT_TYPE, "application/json; charset=utf-8");
+    headers.insert(CONTENT_LENGTH, HeaderValue::from(length));
+    set(&mut headers, USER_AGENT, USER_AGENT_SUFFIX);
+    set(&mut headers, VERSION_HEADER, HOST_VERSION);
+    set(&mut headers, INVOCATION_HEADER, invocation);
+    headers
+}
+
 /// Takes from a proxied response what YARP does not copy.
 pub(super) fn clean_proxied_response(status: StatusCode, headers: &mut HeaderMap) {
     if headers.contains_key(TRANSFER_ENCODING) {

@@ -156,7 +156,7 @@ fn flatten(key: &str, value: &Value, tree: &mut BTreeMap<String, String>) {
 }
 
 /// A .NET `TimeSpan`: `[d.]hh:mm[:ss[.fff]]`, or a bare number of days.
-fn time_span(text: &str) -> Option<Duration> {
+pub(super) fn time_span(text: &str) -> Option<Duration> {
     let (days, clock) = match text.split_once('.') {
         Some((days, clock)) if !days.contains(':') => (days.parse().ok()?, clock),
         _ if !text.contains(':') => (text.parse().ok()?, "0:0"),

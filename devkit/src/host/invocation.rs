@@ -16,6 +16,7 @@ use super::{
     forward::forward,
     functions::Function,
     handler::{Order, Phase},
+    payload,
     proxy::proxy,
     server::App,
     uuid,
@@ -24,16 +25,24 @@ use super::{
 /// The host looks this often whether the handler is initialized.
 const POLLING_INTERVAL: Duration = Duration::from_millis(25);
 
-/// A request that has found its function.
-pub(super) struct Call {
+/// One call of a function, by a request or by a timer.
+pub(super) struct Invocation {
     pub(super) id: String,
     pub(super) function: String,
+    started: Instant,
+}
+
+/// A request that has found its function.
+pub(super) struct Call {
+    pub(super) invocation: Invocation,
     /// As Kestrel decoded it.
     pub(super) path: String,
     pub(super) parts: Parts,
     pub(super) peer: IpAddr,
-    started: Instant,
 }
+
+/// What .NET says of a chunked request that is forwarded.
+const CHUNKED: &str = "'Transfer-Encoding: chunked' header can not be used when content object is not specified.";
 
 /// A request's body.
 pub(super) enum Upload {
@@ -43,7 +52,15 @@ pub(super) enum Upload {
     Stream(Incoming),
 }
 
-impl Call {
+impl Invocation {
+    pub(super) fn new(function: &str) -> Self {
+        Self { id: uuid(), function: function.to_owned(), started: Instant::now() }
+    }
+
+    pub(super) fn succeeded(&self, app: &App) {
+        app.handler.log.information(format!("Executed 'Functions.{}' (Succeeded, Id={})", self.function, self.id));
+    }
+
     pub(super) fn failed(&self, app: &App, reason: &str) {
         app.handler.log.error(format!("Executed 'Functions.{}' (Failed, Id={}): {reason}", self.function, self.id));
     }
@@ -52,13 +69,13 @@ impl Call {
 /// The end of the time that a function may take.
 pub(super) struct Deadline<'a> {
     app: &'a App,
-    call: &'a Call,
+    invocation: &'a Invocation,
     generation: u64,
 }
 
 impl<'a> Deadline<'a> {
-    pub(super) fn new(app: &'a App, call: &'a Call) -> Self {
-        Self { app, call, generation: app.handler.generation() }
+    pub(super) fn new(app: &'a App, invocation: &'a Invocation) -> Self {
+        Self { app, invocation, generation: app.handler.generation() }
     }
 
     /// Ends when the time is up, and takes the whole handler process along.
@@ -66,8 +83,9 @@ impl<'a> Deadline<'a> {
         let Some(limit) = self.app.function_timeout else {
             return std::future::pending().await;
         };
-        sleep_until(self.call.started + limit).await;
-        self.call.failed(self.app, &format!("Timeout value of {limit:?} was exceeded; the handler is restarted"));
+        sleep_until(self.invocation.started + limit).await;
+        let reason = format!("Timeout value of {limit:?} was exceeded; the handler is restarted");
+        self.invocation.failed(self.app, &reason);
         self.app.handler.order(Order::Recycle(self.generation));
     }
 }
@@ -84,14 +102,10 @@ pub(super) async fn invoke(
         return refusal;
     }
     let (parts, body) = request.into_parts();
-    let started = Instant::now();
-    let call = Call { id: uuid(), function: function.name.clone(), path, parts, peer, started };
-    let Some(mode) = app.mode.filter(|_| function.forwardable) else {
-        call.failed(app, "the function needs payload mode, which this stand-in does not support");
-        return empty(StatusCode::INTERNAL_SERVER_ERROR);
-    };
+    let call = Call { invocation: Invocation::new(&function.name), path, parts, peer };
+    let mode = if function.forwardable { app.mode } else { Mode::Payload };
     if mode == Mode::Forward && call.parts.headers.contains_key(TRANSFER_ENCODING) {
-        call.failed(app, "'Transfer-Encoding: chunked' header can not be used when content object is not specified.");
+        call.invocation.failed(app, CHUNKED);
         return empty(StatusCode::INTERNAL_SERVER_ERROR);
     }
     let upload = match receive(&call.parts.headers, body, app.body_limit).await {
@@ -103,6 +117,9 @@ pub(super) async fn invoke(
     }
     match (mode, upload) {
         (Mode::Forward, Upload::Whole(body)) => forward(app, call, body).await,
+        (Mode::Payload, Upload::Whole(body)) => payload::serve(app, function, call, body).await,
+        // The HTTP extension reads no body without a length, so that the handler is told of none.
+        (Mode::Payload, Upload::Stream(_)) => payload::serve(app, function, call, Bytes::new()).await,
         (_, upload) => proxy(app, call, upload).await,
     }
 }
@@ -143,13 +160,13 @@ async fn receive(headers: &HeaderMap, body: Incoming, limit: usize) -> Result<Up
 }
 
 /// Waits for the handler. When that takes too long, the host shuts down.
-async fn initialized(app: &App) -> bool {
+pub(super) async fn initialized(app: &App) -> bool {
     let limit = Instant::now() + app.initialization_timeout * 4;
     let mut ticks = interval(POLLING_INTERVAL);
     loop {
         match app.handler.phase() {
             Phase::Initialized => return true,
-            Phase::Down => return false,
+            Phase::Stopped | Phase::Down => return false,
             Phase::Starting if Instant::now() >= limit => {
                 app.handler.shut_down("Initialization timed out and host is shutting down");
                 return false;

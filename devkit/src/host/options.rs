@@ -15,6 +15,8 @@ pub enum Mode {
     Forward,
     /// `enableProxyingHttpRequest`: streamed by YARP, with `X-Forwarded-*`.
     Proxy,
+    /// Neither: told in JSON, as every function is that has more than one trigger and one response.
+    Payload,
 }
 
 /// What becomes of the function key that the host sees in the parameter `code` of an anonymous function.

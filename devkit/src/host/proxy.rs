@@ -36,7 +36,7 @@ pub(super) async fn proxy(app: &Arc<App>, call: Call, upload: Upload) -> Respons
     let head = match Head::new(app, &call, streamed) {
         Ok(head) => head,
         Err(reason) => {
-            call.failed(app, &reason);
+            call.invocation.failed(app, &reason);
             return empty(StatusCode::INTERNAL_SERVER_ERROR);
         }
     };
@@ -50,7 +50,7 @@ pub(super) async fn proxy(app: &Arc<App>, call: Call, upload: Upload) -> Respons
         Ok(response) => streaming(response, lender.activity(), overdue),
         Err(_) if lender.exceeded() => empty(StatusCode::PAYLOAD_TOO_LARGE),
         Err(failure) => {
-            call.failed(app, &failure.to_string());
+            call.invocation.failed(app, &failure.to_string());
             empty(StatusCode::INTERNAL_SERVER_ERROR)
         }
     }
@@ -78,7 +78,7 @@ impl Head {
         Ok(Self {
             method: call.parts.method.clone(),
             target: target.parse().map_err(|error| format!("the target {target} is not valid: {error}"))?,
-            headers: headers::proxied(&call.parts.headers, &origin, streamed, &call.id),
+            headers: headers::proxied(&call.parts.headers, &origin, streamed, &call.invocation.id),
         })
     }
 
@@ -112,10 +112,10 @@ fn delay_after(attempt: u32) -> Duration {
 fn overdue(app: &Arc<App>, call: &Arc<Call>, activity: Arc<Activity>) -> Overdue {
     let (app, call) = (Arc::clone(app), Arc::clone(call));
     Box::pin(async move {
-        let deadline = Deadline::new(&app, &call);
+        let deadline = Deadline::new(&app, &call.invocation);
         tokio::select! {
             () = deadline.passed() => {}
-            () = activity.ceased() => call.failed(&app, "no byte was moved within the idle limit"),
+            () = activity.ceased() => call.invocation.failed(&app, "no byte was moved within the idle limit"),
         }
     })
 }

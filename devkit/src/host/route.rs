@@ -1,5 +1,7 @@
 //! Route templates, as ASP.NET reads them, without what no custom handler here uses.
 
+use std::collections::BTreeMap;
+
 /// A parsed template such as `api/{name}/{*path}`.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub(super) struct Template(Vec<Part>);
@@ -7,8 +9,8 @@ pub(super) struct Template(Vec<Part>);
 #[derive(Clone, Debug, Eq, PartialEq)]
 enum Part {
     Literal(String),
-    Parameter { constraint: Option<Constraint>, optional: bool },
-    CatchAll,
+    Parameter { name: String, constraint: Option<Constraint>, optional: bool },
+    CatchAll { name: String },
 }
 
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -27,7 +29,8 @@ impl Template {
         }
         let parts = trimmed.split('/').map(part).collect::<Result<Vec<_>, _>>()?;
         let early = parts.iter().rev().skip(1);
-        if early.into_iter().any(|part| matches!(part, Part::CatchAll | Part::Parameter { optional: true, .. })) {
+        if early.into_iter().any(|part| matches!(part, Part::CatchAll { .. } | Part::Parameter { optional: true, .. }))
+        {
             return Err(format!("the route '{text}' goes on after its end"));
         }
         Ok(Self(parts))
@@ -35,24 +38,33 @@ impl Template {
 
     /// Whether a decoded path matches. Literals ignore case, and one trailing slash is tolerated.
     pub(super) fn matches(&self, path: &str) -> bool {
+        self.captures(path).is_some()
+    }
+
+    /// The parameters of a path that matches, by name. What is optional and missing is left out.
+    pub(super) fn captures(&self, path: &str) -> Option<BTreeMap<String, String>> {
         let path = path.strip_prefix('/').unwrap_or(path);
         let path = path.strip_suffix('/').unwrap_or(path);
         let mut segments = path.split('/').skip(usize::from(path.is_empty()));
+        let mut captured = BTreeMap::new();
         for part in &self.0 {
-            let matched = match (part, segments.next()) {
-                (Part::CatchAll, _) => return true,
-                (Part::Literal(literal), Some(segment)) => literal.to_lowercase() == segment.to_lowercase(),
-                (Part::Parameter { constraint, .. }, Some(segment)) => {
-                    !segment.is_empty() && constraint.is_none_or(|constraint| constraint.admits(segment))
+            match (part, segments.next()) {
+                (Part::CatchAll { name }, Some(first)) => {
+                    let rest: Vec<_> = std::iter::once(first).chain(segments).collect();
+                    captured.insert(name.clone(), rest.join("/"));
+                    return Some(captured);
                 }
-                (Part::Parameter { optional, .. }, None) => *optional,
-                (Part::Literal(_), None) => false,
-            };
-            if !matched {
-                return false;
+                (Part::Literal(literal), Some(segment)) if literal.to_lowercase() == segment.to_lowercase() => {}
+                (Part::Parameter { name, constraint, .. }, Some(segment))
+                    if !segment.is_empty() && constraint.is_none_or(|constraint| constraint.admits(segment)) =>
+                {
+                    captured.insert(name.clone(), segment.to_owned());
+                }
+                (Part::Parameter { optional: true, .. } | Part::CatchAll { .. }, None) => {}
+                _ => return None,
             }
         }
-        segments.next().is_none()
+        segments.next().is_none().then_some(captured)
     }
 }
 
@@ -78,14 +90,18 @@ fn part(segment: &str) -> Result<Part, String> {
     let parameter = parameter.ok_or_else(|| format!("the segment '{segment}' is not supported by this stand-in"))?;
     if let Some(name) = parameter.strip_prefix('*') {
         let plain = !name.contains([':', '?']);
-        return plain.then_some(Part::CatchAll).ok_or_else(|| format!("'{segment}' is not supported by this stand-in"));
+        let name = name.trim_start_matches('*').to_owned();
+        return plain
+            .then_some(Part::CatchAll { name })
+            .ok_or_else(|| format!("'{segment}' is not supported by this stand-in"));
     }
     let optional = parameter.ends_with('?');
-    let constraint = match parameter.trim_end_matches('?').split_once(':') {
-        None => None,
-        Some((_, name)) => Some(constraint(name)?),
+    let parameter = parameter.trim_end_matches('?');
+    let (name, constraint) = match parameter.split_once(':') {
+        None => (parameter, None),
+        Some((name, rule)) => (name, Some(constraint(rule)?)),
     };
-    Ok(Part::Parameter { constraint, optional })
+    Ok(Part::Parameter { name: name.to_owned(), constraint, optional })
 }
 
 fn constraint(name: &str) -> Result<Constraint, String> {
@@ -140,6 +156,18 @@ mod tests {
         ] {
             assert_eq!(matches(template, path), expected, "{template} against {path}");
         }
+    }
+
+    #[test]
+    fn parameters_are_told_by_name() {
+        let captured = |template: &str, path: &str| {
+            let pairs = Template::parse(template).unwrap().captures(path).unwrap();
+            pairs.into_iter().map(|(name, value)| format!("{name}={value}")).collect::<Vec<_>>().join(" ")
+        };
+        assert_eq!(captured("api/{name}/{*path}", "/API/graph/me/b%2Fc"), "name=graph path=me/b%2Fc");
+        assert_eq!(captured("api/{name}/{**path}", "/api/graph"), "name=graph");
+        assert_eq!(captured("n/{id:int?}", "/n/7"), "id=7");
+        assert_eq!(captured("n/{id:int?}", "/n"), "");
     }
 
     #[test]

@@ -3,7 +3,7 @@
 use std::{
     convert::Infallible,
     net::{IpAddr, SocketAddr},
-    pin::Pin,
+    pin::{Pin, pin},
     sync::Arc,
     task::{Context, Poll},
     time::Duration,
@@ -15,16 +15,17 @@ use http::{
     header::{CONTENT_LENGTH, CONTENT_TYPE, SERVER, USER_AGENT},
 };
 use http_body::{Frame, SizeHint};
-use http_body_util::{BodyExt, StreamBody};
+use http_body_util::{BodyExt, Limited, StreamBody};
 use hyper::{
     body::{Bytes, Incoming},
     server::conn::http1,
     service::service_fn,
 };
 use hyper_util::rt::TokioIo;
+use serde_json::Value;
 use tokio::{
     net::{TcpListener, TcpStream},
-    sync::{OwnedSemaphorePermit, Semaphore},
+    sync::{OwnedSemaphorePermit, Semaphore, watch},
     task::JoinSet,
     time::{sleep, timeout},
 };
@@ -34,6 +35,7 @@ use super::{
     client::Client,
     empty,
     functions::Functions,
+    given_up,
     handler::{Handler, Phase},
     headers,
     invocation::invoke,
@@ -45,13 +47,16 @@ use super::{
 /// How long a host that shuts down by itself lets its connections end.
 const GRACE: Duration = Duration::from_millis(250);
 
+/// Where functions are run by hand.
+const ADMIN: &str = "/admin/functions/";
+
 const HOMEPAGE: &str = "<!DOCTYPE html><title>Functions</title><p>Your Functions host is up and running.</p>\n";
 
 /// All that a request needs.
 pub(super) struct App {
     pub(super) functions: Functions,
-    /// `None` when neither forwarding nor proxying is on.
-    pub(super) mode: Option<Mode>,
+    /// How the functions are called that can be called in any mode.
+    pub(super) mode: Mode,
     pub(super) handler: Arc<Handler>,
     pub(super) client: Client,
     /// For health pings, which reach the handler as well.
@@ -67,18 +72,19 @@ pub(super) struct App {
     pub(super) outstanding: Option<Arc<Semaphore>>,
 }
 
-/// Serves until the host is down.
-pub(super) async fn serve(listener: TcpListener, app: Arc<App>) {
+/// Serves until the host has given up.
+pub(super) async fn serve(listener: TcpListener, current: watch::Receiver<Arc<App>>) {
     let mut connections = JoinSet::new();
+    let mut over = pin!(given_up(current.clone()));
     loop {
         tokio::select! {
             accepted = listener.accept() => match accepted {
-                Ok((stream, peer)) => drop(connections.spawn(connection(stream, peer, Arc::clone(&app)))),
+                Ok((stream, peer)) => drop(connections.spawn(connection(stream, peer, current.clone()))),
                 // Out of descriptors, most likely: others will be closed soon.
                 Err(_) => sleep(Duration::from_millis(10)).await,
             },
             Some(_) = connections.join_next() => {}
-            _ = app.handler.reaches(|phase| phase == Phase::Down) => break,
+            () = &mut over => break,
         }
     }
     drop(listener);
@@ -86,10 +92,13 @@ pub(super) async fn serve(listener: TcpListener, app: Arc<App>) {
     let _ = timeout(GRACE, ended).await;
 }
 
-async fn connection(stream: TcpStream, peer: SocketAddr, app: Arc<App>) {
+async fn connection(stream: TcpStream, peer: SocketAddr, current: watch::Receiver<Arc<App>>) {
     // A socket that takes no options is about to fail anyway.
     let _ = stream.set_nodelay(true);
-    let service = service_fn(|request| respond(Arc::clone(&app), peer.ip(), request));
+    let service = service_fn(|request| {
+        let app = Arc::clone(&current.borrow());
+        respond(app, peer.ip(), request)
+    });
     // An error here is a client that went away or sent nonsense, which hyper has answered.
     let _ = http1::Builder::new().serve_connection(TokioIo::new(stream), service).await;
 }
@@ -142,8 +151,15 @@ async fn answer(app: &Arc<App>, peer: IpAddr, request: Request<Incoming>) -> Res
     let Some(path) = path::decode(raw_path(request.uri())) else {
         return empty(StatusCode::BAD_REQUEST);
     };
+    if app.handler.phase() == Phase::Stopped {
+        return unavailable();
+    }
     if let Some(response) = built_in(app, &path, &request).await {
         return response;
+    }
+    let admin = path.get(..ADMIN.len()).filter(|start| start.eq_ignore_ascii_case(ADMIN));
+    if let (Some(_), &Method::POST) = (admin, request.method()) {
+        return run_now(app, path.get(ADMIN.len()..).unwrap_or_default(), request).await;
     }
     match app.functions.find(&path, request.method().as_str()) {
         Some(function) => invoke(app, function, path, peer, request).await,
@@ -171,6 +187,32 @@ async fn built_in(app: &App, path: &str, request: &Request<Incoming>) -> Option<
         return Some(empty(StatusCode::OK));
     }
     None
+}
+
+/// `POST /admin/functions/NAME`: runs a timer function now, and does not wait for its end.
+async fn run_now(app: &Arc<App>, name: &str, request: Request<Incoming>) -> Response<Body> {
+    let key = request.headers().get("x-functions-key");
+    if app.key.as_ref().is_some_and(|required| key.is_none_or(|key| key != required.as_str())) {
+        return empty(StatusCode::UNAUTHORIZED);
+    }
+    let Some(timer) = app.functions.timer(name) else {
+        return empty(StatusCode::NOT_FOUND);
+    };
+    let body = Limited::new(request.into_body(), app.body_limit).collect().await.ok();
+    let body = body.and_then(|body| serde_json::from_slice::<Value>(&body.to_bytes()).ok());
+    if !body.is_some_and(|body| body.is_object()) {
+        return empty(StatusCode::BAD_REQUEST);
+    }
+    let (app, timer) = (Arc::clone(app), Arc::clone(timer));
+    tokio::spawn(async move { timer.call(&app, "This function was programmatically called via the host APIs.").await });
+    empty(StatusCode::ACCEPTED)
+}
+
+/// What the host answers while its files are in error.
+fn unavailable() -> Response<Body> {
+    let mut response = Response::new(whole("Function host is not running."));
+    *response.status_mut() = StatusCode::SERVICE_UNAVAILABLE;
+    response
 }
 
 fn asks_for_health(request: &Request<Incoming>) -> bool {

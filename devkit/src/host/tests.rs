@@ -2,7 +2,10 @@
 
 mod forwarding;
 mod life;
+mod payloads;
 mod proxying;
 mod serving;
 mod support;
 pub(super) mod tables;
+mod timers;
+mod watching;

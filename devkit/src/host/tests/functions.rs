@@ -101,10 +101,10 @@ fn only_one_trigger_and_one_output_are_forwarded() {
         ("b", with(&[trigger, OUT, queue])),
         ("c", with(&[trigger, OUT, blob])),
         ("d", with(&[trigger])),
-        ("timer", r#"{"bindings": [{"type": "timerTrigger", "direction": "in", "name": "t"}]}"#.to_owned()),
+        ("queue", r#"{"bindings": [{"type": "queueTrigger", "direction": "in", "name": "t"}]}"#.to_owned()),
     ]);
     assert_eq!(functions.http.iter().map(|f| f.forwardable).collect::<Vec<_>>(), [true, false, false, false]);
-    assert_eq!(functions.others, ["timer"]);
+    assert_eq!(functions.others, ["queue"]);
 }
 
 #[test]

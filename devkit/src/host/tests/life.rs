@@ -54,7 +54,7 @@ fn answer(mut stream: &TcpStream) {
 }
 
 /// A project whose handler is this test program.
-fn project(settings: &Value) -> Project {
+pub(super) fn project(settings: &Value) -> Project {
     let project = Project::with_all();
     let mut file = json!({
         "initializationTimeout": "00:00:10",
@@ -68,13 +68,13 @@ fn project(settings: &Value) -> Project {
     project
 }
 
-fn options(project: &Project, env: &[(&str, &str)]) -> Options {
+pub(super) fn options(project: &Project, env: &[(&str, &str)]) -> Options {
     let mut options = project.options(Mode::Forward);
     options.env = env.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
     options
 }
 
-async fn running(options: Options) -> Host {
+pub(super) async fn running(options: Options) -> Host {
     let host = Host::start(options).await.unwrap();
     timeout(PATIENCE, host.wait_ready()).await.unwrap().unwrap();
     host
@@ -85,7 +85,7 @@ async fn text(address: SocketAddr, target: &str) -> String {
 }
 
 /// Whether a process runs, zombies excluded.
-fn alive(pid: u32) -> bool {
+pub(super) fn alive(pid: u32) -> bool {
     let state = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
     state.rsplit(')').next().is_some_and(|rest| !rest.is_empty() && !rest.trim_start().starts_with('Z'))
 }
@@ -258,7 +258,7 @@ async fn the_platform_may_ask_politely_first() {
     for (patience, asked) in [(Some(PATIENCE), true), (None, false)] {
         let host = Host::start(Options { platform_sigterm: patience, ..options(&project, &[]) }).await.unwrap();
         until("the trap", || has_line(&host, "up")).await;
-        let log = host.app.handler.log.clone();
+        let log = host.log.clone();
         host.stop().await;
         assert_eq!(log.lines().iter().any(|line| line.text == "asked"), asked);
     }

@@ -54,15 +54,6 @@ async fn a_catch_all_takes_the_homepage() {
 }
 
 #[tokio::test]
-async fn what_needs_payload_mode_is_told() {
-    let (project, recorder) = (Project::with_all(), Recorder::ok().await);
-    let host = started(Options::new(project.root()), recorder.port).await;
-    assert_eq!(status(&get(host.addr(), "/x").await), "500");
-    assert!(has_line(&host, "needs payload mode"));
-    assert!(recorder.requests().is_empty());
-}
-
-#[tokio::test]
 async fn settings_choose_the_mode_and_proxying_wins() {
     let (project, recorder) = (Project::with_all(), Recorder::ok().await);
     let flags = |forward: bool, proxy: bool| {

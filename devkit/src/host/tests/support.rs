@@ -51,7 +51,19 @@ impl Project {
         let mut trigger = json!({"type": "httpTrigger", "direction": "in", "name": "req", "authLevel": "anonymous"});
         let members = members.as_object().unwrap().clone();
         trigger.as_object_mut().unwrap().extend(members);
-        let file = json!({"bindings": [trigger, {"type": "http", "direction": "out", "name": "res"}]});
+        self.bind(name, &json!([trigger, {"type": "http", "direction": "out", "name": "res"}]));
+    }
+
+    /// Adds a timer function whose trigger has these further members.
+    pub(super) fn timer(&self, name: &str, schedule: &str, members: &Value) {
+        let mut trigger = json!({"type": "timerTrigger", "direction": "in", "name": "clock", "schedule": schedule});
+        trigger.as_object_mut().unwrap().extend(members.as_object().unwrap().clone());
+        self.bind(name, &json!([trigger]));
+    }
+
+    /// Adds a function with these bindings.
+    pub(super) fn bind(&self, name: &str, bindings: &Value) {
+        let file = json!({"bindings": bindings});
         let directory = self.root().join(name);
         std::fs::create_dir_all(&directory).unwrap();
         std::fs::write(directory.join("function.json"), file.to_string()).unwrap();
@@ -131,6 +143,12 @@ impl Recorder {
 
 pub(super) fn ok(body: &str) -> Vec<u8> {
     format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n{body}", body.len()).into_bytes()
+}
+
+/// What a handler answers in payload mode.
+pub(super) fn answer(body: &str) -> Vec<u8> {
+    let head = "HTTP/1.1 200 OK\r\nContent-Type: application/json; charset=utf-8\r\nContent-Length";
+    format!("{head}: {}\r\n\r\n{body}", body.len()).into_bytes()
 }
 
 /// The values of a header in a raw message, in order.
