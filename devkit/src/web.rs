@@ -67,3 +67,16 @@ pub(crate) fn guid(bytes: [u8; 16]) -> String {
 pub(crate) fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
+
+/// Text for HTML, attributes in quotes included.
+pub(crate) fn escape(text: &str) -> String {
+    let entity = |character| match character {
+        '&' => "&amp;".to_owned(),
+        '<' => "&lt;".to_owned(),
+        '>' => "&gt;".to_owned(),
+        '"' => "&quot;".to_owned(),
+        '\'' => "&#39;".to_owned(),
+        other => other.to_string(),
+    };
+    text.chars().map(entity).collect()
+}

@@ -19,6 +19,7 @@ mod callback;
 mod canaries;
 mod check_online;
 mod cookies;
+mod dev_up;
 mod journey;
 mod key_faults;
 mod key_histories;

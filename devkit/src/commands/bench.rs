@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::net::{Ipv4Addr, SocketAddr, TcpStream};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
@@ -10,7 +10,7 @@ use bytes::Bytes;
 use http::{Request, Response};
 use http_body_util::Full;
 
-use super::stage::{Options, Stage, free_port};
+use super::stage::{Keys, Options, Stage, free_port};
 use super::{cargo, root, target};
 use crate::provider::{Endpoint, Fault};
 use crate::web::client;
@@ -66,8 +66,8 @@ async fn cold() -> Outcome<()> {
 }
 
 fn stage_options(binary: &Path) -> Options {
-    let key_file: PathBuf = target().join("devkit/bench-keys.json");
-    Options { root: root(), binary: binary.to_owned(), key_file, mode: None, ports: [0; 3], print: false }
+    let keys = Keys::File(target().join("devkit/bench-keys.json"));
+    Options { root: root(), binary: binary.to_owned(), keys, mode: None, ports: [0; 3], print: false }
 }
 
 /// Prints minimum, median and maximum without the first, and gives the median.

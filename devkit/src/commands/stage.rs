@@ -4,16 +4,23 @@ use std::collections::BTreeMap;
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
 
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
+use http::{Request, StatusCode};
+use http_body_util::Full;
 use serde_json::json;
 
+use super::cloud::Cloud;
 use crate::graph::{Graph, GraphOptions};
 use crate::host::{Host, Mode, Options as HostOptions};
 use crate::provider::{self, Provider};
+use crate::web::client;
 
 /// Prefix of the gateway's settings.
 const PREFIX: &str = "CLOAKROOM_";
+/// Longest wait for the first key to reach the gateway.
+const PATIENCE: Duration = Duration::from_secs(30);
 
 /// How to set the stage.
 #[derive(Debug, Clone)]
@@ -22,14 +29,23 @@ pub struct Options {
     pub root: PathBuf,
     /// The gateway's binary.
     pub binary: PathBuf,
-    /// The file of the key ring; made when it is missing.
-    pub key_file: PathBuf,
+    /// Where the keys come from.
+    pub keys: Keys,
     /// How the host calls the gateway; none leaves it to `host.json`.
     pub mode: Option<Mode>,
     /// Ports of host, provider and Graph; 0 is any.
     pub ports: [u16; 3],
     /// Whether to print what host and gateway write.
     pub print: bool,
+}
+
+/// Where the gateway's keys come from.
+#[derive(Debug, Clone)]
+pub enum Keys {
+    /// A file of one key; made when it is missing.
+    File(PathBuf),
+    /// A vault, whose authority's certificate is written to this file. The host's timer makes the first key.
+    Vault(PathBuf),
 }
 
 /// The stage. Dropping it ends everything on it.
@@ -42,6 +58,8 @@ pub struct Stage {
     pub graph: Graph,
     /// The host, with the gateway behind it.
     pub host: Host,
+    /// The vault and its identity, where the keys come from one.
+    pub cloud: Option<Cloud>,
     /// The gateway's settings.
     pub settings: BTreeMap<String, String>,
 }
@@ -61,8 +79,9 @@ impl Stage {
                 .await?;
         let graph =
             Graph::start(GraphOptions { addr: loopback(graph_port), ..GraphOptions::new(&provider.issuer()) }).await?;
-        make_key_file(&options.key_file)?;
-        let settings = settings(&origin, &provider, &graph, &options);
+        let (cloud, keys) = key_source(&options.keys).await?;
+        let mut settings = settings(&origin, &provider, &graph, &options);
+        settings.extend(keys);
         let mut env = cleared_local_settings(&options.root);
         env.extend(settings.clone());
         let host = Host::start(HostOptions {
@@ -74,11 +93,55 @@ impl Stage {
         })
         .await?;
         host.wait_ready().await?;
-        Ok(Self { origin, provider, graph, host, settings })
+        let stage = Self { origin, provider, graph, host, cloud, settings };
+        if stage.cloud.is_some() {
+            stage.make_first_key().await?;
+        }
+        Ok(stage)
+    }
+
+    /// Runs the timer function as a deployment does, rather than wait for its hour.
+    async fn make_first_key(&self) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
+        let host = format!("http://{}", self.host.addr());
+        let request = Request::post(format!("{host}/admin/functions/rotate-keys"));
+        let run = client::send(request.body(Full::from(r#"{"input": null}"#))?).await?;
+        if run.status() != StatusCode::ACCEPTED {
+            return Err(format!("the function rotate-keys cannot be run: {}", run.status()).into());
+        }
+        let begun = Instant::now();
+        loop {
+            let request = Request::get(format!("{host}/health/ready")).body(Full::default())?;
+            if client::send(request).await?.status() == StatusCode::OK {
+                return Ok(());
+            }
+            if begun.elapsed() > PATIENCE {
+                return Err("the gateway does not get ready with keys from the vault".into());
+            }
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
     }
 }
 
-/// The settings of the gateway on this stage.
+/// The vault, where there is one, and the settings that lead to the keys.
+async fn key_source(keys: &Keys) -> io::Result<(Option<Cloud>, BTreeMap<String, String>)> {
+    match keys {
+        Keys::File(path) => {
+            make_key_file(path)?;
+            Ok((None, [("CLOAKROOM_KEY_FILE".to_owned(), path.display().to_string())].into()))
+        }
+        Keys::Vault(authority) => {
+            let cloud = Cloud::start(authority).await?;
+            let mut variables = cloud.variables();
+            // Whoever watches wants to see what happens to a key within seconds; the defaults are for production.
+            for (name, value) in [("CLOCK_SKEW", "1s"), ("KEY_PROPAGATION", "5s"), ("KEY_REFRESH", "2s")] {
+                variables.insert(format!("{PREFIX}{name}"), value.to_owned());
+            }
+            Ok((Some(cloud), variables))
+        }
+    }
+}
+
+/// The settings of the gateway on this stage, those of its keys left out.
 fn settings(origin: &str, provider: &Provider, graph: &Graph, options: &Options) -> BTreeMap<String, String> {
     let apis = json!({"graph": {
         "route": "/graph",
@@ -94,11 +157,12 @@ fn settings(origin: &str, provider: &Provider, graph: &Graph, options: &Options)
             options.binary.display().to_string(),
         ),
         ("AzureWebJobsDisableHomepage", "true".to_owned()),
+        // Timers want one. The stand-in for the host does without, and would only warn.
+        ("AzureWebJobsStorage", "UseDevelopmentStorage=true".to_owned()),
         ("CLOAKROOM_APIS", apis.to_string()),
         ("CLOAKROOM_AUTHORITY", provider.issuer()),
         ("CLOAKROOM_CLIENT_ID", provider::CLIENT_ID.to_owned()),
         ("CLOAKROOM_CLIENT_SECRET", provider::CLIENT_SECRET.to_owned()),
-        ("CLOAKROOM_KEY_FILE", options.key_file.display().to_string()),
         ("CLOAKROOM_LOG", "info,text".to_owned()),
         ("CLOAKROOM_PUBLIC_ORIGIN", origin.to_owned()),
         ("FUNCTIONS_WORKER_RUNTIME", "custom".to_owned()),

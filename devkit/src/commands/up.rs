@@ -1,13 +1,16 @@
 //! `cargo dev up`: the main job on a machine with nothing but Rust.
 
-use std::net::{Ipv4Addr, TcpListener};
+use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 
-use super::stage::{Options, Stage, free_port};
+use super::ring::RingPage;
+use super::stage::{Keys, Options, Stage, free_port};
 use super::{cargo, root, target};
 use crate::host::Mode;
 
 /// The ports that are taken when they are free: host, provider, Graph.
 const PORTS: [(&str, u16); 3] = [("the page", 7071), ("the provider", 7072), ("Microsoft Graph", 7073)];
+/// The port of the page that shows the key ring.
+const RING: (&str, u16) = ("the key ring", 7076);
 const USAGE: &str = "usage: cargo dev up [--mode forward|proxy]";
 
 /// Builds the gateway, starts it with all that it needs, and runs until Ctrl-C. Gives the exit code.
@@ -39,13 +42,25 @@ async fn up(mode: Option<Mode>) -> Result<(), Box<dyn std::error::Error + Send +
     let options = Options {
         root: root(),
         binary: target().join("debug/cloakroom"),
-        key_file: target().join("devkit/keys.json"),
+        keys: Keys::Vault(target().join("devkit/vault-ca.pem")),
         mode,
         ports,
         print: true,
     };
+    let binary = options.binary.clone();
     let stage = Stage::set(options).await?;
+    let ring = match &stage.cloud {
+        Some(cloud) => {
+            let address = SocketAddr::from((Ipv4Addr::LOCALHOST, pick(RING)?));
+            Some(RingPage::start(address, binary, stage.settings.clone(), cloud.clone()).await?)
+        }
+        None => None,
+    };
     println!("\n  Open {}\n", stage.origin);
+    if let Some(ring) = &ring {
+        println!("  Watch the keys, and rotate them while a session goes on, at {}.", ring.url());
+        println!("  The stand-in for Key Vault keeps them in memory: sessions end with this command.");
+    }
     println!(
         "  Sign in as anybody; the provider is a stand-in at {}, and so is Microsoft Graph at {}.",
         stage.provider.addr(),

@@ -1,7 +1,7 @@
 use http::{Response, StatusCode};
 
 use super::options::User;
-use crate::web::{Body, reply};
+use crate::web::{Body, escape, reply};
 
 const STYLE: &str = "\
 :root{color-scheme:light dark;--ground:#f2f4f7;--card:#fff;--ink:#1b1f24;--soft:#5b6570;--line:#d5dae0;--accent:#0b5cad;--on:#fff}
@@ -99,16 +99,4 @@ fn page(status: StatusCode, title: &str, body: &str) -> Response<Body> {
              <link rel=\"icon\" href=\"data:,\"><style>{STYLE}</style></head><body><main>{body}</main></body></html>"
         ),
     )
-}
-
-fn escape(text: &str) -> String {
-    let entity = |character| match character {
-        '&' => "&amp;".to_owned(),
-        '<' => "&lt;".to_owned(),
-        '>' => "&gt;".to_owned(),
-        '"' => "&quot;".to_owned(),
-        '\'' => "&#39;".to_owned(),
-        other => other.to_string(),
-    };
-    text.chars().map(entity).collect()
 }

@@ -1,0 +1,166 @@
+//! A page that shows the key ring and rotates it, for `cargo dev up`. It works without JavaScript.
+
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+use std::io;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use chrono::DateTime;
+use http::{Method, Response, StatusCode};
+use serde_json::Value;
+use tokio::net::TcpListener;
+use tokio::process::Command;
+
+use super::cloud::Cloud;
+use crate::web::{Body, Call, Handler, HangUp, Log, Server, Wire, escape, reply};
+
+const STYLE: &str = "\
+:root{color-scheme:light dark;--ground:#f2f4f7;--card:#fff;--ink:#1b1f24;--soft:#5b6570;--line:#d5dae0;--accent:#0b5cad;--on:#fff;--good:#1a7f47}
+@media(prefers-color-scheme:dark){:root{--ground:#14171b;--card:#1e2329;--ink:#eceff2;--soft:#a3adb8;--line:#39424c;--accent:#7db8f5;--on:#0c1520;--good:#5fce8f}}
+*{box-sizing:border-box}
+body{margin:0;min-height:100vh;display:grid;place-items:center;padding:1rem;background:var(--ground);color:var(--ink);font:1rem/1.5 system-ui,sans-serif}
+main{width:100%;max-width:44rem;padding:2rem;background:var(--card);border:1px solid var(--line);border-radius:.75rem}
+h1{margin:0 0 .25rem;font-size:1.4rem;line-height:1.3}
+p{margin:0 0 1.25rem;color:var(--soft)}
+pre{white-space:pre-wrap;border-left:.25rem solid #c4314b;padding-left:.75rem}
+div{overflow-x:auto;margin-bottom:1.25rem}
+table{border-collapse:collapse;width:100%;font-variant-numeric:tabular-nums}
+th,td{text-align:left;padding:.5rem .75rem .5rem 0;border-bottom:1px solid var(--line);white-space:nowrap}
+th{color:var(--soft);font-weight:600;font-size:.85rem}
+.active td{color:var(--good);font-weight:600}
+.retired td,.revoked td,.invalid td{color:var(--soft)}
+button{font:inherit;font-weight:600;color:var(--on);background:var(--accent);border:0;border-radius:.5rem;padding:.65rem 1.2rem;cursor:pointer}
+button:focus-visible{outline:2px solid var(--accent);outline-offset:2px}";
+
+/// The page, served until it is dropped.
+#[derive(Debug)]
+pub struct RingPage {
+    server: Server,
+}
+
+impl RingPage {
+    /// Serves at an address of loopback. The keys are listed by the gateway's own command, with these variables.
+    ///
+    /// # Errors
+    /// The address is taken.
+    pub async fn start(
+        address: SocketAddr,
+        gateway: PathBuf,
+        variables: BTreeMap<String, String>,
+        cloud: Cloud,
+    ) -> io::Result<Self> {
+        let listener = TcpListener::bind(address).await?;
+        let state = Arc::new(State { gateway, variables, cloud, log: Log::default() });
+        Ok(Self { server: Server::start(listener, Wire::default(), state)? })
+    }
+
+    /// Where it is.
+    #[must_use]
+    pub fn url(&self) -> String {
+        format!("http://localhost:{}", self.server.addr().port())
+    }
+}
+
+#[derive(Debug)]
+struct State {
+    gateway: PathBuf,
+    variables: BTreeMap<String, String>,
+    cloud: Cloud,
+    log: Log,
+}
+
+impl State {
+    async fn page(&self) -> Response<Body> {
+        match self.list().await {
+            Ok(keys) => page(StatusCode::OK, &table(&keys, now())),
+            Err(problem) => page(StatusCode::BAD_GATEWAY, &format!("<pre role=\"alert\">{}</pre>", escape(&problem))),
+        }
+    }
+
+    async fn list(&self) -> Result<Vec<Value>, String> {
+        let mut command = Command::new(&self.gateway);
+        command.args(["keys", "list", "--json"]).env_clear().envs(&self.variables).kill_on_drop(true);
+        let output = command.output().await.map_err(|error| format!("{}: {error}", self.gateway.display()))?;
+        let listed = serde_json::from_slice::<Value>(&output.stdout).ok().filter(|_| output.status.success());
+        let keys = listed.and_then(|listed| listed.get("keys")?.as_array().cloned());
+        keys.ok_or_else(|| String::from_utf8_lossy(&output.stderr).into_owned())
+    }
+
+    /// A page elsewhere must not press the button.
+    fn is_own(call: &Call) -> bool {
+        let host = call.request.header("host").unwrap_or_default();
+        let local = ["localhost:", "127.0.0.1:"].iter().any(|start| host.starts_with(start));
+        local && call.request.header("origin").is_none_or(|origin| origin == format!("http://{host}"))
+    }
+}
+
+impl Handler for State {
+    fn log(&self) -> &Log {
+        &self.log
+    }
+
+    async fn answer(&self, call: Call) -> Result<Response<Body>, HangUp> {
+        Ok(match (&call.parts.method, call.request.path()) {
+            _ if !Self::is_own(&call) => reply::empty(StatusCode::FORBIDDEN),
+            (&Method::GET, "/") => self.page().await,
+            (&Method::POST, "/rotate") => {
+                self.cloud.put_key();
+                reply::redirect(StatusCode::SEE_OTHER, "/")
+            }
+            _ => reply::empty(StatusCode::NOT_FOUND),
+        })
+    }
+}
+
+fn now() -> i64 {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    i64::try_from(now.as_secs()).unwrap_or_default()
+}
+
+fn table(keys: &[Value], now: i64) -> String {
+    let mut rows = String::new();
+    for key in keys {
+        let text = |name: &str| escape(key.get(name).and_then(Value::as_str).unwrap_or_default());
+        let time = |name: &str| key.get(name).and_then(Value::as_i64);
+        let (kid, state) = (text("kid"), text("state"));
+        let created = time("created").map(|created| told(created, now)).unwrap_or_default();
+        let seals = time("activation").map(|activation| told(activation, now)).unwrap_or_default();
+        // Writing to a string cannot fail.
+        let _ = write!(rows, "<tr class=\"{state}\"><td><code>{kid}</code><td>{state}<td>{created}<td>{seals}");
+    }
+    format!(
+        "<div><table><tr><th scope=\"col\">Key<th scope=\"col\">State<th scope=\"col\">Created\
+         <th scope=\"col\">Seals from{rows}</table></div>"
+    )
+}
+
+/// A time and how far it is away.
+fn told(time: i64, now: i64) -> String {
+    let clock = DateTime::from_timestamp(time, 0).map(|time| time.format("%H:%M:%S").to_string()).unwrap_or_default();
+    let away = match (time - now).abs() {
+        seconds @ 0..120 => format!("{seconds} s"),
+        seconds @ 120..7200 => format!("{} min", seconds / 60),
+        seconds => format!("{} h", seconds / 3600),
+    };
+    if time > now { format!("{clock} UTC, in {away}") } else { format!("{clock} UTC, {away} ago") }
+}
+
+fn page(status: StatusCode, body: &str) -> Response<Body> {
+    let page = format!(
+        "<!DOCTYPE html><html lang=\"en\"><meta charset=\"utf-8\">\
+         <meta name=\"viewport\" content=\"width=device-width\"><meta http-equiv=\"refresh\" content=\"2\">\
+         <title>Key ring</title><style>{STYLE}</style><main><h1>Key ring</h1>\
+         <p>The versions of the secret in the vault, as <code>cloakroom keys list</code> tells them.</p>{body}\
+         <p>A new version seals 30 seconds after it was put. Sessions go on: the old key opens them, and the next call \
+         seals them anew.</p>\
+         <form method=\"post\" action=\"/rotate\"><button>Rotate now</button></form></main></html>"
+    );
+    reply::html(status, page)
+}
+
+#[cfg(test)]
+#[path = "ring/tests.rs"]
+mod tests;

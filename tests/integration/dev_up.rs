@@ -1,0 +1,66 @@
+//! The stage of `cargo dev up`: keys from the vault, the first of them made by the host's timer, the second by hand.
+
+use std::net::Ipv4Addr;
+use std::time::{Duration, Instant};
+
+use devkit::commands::ring::RingPage;
+use devkit::commands::stage::{Keys, Options, Stage};
+
+use crate::app::{BINARY, ROOT};
+use crate::raw;
+use crate::visitor::Visitor;
+
+const ADA: &str = "ada.lovelace@contoso.example";
+/// A version put in a hurry seals after 30 s, and the gateway looks every 2 s.
+const PATIENCE: Duration = Duration::from_secs(120);
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_session_goes_on_while_its_keys_are_rotated_from_the_page() {
+    let folder = tempfile::tempdir().unwrap();
+    let keys = Keys::Vault(folder.path().join("ca.pem"));
+    let options = Options { root: ROOT.into(), binary: BINARY.into(), keys, mode: None, ports: [0; 3], print: false };
+    let stage = Stage::set(options).await.unwrap();
+    let cloud = stage.cloud.clone().unwrap();
+    assert_eq!(cloud.keys(), 1, "the timer has made the first key");
+    let logs = stage.host.logs();
+    assert!(logs.iter().any(|line| line.text.starts_with("published ")), "the host prints what the timer tells");
+    let mut visitor = Visitor::new(&stage.origin);
+    visitor.sign_in(&stage.provider, ADA, "/").await;
+    assert_eq!(visitor.fetch("GET", "/graph/me").await.status, 200);
+
+    let address = (Ipv4Addr::LOCALHOST, 0).into();
+    let page = RingPage::start(address, BINARY.into(), stage.settings.clone(), cloud.clone()).await.unwrap();
+    let port = page.url().rsplit(':').next().unwrap().parse().unwrap();
+    let ask = |line: &str| {
+        let head =
+            format!("{line} HTTP/1.1\r\nHost: localhost:{port}\r\nContent-Length: 0\r\nConnection: close\r\n\r\n");
+        raw::exchange(port, &head)
+    };
+    assert_eq!(ask("GET /").matches("<tr class=").count(), 1);
+    wait("the first key seals by its age", || !ask("GET /").contains(", in ")).await;
+    assert_eq!(raw::status(&ask("POST /rotate")), 303);
+    let shown = ask("GET /");
+    assert!(shown.contains("<tr class=\"active\">") && shown.contains("<tr class=\"published\">"), "{shown}");
+
+    let begun = Instant::now();
+    loop {
+        let answer = visitor.fetch("GET", "/graph/me").await;
+        assert_eq!(answer.status, 200, "{}", answer.text());
+        if answer.header("set-cookie").is_some() {
+            break;
+        }
+        assert!(begun.elapsed() < PATIENCE, "the new key never seals: {}", ask("GET /"));
+        tokio::time::sleep(Duration::from_millis(250)).await;
+    }
+    let shown = ask("GET /");
+    assert!(shown.contains("<tr class=\"retiring\">") && shown.contains("<tr class=\"active\">"), "{shown}");
+    assert_eq!(visitor.fetch("GET", "/graph/me").await.status, 200, "the session is sealed under the new key");
+}
+
+async fn wait(what: &str, holds: impl Fn() -> bool) {
+    let begun = Instant::now();
+    while !holds() {
+        assert!(begun.elapsed() < PATIENCE, "never: {what}");
+        tokio::time::sleep(Duration::from_millis(250)).await;
+    }
+}
