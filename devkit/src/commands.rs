@@ -5,6 +5,7 @@ pub mod check;
 pub mod cloud;
 pub mod ring;
 pub mod setup;
+pub mod soak;
 pub mod stage;
 pub mod up;
 
@@ -34,4 +35,15 @@ pub fn cargo() -> std::process::Command {
         command.env_remove(name);
     }
     command
+}
+
+/// Builds the gateway as it is shipped, and gives the binary.
+///
+/// # Errors
+/// It does not build.
+pub fn build_release() -> std::io::Result<PathBuf> {
+    println!("Building the release binary …");
+    let built = cargo().args(["build", "--release", "--quiet", "--bin", "cloakroom"]).status()?;
+    let binary = target().join("release/cloakroom");
+    if built.success() { Ok(binary) } else { Err(std::io::Error::other("the gateway does not build")) }
 }

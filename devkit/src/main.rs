@@ -2,14 +2,15 @@
 
 use std::process::ExitCode;
 
-use devkit::commands::{bench, check, up};
+use devkit::commands::{bench, check, soak, up};
 use devkit::host;
 
 const USAGE: &str = "usage: cargo dev <command>
 
   up [--mode forward|proxy]   the sample page, the gateway and stand-ins for all else; prints the address to open
   test [--all]                every test; --all fails where a part cannot run on this machine
-  bench --cold                time from the start of the process to listening and to the first call
+  soak [NAME …]               what takes minutes: rotations, outages and floods, with their figures
+  bench [--cold]              what opening a session costs; --cold: from the start of the process to the first call
   host …                      the stand-in for the Functions host alone; `cargo dev host --help` tells its options";
 
 #[tokio::main]
@@ -20,6 +21,7 @@ async fn main() -> ExitCode {
     let code = match command.as_str() {
         "up" => up::run(&rest).await,
         "test" => check::run(&rest),
+        "soak" => soak::run(&rest),
         "bench" => bench::run(&rest).await,
         "host" => host::run(rest).await,
         _ => {

@@ -8,6 +8,7 @@ mod memory;
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
+use futures_util::future::select_ok;
 use tokio::time::{Instant, timeout};
 
 use super::states::{Parameters, State};
@@ -15,16 +16,17 @@ use super::{Answer, Key, KeyId, KeySource, SourceDown};
 use crate::clock::{UnixSeconds, now as wall_clock};
 use memory::{Fetched, Inner, Lookup, View, without_twins};
 
-/// Deadline of one call to the source; there are at most two.
+/// Deadline of one call to the source, its retry included.
 pub(super) const SOURCE_DEADLINE: Duration = Duration::from_secs(5);
-/// Least time between two refreshes.
-const REFRESH_PAUSE: Duration = Duration::from_millis(250);
+/// How long the first attempt has the call for itself.
+const FIRST_ATTEMPT: Duration = Duration::from_secs(2);
 /// Least time between two lists that unknown key ids ask for.
 const UNKNOWN_KID_PAUSE: Duration = Duration::from_secs(15);
 /// How late an hourly rotation may make a key's successor before the key counts as past its life, in seconds.
 const LATE_ROTATION: u64 = 3_600;
-/// Most time between two attempts while nothing was ever loaded.
-const START_BACKOFF_LIMIT: Duration = Duration::from_secs(4);
+/// Pauses after a list that failed: the first, and the longest. With the deadline of a call that began in the outage the
+/// longest still heals within 5 s of its end, as the second attempt of that call comes after 2 s.
+const BACKOFF: std::ops::RangeInclusive<Duration> = Duration::from_millis(500)..=Duration::from_millis(1_500);
 
 /// What the ring knows of a key id.
 #[derive(Debug)]
@@ -49,13 +51,15 @@ pub struct Ring {
     refresh: Duration,
     state: RwLock<Inner>,
     asking: tokio::sync::Mutex<()>,
+    list_failed: tokio::sync::Notify,
 }
 
 impl Ring {
     /// An empty ring over a source.
     #[must_use]
     pub fn new(source: Arc<dyn KeySource>, parameters: Parameters, refresh: Duration) -> Self {
-        Self { source, parameters, refresh, state: RwLock::default(), asking: tokio::sync::Mutex::default() }
+        let (state, asking, list_failed) = Default::default();
+        Self { source, parameters, refresh, state, asking, list_failed }
     }
 
     /// Whether a sealing key was loaded once. A later outage does not change it.
@@ -67,7 +71,7 @@ impl Ring {
     /// Whether the last list failed, or the key that should seal cannot be had.
     #[must_use]
     pub fn source_is_down(&self) -> bool {
-        self.read(|inner| inner.last_list_failed || inner.active_key().is_none())
+        self.read(|inner| inner.list_problem.is_some() || inner.active_key().is_none())
     }
 
     /// Whether, at the last refresh, the key that seals was past its life: nothing rotates, or nobody hears of it.
@@ -147,18 +151,18 @@ impl Ring {
 
     /// Refreshes for ever: soon after a failed start, then at the configured pace with jitter.
     pub async fn keep_fresh(&self) {
-        let mut backoff = Duration::from_millis(250);
+        let mut backoff = *BACKOFF.start();
         loop {
-            let begun = Instant::now();
             self.refresh(wall_clock()).await;
-            let pause = if self.was_ready() {
-                self.refresh.mul_f64(rand::random_range(0.8..=1.0))
-            } else {
-                backoff = START_BACKOFF_LIMIT.min(backoff * 2);
-                backoff
-            };
-            // From beginning to beginning: a source that hung is asked again at once.
-            tokio::time::sleep(pause.saturating_sub(begun.elapsed()).max(REFRESH_PAUSE)).await;
+            if self.was_ready() && !self.source_is_down() {
+                backoff = *BACKOFF.start();
+                let pause = self.refresh.mul_f64(rand::random_range(0.8..=1.0));
+                if timeout(pause, self.list_failed.notified()).await.is_err() {
+                    continue;
+                }
+            }
+            tokio::time::sleep(backoff).await;
+            backoff = (backoff * 2).min(*BACKOFF.end());
         }
     }
 
@@ -172,7 +176,7 @@ impl Ring {
 
     /// A list that may hold the key id is worth waiting for, unless the source is down.
     fn a_list_may_be_under_way(&self) -> bool {
-        self.asking.try_lock().is_err() && !self.read(|inner| inner.last_list_failed)
+        self.asking.try_lock().is_err() && !self.read(|inner| inner.list_problem.is_some())
     }
 
     /// Whether a call to the source has failed since: whoever waited for it shares its outcome.
@@ -184,7 +188,7 @@ impl Ring {
     fn verdict_without_asking(&self) -> Opening {
         self.read(|inner| {
             let young = inner.listed.is_some_and(|listed| listed.elapsed() < UNKNOWN_KID_PAUSE);
-            if young && !inner.last_list_failed && inner.view.active.is_some() {
+            if young && !inner.list_problem.is_some() && inner.view.active.is_some() {
                 Opening::Unknown
             } else {
                 Opening::Unavailable
@@ -202,17 +206,21 @@ impl Ring {
                 let versions = without_twins(versions);
                 self.write(|inner| {
                     inner.take_list(versions);
-                    inner.last_list_failed = false;
+                    inner.list_problem = None;
                     inner.rebuild(now, &self.parameters);
                 });
                 true
             }
             Err(SourceDown(problem)) => {
-                tracing::error!(%problem, "the keys could not be listed");
+                // Told once, however often it is tried.
+                if self.read(|inner| inner.list_problem.as_ref() != Some(&problem)) {
+                    tracing::error!(%problem, "the keys could not be listed");
+                }
                 self.write(|inner| {
-                    inner.last_list_failed = true;
+                    inner.list_problem = Some(problem);
                     inner.failed = Some(Instant::now());
                 });
+                self.list_failed.notify_waiters();
                 false
             }
         }
@@ -288,15 +296,19 @@ impl Ring {
     }
 }
 
-/// Asks at most twice, each time within the deadline.
+/// Asks, and once more when that fails or takes long; the first good answer counts, within one deadline for both.
+///
+/// A first attempt that is merely slow goes on beside the second: a vault that hung for it may answer the other.
 pub(super) async fn twice<'a, T>(ask: impl Fn() -> Answer<'a, T>) -> Result<T, SourceDown> {
-    let once = async || {
-        timeout(SOURCE_DEADLINE, ask()).await.unwrap_or_else(|_| Err(SourceDown("no answer within 5 s".to_owned())))
+    let both = async {
+        let mut first = ask();
+        match timeout(FIRST_ATTEMPT, &mut first).await {
+            Ok(Ok(answer)) => Ok(answer),
+            Ok(Err(_)) => ask().await,
+            Err(_) => select_ok([first, ask()]).await.map(|(answer, _)| answer),
+        }
     };
-    match once().await {
-        Ok(answer) => Ok(answer),
-        Err(_) => once().await,
-    }
+    timeout(SOURCE_DEADLINE, both).await.unwrap_or_else(|_| Err(SourceDown("no answer within 5 s".to_owned())))
 }
 
 #[cfg(test)]

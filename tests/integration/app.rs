@@ -247,7 +247,12 @@ pub struct Gateway {
 impl Gateway {
     /// Starts it on a port and waits until it listens.
     pub fn start(settings: &BTreeMap<String, String>, port: u16) -> Self {
-        let mut child = Command::new(BINARY)
+        Self::start_binary(BINARY, settings, port)
+    }
+
+    /// The same with another binary than that of the tests.
+    pub fn start_binary(binary: &str, settings: &BTreeMap<String, String>, port: u16) -> Self {
+        let mut child = Command::new(binary)
             .current_dir(ROOT)
             .env_clear()
             .envs(settings)

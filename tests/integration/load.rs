@@ -88,6 +88,7 @@ async fn the_hosts_mode_is_told() {
             Reach::Direct => "unknown",
             Reach::Host(devkit::host::Mode::Forward) => "forwarding",
             Reach::Host(devkit::host::Mode::Proxy) => "proxying",
+            Reach::Host(devkit::host::Mode::Payload) => "payload",
         };
         assert_eq!(told["host"], expected, "{told}");
     }

@@ -41,6 +41,7 @@ mod schema;
 mod server;
 mod several_apis;
 mod site;
+mod soak;
 mod start;
 mod step_up;
 mod tidy;

@@ -1,8 +1,12 @@
 //! Bytes to a port, and whatever comes back.
 
-use std::io::{Read, Write};
+use std::io::{self, Read, Write};
 use std::net::TcpStream;
 use std::time::Duration;
+
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+
+use crate::visitor::Answer;
 
 /// Sends a request and reads its answer, or to the end of the connection.
 pub fn exchange(port: u16, request: &str) -> String {
@@ -36,4 +40,63 @@ fn is_whole(answer: &[u8]) -> bool {
 /// The status of an answer, or 0 for a connection that was closed without one.
 pub fn status(answer: &str) -> u16 {
     answer.strip_prefix("HTTP/1.1 ").and_then(|rest| rest.get(..3)).and_then(|code| code.parse().ok()).unwrap_or(0)
+}
+
+/// A connection that is kept for many requests, and opened anew when the other side has closed it.
+pub struct Connection {
+    port: u16,
+    stream: Option<tokio::net::TcpStream>,
+}
+
+impl Connection {
+    /// Nothing is opened yet.
+    pub fn to(port: u16) -> Self {
+        Self { port, stream: None }
+    }
+
+    /// A `GET` with these headers.
+    pub async fn get(&mut self, path: &str, headers: &[(&str, &str)]) -> io::Result<Answer> {
+        let lines: String = headers.iter().map(|(name, value)| format!("{name}: {value}\r\n")).collect();
+        let request = format!("GET {path} HTTP/1.1\r\nHost: localhost\r\n{lines}\r\n");
+        let kept = self.stream.is_some();
+        match self.exchange(request.as_bytes()).await {
+            Err(_) if kept => self.exchange(request.as_bytes()).await,
+            outcome => outcome,
+        }
+    }
+
+    /// Leaves no stream behind when it fails or is dropped in the middle.
+    async fn exchange(&mut self, request: &[u8]) -> io::Result<Answer> {
+        let mut stream = match self.stream.take() {
+            Some(stream) => stream,
+            None => tokio::net::TcpStream::connect(("127.0.0.1", self.port)).await?,
+        };
+        stream.set_nodelay(true)?;
+        stream.write_all(request).await?;
+        let mut bytes = Vec::with_capacity(4_096);
+        loop {
+            if stream.read_buf(&mut bytes).await? == 0 {
+                return Err(io::ErrorKind::UnexpectedEof.into());
+            }
+            if let Some(answer) = answer(&bytes) {
+                self.stream = Some(stream);
+                return Ok(answer);
+            }
+        }
+    }
+}
+
+/// The answer in these bytes, if it is whole.
+fn answer(bytes: &[u8]) -> Option<Answer> {
+    let end = memchr::memmem::find(bytes, b"\r\n\r\n")?;
+    let head = std::str::from_utf8(&bytes[..end]).unwrap();
+    let body = &bytes[end + 4..];
+    let pairs = head.lines().skip(1).filter_map(|line| line.split_once(": "));
+    let headers = pairs.map(|(name, value)| (name.to_lowercase(), value.to_owned())).collect();
+    let answer = Answer { status: status(head), headers, body: body.to_vec() };
+    let is_whole = match answer.header("content-length") {
+        Some(length) => body.len() >= length.parse().unwrap(),
+        None => answer.header("transfer-encoding").is_none() || body.ends_with(b"0\r\n\r\n"),
+    };
+    is_whole.then_some(answer)
 }

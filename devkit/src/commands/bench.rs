@@ -1,4 +1,5 @@
-//! `cargo dev bench --cold`: from the start of the process to listening, and to the first proxied call.
+//! `cargo dev bench`: what opening a session costs with many keys. With `--cold`: from the start of the process to
+//! listening, and to the first proxied call.
 
 use std::collections::BTreeMap;
 use std::net::{Ipv4Addr, SocketAddr, TcpStream};
@@ -6,16 +7,25 @@ use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
+use base64::Engine;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use bytes::Bytes;
 use http::{Request, Response};
 use http_body_util::Full;
 
 use super::stage::{Keys, Options, Stage, free_port};
-use super::{cargo, root, target};
-use crate::provider::{Endpoint, Fault};
+use super::{build_release, cargo, root, target};
+use crate::identity::{self, Identity};
+use crate::provider::{Endpoint, Fault, Provider};
+use crate::vault::{self, Operation, Vault};
 use crate::web::client;
 
-const USAGE: &str = "usage: cargo dev bench --cold";
+const USAGE: &str = "usage: cargo dev bench [--cold]";
+/// The bar for an opening with many keys over one with one key.
+const KEYS_BAR: f64 = 1.03;
+/// How long the vault takes for every answer, and what may come on top of its answers before the first call's own.
+const VAULT: Duration = Duration::from_millis(50);
+const VAULT_BAR: Duration = Duration::from_millis(25);
 /// Counted starts; one more comes first and warms the page cache.
 const ROUNDS: usize = 21;
 /// The bar for listening (the host asks every 25 ms, so that less is invisible).
@@ -27,11 +37,15 @@ type Outcome<T> = Result<T, Box<dyn std::error::Error + Send + Sync>>;
 
 /// Gives the exit code: 0 however fast it was, as these figures are for people to judge.
 pub async fn run(arguments: &[String]) -> u8 {
-    if arguments != ["--cold"] {
-        eprintln!("{USAGE}");
-        return 2;
-    }
-    match cold().await {
+    let outcome = match arguments.iter().map(String::as_str).collect::<Vec<_>>().as_slice() {
+        [] => opening(),
+        ["--cold"] => cold().await,
+        _ => {
+            eprintln!("{USAGE}");
+            return 2;
+        }
+    };
+    match outcome {
         Ok(()) => 0,
         Err(error) => {
             eprintln!("{error}");
@@ -40,27 +54,58 @@ pub async fn run(arguments: &[String]) -> u8 {
     }
 }
 
+/// Runs `benches/opening.rs`, which takes turns, and prints what it found as a table and as it came.
+fn opening() -> Outcome<()> {
+    println!("Building and running benches/opening.rs …");
+    let output = cargo()
+        .args(["run", "--release", "--quiet", "--package", "benches", "--bin", "opening"])
+        .stderr(Stdio::inherit())
+        .output()?;
+    let said = String::from_utf8_lossy(&output.stdout);
+    let line = said.lines().find(|line| line.starts_with('{')).ok_or("the bench told nothing")?;
+    let found: serde_json::Value = serde_json::from_str(line)?;
+    let number = |name: &str| found.get(name).and_then(serde_json::Value::as_f64).unwrap_or(f64::NAN);
+    println!("opening a session cookie        ns");
+    println!("  1 key in the ring      {:>9.0}", number("one_key_ns"));
+    println!("  {:.0} keys in the ring    {:>9.0}", number("keys"), number("many_keys_ns"));
+    let ratio = number("ratio");
+    println!("  the one over the other {ratio:>9.4}   the bar is {KEYS_BAR}: {}", told(ratio <= KEYS_BAR));
+    println!("{line}");
+    Ok(())
+}
+
+const fn told(met: bool) -> &'static str {
+    if met { "met" } else { "NOT MET" }
+}
+
 async fn cold() -> Outcome<()> {
-    println!("Building the release binary …");
-    if !cargo().args(["build", "--release", "--quiet", "--bin", "cloakroom"]).status()?.success() {
-        return Err("the gateway does not build".into());
-    }
-    let binary = target().join("release/cloakroom");
+    let binary = build_release()?;
     println!("binary: {:.1} MB", std::fs::metadata(&binary)?.len() as f64 / 1e6);
     let stage = Stage::set(stage_options(&binary)).await?;
-    let cookie = sign_in(&stage).await?;
+    let cookie = sign_in(stage.host.addr(), &stage.provider, &stage.origin).await?;
     let mut first_calls = Vec::new();
     for _ in 0..=ROUNDS {
-        first_calls.push(first_call(&binary, &stage, &cookie).await?);
+        first_calls.push(first_call(&binary, &stage.settings, &cookie).await?);
     }
+    let with_vault = first_calls_with_a_vault(&binary, &stage).await?;
     stage.provider.set_fault(Endpoint::Discovery, Some(Fault::Hold(Duration::from_secs(5))));
     let mut listening = Vec::new();
     for _ in 0..=ROUNDS {
         listening.push(until_listening(&binary, &stage.settings)?.0);
     }
     let median = report("start of the process to listening, the provider held for 5 s", listening);
-    println!("  the bar is {} ms: {}", BAR.as_millis(), if median <= BAR { "met" } else { "NOT MET" });
+    println!("  the bar is {} ms: {}", BAR.as_millis(), told(median <= BAR));
     report("start of the process to the first proxied call, keys from a file", first_calls);
+    let (asked, times) = with_vault;
+    let median = report("start of the process to the first proxied call, keys from a vault", times);
+    let bar = VAULT * asked + VAULT_BAR;
+    println!(
+        "  the vault was asked {asked} times, {} ms each; the bar is that and {} ms, {} ms in all: {}",
+        VAULT.as_millis(),
+        VAULT_BAR.as_millis(),
+        bar.as_millis(),
+        told(median <= bar)
+    );
     stage.host.stop().await;
     Ok(())
 }
@@ -80,15 +125,45 @@ fn report(what: &str, mut times: Vec<Duration>) -> Duration {
     median
 }
 
-/// A session cookie, by a sign-in through the stage's own gateway.
-async fn sign_in(stage: &Stage) -> Outcome<String> {
+/// First calls with a vault that takes its time, and the fewest requests that one of them needed there.
+async fn first_calls_with_a_vault(binary: &Path, stage: &Stage) -> Outcome<(u32, Vec<Duration>)> {
+    let identity = Identity::start(identity::Options::default()).await?;
+    let vault = Vault::start(vault::Options::new(&identity)).await?;
+    vault.put("cloakroom-keys", &URL_SAFE_NO_PAD.encode(rand::random::<[u8; 32]>()));
+    let authority = target().join("devkit/bench-authority.pem");
+    vault.write_ca(&authority)?;
+    let mut settings = stage.settings.clone();
+    settings.remove("CLOAKROOM_KEY_FILE");
+    settings.extend(identity.env().map(|(name, value)| (name.to_owned(), value)));
+    settings.insert("SSL_CERT_FILE".to_owned(), authority.display().to_string());
+    settings.insert("CLOAKROOM_KEY_VAULT_URL".to_owned(), vault.url());
+    let (_, running, address) = until_listening(binary, &settings)?;
+    while get(address, "/health/ready", &[]).await?.status() != 200 {
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    let cookie = sign_in(address, &stage.provider, &stage.origin).await?;
+    drop(running);
+    vault.fault(&Operation::ALL, vault::Fault::Hold(VAULT));
+    let mut times = Vec::new();
+    let mut asked = u64::MAX;
+    for _ in 0..=ROUNDS {
+        let before = vault.count();
+        times.push(first_call(binary, &settings, &cookie).await?);
+        asked = asked.min(vault.count() - before);
+    }
+    vault.stop().await;
+    Ok((u32::try_from(asked)?, times))
+}
+
+/// A session cookie, by a sign-in at a gateway.
+async fn sign_in(gateway: SocketAddr, provider: &Provider, origin: &str) -> Outcome<String> {
     let navigation = [("sec-fetch-mode", "navigate"), ("accept", "text/html")];
-    let login = get(stage.host.addr(), "/auth/login", &navigation).await?;
+    let login = get(gateway, "/auth/login", &navigation).await?;
     let address = header(&login, "location").ok_or("the gateway does not begin a sign-in")?;
-    let callback = stage.provider.sign_in(address, "ada.lovelace@contoso.example")?;
-    let path = callback.location().replacen(&stage.origin, "", 1);
+    let callback = provider.sign_in(address, "ada.lovelace@contoso.example")?;
+    let path = callback.location().replacen(origin, "", 1);
     let transaction = header(&login, "set-cookie").and_then(pair).ok_or("no login transaction")?;
-    let back = get(stage.host.addr(), &path, &[("cookie", &transaction)]).await?;
+    let back = get(gateway, &path, &[("cookie", &transaction)]).await?;
     Ok(header(&back, "set-cookie").and_then(pair).ok_or("no session cookie")?)
 }
 
@@ -130,9 +205,9 @@ fn until_listening(binary: &Path, settings: &BTreeMap<String, String>) -> Outcom
     Ok((begun.elapsed(), running, address))
 }
 
-async fn first_call(binary: &Path, stage: &Stage, cookie: &str) -> Outcome<Duration> {
+async fn first_call(binary: &Path, settings: &BTreeMap<String, String>, cookie: &str) -> Outcome<Duration> {
     let begun = Instant::now();
-    let (_, _running, address) = until_listening(binary, &stage.settings)?;
+    let (_, _running, address) = until_listening(binary, settings)?;
     let headers = [("cookie", cookie), ("x-csrf", "1"), ("sec-fetch-site", "same-origin")];
     let answer = get(address, "/graph/me", &headers).await?;
     if answer.status() == 200 {

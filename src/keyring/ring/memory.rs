@@ -22,7 +22,8 @@ pub(super) struct Inner {
     pub(super) view: View,
     /// When a list last came.
     pub(super) listed: Option<Instant>,
-    pub(super) last_list_failed: bool,
+    /// Why the last list failed, if it did.
+    pub(super) list_problem: Option<String>,
     /// When a call to the source last failed.
     pub(super) failed: Option<Instant>,
     pub(super) asked_for_unknown: Option<Instant>,

@@ -1,4 +1,5 @@
 mod odd;
+mod outage;
 mod trouble;
 
 use std::collections::HashMap;

@@ -1,0 +1,174 @@
+//! What opening a session cookie costs with many keys in the ring, against one key: measured in turns, so that whatever
+//! else the machine does falls on both. `cargo dev bench` runs it.
+//!
+//! The last line is JSON: nanoseconds for an opening with one key and with many, and the median of the rounds' ratios.
+
+#![expect(clippy::expect_used, clippy::unwrap_used, reason = "a bench that cannot measure should stop")]
+
+use std::hint::black_box;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use base64::Engine;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use cloakroom::keyring::states::Parameters;
+use cloakroom::keyring::{Answer, KeyId, KeySource, NewVersion, Purpose, Ring, SourceDown, Value, Version};
+use cloakroom::session::cookie::{self, SameSite};
+use cloakroom::session::token::{AccessToken, Session, User};
+use cloakroom::session::{Limits, Sessions};
+use http::{HeaderMap, HeaderValue, header::COOKIE};
+
+/// Keys of the long ring; both rings have as many cookies.
+const KEYS: u8 = 64;
+/// Turns of each ring, and openings in a turn: short turns meet the same neighbours.
+const ROUNDS: usize = 1_001;
+const OPENINGS: usize = 256;
+/// The age of the oldest key in seconds; the keys follow each other every minute.
+const NOW: u64 = 100_000;
+/// The session cookie.
+const NAME: &str = "__Host-Http-cloakroom";
+/// The bytes of the access token.
+const TOKEN: usize = 1_600;
+
+fn main() {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    let (one, many) = runtime.block_on(async { (Side::with(1).await, Side::with(KEYS).await) });
+    let (mut of_one, mut of_many, mut ratios) = (Vec::new(), Vec::new(), Vec::new());
+    for round in 0..=ROUNDS {
+        // Who begins changes, so that warm caches favour nobody.
+        let (first, second) = if round % 2 == 0 { (&one, &many) } else { (&many, &one) };
+        let (a, b) = (runtime.block_on(first.turn()), runtime.block_on(second.turn()));
+        let (with_one, with_many) = if round % 2 == 0 { (a, b) } else { (b, a) };
+        if round > 0 {
+            of_one.push(with_one);
+            of_many.push(with_many);
+            ratios.push(with_many / with_one);
+        }
+    }
+    let (one, many, ratio) = (median(of_one), median(of_many), median(ratios));
+    println!(r#"{{"one_key_ns": {one:.0}, "many_keys_ns": {many:.0}, "keys": {KEYS}, "ratio": {ratio:.4}}}"#);
+}
+
+fn median(mut values: Vec<f64>) -> f64 {
+    values.sort_by(f64::total_cmp);
+    values.get(values.len() / 2).copied().unwrap_or_default()
+}
+
+/// A ring of so many keys, all fetched, and requests whose cookies are sealed under each in turn.
+struct Side {
+    sessions: Sessions,
+    requests: Vec<HeaderMap>,
+}
+
+impl Side {
+    async fn with(keys: u8) -> Self {
+        let mut requests = Vec::new();
+        for number in 0..KEYS {
+            // A ring that ends at this key seals under it.
+            let sealing = sessions(number % keys + 1);
+            sealing.ring.refresh(NOW).await;
+            let payload = session(number).encode();
+            let sealed =
+                sealing.seal(Purpose::Session, NAME, NOW + 1_000, NOW, &payload).await.expect("the ring seals");
+            let pair = format!("{NAME}={sealed}");
+            requests.push(HeaderMap::from_iter([(COOKIE, HeaderValue::from_str(&pair).unwrap())]));
+        }
+        let side = Self { sessions: sessions(keys), requests };
+        side.sessions.ring.refresh(NOW).await;
+        side.turn().await;
+        side
+    }
+
+    /// Nanoseconds for one opening.
+    async fn turn(&self) -> f64 {
+        let begun = Instant::now();
+        for request in self.requests.iter().cycle().take(OPENINGS) {
+            black_box(self.sessions.open(black_box(request), NOW).await.expect("it opens"));
+        }
+        begun.elapsed().as_secs_f64() * 1e9 / OPENINGS as f64
+    }
+}
+
+fn sessions(keys: u8) -> Sessions {
+    let parameters = Parameters {
+        propagation: Duration::from_secs(30),
+        life: Duration::from_secs(60),
+        retention: Duration::from_secs(NOW),
+    };
+    let ring = Ring::new(Arc::new(Keys(keys)), parameters, Duration::from_secs(300));
+    let cookies = cookie::Config {
+        name: NAME.to_owned(),
+        domain: None,
+        same_site: SameSite::Strict,
+        login_same_site: SameSite::Lax,
+        budget: 7_000,
+    };
+    let limits = Limits {
+        idle: Duration::from_secs(1_800),
+        max: Duration::from_secs(28_800),
+        clock_skew: Duration::from_secs(300),
+    };
+    Sessions::new(Arc::new(ring), cookies, limits, "11111111-2222-3333-4444-555555555555".to_owned())
+}
+
+/// A session as Entra makes them, with a token of three segments.
+fn session(number: u8) -> Session {
+    let body = URL_SAFE_NO_PAD.encode((0..TOKEN * 3 / 4).map(|at| (at % 251) as u8 ^ number).collect::<Vec<u8>>());
+    let (head, rest) = body.split_at(100);
+    let (claims, signature) = rest.split_at(rest.len() - 344);
+    Session {
+        id: [number; 16],
+        generation: 1,
+        signed_in_at: NOW - 100,
+        active_at: NOW - 10,
+        user: User { sub: "a subject".to_owned(), name: Some("Ada Lovelace".to_owned()), ..User::default() },
+        refresh_token: None,
+        access_tokens: vec![AccessToken {
+            api: "graph".to_owned(),
+            token: format!("{head}.{claims}.{signature}").into(),
+            expires_at: NOW + 3_000,
+            life: 3_600,
+        }],
+    }
+}
+
+/// So many keys in memory.
+#[derive(Debug)]
+struct Keys(u8);
+
+impl KeySource for Keys {
+    fn list(&self) -> Answer<'_, Vec<Version>> {
+        let version = |number: u8| {
+            let id = format!("{number:02x}").repeat(16);
+            Some(Version {
+                kid: KeyId::from_version(&id)?,
+                id,
+                enabled: true,
+                created: 1_000 + 60 * u64::from(number),
+                not_before: None,
+                expires: None,
+                activate_now: false,
+            })
+        };
+        let versions = (0..self.0).filter_map(version).collect();
+        Box::pin(async move { Ok(versions) })
+    }
+
+    fn get<'a>(&'a self, id: &'a str) -> Answer<'a, Value> {
+        let number = u8::from_str_radix(&id[..2], 16).unwrap();
+        let text = URL_SAFE_NO_PAD.encode([number; 32]).into();
+        Box::pin(async move { Ok(Value { text, content_type: None }) })
+    }
+
+    fn list_or_none(&self) -> Answer<'_, Vec<Version>> {
+        self.list()
+    }
+
+    fn publish<'a>(&'a self, _new: &'a NewVersion, _now: u64) -> Answer<'a, String> {
+        Box::pin(async { Err(SourceDown("it is read only".to_owned())) })
+    }
+
+    fn disable<'a>(&'a self, _id: &'a str) -> Answer<'a, ()> {
+        Box::pin(async { Err(SourceDown("it is read only".to_owned())) })
+    }
+}

@@ -1,0 +1,203 @@
+//! Every way in which a vault fails, met at the start, in the middle, and while a key id is unknown: sessions go on, what
+//! nobody can tell is 503 with the cookie kept, and it heals by itself.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use devkit::commands::stage::free_port;
+use devkit::vault::{Door, Fault, Operation, Vault};
+use tempfile::TempDir;
+use tokio::task::JoinSet;
+
+use super::{SECRET, call, figure, sign_in};
+use crate::app::{Gateway, PATIENCE, TestApp};
+use crate::cloud::Cloud;
+use crate::key_vault::Setup;
+use crate::raw::Connection;
+
+/// The bar for healing.
+const BAR: Duration = Duration::from_secs(5);
+
+/// What goes wrong.
+#[derive(Debug, Clone, Copy)]
+enum Trouble {
+    Door(Door),
+    Fault(Fault),
+}
+
+const TROUBLES: [(&str, Trouble); 9] = [
+    ("refused", Trouble::Door(Door::Refused)),
+    ("silent", Trouble::Door(Door::Silent)),
+    ("hanging", Trouble::Fault(Fault::Hang)),
+    ("429, Retry-After 3600", Trouble::Fault(Fault::Status { status: 429, retry_after: Some(3_600) })),
+    ("500", Trouble::Fault(Fault::Status { status: 500, retry_after: None })),
+    ("garbage", Trouble::Fault(Fault::Garbage)),
+    ("truncated", Trouble::Fault(Fault::Truncated)),
+    ("slow, 3 s a call", Trouble::Fault(Fault::Hold(Duration::from_secs(3)))),
+    ("403", Trouble::Fault(Fault::ForbiddenByRbac)),
+];
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "minutes: cargo dev soak faults"]
+async fn long() {
+    let stage = Arc::new(Stage::set().await);
+    let mut worst = Duration::ZERO;
+    for five in TROUBLES.chunks(5) {
+        worst = worst.max(run(&stage, five, Duration::from_secs(60)).await);
+    }
+    assert!(worst <= BAR, "healing takes {worst:?}");
+}
+
+/// Sessions sealed under two keys, each key at first in a file of its own, from where it comes into the vaults.
+struct Stage {
+    app: TestApp,
+    old: Sealed,
+    new: Sealed,
+    _folder: TempDir,
+}
+
+/// A key and the cookie of a session sealed under it.
+struct Sealed {
+    id: String,
+    value: String,
+    cookie: String,
+}
+
+impl Stage {
+    async fn set() -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let path = |name: &str| folder.path().join(name).display().to_string();
+        for name in ["old", "new"] {
+            devkit::commands::stage::make_key_file(path(name).as_ref()).unwrap();
+        }
+        let app = TestApp::builder().set("ENC_KEY", "").set("KEY_FILE", path("old")).start().await;
+        let old = Sealed::of(&app, app.port, &path("old")).await;
+        let mut settings = app.settings.clone();
+        settings.insert("CLOAKROOM_KEY_FILE".to_owned(), path("new"));
+        let port = free_port().unwrap();
+        let _gateway = Gateway::start(&settings, port);
+        until_ready(port).await;
+        let new = Sealed::of(&app, port, &path("new")).await;
+        Self { app, old, new, _folder: folder }
+    }
+
+    /// The settings of a gateway with this vault.
+    fn settings(&self, cloud: &Cloud, refresh: &str) -> BTreeMap<String, String> {
+        let mut settings = self.app.settings.clone();
+        settings.remove("CLOAKROOM_KEY_FILE");
+        settings.extend(cloud.variables());
+        for (name, value) in [("REFRESH", refresh), ("PROPAGATION", "15m"), ("LIFE", "30d")] {
+            settings.insert(format!("CLOAKROOM_KEY_{name}"), value.to_owned());
+        }
+        settings.insert("CLOAKROOM_CLOCK_SKEW".to_owned(), "5m".to_owned());
+        settings
+    }
+}
+
+impl Sealed {
+    async fn of(app: &TestApp, port: u16, path: &str) -> Self {
+        let mut connection = Connection::to(port);
+        let mut other = Connection::to(port);
+        let cookie = sign_in(&app.provider, &app.origin, &mut connection, &mut other).await;
+        let ring: serde_json::Value = serde_json::from_slice(&std::fs::read(path).unwrap()).unwrap();
+        let text = |name: &str| ring["keys"][0][name].as_str().unwrap().to_owned();
+        Self { id: text("id"), value: text("value"), cookie }
+    }
+
+    fn put_into(&self, vault: &Vault) {
+        vault.put_with(SECRET, &self.value, |version| version.id.clone_from(&self.id));
+    }
+}
+
+async fn until_ready(port: u16) {
+    let mut connection = Connection::to(port);
+    let begun = Instant::now();
+    while connection.get("/health/ready", &[]).await.unwrap().status != 200 {
+        assert!(begun.elapsed() < PATIENCE, "it is never ready");
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+}
+
+/// Some troubles at once, each with a vault of its own. Gives the longest time to heal.
+async fn run(stage: &Arc<Stage>, troubles: &[(&'static str, Trouble)], time: Duration) -> Duration {
+    let mut under_way = JoinSet::new();
+    for (name, trouble) in troubles.iter().copied() {
+        let stage = Arc::clone(stage);
+        under_way.spawn(async move { (name, endure(&stage, name, trouble, time).await) });
+    }
+    let outcomes = under_way.join_all().await;
+    for (name, healed) in &outcomes {
+        for (when, time) in ["in the middle", "unknown kid", "at start"].iter().zip(healed) {
+            figure(&format!("{name}, {when}: healed after"), format!("{:.2} s", time.as_secs_f64()), "5 s");
+        }
+    }
+    outcomes.into_iter().flat_map(|(_, healed)| healed).max().unwrap_or_default()
+}
+
+/// When the trouble ended, once it has.
+type End = Arc<Mutex<Option<Instant>>>;
+
+async fn endure(stage: &Arc<Stage>, name: &'static str, trouble: Trouble, time: Duration) -> [Duration; 3] {
+    let Setup { cloud, vault } = Setup::empty().await;
+    stage.old.put_into(&vault);
+    let (soon, seldom) = (stage.settings(&cloud, "1s"), stage.settings(&cloud, "5m"));
+    let ports = [(); 3].map(|()| free_port().unwrap());
+    let [middle, unknown, start] = ports;
+    let _running = [Gateway::start(&soon, middle), Gateway::start(&seldom, unknown)];
+    for port in [middle, unknown] {
+        until_ready(port).await;
+        let opened = call(&mut Connection::to(port), &stage.old.cookie).await.unwrap();
+        assert_eq!(opened.status, 200, "{name}: before: {}", opened.text());
+    }
+    match trouble {
+        Trouble::Door(door) => vault.set_door(door).await.unwrap(),
+        Trouble::Fault(fault) => vault.fault(&Operation::ALL, fault),
+    }
+    stage.new.put_into(&vault);
+    let _late = Gateway::start(&seldom, start);
+    let end = End::default();
+    let watch = |port: u16, known: bool, new: bool| {
+        let (stage, end) = (Arc::clone(stage), Arc::clone(&end));
+        tokio::spawn(async move { watch(&stage, name, port, known, new, &end).await })
+    };
+    let watched = [watch(middle, true, true), watch(unknown, true, true), watch(start, false, false)];
+    tokio::time::sleep(time).await;
+    match trouble {
+        Trouble::Door(_) => vault.set_door(Door::Open).await.unwrap(),
+        Trouble::Fault(_) => vault.heal(),
+    }
+    *end.lock().unwrap_or_else(PoisonError::into_inner) = Some(Instant::now());
+    let mut healed = Vec::new();
+    for one in watched {
+        healed.push(one.await.unwrap());
+    }
+    healed.try_into().unwrap()
+}
+
+/// Calls until what the trouble withholds is there again: what is known must open all the while, the other must never be
+/// invalid. Gives the time that it took from the trouble's end.
+async fn watch(stage: &Stage, name: &str, port: u16, known: bool, new: bool, end: &End) -> Duration {
+    let withheld = if new { &stage.new.cookie } else { &stage.old.cookie };
+    let mut connection = Connection::to(port);
+    loop {
+        let ended = *end.lock().unwrap_or_else(PoisonError::into_inner);
+        if known {
+            let answer = call(&mut connection, &stage.old.cookie).await.unwrap();
+            assert_eq!(answer.status, 200, "{name}: a session ended: {}", answer.text());
+        }
+        let answer = call(&mut connection, withheld).await.unwrap();
+        match (answer.status, ended) {
+            (200, Some(ended)) => return ended.elapsed(),
+            // A slow vault may be fast enough.
+            (200, None) => {}
+            (503, _) => {
+                assert_eq!(answer.code(), "keys_unavailable", "{name}");
+                assert!(answer.header("retry-after").is_some() && answer.header("set-cookie").is_none(), "{name}");
+            }
+            (status, _) => panic!("{name}: {status}: {}", answer.text()),
+        }
+        assert!(ended.is_none_or(|ended| ended.elapsed() < PATIENCE), "{name}: it does not heal");
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+}

@@ -1,0 +1,179 @@
+//! Thousands of made-up key ids a second at one instance: the vault hardly hears of them, and good calls stay quick.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use base64::Engine;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use devkit::commands::stage::free_port;
+use tokio::task::JoinSet;
+use tokio::time::{Interval, MissedTickBehavior, interval};
+
+use super::{call, figure, sign_in};
+use crate::app::{BINARY, Gateway, PATIENCE};
+use crate::key_vault::Setup;
+use crate::raw::Connection;
+
+/// Connections of the flood, and of the good calls.
+const FLOODERS: u32 = 16;
+const CALLERS: u32 = 4;
+/// Good calls in a second.
+const GOOD: u32 = 200;
+
+#[tokio::test(flavor = "multi_thread")]
+async fn made_up_kids_hardly_reach_the_vault() {
+    let seen = run(500, Duration::from_secs(2)).await;
+    assert!(seen.lists <= 2 && seen.gets == 0, "{seen:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "a minute: cargo dev soak flood"]
+async fn long() {
+    let seen = run(5_000, Duration::from_secs(30)).await;
+    assert!(seen.lists <= 3 && seen.gets == 0, "{seen:?}");
+    assert!(seen.rate >= 4_500.0, "the flood is too thin to tell anything: {seen:?}");
+    assert!(seen.ratio < 2.0, "good calls suffer: {seen:?}");
+}
+
+/// What came of it.
+#[derive(Debug)]
+struct Seen {
+    lists: u64,
+    gets: u64,
+    rate: f64,
+    ratio: f64,
+}
+
+/// The binary of `SOAK_BINARY`, which `cargo dev soak` sets to the release, or that of the tests.
+fn binary() -> String {
+    std::env::var("SOAK_BINARY").unwrap_or_else(|_| BINARY.to_owned())
+}
+
+async fn run(rate: u32, time: Duration) -> Seen {
+    let Setup { cloud, vault } = Setup::empty().await;
+    assert_eq!(cloud.keys(&["rotate"]).0, Some(0));
+    let usual = cloud
+        .gateway()
+        .set("KEY_REFRESH", "5m")
+        .set("KEY_PROPAGATION", "15m")
+        .set("KEY_LIFE", "30d")
+        .set("CLOCK_SKEW", "5m");
+    let app = usual.set("LOG", "warn,json").start().await;
+    let port = free_port().unwrap();
+    let gateway = Gateway::start_binary(&binary(), &app.settings, port);
+    let mut connections = [Connection::to(port), Connection::to(app.port)];
+    let begun = Instant::now();
+    while connections[0].get("/health/ready", &[]).await.unwrap().status != 200 {
+        assert!(begun.elapsed() < PATIENCE, "{}", gateway.log());
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    let [there, back] = &mut connections;
+    let cookie: Arc<str> = sign_in(&app.provider, &app.origin, there, back).await.into();
+    let base = good_calls(port, Arc::clone(&cookie), time / 2);
+    let mut base = join(base).await;
+    vault.clear_requests();
+    let flood = std::thread::spawn(move || own_runtime(flood(port, rate, time)));
+    let flooded = join(good_calls(port, Arc::clone(&cookie), time)).await;
+    let sent = tokio::task::spawn_blocking(move || flood.join().unwrap()).await.unwrap();
+    let (lists, gets) = (vault.count_lists(), vault.count_gets());
+    base.extend(join(good_calls(port, cookie, time / 2)).await);
+    let (base_p99, flooded_p99) = (p99(base), p99(flooded));
+    let rate = sent as f64 / time.as_secs_f64();
+    let ratio = flooded_p99.as_secs_f64() / base_p99.as_secs_f64();
+    figure("made-up kids in a second", format!("{rate:.0}"), "5000");
+    figure("lists at the vault", lists, "3");
+    figure("gets at the vault", gets, "0");
+    figure("p99 of good calls without the flood, before and after", format!("{base_p99:.2?}"), "-");
+    figure("p99 of good calls in the flood", format!("{flooded_p99:.2?}"), "-");
+    figure("the one over the other (the load shares the cores)", format!("{ratio:.2}"), "2.00");
+    Seen { lists, gets, rate, ratio }
+}
+
+/// Runs load in a thread of its own, so that it waits for no stand-in.
+fn own_runtime<T>(load: impl Future<Output = T>) -> T {
+    tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(load)
+}
+
+type Times = std::thread::JoinHandle<Vec<Duration>>;
+
+/// Good calls at a steady pace; gives how long each took.
+fn good_calls(port: u16, cookie: Arc<str>, time: Duration) -> Times {
+    std::thread::spawn(move || {
+        own_runtime(async move {
+            let mut callers = JoinSet::new();
+            for _ in 0..CALLERS {
+                let cookie = Arc::clone(&cookie);
+                callers.spawn(async move {
+                    let mut connection = Connection::to(port);
+                    let mut times = Vec::new();
+                    let mut pace = Pace::of(GOOD / CALLERS, time);
+                    while pace.next().await {
+                        let begun = Instant::now();
+                        let answer = call(&mut connection, &cookie).await.unwrap();
+                        times.push(begun.elapsed());
+                        assert_eq!(answer.status, 200, "{}", answer.text());
+                    }
+                    times
+                });
+            }
+            callers.join_all().await.concat()
+        })
+    })
+}
+
+async fn join(times: Times) -> Vec<Duration> {
+    tokio::task::spawn_blocking(move || times.join().unwrap()).await.unwrap()
+}
+
+/// Cookies of made-up kids at a steady pace; gives how many were refused as they should be.
+async fn flood(port: u16, rate: u32, time: Duration) -> u64 {
+    let refused = Arc::new(AtomicU64::new(0));
+    let mut flooders = JoinSet::new();
+    for _ in 0..FLOODERS {
+        let refused = Arc::clone(&refused);
+        flooders.spawn(async move {
+            let mut connection = Connection::to(port);
+            let mut pace = Pace::of(rate / FLOODERS, time);
+            while pace.next().await {
+                let answer = call(&mut connection, &made_up()).await.unwrap();
+                assert_eq!((answer.status, answer.code()), (401, "session_expired"), "{}", answer.text());
+                refused.fetch_add(1, Ordering::Relaxed);
+            }
+        });
+    }
+    flooders.join_all().await;
+    refused.load(Ordering::Relaxed)
+}
+
+/// A well-formed cookie of a kid that nobody knows.
+fn made_up() -> String {
+    let mut sealed = [1; 100];
+    sealed[1..].copy_from_slice(&rand::random::<[u8; 99]>());
+    format!("__Host-Http-cloakroom={}", URL_SAFE_NO_PAD.encode(sealed))
+}
+
+/// So many moments a second; what was late is caught up.
+struct Pace {
+    until: Instant,
+    ticks: Interval,
+}
+
+impl Pace {
+    fn of(rate: u32, time: Duration) -> Self {
+        let mut ticks = interval(Duration::from_secs(1) / rate);
+        ticks.set_missed_tick_behavior(MissedTickBehavior::Burst);
+        Self { until: Instant::now() + time, ticks }
+    }
+
+    /// Waits for the next moment; `false` when the time is over.
+    async fn next(&mut self) -> bool {
+        self.ticks.tick().await;
+        Instant::now() < self.until
+    }
+}
+
+fn p99(mut times: Vec<Duration>) -> Duration {
+    times.sort_unstable();
+    times[times.len() * 99 / 100]
+}

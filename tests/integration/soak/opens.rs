@@ -1,0 +1,187 @@
+//! Cookies sealed and opened by the library at instances of different views: clocks that differ, refreshes at different
+//! moments, restarts. The time is simulated, so that the days of many rotations pass in minutes.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+use cloakroom::keyring::states::Parameters;
+use cloakroom::keyring::{
+    Answer, KeyId, KeySource, NewVersion, Purpose, Ring, SourceDown, Value, Version, rotate::rotate,
+};
+use cloakroom::secret::{ExposeSecret, SecretString};
+use cloakroom::session::cookie::{Config, SameSite};
+use cloakroom::session::{Limits, Sessions};
+
+use super::figure;
+
+const INSTANCES: usize = 8;
+const NAME: &str = "__Host-Http-cloakroom";
+/// Defaults of the settings, in seconds.
+const REFRESH: u64 = 300;
+const PROPAGATION: u64 = 900;
+const SKEW: u64 = 300;
+const SESSION: u64 = 28_800;
+const DAY: u64 = 86_400;
+/// Seconds of one step.
+const STEP: u64 = 60;
+
+#[tokio::test(start_paused = true)]
+async fn cookies_open_at_every_instance_whatever_it_has_seen() {
+    assert!(run(1, 3 * 3_600, 2).await >= 1_500);
+}
+
+#[tokio::test(start_paused = true)]
+#[ignore = "minutes: cargo dev soak opens"]
+async fn long() {
+    assert!(run(21, DAY, 35).await >= 1_000_000);
+}
+
+/// A vault's versions in memory.
+#[derive(Debug, Default)]
+struct Memory(Mutex<Vec<(Version, SecretString)>>);
+
+impl KeySource for Memory {
+    fn list(&self) -> Answer<'_, Vec<Version>> {
+        let versions = self.0.lock().unwrap().iter().map(|(version, _)| version.clone()).collect();
+        Box::pin(async move { Ok(versions) })
+    }
+
+    fn get<'a>(&'a self, id: &'a str) -> Answer<'a, Value> {
+        let versions = self.0.lock().unwrap();
+        let found = versions.iter().find(|(version, _)| version.id == id && version.enabled);
+        let value = found.map(|(_, text)| Value { text: text.clone(), content_type: None });
+        Box::pin(async move { value.ok_or_else(|| SourceDown("there is no such version".to_owned())) })
+    }
+
+    fn list_or_none(&self) -> Answer<'_, Vec<Version>> {
+        self.list()
+    }
+
+    fn publish<'a>(&'a self, new: &'a NewVersion, now: u64) -> Answer<'a, String> {
+        let id = format!("{:032x}", rand::random::<u128>());
+        let kid = KeyId::from_version(&id).unwrap();
+        let version = Version {
+            id: id.clone(),
+            kid,
+            enabled: true,
+            created: now,
+            not_before: None,
+            expires: Some(new.expires),
+            activate_now: new.activate_now,
+        };
+        self.0.lock().unwrap().push((version, new.text.expose_secret().into()));
+        Box::pin(async move { Ok(id) })
+    }
+
+    fn disable<'a>(&'a self, id: &'a str) -> Answer<'a, ()> {
+        self.0.lock().unwrap().iter_mut().filter(|(of, _)| of.id == id).for_each(|(of, _)| of.enabled = false);
+        Box::pin(async { Ok(()) })
+    }
+}
+
+const fn parameters(life: u64) -> Parameters {
+    Parameters {
+        propagation: Duration::from_secs(PROPAGATION),
+        life: Duration::from_secs(life),
+        retention: Duration::from_secs(SESSION + SKEW),
+    }
+}
+
+/// A gateway's keys, with a clock of its own.
+struct Instance {
+    sessions: Sessions,
+    /// Seconds that its clock is ahead of the slowest one that is allowed.
+    ahead: u64,
+    refresh_at: u64,
+}
+
+impl Instance {
+    fn new(source: &Arc<Memory>, life: u64) -> Self {
+        let ring = Ring::new(Arc::clone(source) as Arc<dyn KeySource>, parameters(life), Duration::from_secs(REFRESH));
+        let cookies = Config {
+            name: NAME.to_owned(),
+            domain: None,
+            same_site: SameSite::Strict,
+            login_same_site: SameSite::Lax,
+            budget: 7_000,
+        };
+        let seconds = Duration::from_secs;
+        let limits = Limits { idle: seconds(1_800), max: seconds(SESSION), clock_skew: seconds(SKEW) };
+        let sessions = Sessions::new(Arc::new(ring), cookies, limits, "a client".to_owned());
+        Self { sessions, ahead: rand::random_range(0..=SKEW), refresh_at: 0 }
+    }
+
+    async fn refresh(&mut self, time: u64) {
+        if time >= self.refresh_at {
+            self.sessions.ring.refresh(time + self.ahead).await;
+            self.refresh_at = time + rand::random_range(REFRESH * 4 / 5..=REFRESH);
+        }
+    }
+
+    /// A sealed value, and when it is over by this clock.
+    async fn seal(&self, time: u64) -> (String, u64) {
+        let now = time + self.ahead;
+        let payload = [0x5A; 64];
+        let sealed = self.sessions.seal(Purpose::Session, NAME, now + SESSION, now, &payload).await;
+        (sealed.expect("a key seals"), now + SESSION)
+    }
+
+    async fn opens(&self, sealed: &str, now: u64) -> Result<(), String> {
+        let opened = self.sessions.unseal(Purpose::Session, NAME, sealed.as_bytes(), now).await;
+        opened.map(|_| ()).map_err(|closed| format!("{closed:?} at {now}"))
+    }
+}
+
+/// Seals so many cookies a step for so many days, under keys of this life, and opens each at some instance before it is
+/// over. Gives how many it opened.
+async fn run(days: u64, life: u64, cookies_a_step: usize) -> u32 {
+    let source = Arc::new(Memory::default());
+    let mut instances: Vec<Instance> = (0..INSTANCES).map(|_| Instance::new(&source, life)).collect();
+    let mut later: BTreeMap<u64, Vec<(String, u64)>> = BTreeMap::new();
+    let (mut opened, mut problems) = (0, Vec::new());
+    let begun = Instant::now();
+    for time in (1_000 * DAY..(1_000 + days) * DAY).step_by(STEP as usize) {
+        if time % 3_600 < STEP {
+            // The timer fires at one of them, whatever its clock says.
+            rotate(source.as_ref(), time + any(&instances).ahead, &parameters(life)).await.unwrap();
+        }
+        if rand::random_ratio(1, 200) {
+            instances[rand::random_range(0..INSTANCES)] = Instance::new(&source, life);
+        }
+        for instance in &mut instances {
+            instance.refresh(time).await;
+        }
+        for _ in 0..cookies_a_step {
+            // To be opened at once, at the last moment, or in between.
+            let steps = match rand::random_range(0..4) {
+                0 => 0,
+                1 => SESSION / STEP - 1,
+                _ => rand::random_range(1..SESSION / STEP),
+            };
+            later.entry(time + steps * STEP).or_default().push(any(&instances).seal(time).await);
+        }
+        for (cookie, over_at) in later.remove(&time).unwrap_or_default() {
+            let instance = any(&instances);
+            let (now, last) = (time + instance.ahead, over_at - 1);
+            // In the last second of its life, if that is near.
+            let now = if last.abs_diff(now) <= SKEW { last } else { now.min(last) };
+            problems.extend(instance.opens(&cookie, now).await.err());
+            opened += 1;
+        }
+        tokio::time::advance(Duration::from_secs(STEP)).await;
+    }
+    let versions = source.0.lock().unwrap();
+    let disabled = versions.iter().filter(|(version, _)| !version.enabled).count();
+    figure("rotations", versions.len() - 1, "20");
+    figure("versions disabled on time", disabled, "-");
+    figure("cookies sealed and opened at eight instances", opened, "1000000");
+    figure("of them in a second", format!("{:.0}", f64::from(opened) / begun.elapsed().as_secs_f64()), "-");
+    figure("cookies that did not open", problems.len(), "0");
+    assert!(problems.is_empty(), "{:?}", problems.iter().take(20).collect::<Vec<_>>());
+    opened
+}
+
+fn any(instances: &[Instance]) -> &Instance {
+    &instances[rand::random_range(0..instances.len())]
+}

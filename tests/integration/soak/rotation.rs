@@ -1,0 +1,186 @@
+//! Four instances over one vault while the keys rotate: sessions made at any of them and sent to any other live on.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::process::Command;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+use base64::Engine;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use devkit::commands::stage::free_port;
+use devkit::provider::Provider;
+use devkit::vault::Vault;
+use tokio::task::JoinSet;
+
+use super::{SECRET, call, cookies, figure, kid, sign_in};
+use crate::app::{BINARY, Gateway, PATIENCE};
+use crate::key_vault::Setup;
+use crate::raw::Connection;
+
+/// Twice the refresh, the skew, and a second for a machine that is busy.
+const PROPAGATION: u64 = 4;
+/// How many ask at once, and the sessions of each.
+const WORKERS: usize = 6;
+const SESSIONS: usize = 4;
+
+/// How long it goes on: until all of these are reached.
+struct Plan {
+    /// Whether versions are put into the vault every second. Else they come by the command, whose pace the shortest
+    /// propagation bounds.
+    by_hand: bool,
+    /// Seconds from a sign-in to the end of its session.
+    session: u64,
+    rotations: usize,
+    disabled: usize,
+    calls: u64,
+    /// Deadline for all of it.
+    patience: Duration,
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn keys_rotate_under_constant_calls_and_nobody_is_signed_out() {
+    let patience = PATIENCE * 4;
+    run(&Plan { by_hand: true, session: 6, rotations: 8, disabled: 1, calls: 2_000, patience }).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "minutes: cargo dev soak rotation"]
+async fn long() {
+    let patience = Duration::from_secs(600);
+    run(&Plan { by_hand: false, session: 10, rotations: 20, disabled: 10, calls: 20_000, patience }).await;
+}
+
+/// What all workers saw.
+#[derive(Default)]
+struct Tally {
+    done: AtomicBool,
+    calls: AtomicU64,
+    sessions: AtomicU64,
+    kids: Mutex<BTreeSet<[u8; 8]>>,
+    problems: Mutex<Vec<String>>,
+}
+
+async fn run(plan: &Plan) {
+    let Setup { cloud, vault } = Setup::empty().await;
+    let seconds = |seconds: u64| format!("{seconds}s");
+    let settings = cloud.gateway().set("KEY_PROPAGATION", seconds(PROPAGATION));
+    let settings = settings.set("KEY_LIFE", seconds(2 * PROPAGATION)).set("LOG", "warn,json");
+    let settings = settings.set("SESSION_MAX", seconds(plan.session)).set("SESSION_IDLE", seconds(plan.session));
+    let app = settings.impatient().start().await;
+    assert_eq!(rotate(&app.settings).await, (1, 0), "the first key");
+    let mut gateways = Vec::new();
+    let mut ports = vec![app.port];
+    for _ in 0..3 {
+        // Started one after another, so that they refresh at different moments.
+        tokio::time::sleep(Duration::from_millis(270)).await;
+        let port = free_port().unwrap();
+        gateways.push(Gateway::start(&app.settings, port));
+        ports.push(port);
+    }
+    for port in &ports {
+        until_ready(*port).await;
+    }
+    let tally = Arc::new(Tally::default());
+    let mut workers = JoinSet::new();
+    for number in 0..WORKERS {
+        let (provider, origin, tally) = (app.provider.clone(), app.origin.clone(), Arc::clone(&tally));
+        workers.spawn(worker(provider, origin, ports.clone(), plan.session, number, tally));
+    }
+    let begun = Instant::now();
+    let (mut rotations, mut disabled) = (0, 0);
+    while rotations < plan.rotations || disabled < plan.disabled || tally.calls.load(Ordering::Relaxed) < plan.calls {
+        assert!(begun.elapsed() < plan.patience, "{rotations} rotations, {disabled} disabled\n{}", app.log());
+        if plan.by_hand {
+            put(&vault, plan.session);
+            rotations += 1;
+        }
+        let (published, gone) = rotate(&app.settings).await;
+        rotations += published;
+        disabled += gone;
+        tokio::time::sleep(Duration::from_secs(1)).await;
+    }
+    tally.done.store(true, Ordering::Relaxed);
+    workers.join_all().await;
+    tell(&tally, rotations, disabled, begun.elapsed());
+    let problems = tally.problems.lock().unwrap();
+    let logs: Vec<String> = gateways.iter().map(Gateway::log).collect();
+    assert!(problems.is_empty(), "{}\n{}\n{}", problems.join("\n"), app.log(), logs.join("\n"));
+}
+
+fn tell(tally: &Tally, rotations: usize, disabled: usize, time: Duration) {
+    let calls = tally.calls.load(Ordering::Relaxed);
+    figure("rotations while it went on", rotations, "20");
+    figure("versions disabled on time", disabled, "-");
+    figure("calls at four instances", calls, "20000");
+    figure("calls in a second", format!("{:.0}", calls as f64 / time.as_secs_f64()), "-");
+    figure("sessions", tally.sessions.load(Ordering::Relaxed), "-");
+    figure("keys that sealed a session", tally.kids.lock().unwrap().len(), "-");
+    figure("unexpected answers, 401 and others", tally.problems.lock().unwrap().len(), "0");
+}
+
+/// A new version that seals for about a second, and may be disabled once no session needs it.
+fn put(vault: &Vault, session: u64) {
+    let expires = vault.now() + PROPAGATION + 1 + session + 1;
+    let value = URL_SAFE_NO_PAD.encode(rand::random::<[u8; 32]>());
+    vault.put_with(SECRET, &value, |version| version.expires = Some(expires));
+}
+
+/// `cloakroom keys rotate`: how many it published and disabled.
+async fn rotate(settings: &BTreeMap<String, String>) -> (usize, usize) {
+    let mut command = Command::new(BINARY);
+    command.args(["keys", "rotate", "--json"]).env_clear().envs(settings);
+    let output = tokio::task::spawn_blocking(move || command.output()).await.unwrap().unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let outcome: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+    (usize::from(outcome["published"].is_string()), outcome["disabled"].as_array().unwrap().len())
+}
+
+async fn until_ready(port: u16) {
+    let begun = Instant::now();
+    while Connection::to(port).get("/health/ready", &[]).await.unwrap().status != 200 {
+        assert!(begun.elapsed() < PATIENCE, "{port} is never ready");
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+}
+
+/// A session: its cookie, since when, and whether its browser never takes a new cookie, as a tab that was left alone.
+struct Held {
+    cookie: String,
+    since: Instant,
+    stale: bool,
+}
+
+/// Calls with sessions of its own, each call at an instance of the dice's choice.
+async fn worker(provider: Provider, origin: String, ports: Vec<u16>, session: u64, number: usize, tally: Arc<Tally>) {
+    let mut connections: Vec<Connection> = ports.into_iter().map(Connection::to).collect();
+    let mut held: Vec<Held> = Vec::new();
+    // Times are whole seconds, so the last second belongs to nobody.
+    let good_for = Duration::from_secs(session - 1);
+    while !tally.done.load(Ordering::Relaxed) {
+        held.retain(|one| one.since.elapsed() + Duration::from_secs(1) < good_for);
+        if held.len() < SESSIONS {
+            let since = Instant::now();
+            let [there, back] = connections.get_disjoint_mut([rand::random_range(0..2), 2 + number % 2]).unwrap();
+            let cookie = sign_in(&provider, &origin, there, back).await;
+            tally.sessions.fetch_add(1, Ordering::Relaxed);
+            held.push(Held { cookie, since, stale: rand::random() });
+        }
+        let at = rand::random_range(0..held.len());
+        let one = &mut held[at];
+        let instance = rand::random_range(0..connections.len());
+        let answer = call(&mut connections[instance], &one.cookie).await.unwrap();
+        tally.calls.fetch_add(1, Ordering::Relaxed);
+        tally.kids.lock().unwrap().insert(kid(&one.cookie));
+        if answer.status != 200 && one.since.elapsed() < good_for {
+            let age = one.since.elapsed();
+            let told =
+                format!("{} {} at {instance}, {age:?} old, {:02x?}", answer.status, answer.code(), kid(&one.cookie));
+            tally.problems.lock().unwrap().push(told);
+        }
+        if let Some(fresh) = cookies(&answer).filter(|_| !one.stale) {
+            one.cookie = fresh;
+        }
+        tokio::time::sleep(Duration::from_millis(2)).await;
+    }
+}
