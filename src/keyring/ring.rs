@@ -24,8 +24,8 @@ const FIRST_ATTEMPT: Duration = Duration::from_secs(2);
 const UNKNOWN_KID_PAUSE: Duration = Duration::from_secs(15);
 /// How late an hourly rotation may make a key's successor before the key counts as past its life, in seconds.
 const LATE_ROTATION: u64 = 3_600;
-/// Pauses after a list that failed: the first, and the longest. With the deadline of a call that began in the outage the
-/// longest still heals within 5 s of its end, as the second attempt of that call comes after 2 s.
+/// Pauses after a list that failed: the first, and the longest. With the deadline of a call that began in the outage
+/// the longest still heals within 5 s of its end, as the second attempt of that call comes after 2 s.
 const BACKOFF: std::ops::RangeInclusive<Duration> = Duration::from_millis(500)..=Duration::from_millis(1_500);
 
 /// What the ring knows of a key id.

@@ -1,45 +1,73 @@
 //! How many calls each session has in flight: one page that runs wild leaves room for the others.
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::time::timeout;
 
 use crate::session::token::SessionId;
 
 /// Most calls in flight of one session.
 const LIMIT: usize = 48;
+/// How long one more waits for a place: a burst is no overload if it passes.
+const WAIT: Duration = Duration::from_secs(2);
 
 /// Calls in flight by session.
 #[derive(Debug, Default)]
-pub struct Calls(Mutex<HashMap<SessionId, usize>>);
+pub struct Calls(Mutex<HashMap<SessionId, Session>>);
+
+#[derive(Debug)]
+struct Session {
+    places: Arc<Semaphore>,
+    /// Those that have a place or wait for one.
+    here: usize,
+}
 
 /// A call's place, until it is dropped.
 #[derive(Debug)]
 pub struct Place {
+    _permit: OwnedSemaphorePermit,
+    _here: Here,
+}
+
+/// Keeps a session in the table while any of its calls needs it.
+#[derive(Debug)]
+struct Here {
     calls: Arc<Calls>,
     session: SessionId,
 }
 
 impl Calls {
-    /// A place for one more call, unless the session has too many.
-    #[must_use]
-    pub fn enter(self: &Arc<Self>, session: SessionId) -> Option<Place> {
-        let mut calls = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let count = calls.entry(session).or_default();
-        if *count >= LIMIT {
-            return None;
-        }
-        *count += 1;
-        Some(Place { calls: Arc::clone(self), session })
+    /// A place for one more call, waiting a little where the session has too many.
+    pub async fn enter(self: &Arc<Self>, session: SessionId) -> Option<Place> {
+        let places = self.arrive(session);
+        let here = Here { calls: Arc::clone(self), session };
+        let permit = timeout(WAIT, places.acquire_owned()).await.ok()?.ok()?;
+        Some(Place { _permit: permit, _here: here })
+    }
+
+    fn arrive(&self, session: SessionId) -> Arc<Semaphore> {
+        let mut table = self.table();
+        let new = || Session { places: Arc::new(Semaphore::new(LIMIT)), here: 0 };
+        let session = table.entry(session).or_insert_with(new);
+        session.here += 1;
+        Arc::clone(&session.places)
+    }
+
+    fn table(&self) -> MutexGuard<'_, HashMap<SessionId, Session>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-impl Drop for Place {
+impl Drop for Here {
     fn drop(&mut self) {
-        let mut calls = self.calls.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(count) = calls.get_mut(&self.session) {
-            *count -= 1;
-            if *count == 0 {
-                calls.remove(&self.session);
+        let mut table = self.calls.table();
+        if let Some(session) = table.get_mut(&self.session) {
+            session.here -= 1;
+            if session.here == 0 {
+                table.remove(&self.session);
             }
         }
     }
@@ -49,13 +77,23 @@ impl Drop for Place {
 mod tests {
     use super::*;
 
-    #[test]
-    fn a_session_has_so_many_places_and_others_have_their_own() {
+    #[tokio::test(start_paused = true)]
+    async fn a_session_has_so_many_places_and_others_have_their_own() {
         let calls = Arc::new(Calls::default());
-        let places: Vec<_> = (0..LIMIT).map(|_| calls.enter([1; 16]).unwrap()).collect();
-        assert!(calls.enter([1; 16]).is_none());
-        assert!(calls.enter([2; 16]).is_some());
+        let mut places = Vec::new();
+        for _ in 0..LIMIT {
+            places.push(calls.enter([1; 16]).await.unwrap());
+        }
+        assert!(calls.enter([1; 16]).await.is_none(), "nobody leaves");
+        assert!(calls.enter([2; 16]).await.is_some());
+        let waiting = tokio::spawn({
+            let calls = Arc::clone(&calls);
+            async move { calls.enter([1; 16]).await.is_some() }
+        });
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        places.pop();
+        assert!(waiting.await.unwrap(), "a burst that passes is served");
         drop(places);
-        assert!(calls.0.lock().unwrap().is_empty(), "nothing is left of sessions without calls");
+        assert!(calls.table().is_empty(), "nothing is left of sessions without calls");
     }
 }

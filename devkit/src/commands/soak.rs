@@ -1,5 +1,5 @@
-//! `cargo dev soak`: what takes minutes. Each scenario is a test that the ordinary run leaves out; it runs here by name,
-//! and its figures become a table.
+//! `cargo dev soak`: what takes minutes. Each scenario is a test that the ordinary run leaves out; it runs here by
+//! name, and its figures become a table.
 
 use std::process::{Command, Stdio};
 use std::time::Instant;

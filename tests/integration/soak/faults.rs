@@ -1,5 +1,5 @@
-//! Every way in which a vault fails, met at the start, in the middle, and while a key id is unknown: sessions go on, what
-//! nobody can tell is 503 with the cookie kept, and it heals by itself.
+//! Every way in which a vault fails, met at the start, in the middle, and while a key id is unknown: sessions go on,
+//! what nobody can tell is 503 with the cookie kept, and it heals by itself.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -175,8 +175,8 @@ async fn endure(stage: &Arc<Stage>, name: &'static str, trouble: Trouble, time: 
     healed.try_into().unwrap()
 }
 
-/// Calls until what the trouble withholds is there again: what is known must open all the while, the other must never be
-/// invalid. Gives the time that it took from the trouble's end.
+/// Calls until what the trouble withholds is there again: what is known must open all the while, the other must never
+/// be invalid. Gives the time that it took from the trouble's end.
 async fn watch(stage: &Stage, name: &str, port: u16, known: bool, new: bool, end: &End) -> Duration {
     let withheld = if new { &stage.new.cookie } else { &stage.old.cookie };
     let mut connection = Connection::to(port);
