@@ -188,7 +188,7 @@ impl Ring {
     fn verdict_without_asking(&self) -> Opening {
         self.read(|inner| {
             let young = inner.listed.is_some_and(|listed| listed.elapsed() < UNKNOWN_KID_PAUSE);
-            if young && !inner.list_problem.is_some() && inner.view.active.is_some() {
+            if young && inner.list_problem.is_none() && inner.view.active.is_some() {
                 Opening::Unknown
             } else {
                 Opening::Unavailable
