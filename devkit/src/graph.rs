@@ -80,7 +80,7 @@ impl Graph {
         let wire = Wire { two_segments: options.two_segments };
         let state = Arc::new(State {
             origin: format!("http://{}", listener.local_addr()?),
-            gate: Gate::new(options.issuer, options.audience),
+            gate: Gate::new(&options.issuer, options.audience),
             clock: Clock::default(),
             log: Log::default(),
             step_up: Mutex::default(),

@@ -4,6 +4,7 @@
 //! PKCE challenge, parameters that come twice, a sign-out return that is not registered. It records what it receives
 //! and every secret that passes through its hands, and tests can make its endpoints fail and its ID tokens wrong.
 
+mod assertion;
 mod authorize;
 mod book;
 mod discovery;
@@ -31,7 +32,9 @@ use http::{Response, StatusCode};
 use serde_json::{Map, Value};
 use tokio::net::TcpListener;
 
+use crate::web::jwt::Issuer;
 use crate::web::{Body, Call, Clock, Handler, HangUp, Log, Server, Wire, guid, lock, random_text, reply};
+use assertion::Assertion;
 use book::{Book, Grant, Session};
 use fault::Faults;
 use keys::Keys;
@@ -41,7 +44,7 @@ use scopes::Scopes;
 pub use crate::web::Recorded;
 pub use fault::{Endpoint, ErrorBody, Fault};
 pub use mutation::{Draft, Flaw, Mutation, Signing};
-pub use options::{CLIENT_ID, CLIENT_SECRET, Client, GRAPH, Options, Resource, TENANT, User};
+pub use options::{CLIENT_ID, CLIENT_SECRET, Client, Federated, GRAPH, Options, Resource, TENANT, User};
 
 /// Entra's words that stand for several tenants in an authority.
 const WORDS: [&str; 3] = ["common", "organizations", "consumers"];
@@ -144,7 +147,8 @@ impl Provider {
     }
 
     /// Every secret so far, as (kind, value): each `code`, `access_token`, `refresh_token` and `id_token` it issued,
-    /// each `code_verifier`, `client_secret` and `client_secret_basic` (the encoded pair) it received, right or wrong.
+    /// each `code_verifier`, `client_secret`, `client_secret_basic` (the encoded pair) and `client_assertion` it
+    /// received, right or wrong.
     #[must_use]
     pub fn secrets(&self) -> Vec<(String, String)> {
         let secrets = lock(&self.state.secrets);
@@ -251,11 +255,15 @@ struct State {
     mutation: Mutex<Option<Mutation>>,
     secrets: Mutex<BTreeSet<(&'static str, String)>>,
     book: Mutex<Book>,
+    /// Whose tokens count as client assertions.
+    trusted: Vec<Issuer>,
 }
 
 impl State {
     fn new(options: Options, addr: SocketAddr) -> io::Result<Self> {
+        let federated = options.clients.iter().filter_map(|client| client.federated.as_ref());
         Ok(Self {
+            trusted: federated.map(|federated| Issuer::new(&federated.issuer)).collect(),
             options,
             origin: format!("http://{addr}"),
             keys: Keys::load()?,
@@ -311,9 +319,13 @@ impl Handler for State {
             ["discovery", "v2.0", "keys"] => self.faults.strike(Endpoint::Keys, || discovery::keys(self)).await,
             ["oauth2", "v2.0", "token"] => {
                 self.token_requests.fetch_add(1, Ordering::SeqCst);
-                self.faults.strike(Endpoint::Token, || token::token(self, &call)).await
+                let assertion = Assertion::of(self, &call).await;
+                self.faults.strike(Endpoint::Token, || token::token(self, &call, assertion)).await
             }
-            ["oauth2", "v2.0", "revoke"] if self.options.revocation => Ok(token::revoke(self, &call)),
+            ["oauth2", "v2.0", "revoke"] if self.options.revocation => {
+                let assertion = Assertion::of(self, &call).await;
+                Ok(token::revoke(self, &call, assertion))
+            }
             ["oauth2", "v2.0", "authorize"] => Ok(authorize::authorize(self, authority, &call)),
             ["oauth2", "v2.0", "logout"] => Ok(logout::logout(self, &call)),
             ["login"] => Ok(authorize::sign_in(self, &call)),

@@ -3,6 +3,7 @@
 
 pub(crate) mod client;
 mod form;
+pub(crate) mod jwt;
 mod record;
 pub(crate) mod reply;
 mod serve;

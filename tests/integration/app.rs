@@ -12,7 +12,8 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use devkit::commands::stage::free_port;
 use devkit::graph::{Graph, GraphOptions};
 use devkit::host::{Host, Mode, Options as HostOptions};
-use devkit::provider::{self, Provider};
+use devkit::identity::Identity;
+use devkit::provider::{self, Federated, Provider};
 use serde_json::json;
 
 use crate::visitor::Visitor;
@@ -43,6 +44,7 @@ pub struct Builder {
     reach: Reach,
     settings: BTreeMap<String, String>,
     provider: Option<provider::Options>,
+    federated: Option<Federated>,
     tenants: Option<String>,
     graph_entry: serde_json::Value,
     patient: bool,
@@ -71,6 +73,7 @@ impl TestApp {
             reach: Reach::Direct,
             settings: BTreeMap::new(),
             provider: None,
+            federated: None,
             tenants: None,
             graph_entry: json!({}),
             patient: true,
@@ -153,6 +156,17 @@ impl Builder {
         self
     }
 
+    /// No secret anywhere: the tokens of this identity, of the one with that client id, prove the gateway.
+    pub fn federated(mut self, identity: &Identity, client_id: &str) -> Self {
+        self.federated = Some(Federated {
+            issuer: identity.issuer(),
+            subject: identity.principal(client_id).unwrap(),
+            audience: "api://AzureADTokenExchange".to_owned(),
+        });
+        let builder = self.set("CLIENT_SECRET", "");
+        identity.env().into_iter().fold(builder, |builder, (name, value)| builder.variable(name, value))
+    }
+
     /// Signs in by the issuer template for many tenants, of which these are allowed.
     pub fn tenants(mut self, allowed: &str) -> Self {
         self.tenants = Some(allowed.to_owned());
@@ -175,7 +189,11 @@ impl Builder {
     pub async fn start(self) -> TestApp {
         let port = free_port().unwrap();
         let origin = format!("http://localhost:{port}");
-        let defaults = provider::Options::new(&origin);
+        let mut defaults = provider::Options::new(&origin);
+        if let Some(federated) = self.federated {
+            defaults.clients[0].secret = None;
+            defaults.clients[0].federated = Some(federated);
+        }
         let options = match self.provider {
             Some(options) => provider::Options { clients: defaults.clients, ..options },
             None => defaults,
@@ -226,7 +244,8 @@ pub fn api_map(base: &str) -> serde_json::Value {
     }})
 }
 
-fn settings(origin: &str, provider: &Provider) -> BTreeMap<String, String> {
+/// The settings of the tests.
+pub fn settings(origin: &str, provider: &Provider) -> BTreeMap<String, String> {
     let pairs = [
         ("AUTHORITY", provider.issuer()),
         ("CLIENT_ID", provider::CLIENT_ID.to_owned()),

@@ -30,7 +30,7 @@ fn forms(secret: &[u8]) -> Vec<(&'static str, Vec<u8>)> {
 }
 
 /// Names of the secrets that a haystack holds, and in which form.
-fn found(haystack: &[u8], secrets: &[(String, Vec<u8>)]) -> Vec<String> {
+pub fn found(haystack: &[u8], secrets: &[(String, Vec<u8>)]) -> Vec<String> {
     let mut found = Vec::new();
     for (name, secret) in secrets {
         for (form, needle) in forms(secret) {

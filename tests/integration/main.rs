@@ -32,6 +32,7 @@ mod keys;
 mod load;
 mod login;
 mod logout;
+mod managed_identity;
 mod oidc_provider;
 mod other_origins;
 mod proxying;

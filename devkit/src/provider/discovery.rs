@@ -20,7 +20,6 @@ fn document(state: &State, authority: &str) -> Value {
     let base = format!("{}/{authority}", state.origin);
     let mut document = json!({
         "token_endpoint": format!("{base}/oauth2/v2.0/token"),
-        "token_endpoint_auth_methods_supported": ["client_secret_post", "client_secret_basic"],
         "jwks_uri": format!("{base}/discovery/v2.0/keys"),
         "response_modes_supported": ["query", "form_post"],
         "subject_types_supported": ["pairwise"],
@@ -42,6 +41,11 @@ fn document(state: &State, authority: &str) -> Value {
             members.insert(name.to_owned(), value);
         }
     };
+    if let Some(methods) = &state.options.secret_methods {
+        let also_asserted = ["private_key_jwt".to_owned()];
+        let methods: Vec<&String> = methods.iter().chain(&also_asserted).collect();
+        also("token_endpoint_auth_methods_supported", json!(methods));
+    }
     if state.options.revocation {
         also("revocation_endpoint", format!("{base}/oauth2/v2.0/revoke").into());
     }

@@ -43,6 +43,9 @@ pub struct Options {
     /// A refresh token works once, and its reuse revokes everything that came of that sign-in. Entra lets old ones go
     /// on working.
     pub one_time_refresh: bool,
+    /// How a client may send its secret, as the metadata announce it; `None` leaves the member out, which means
+    /// `client_secret_basic`.
+    pub secret_methods: Option<Vec<String>>,
     /// Offers a revocation endpoint (RFC 7009); Entra has none.
     pub revocation: bool,
     /// Takes `resource` (RFC 8707); Entra refuses it.
@@ -60,12 +63,25 @@ pub struct Client {
     pub id: String,
     /// What the sign-in page calls it.
     pub name: String,
-    /// Its secret; without one it is a public client.
+    /// Its secret; with neither that nor a federated credential it is a public client.
     pub secret: Option<String>,
+    /// Whose tokens prove that it is this client.
+    pub federated: Option<Federated>,
     /// Redirect URIs, compared byte for byte.
     pub redirect_uris: Vec<String>,
     /// Where sign-out may return to, compared byte for byte.
     pub post_logout_redirect_uris: Vec<String>,
+}
+
+/// A federated identity credential: tokens of another issuer count as client assertions.
+#[derive(Clone, Debug)]
+pub struct Federated {
+    /// Who signs them; its keys are found by discovery.
+    pub issuer: String,
+    /// Their `sub`: for a managed identity its object id.
+    pub subject: String,
+    /// Their `aud`: `api://AzureADTokenExchange`.
+    pub audience: String,
 }
 
 /// Somebody who can sign in, without a password.
@@ -108,6 +124,7 @@ impl Options {
             id: CLIENT_ID.to_owned(),
             name: "Cloakroom".to_owned(),
             secret: Some(CLIENT_SECRET.to_owned()),
+            federated: None,
             redirect_uris: Vec::new(),
             post_logout_redirect_uris: Vec::new(),
         };
@@ -126,6 +143,7 @@ impl Options {
             refresh_token_size: 1_100,
             code_size: 900,
             one_time_refresh: false,
+            secret_methods: Some(vec!["client_secret_post".to_owned(), "client_secret_basic".to_owned()]),
             revocation: false,
             resource_indicators: false,
             at_hash: false,
@@ -146,6 +164,14 @@ impl Options {
 
     pub(super) fn client(&self, id: &str) -> Option<&Client> {
         self.clients.iter().find(|client| client.id == id)
+    }
+
+    /// Whether a secret may come that way.
+    pub(super) fn takes_secret_by(&self, method: &str) -> bool {
+        match &self.secret_methods {
+            None => method == "client_secret_basic",
+            Some(methods) => methods.iter().any(|have| have == method),
+        }
     }
 
     pub(super) fn user(&self, name: &str) -> Option<&User> {

@@ -1,5 +1,6 @@
 //! Every promise of the provider over real sockets.
 
+mod assertion;
 mod authorize;
 mod faults;
 mod id_token;

@@ -6,6 +6,7 @@ use ring::digest::{SHA256, digest};
 use serde_json::Value;
 
 use super::State;
+use super::assertion::{self, Assertion};
 use super::authorize::claims;
 use super::book::{Book, Code, Refresh};
 use super::mint::{self, Issue};
@@ -15,8 +16,8 @@ use super::scopes::{ApiScope, Scopes};
 use crate::web::{Body, Call, Form, base64url, lock, reply};
 
 /// `POST …/oauth2/v2.0/token`.
-pub(super) fn token(state: &State, call: &Call) -> Response<Body> {
-    let answer = match redeem(state, call) {
+pub(super) fn token(state: &State, call: &Call, assertion: Assertion) -> Response<Body> {
+    let answer = match redeem(state, call, assertion) {
         Ok(tokens) => reply::json(StatusCode::OK, &tokens),
         Err(refusal) => told(&refusal),
     };
@@ -24,9 +25,9 @@ pub(super) fn token(state: &State, call: &Call) -> Response<Body> {
 }
 
 /// `POST …/oauth2/v2.0/revoke` (RFC 7009): revokes the whole grant; an unknown token is as good as revoked.
-pub(super) fn revoke(state: &State, call: &Call) -> Response<Body> {
+pub(super) fn revoke(state: &State, call: &Call, assertion: Assertion) -> Response<Body> {
     let revoked = form(call).and_then(|form| {
-        let client = authenticate(state, call, &form)?;
+        let client = authenticate(state, call, &form, assertion)?;
         let token = form.get("token").ok_or_else(|| missing("token"))?;
         let mut book = lock(&state.book);
         let grant = book.refresh.get(token).map(|refresh| refresh.grant);
@@ -48,9 +49,9 @@ fn told(refusal: &Refusal) -> Response<Body> {
     }
 }
 
-fn redeem(state: &State, call: &Call) -> Result<Value, Refusal> {
+fn redeem(state: &State, call: &Call, assertion: Assertion) -> Result<Value, Refusal> {
     let form = form(call)?;
-    let client = authenticate(state, call, &form)?;
+    let client = authenticate(state, call, &form, assertion)?;
     match form.get("grant_type") {
         Some("authorization_code") => redeem_code(state, &client, &form),
         Some("refresh_token") => redeem_refresh(state, &client, &form),
@@ -87,12 +88,18 @@ fn form(call: &Call) -> Result<Form, Refusal> {
     }
 }
 
-/// `client_secret_basic` or `client_secret_post`, never both (RFC 6749, section 2.3).
-fn authenticate(state: &State, call: &Call, form: &Form) -> Result<Client, Refusal> {
+/// One of the ways that are announced, never two (RFC 6749, section 2.3), or a client assertion.
+fn authenticate(state: &State, call: &Call, form: &Form, assertion: Assertion) -> Result<Client, Refusal> {
     let basic = call.parts.headers.get(AUTHORIZATION).map(|value| basic(state, value.as_bytes())).transpose()?;
     let post = form.get("client_secret").map(|secret| state.secret("client_secret", secret.to_owned()));
-    if basic.is_some() && post.is_some() {
+    let asserted = !matches!(assertion, Assertion::None);
+    if [basic.is_some(), post.is_some(), asserted].into_iter().filter(|way| *way).count() > 1 {
         return Err(invalid_request(900_144, "Two ways of client authentication at once."));
+    }
+    for (used, method) in [(basic.is_some(), "client_secret_basic"), (post.is_some(), "client_secret_post")] {
+        if used && !state.options.takes_secret_by(method) {
+            return Err(invalid_client(7_000_218, "The client authentication method is not supported."));
+        }
     }
     let (basic_id, basic_secret) = basic.unzip();
     let id = form.get("client_id");
@@ -101,10 +108,15 @@ fn authenticate(state: &State, call: &Call, form: &Form) -> Result<Client, Refus
     }
     let id = basic_id.as_deref().or(id).ok_or_else(|| missing("client_id"))?;
     let client = state.options.client(id).ok_or_else(|| invalid_client(700_016, "The application was not found."))?;
+    match assertion {
+        Assertion::None => {}
+        Assertion::Bad(refusal) => return Err(refusal),
+        Assertion::Signed(claims) => return assertion::check(state, client, &claims).map(|()| client.clone()),
+    }
     match (&client.secret, basic_secret.or(post)) {
-        (None, None) => Ok(client.clone()),
+        (None, None) if client.federated.is_none() => Ok(client.clone()),
         (Some(secret), Some(sent)) if *secret == sent => Ok(client.clone()),
-        (Some(_), None) => Err(invalid_client(7_000_218, "'client_assertion' or 'client_secret' is missing.")),
+        (_, None) => Err(invalid_client(7_000_218, "'client_assertion' or 'client_secret' is missing.")),
         (_, Some(_)) => Err(invalid_client(7_000_215, "Invalid client secret provided.")),
     }
 }
@@ -238,7 +250,7 @@ fn missing(name: &str) -> Refusal {
     invalid_request(900_144, &format!("The request body must contain the following parameter: '{name}'."))
 }
 
-fn invalid_request(code: u32, text: &str) -> Refusal {
+pub(super) fn invalid_request(code: u32, text: &str) -> Refusal {
     Refusal::new("invalid_request", code).saying(text)
 }
 
@@ -246,6 +258,6 @@ fn invalid_grant(code: u32, text: &str) -> Refusal {
     Refusal::new("invalid_grant", code).saying(text)
 }
 
-fn invalid_client(code: u32, text: &str) -> Refusal {
+pub(super) fn invalid_client(code: u32, text: &str) -> Refusal {
     Refusal::new("invalid_client", code).saying(text)
 }

@@ -1,0 +1,101 @@
+use std::time::Duration;
+
+use super::*;
+use crate::identity::{self, Identity};
+use crate::provider::Federated;
+
+const EXCHANGE: &str = "api://AzureADTokenExchange";
+const JWT_BEARER: &str = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer";
+
+/// An identity, and a provider that takes its tokens from the client instead of a secret.
+async fn trusting() -> (Identity, Provider) {
+    let identity = Identity::start(identity::Options::default()).await.unwrap();
+    let federated = Federated {
+        issuer: identity.issuer(),
+        subject: identity.principal(&identity::Options::default().system_assigned.unwrap()).unwrap(),
+        audience: EXCHANGE.to_owned(),
+    };
+    let provider = with(|options| {
+        for client in &mut options.clients {
+            client.secret = None;
+            client.federated = Some(federated.clone());
+        }
+    })
+    .await;
+    (identity, provider)
+}
+
+fn form(provider: &Provider, assertion: &str) -> Pairs<'static> {
+    let form = set(code_form(&fresh_code(provider)), "client_secret", None);
+    set(set(form, "client_assertion", Some(assertion)), "client_assertion_type", Some(JWT_BEARER))
+}
+
+/// The number of the AADSTS text of a refusal.
+async fn number(provider: &Provider, form: &Pairs<'_>) -> u64 {
+    let reply = tokens(provider, form).await;
+    assert_eq!((reply.status().as_u16(), parsed(&reply)["error"].as_str()), (401, Some("invalid_client")));
+    parsed(&reply)["error_codes"][0].as_u64().unwrap()
+}
+
+#[tokio::test]
+async fn a_trusted_identitys_token_proves_the_client() {
+    let (identity, provider) = trusting().await;
+    granted(&provider, &form(&provider, &identity.token(EXCHANGE))).await;
+    assert!(provider.secrets().iter().any(|(kind, _)| kind == "client_assertion"));
+}
+
+#[tokio::test]
+async fn assertions_are_refused_as_entra_would() {
+    let (identity, provider) = trusting().await;
+    let good = identity.token(EXCHANGE);
+    let (message, signature) = good.rsplit_once('.').unwrap();
+    let turned = if signature.starts_with('A') { "B" } else { "A" };
+    for (assertion, expected) in [
+        (identity.token(identity::KEY_VAULT), 700_212),
+        (format!("{message}.{turned}{}", &signature[1..]), 700_027),
+        (format!("{message}."), 700_027),
+        ("nonsense".to_owned(), 50_027),
+    ] {
+        assert_eq!(number(&provider, &form(&provider, &assertion)).await, expected, "{assertion}");
+    }
+    let stranger = Identity::start(identity::Options::default()).await.unwrap();
+    assert_eq!(number(&provider, &form(&provider, &stranger.token(EXCHANGE))).await, 700_211);
+    let unproven = set(code_form(&fresh_code(&provider)), "client_secret", None);
+    assert_eq!(number(&provider, &unproven).await, 7_000_218);
+    let wrong_type = set(form(&provider, &good), "client_assertion_type", Some("jwt"));
+    assert_eq!(tokens(&provider, &wrong_type).await.status(), 400);
+    let two_ways = set(form(&provider, &good), "client_secret", Some("x"));
+    assert_eq!(tokens(&provider, &two_ways).await.status(), 400);
+}
+
+#[tokio::test]
+async fn assertions_have_their_time_and_their_subject() {
+    let (identity, provider) = trusting().await;
+    let first = identity.token(EXCHANGE);
+    identity.advance(Duration::from_secs(302));
+    assert_eq!(number(&provider, &form(&provider, &identity.token(EXCHANGE))).await, 700_024, "not yet valid");
+    provider.advance(Duration::from_secs(24 * 60 * 60));
+    assert_eq!(number(&provider, &form(&provider, &first)).await, 700_024, "over");
+    let options = identity::Options { system_assigned: None, ..identity::Options::default() };
+    let nobody = Identity::start(identity::Options { addr: identity.addr(), ..options });
+    assert!(nobody.await.is_err(), "its address is taken, so that nobody else can be that issuer");
+    let other = Federated { issuer: identity.issuer(), subject: "other".to_owned(), audience: EXCHANGE.to_owned() };
+    let provider = with(|options| options.clients[0].federated = Some(other)).await;
+    assert_eq!(number(&provider, &form(&provider, &first)).await, 700_213);
+}
+
+#[tokio::test]
+async fn a_secret_comes_only_by_the_ways_that_are_announced() {
+    for (methods, by_post) in [(None, 401), (Some("client_secret_basic"), 401), (Some("client_secret_post"), 200)] {
+        let provider = with(|options| options.secret_methods = methods.map(|method| vec![method.to_owned()])).await;
+        let reply = tokens(&provider, &code_form(&fresh_code(&provider))).await;
+        assert_eq!(reply.status(), by_post, "{methods:?}");
+        let document = json(&format!("{}/.well-known/openid-configuration", provider.issuer())).await;
+        let announced = &document["token_endpoint_auth_methods_supported"];
+        assert_eq!(announced[0].as_str(), methods);
+        let form = set(code_form(&fresh_code(&provider)), "client_secret", None);
+        let (name, value) = basic(CLIENT_ID, CLIENT_SECRET);
+        let reply = post_with(&endpoint(&provider, "token"), encode(&form), &[(&name, &value)]).await;
+        assert_eq!(reply.status().as_u16(), if by_post == 200 { 401 } else { 200 }, "{methods:?}");
+    }
+}
