@@ -18,7 +18,7 @@ use cookie::{Presented, TooLarge};
 use ended::EndedSessions;
 use known::Known;
 use seal::{Binding, Closed, Opened};
-use token::Session;
+use token::{Session, SessionId};
 
 /// How long sessions live.
 #[derive(Debug, Clone, Copy)]
@@ -144,10 +144,8 @@ impl Sessions {
     /// # Errors
     /// [`NotWritten`].
     pub async fn write(&self, open: &OpenSession, now: UnixSeconds) -> Result<Vec<HeaderValue>, NotWritten> {
-        let mut session = open.session.clone();
-        self.known.renew(&mut session, now);
+        let mut session = self.known.prepare_write(open, now);
         session.active_at = now;
-        session.generation = self.known.next_generation(open, now);
         let lines = loop {
             let payload = session.encode();
             let sealed = self.seal(Purpose::Session, &self.cookies.name, open.expires_at, now, &payload).await;
@@ -155,12 +153,17 @@ impl Sessions {
                 Ok(lines) => break lines,
                 Err(TooLarge) => {
                     let token = session.leave_out_largest().ok_or(NotWritten::TooLarge)?;
-                    self.known.keep_left_out(open, token);
+                    self.known.keep_left_out(open, token, session.generation);
                 }
             }
         };
-        let is_over = self.ended.contains(&session.id) || self.replaced.contains(&session.id);
-        Ok(if is_over { Vec::new() } else { lines })
+        Ok(if self.is_past(&session.id) { Vec::new() } else { lines })
+    }
+
+    /// Whether a session was ended or replaced here, so that no answer of its time may touch the cookie.
+    #[must_use]
+    pub fn is_past(&self, id: &SessionId) -> bool {
+        self.ended.contains(id) || self.replaced.contains(id)
     }
 
     /// The lines of [`Self::write`], when there is a reason: the written activity is old enough, this instance knows

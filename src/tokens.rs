@@ -6,19 +6,20 @@
 pub mod challenge;
 
 use std::collections::{BTreeMap, HashMap};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use futures_util::FutureExt;
-use futures_util::future::{BoxFuture, Shared, join_all};
+use futures_util::future::{BoxFuture, Shared, join_all, ready};
 
 use crate::clock::{self, UnixSeconds};
 use crate::error::Error;
 use crate::oidc::Provider;
-use crate::oidc::refresh::{RefreshFault, Subject, lacks_all};
+use crate::oidc::id_token::Subject;
+use crate::oidc::refresh::{RefreshFault, Refreshed, Scopes};
 use crate::secret::SecretString;
 use crate::session::known::{Redeemed, Wanting};
-use crate::session::token::{AccessToken, SessionId};
+use crate::session::token::{AccessToken, SessionId, User};
 use crate::session::{OpenSession, Sessions};
 
 /// How long a call waits for a new token while the old one is still good.
@@ -93,7 +94,7 @@ impl Tokens {
         if let Some(token) = held.filter(|token| token.is_fresh(now, self.config.skew)) {
             return Ok((token.clone(), false));
         }
-        let renewal = self.renewed(open, Some(api), now);
+        let renewal = self.renewed(open, api, now);
         let outcome = match held {
             None => renewal.await,
             Some(valid) => match tokio::time::timeout(WAIT_WHILE_VALID, renewal).await {
@@ -123,7 +124,10 @@ impl Tokens {
         if goals.is_empty() {
             goals.push(None);
         }
-        let flights = goals.iter().map(|api| self.flight(open, *api));
+        let flights: Vec<Flight> = {
+            let mut flights = self.flights();
+            goals.iter().map(|api| self.flight(&mut flights, open, *api)).collect()
+        };
         let outcomes = join_all(flights).await;
         let mut faults = goals.into_iter().zip(outcomes).filter_map(|(api, outcome)| Some((api, outcome.err()?)));
         let Some(first) = faults.next() else { return Ok(()) };
@@ -156,38 +160,38 @@ impl Tokens {
     }
 
     /// A token that another call has brought by now, or else the redemption, joined or begun.
-    async fn renewed(
-        self: &Arc<Self>,
-        open: &OpenSession,
-        api: Option<&str>,
-        now: UnixSeconds,
-    ) -> Result<Option<AccessToken>, RefreshFault> {
+    fn renewed(self: &Arc<Self>, open: &OpenSession, api: &str, now: UnixSeconds) -> Flight {
+        // One lock over both looks: what lands between them would be redeemed a second time.
+        let mut flights = self.flights();
         let mut session = open.session.clone();
         self.sessions.known.renew(&mut session, now);
-        let found = api.and_then(|api| session.access_token(api, now));
-        match found.filter(|token| token.is_fresh(now, self.config.skew)) {
-            Some(token) => Ok(Some(token.clone())),
-            None => self.flight(open, api).await,
+        let found = session.access_token(api, now).filter(|token| token.is_fresh(now, self.config.skew));
+        match found {
+            Some(token) => ready(Ok(Some(token.clone()))).boxed().shared(),
+            None => self.flight(&mut flights, open, Some(api)),
         }
     }
 
     /// The redemption for a goal: the one under way, or a new one that goes on even if nobody waits for it.
-    fn flight(self: &Arc<Self>, open: &OpenSession, api: Option<&str>) -> Flight {
+    fn flight(self: &Arc<Self>, flights: &mut HashMap<Goal, Flight>, open: &OpenSession, api: Option<&str>) -> Flight {
         let goal = (open.session.id, api.map(str::to_owned));
-        let mut flights = self.flights.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(flight) = flights.get(&goal) {
             return flight.clone();
         }
         let (tokens, open, landed) = (Arc::clone(self), open.clone(), goal.clone());
         let flight = async move {
             let outcome = tokens.redeem(&open, landed.1.as_deref()).await;
-            tokens.flights.lock().unwrap_or_else(PoisonError::into_inner).remove(&landed);
+            tokens.flights().remove(&landed);
             outcome
         };
         let flight = flight.boxed().shared();
         flights.insert(goal, flight.clone());
         tokio::spawn(flight.clone());
         flight
+    }
+
+    fn flights(&self) -> MutexGuard<'_, HashMap<Goal, Flight>> {
+        self.flights.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     async fn redeem(&self, open: &OpenSession, api: Option<&str>) -> Result<Option<AccessToken>, RefreshFault> {
@@ -201,47 +205,42 @@ impl Tokens {
         if known.is_spent(&session.id, refresh_token) {
             return Err(RefreshFault::Over);
         }
-        let outcome = self.ask(refresh_token, &session.user.sub, session.user.tid.as_deref(), api).await;
+        let Refreshed { refresh_token: next, outcome } = self.ask(refresh_token, &session.user, api).await;
         match &outcome {
             Err(RefreshFault::Over) => known.spend(open, refresh_token.clone()),
             Err(RefreshFault::Consent) => known.want(open, api.unwrap_or_default(), Wanting::Consent),
             Err(RefreshFault::StepUp(_)) => known.want(open, api.unwrap_or_default(), Wanting::StepUp),
             Ok(_) | Err(RefreshFault::Unavailable) => {}
         }
-        let redeemed = outcome?;
-        let access_token = redeemed.access_token.clone();
         if self.sessions.ended.contains(&session.id) {
-            // The sign-out could revoke only the refresh token of its time.
-            if let Some(next) = &redeemed.refresh_token {
+            // The sign-out could revoke only the refresh token of its time. Those who waited get nothing any more.
+            if let Some(next) = &next {
                 self.provider.revoke(next).await;
             }
-        } else {
-            known.remember(open, redeemed, clock::now());
+            return Err(RefreshFault::Over);
         }
-        Ok(access_token)
+        let access_token = outcome.as_ref().ok().cloned().flatten();
+        known.remember(open, Redeemed { refresh_token: next, access_token }, clock::now());
+        outcome
     }
 
     async fn ask(
         &self,
         refresh_token: &SecretString,
-        sub: &str,
-        tid: Option<&str>,
+        user: &User,
         api: Option<&str>,
-    ) -> Result<Redeemed, RefreshFault> {
-        let wanted = api.map(|api| self.config.apis.get(api).ok_or(RefreshFault::Over)).transpose()?;
+    ) -> Refreshed<Option<AccessToken>> {
+        let wanted = api.and_then(|api| self.config.apis.get(api));
         let of_api = wanted.map(|wanted| wanted.scopes.as_slice()).unwrap_or_default();
-        let scopes: Vec<&str> = self.config.scopes.iter().chain(of_api).map(String::as_str).collect();
+        let scopes = Scopes { always: &self.config.scopes, of_api };
         let resource = wanted.and_then(|wanted| wanted.resource.as_deref());
+        let subject = Subject { sub: &user.sub, tid: user.tid.as_deref() };
         let asked_at = clock::now();
-        let tokens = self.provider.refresh(refresh_token, &scopes, resource, Subject { sub, tid }).await?;
-        if lacks_all(tokens.scope.as_deref(), of_api) {
-            return Err(RefreshFault::Consent);
-        }
-        let life = tokens.life();
-        let expires_at = asked_at.saturating_add(life);
-        let access_token =
-            api.map(|api| AccessToken { api: api.to_owned(), token: tokens.access_token, expires_at, life });
-        Ok(Redeemed { refresh_token: tokens.refresh_token, access_token })
+        self.provider.refresh(refresh_token, scopes, resource, subject).await.map(|tokens| {
+            let life = tokens.life();
+            let expires_at = asked_at.saturating_add(life);
+            api.map(|api| AccessToken { api: api.to_owned(), token: tokens.access_token, expires_at, life })
+        })
     }
 
     /// What the page hears of a fault, with the way out of it.
@@ -262,3 +261,6 @@ impl Tokens {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

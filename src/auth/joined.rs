@@ -14,6 +14,7 @@ use tokio::time::Instant;
 
 use super::callback::AuthError;
 use crate::session::OpenSession;
+use crate::session::cookie::LOGIN_SECONDS;
 
 /// Callbacks that are remembered.
 const LIMIT: NonZeroUsize = NonZeroUsize::MIN.saturating_add(999);
@@ -24,9 +25,17 @@ const JOINED: Duration = Duration::from_secs(60);
 pub(super) type Outcome = Result<OpenSession, AuthError>;
 type Flight = Shared<BoxFuture<'static, Outcome>>;
 
-/// The table, by state.
+/// The table, by state, in the order in which they began.
 #[derive(Debug, Default)]
-pub(super) struct Joined(Mutex<Option<LruCache<String, (Instant, Flight)>>>);
+pub(super) struct Joined(Mutex<Option<LruCache<String, Begun>>>);
+
+/// A callback that came.
+#[derive(Debug)]
+struct Begun {
+    at: Instant,
+    /// Its result, while that counts: what it holds is secret.
+    flight: Option<Flight>,
+}
 
 /// What a callback has to do with earlier ones of its state.
 pub(super) enum Turn {
@@ -46,15 +55,67 @@ impl Joined {
     pub(super) fn turn(&self, state: &str, begin: impl FnOnce() -> BoxFuture<'static, Outcome>) -> Turn {
         let mut guard = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let table = guard.get_or_insert_with(|| LruCache::new(LIMIT));
-        match table.get(state) {
-            Some((begun, flight)) if begun.elapsed() < JOINED => Turn::Wait { flight: flight.clone(), is_first: false },
-            Some(_) => Turn::Over,
+        forget_what_is_over(table);
+        match table.peek(state) {
+            Some(Begun { flight: Some(flight), .. }) => Turn::Wait { flight: flight.clone(), is_first: false },
+            Some(Begun { flight: None, .. }) => Turn::Over,
             None => {
                 let flight = begin().shared();
-                table.put(state.to_owned(), (Instant::now(), flight.clone()));
+                table.put(state.to_owned(), Begun { at: Instant::now(), flight: Some(flight.clone()) });
                 tokio::spawn(flight.clone());
                 Turn::Wait { flight, is_first: true }
             }
         }
+    }
+}
+
+/// Forgets results that count no more, and callbacks whose transaction is over, so that none can repeat them.
+fn forget_what_is_over(table: &mut LruCache<String, Begun>) {
+    while table.peek_lru().is_some_and(|(_, begun)| begun.at.elapsed() >= Duration::from_secs(LOGIN_SECONDS)) {
+        table.pop_lru();
+    }
+    let oldest_first = table.iter_mut().rev();
+    for (_, begun) in oldest_first.take_while(|(_, begun)| begun.at.elapsed() >= JOINED) {
+        begun.flight = None;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn fails(table: &Joined, state: &str) -> Turn {
+        table.turn(state, || futures_util::future::ready(Err("login_failed")).boxed())
+    }
+
+    fn counts(table: &Joined) -> (usize, usize) {
+        let table = table.0.lock().unwrap();
+        let table = table.as_ref().unwrap();
+        (table.len(), table.iter().filter(|(_, begun)| begun.flight.is_some()).count())
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_result_counts_for_a_minute_and_is_remembered_for_as_long_as_its_transaction() {
+        let table = Joined::default();
+        assert!(matches!(fails(&table, "a"), Turn::Wait { is_first: true, .. }));
+        tokio::time::advance(Duration::from_secs(59)).await;
+        assert!(matches!(fails(&table, "a"), Turn::Wait { is_first: false, .. }));
+        tokio::time::advance(Duration::from_secs(1)).await;
+        assert!(matches!(fails(&table, "a"), Turn::Over));
+        assert_eq!(counts(&table), (1, 0), "what the result held is gone");
+        tokio::time::advance(Duration::from_secs(539)).await;
+        assert!(matches!(fails(&table, "a"), Turn::Over));
+        tokio::time::advance(Duration::from_secs(1)).await;
+        fails(&table, "b");
+        assert_eq!(counts(&table), (1, 1), "no cookie opens any more that could repeat it");
+    }
+
+    #[tokio::test]
+    async fn the_table_is_bounded() {
+        let table = Joined::default();
+        for number in 0..LIMIT.get() + 5 {
+            fails(&table, &number.to_string());
+        }
+        assert_eq!(counts(&table).0, LIMIT.get());
     }
 }

@@ -23,7 +23,8 @@ impl Auth {
             other => other.into(),
         })?;
         self.tokens.renew_all(&open, now).await.map_err(|error| match error {
-            Error::SessionExpired => Error::SessionGone,
+            // While the provider was asked, another sign-in may have put its cookie in this one's place.
+            Error::SessionExpired if !self.sessions.is_past(&open.session.id) => Error::SessionGone,
             other => other,
         })?;
         let lines = match self.sessions.write(&open, now).await {

@@ -6,7 +6,7 @@ use url::Url;
 use crate::origin::{is_loopback, is_secure};
 
 /// Stands for the tenant in Entra's multi-tenant issuers.
-const TENANT_TEMPLATE: &str = "{tenantid}";
+pub(super) const TENANT_TEMPLATE: &str = "{tenantid}";
 
 /// The provider as configured.
 #[derive(Debug, Clone)]
@@ -81,9 +81,12 @@ impl Authority {
         let configured = self.url.as_str().trim_end_matches('/');
         let same = metadata.issuer.trim_end_matches('/') == configured;
         let template = metadata.issuer.contains(TENANT_TEMPLATE);
+        // Where the issuer names the tenant by its id, the authority may do so by a word: the rest is the same.
+        let issuer = Url::parse(&metadata.issuer.replace(TENANT_TEMPLATE, "tenant"));
+        let at_home = issuer.is_ok_and(|issuer| issuer.origin() == self.url.origin());
         match (&self.tenants, same, template) {
-            (Tenants::Unchecked, true, false) | (Tenants::One(_), _, false) => {}
-            (Tenants::Listed(_) | Tenants::Any, _, true) => {}
+            (Tenants::Unchecked, true, false) => {}
+            (Tenants::One(_), _, false) | (Tenants::Listed(_) | Tenants::Any, _, true) if at_home => {}
             (Tenants::Unchecked, _, true) => {
                 return Err("its issuer is a template: set CLOAKROOM_ALLOWED_TENANTS".to_owned());
             }
@@ -171,6 +174,18 @@ mod tests {
         assert!(one.accept(&metadata("https://login.example/realm")).is_ok());
         assert!(one.accept(&metadata("https://evil.example/realm")).is_err());
         assert!(one.accept(&metadata("https://login.example/{tenantid}/v2.0")).is_err(), "a template wants a list");
+    }
+
+    #[test]
+    fn an_issuer_that_names_the_tenant_is_at_the_authority_too() {
+        let listed = authority("https://login.example/common/v2.0", Tenants::Any);
+        assert!(listed.accept(&metadata("https://login.example/{tenantid}/v2.0")).is_ok());
+        assert!(listed.accept(&metadata("https://evil.example/{tenantid}/v2.0")).is_err());
+        assert!(listed.accept(&metadata("https://login.example/common/v2.0")).is_err(), "no template");
+        let one = authority("https://login.example/consumers/v2.0", Tenants::One(TENANT.to_owned()));
+        assert!(one.accept(&metadata(&format!("https://login.example/{TENANT}/v2.0"))).is_ok());
+        assert!(one.accept(&metadata(&format!("https://evil.example/{TENANT}/v2.0"))).is_err());
+        assert!(one.accept(&metadata("https://login.example/{tenantid}/v2.0")).is_err());
     }
 
     #[test]

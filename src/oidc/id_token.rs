@@ -1,14 +1,16 @@
 //! ID tokens: the signature by a library, the rules about claims by us (OpenID Connect Core 3.1.3.7, RFC 8725),
 //! because Entra's issuer template, the skew and `at_hash` are ours to judge.
 
+use std::str::FromStr;
+
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 use jsonwebtoken::{Algorithm, Header, Validation, decode, decode_header};
 use serde::Deserialize;
 use sha2::{Digest, Sha256};
 use subtle::ConstantTimeEq;
 
-use super::discovery::{Admission, Authority, Metadata};
-use super::jwks::{Found, KeySet};
+use super::discovery::{Admission, Authority, Metadata, Tenants};
+use super::jwks::{Found, Key, KeySet};
 use super::signature;
 use crate::clock::UnixSeconds;
 
@@ -24,14 +26,32 @@ pub struct Expected<'a> {
     pub metadata: &'a Metadata,
     /// This client.
     pub client_id: &'a str,
-    /// The nonce of the login transaction; none at a refresh.
-    pub nonce: Option<&'a str>,
+    /// What ties it to this browser.
+    pub tie: Tie<'a>,
     /// The access token that came with it, for `at_hash`.
     pub access_token: Option<&'a str>,
     /// The time, Unix seconds.
     pub now: UnixSeconds,
     /// Tolerance in seconds.
     pub clock_skew: u64,
+}
+
+/// What ties a token to a browser.
+#[derive(Debug, Clone, Copy)]
+pub enum Tie<'a> {
+    /// The nonce of the login transaction.
+    Login(&'a str),
+    /// Who is signed in (OpenID Connect Core 12.2). There is no nonce to expect.
+    Refresh(Subject<'a>),
+}
+
+/// Who is signed in.
+#[derive(Debug, Clone, Copy)]
+pub struct Subject<'a> {
+    /// The user for this client.
+    pub sub: &'a str,
+    /// The tenant, which Entra's issuers name.
+    pub tid: Option<&'a str>,
 }
 
 /// The claims that the gateway reads.
@@ -101,21 +121,27 @@ pub enum Fault {
     Expired,
     /// Issued in the future.
     IssuedAt,
-    /// Not this provider, or issuer and tenant disagree.
+    /// Not this provider, or issuer and tenant, or issuer and key, disagree.
     Issuer,
+    /// The provider's keys cannot be had, so that nobody can tell.
+    KeysUnavailable,
     /// Not a JWT with the claims that an ID token has.
     Malformed,
     /// From another login.
     Nonce,
     /// Not valid yet.
     NotBefore,
+    /// At a refresh: another user's.
+    OtherUser,
     /// Signed by somebody else, or changed.
     Signature,
     /// The subject is empty or too long.
     Subject,
     /// A genuine user of a tenant that may not sign in.
     Tenant,
-    /// No key fits; a fresh key set may have it.
+    /// A JWT of another kind, such as an access token or a logout token.
+    Type,
+    /// No key has that id, or none is given and several fit; a fresh key set may tell.
     UnknownKey,
 }
 
@@ -127,36 +153,71 @@ pub fn verify(token: &str, keys: &KeySet, expected: &Expected<'_>) -> Result<Cla
     let claims = verify_signature(token, keys)?;
     verify_party(&claims, expected)?;
     verify_times(&claims, expected)?;
-    verify_binding(&claims, expected)?;
+    verify_tie(&claims, expected)?;
     Ok(claims)
 }
 
 fn verify_signature(token: &str, keys: &KeySet) -> Result<Claims, Fault> {
     signature::install();
-    let Header { alg, kid, crit, .. } = decode_header(token).map_err(|_| header_fault(token))?;
+    if token.split('.').count() != 3 {
+        return Err(Fault::Malformed);
+    }
+    let Header { alg, kid, crit, typ, .. } = decode_header(token).map_err(|_| header_fault(token))?;
     if !ALGORITHMS.contains(&alg) {
         return Err(Fault::Algorithm);
     }
     if crit.is_some() {
         return Err(Fault::CriticalHeader);
     }
-    let Found::Key(key) = keys.find(alg, kid.as_deref()) else { return Err(Fault::UnknownKey) };
+    if typ.is_some_and(|typ| !is_jwt(&typ)) {
+        return Err(Fault::Type);
+    }
+    let candidates = match keys.find(alg, kid.as_deref()) {
+        Found::Keys(candidates) => candidates,
+        Found::Unfit => return Err(Fault::Algorithm),
+        Found::Nothing => return Err(Fault::UnknownKey),
+    };
+    // A provider may publish several keys under one id: all of them are its own.
+    let mut verdict = Err(Fault::UnknownKey);
+    for key in candidates {
+        verdict = verify_by(token, alg, key);
+        if !matches!(verdict, Err(Fault::Signature | Fault::Issuer)) {
+            break;
+        }
+    }
+    verdict
+}
+
+fn verify_by(token: &str, alg: Algorithm, key: &Key) -> Result<Claims, Fault> {
     let mut validation = Validation::new(alg);
     validation.required_spec_claims.clear();
     validation.validate_exp = false;
     validation.validate_aud = false;
-    decode::<Claims>(token, &key, &validation).map(|data| data.claims).map_err(|error| match error.kind() {
-        jsonwebtoken::errors::ErrorKind::InvalidSignature => Fault::Signature,
-        jsonwebtoken::errors::ErrorKind::InvalidAlgorithm => Fault::Algorithm,
-        _ => Fault::Malformed,
-    })
+    let decoding = key.decoding().ok_or(Fault::Algorithm)?;
+    let claims: Claims = match decode(token, &decoding, &validation) {
+        Ok(data) => data.claims,
+        Err(error) => {
+            return Err(match error.kind() {
+                jsonwebtoken::errors::ErrorKind::InvalidSignature => Fault::Signature,
+                jsonwebtoken::errors::ErrorKind::InvalidAlgorithm => Fault::Algorithm,
+                _ => Fault::Malformed,
+            });
+        }
+    };
+    if key.signs_for(&claims.iss, claims.tid.as_deref()) { Ok(claims) } else { Err(Fault::Issuer) }
+}
+
+/// Explicit typing (RFC 8725 section 3.11): an ID token says `JWT`, or nothing.
+fn is_jwt(typ: &str) -> bool {
+    typ.eq_ignore_ascii_case("JWT") || typ.eq_ignore_ascii_case("application/jwt")
 }
 
 /// `none` and unknown algorithms are no [`Algorithm`], so that the library cannot read such a header at all.
 fn header_fault(token: &str) -> Fault {
     let header = token.split('.').next().and_then(|part| URL_SAFE_NO_PAD.decode(part).ok());
     let header = header.and_then(|bytes| serde_json::from_slice::<serde_json::Value>(&bytes).ok());
-    if header.is_some_and(|header| header.get("alg").is_some()) { Fault::Algorithm } else { Fault::Malformed }
+    let alg = header.as_ref().and_then(|header| header.get("alg")?.as_str());
+    if alg.is_some_and(|alg| Algorithm::from_str(alg).is_err()) { Fault::Algorithm } else { Fault::Malformed }
 }
 
 fn verify_party(claims: &Claims, expected: &Expected<'_>) -> Result<(), Fault> {
@@ -204,11 +265,19 @@ fn seconds(number: &serde_json::Number) -> Result<UnixSeconds, Fault> {
     Ok(value as UnixSeconds)
 }
 
-fn verify_binding(claims: &Claims, expected: &Expected<'_>) -> Result<(), Fault> {
-    if let Some(nonce) = expected.nonce {
-        let same = claims.nonce.as_deref().is_some_and(|found| found.as_bytes().ct_eq(nonce.as_bytes()).into());
-        if !same {
-            return Err(Fault::Nonce);
+fn verify_tie(claims: &Claims, expected: &Expected<'_>) -> Result<(), Fault> {
+    match expected.tie {
+        Tie::Login(nonce) => {
+            let same = claims.nonce.as_deref().is_some_and(|found| found.as_bytes().ct_eq(nonce.as_bytes()).into());
+            if !same {
+                return Err(Fault::Nonce);
+            }
+        }
+        Tie::Refresh(subject) => {
+            let other_tenant = expected.authority.tenants != Tenants::Unchecked && claims.tid.as_deref() != subject.tid;
+            if claims.sub != subject.sub || other_tenant {
+                return Err(Fault::OtherUser);
+            }
         }
     }
     match (&claims.at_hash, expected.access_token) {
@@ -222,3 +291,6 @@ fn at_hash(access_token: &str) -> String {
     let hash = Sha256::digest(access_token.as_bytes());
     URL_SAFE_NO_PAD.encode(hash.get(..16).unwrap_or_default())
 }
+
+#[cfg(test)]
+mod tests;

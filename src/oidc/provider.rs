@@ -11,7 +11,7 @@ use super::client::Client;
 use super::discovery::{Authority, Metadata};
 use super::grants::{self, Code, Tokens};
 use super::http::{self, Failure};
-use super::id_token::{self, Claims, Expected, Fault};
+use super::id_token::{self, Claims, Expected, Fault, Tie};
 use super::jwks::KeySet;
 use crate::clock::{self, UnixSeconds};
 use crate::net::Net;
@@ -70,7 +70,8 @@ struct Known {
     metadata: Option<Arc<Metadata>>,
     keys: Option<Arc<KeySet>>,
     attempted: Option<Instant>,
-    asked_for_unknown_key: Option<Instant>,
+    /// When the keys were last loaded for an unknown key id, and whether they came.
+    asked_for_unknown_key: Option<(Instant, bool)>,
     is_down: bool,
 }
 
@@ -173,9 +174,13 @@ impl Provider {
                 }
             }
         })?;
-        let claims = self.verify(&metadata, &tokens, Some(nonce), clock::now()).await.map_err(|fault| {
+        let claims = self.verify(&metadata, &tokens, Tie::Login(nonce), clock::now()).await.map_err(|fault| {
             tracing::warn!(?fault, "the ID token is refused");
-            if fault == Fault::Tenant { SignInFault::TenantDenied } else { SignInFault::Failed }
+            match fault {
+                Fault::Tenant => SignInFault::TenantDenied,
+                Fault::KeysUnavailable => SignInFault::Unavailable,
+                _ => SignInFault::Failed,
+            }
         })?;
         Ok((tokens, claims))
     }
@@ -191,12 +196,12 @@ impl Provider {
         }
     }
 
-    /// Verifies the ID token among new tokens; at a refresh there is no nonce.
+    /// Verifies the ID token among new tokens.
     pub(super) async fn verify(
         &self,
         metadata: &Metadata,
         tokens: &Tokens,
-        nonce: Option<&str>,
+        tie: Tie<'_>,
         now: UnixSeconds,
     ) -> Result<Claims, Fault> {
         use crate::secret::ExposeSecret;
@@ -205,15 +210,15 @@ impl Provider {
             authority: &self.config.authority,
             metadata,
             client_id: &self.config.client.id,
-            nonce,
+            tie,
             access_token: Some(tokens.access_token.expose_secret()),
             now,
             clock_skew: self.config.clock_skew,
         };
-        let keys = self.keys(metadata).await.ok_or(Fault::UnknownKey)?;
+        let keys = self.keys(metadata).await.ok_or(Fault::KeysUnavailable)?;
         match id_token::verify(token, &keys, &expected) {
             Err(Fault::UnknownKey) => {
-                let keys = self.keys_for_unknown(metadata, &keys).await;
+                let keys = self.keys_for_unknown(metadata, &keys).await.ok_or(Fault::KeysUnavailable)?;
                 id_token::verify(token, &keys, &expected)
             }
             verdict => verdict,
@@ -248,18 +253,23 @@ impl Provider {
         Some(keys)
     }
 
-    /// The keys loaded anew because a token names an unknown one, at most once a minute; else those that are known.
-    async fn keys_for_unknown(&self, metadata: &Metadata, seen: &Arc<KeySet>) -> Arc<KeySet> {
+    /// The keys loaded anew because a token names an unknown one, at most once a minute. Between two loads those that
+    /// came with the last one decide; when it failed, nobody can tell.
+    async fn keys_for_unknown(&self, metadata: &Metadata, seen: &Arc<KeySet>) -> Option<Arc<KeySet>> {
         let _flight = self.asking.lock().await;
         let current = self.read(|known| known.keys.clone()).unwrap_or_else(|| Arc::clone(seen));
-        let recent = self.read(|known| known.asked_for_unknown_key.is_some_and(|at| at.elapsed() < UNKNOWN_KEY_PAUSE));
-        if recent || !Arc::ptr_eq(&current, seen) {
-            return current;
+        if !Arc::ptr_eq(&current, seen) {
+            return Some(current);
         }
-        self.write(|known| known.asked_for_unknown_key = Some(Instant::now()));
-        let Some(fresh) = self.fetch_keys(&metadata.jwks_uri).await else { return current };
-        let fresh = Arc::new(fresh);
-        self.write(|known| known.keys = Some(Arc::clone(&fresh)));
+        let recent = self.read(|known| known.asked_for_unknown_key.filter(|(at, _)| at.elapsed() < UNKNOWN_KEY_PAUSE));
+        if let Some((_, came)) = recent {
+            return came.then_some(current);
+        }
+        let fresh = self.fetch_keys(&metadata.jwks_uri).await.map(Arc::new);
+        self.write(|known| {
+            known.asked_for_unknown_key = Some((Instant::now(), fresh.is_some()));
+            known.keys = fresh.clone().or_else(|| known.keys.take());
+        });
         fresh
     }
 

@@ -1,21 +1,40 @@
 //! Refreshing: a refresh token for new tokens, and what a provider's refusal means for the session.
 
 use super::Provider;
+use super::discovery::Metadata;
 use super::grants::{self, Refresh, Tokens};
 use super::http::{Failure, Refusal};
+use super::id_token::{Fault, Subject, Tie};
 use crate::clock;
 use crate::secret::SecretString;
 
 /// The claims request of a client that answers claims challenges (continuous access evaluation).
 pub const CAPABILITIES: &str = r#"{"access_token":{"xms_cc":{"values":["cp1"]}}}"#;
 
-/// Who is signed in: a refreshed ID token must say the same.
+/// The scopes of a redemption.
 #[derive(Debug, Clone, Copy)]
-pub struct Subject<'a> {
-    /// The user for this client.
-    pub sub: &'a str,
-    /// The tenant, which Entra's issuers name.
-    pub tid: Option<&'a str>,
+pub struct Scopes<'a> {
+    /// Asked with every API's own.
+    pub always: &'a [String],
+    /// Those of the API, none if the session alone is renewed.
+    pub of_api: &'a [String],
+}
+
+/// What a redemption came to. Whatever that is, the provider may have put another refresh token in the place of the
+/// one that was redeemed, which is then good for nothing.
+#[derive(Debug)]
+pub struct Refreshed<T> {
+    /// The next refresh token, if there is a new one that may be used.
+    pub refresh_token: Option<SecretString>,
+    /// What was asked, or why it cannot be had.
+    pub outcome: Result<T, RefreshFault>,
+}
+
+impl<T> Refreshed<T> {
+    /// With what was asked in another form.
+    pub fn map<U>(self, change: impl FnOnce(T) -> U) -> Refreshed<U> {
+        Refreshed { refresh_token: self.refresh_token, outcome: self.outcome.map(change) }
+    }
 }
 
 /// Why a refresh token brought nothing.
@@ -32,33 +51,48 @@ pub enum RefreshFault {
 }
 
 impl Provider {
-    /// Redeems a refresh token for an access token of these scopes.
-    ///
-    /// # Errors
-    /// [`RefreshFault`]; the log has more.
+    /// Redeems a refresh token for an access token of these scopes. The log has more of what fails.
     pub async fn refresh(
         &self,
         refresh_token: &SecretString,
-        scopes: &[&str],
+        scopes: Scopes<'_>,
         resource: Option<&str>,
         subject: Subject<'_>,
-    ) -> Result<Tokens, RefreshFault> {
-        let metadata = self.metadata().await.map_err(|_| RefreshFault::Unavailable)?;
-        let http = self.http().ok_or(RefreshFault::Unavailable)?;
+    ) -> Refreshed<Tokens> {
+        let none = |fault| Refreshed { refresh_token: None, outcome: Err(fault) };
+        let (Ok(metadata), Some(http)) = (self.metadata().await, self.http()) else {
+            return none(RefreshFault::Unavailable);
+        };
         let claims = metadata.takes_capabilities().then_some(CAPABILITIES);
-        let refresh = Refresh { refresh_token, scope: &scopes.join(" "), resource, claims };
-        let tokens = grants::redeem_refresh_token(http, &metadata, self.client(), &refresh).await.map_err(fault)?;
-        if tokens.id_token.is_some() {
-            let verified = self.verify(&metadata, &tokens, None, clock::now()).await;
-            let same = verified.as_ref().is_ok_and(|claims| {
-                claims.sub == subject.sub && (subject.tid.is_none() || claims.tid.as_deref() == subject.tid)
-            });
-            if !same {
-                tracing::warn!(fault = ?verified.err(), "the refreshed ID token is refused, or is another user's");
-                return Err(RefreshFault::Over);
-            }
+        let all: Vec<&str> = scopes.always.iter().chain(scopes.of_api).map(String::as_str).collect();
+        let refresh = Refresh { refresh_token, scope: &all.join(" "), resource, claims };
+        let mut tokens = match grants::redeem_refresh_token(http, &metadata, self.client(), &refresh).await {
+            Ok(tokens) => tokens,
+            Err(failure) => return none(fault(failure)),
+        };
+        match self.judge(&metadata, &tokens, scopes, subject).await {
+            // Not even the refresh token is the user's, for all that is known.
+            Err(RefreshFault::Over) => none(RefreshFault::Over),
+            verdict => Refreshed { refresh_token: tokens.refresh_token.take(), outcome: verdict.map(|()| tokens) },
         }
-        Ok(tokens)
+    }
+
+    /// Whether new tokens are those of the user and good for the API.
+    async fn judge(
+        &self,
+        metadata: &Metadata,
+        tokens: &Tokens,
+        scopes: Scopes<'_>,
+        subject: Subject<'_>,
+    ) -> Result<(), RefreshFault> {
+        if tokens.id_token.is_some() {
+            let verified = self.verify(metadata, tokens, Tie::Refresh(subject), clock::now()).await;
+            verified.map_err(|fault| {
+                tracing::warn!(?fault, "the refreshed ID token is refused");
+                if fault == Fault::KeysUnavailable { RefreshFault::Unavailable } else { RefreshFault::Over }
+            })?;
+        }
+        if lacks_all(tokens.scope.as_deref(), scopes.of_api) { Err(RefreshFault::Consent) } else { Ok(()) }
     }
 }
 
@@ -94,8 +128,7 @@ fn meaning(refusal: &Refusal) -> RefreshFault {
 /// Whether an answer's scope has none of the scopes that were asked for an API: the user never consented to them.
 ///
 /// Providers write scopes with and without the resource in front, so only the last segments are compared.
-#[must_use]
-pub fn lacks_all(granted: Option<&str>, scopes: &[String]) -> bool {
+fn lacks_all(granted: Option<&str>, scopes: &[String]) -> bool {
     let last = |scope: &str| scope.rsplit('/').next().unwrap_or_default().to_owned();
     let wanted: Vec<String> = scopes.iter().map(|scope| last(scope)).filter(|scope| scope != ".default").collect();
     let Some(granted) = granted.filter(|_| !wanted.is_empty()) else { return false };

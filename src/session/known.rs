@@ -29,8 +29,8 @@ struct Entry {
     generation: u64,
     /// The newest refresh token that came here, and its generation.
     refresh_token: Option<(u64, SecretString)>,
-    /// Access tokens that came here, each until a time.
-    access_tokens: Vec<(AccessToken, UnixSeconds)>,
+    /// Access tokens that came here.
+    access_tokens: Vec<Kept>,
     /// Access tokens that their API refused.
     refused: Vec<AccessToken>,
     /// A refresh token that the provider takes no more.
@@ -41,6 +41,18 @@ struct Entry {
     queue: Arc<tokio::sync::Mutex<()>>,
     /// When the session is over at the latest.
     expires_at: UnixSeconds,
+}
+
+/// An access token that the cookie may not hold.
+#[derive(Debug)]
+struct Kept {
+    token: AccessToken,
+    /// The generation that it came with: a cookie of a later one has a newer token, or left this one out.
+    generation: u64,
+    /// From when on it is not given out any more.
+    until: UnixSeconds,
+    /// It did not fit, so that writing the cookie would not bring it there.
+    left_out: bool,
 }
 
 /// What an API wants of the user before there is a token for it.
@@ -70,37 +82,19 @@ impl Default for Known {
 impl Known {
     /// Brings a session of a cookie up to what is known here. Whether that changed it is the answer.
     pub fn renew(&self, session: &mut Session, now: UnixSeconds) -> bool {
-        let mut table = self.table();
-        let Some(entry) = table.get_mut(&session.id) else { return false };
-        let mut changed = false;
-        if let Some((generation, token)) = &entry.refresh_token
-            && *generation > session.generation
-        {
-            session.refresh_token = Some(token.clone());
-            changed = true;
-        }
-        entry.access_tokens.retain(|(token, until)| now < *until && !token.is_over(now));
-        for (newer, _) in &entry.access_tokens {
-            match session.access_tokens.iter_mut().find(|held| held.api == newer.api) {
-                Some(held) if held.expires_at >= newer.expires_at => {}
-                Some(held) => {
-                    *held = newer.clone();
-                    changed = true;
-                }
-                None => {
-                    session.access_tokens.push(newer.clone());
-                    changed = true;
-                }
-            }
-        }
-        session.access_tokens.retain(|held| !entry.refused.iter().any(|refused| is_same(refused, held)));
-        changed
+        self.table().get_mut(&session.id).is_some_and(|entry| entry.renew(session, now))
     }
 
-    /// The generation of the next write, higher than any that is known.
-    pub fn next_generation(&self, open: &OpenSession, now: UnixSeconds) -> u64 {
+    /// Brings a session up to what is known here and gives it the next generation, higher than any that is known: in
+    /// one step, since nothing newer may come between.
+    pub fn prepare_write(&self, open: &OpenSession, now: UnixSeconds) -> Session {
         self.forget_what_is_over(now);
-        self.change(open, |entry| entry.next_generation(open.session.generation))
+        let mut table = self.table();
+        let entry = table.get_or_insert_mut(open.session.id, || Entry::until(open.expires_at));
+        let mut session = open.session.clone();
+        entry.renew(&mut session, now);
+        session.generation = entry.next_generation(open.session.generation);
+        session
     }
 
     /// Remembers what a redemption brought.
@@ -113,23 +107,22 @@ impl Known {
             if let Some(token) = redeemed.access_token {
                 entry.wanting.retain(|(api, _)| *api != token.api);
                 entry.refused.retain(|refused| refused.api != token.api);
-                entry.keep(token, now.saturating_add(REMEMBERED));
+                let until = now.saturating_add(REMEMBERED);
+                entry.keep(Kept { token, generation, until, left_out: false });
             }
         });
     }
 
-    /// Keeps an access token that did not fit the cookie until it ends.
-    pub fn keep_left_out(&self, open: &OpenSession, token: AccessToken) {
-        self.change(open, |entry| {
-            let until = token.expires_at;
-            entry.keep(token, until);
-        });
+    /// Keeps an access token that did not fit the cookie of a generation until it ends.
+    pub fn keep_left_out(&self, open: &OpenSession, token: AccessToken, generation: u64) {
+        let until = token.expires_at;
+        self.change(open, |entry| entry.keep(Kept { token, generation, until, left_out: true }));
     }
 
     /// No longer gives out a token that its API refused; with `also_from_cookies` not even one that a cookie holds.
     pub fn refuse(&self, open: &OpenSession, token: AccessToken, also_from_cookies: bool) {
         self.change(open, |entry| {
-            entry.access_tokens.retain(|(held, _)| !is_same(held, &token));
+            entry.access_tokens.retain(|kept| !is_same(&kept.token, &token));
             if also_from_cookies {
                 entry.wanting.retain(|(api, _)| *api != token.api);
                 entry.wanting.push((token.api.clone(), Wanting::StepUp));
@@ -176,8 +169,7 @@ impl Known {
     }
 
     fn change<T>(&self, open: &OpenSession, change: impl FnOnce(&mut Entry) -> T) -> T {
-        let new = || Entry { expires_at: open.expires_at, ..Entry::default() };
-        change(self.table().get_or_insert_mut(open.session.id, new))
+        change(self.table().get_or_insert_mut(open.session.id, || Entry::until(open.expires_at)))
     }
 
     fn forget_what_is_over(&self, now: UnixSeconds) {
@@ -193,14 +185,43 @@ impl Known {
 }
 
 impl Entry {
+    fn until(expires_at: UnixSeconds) -> Self {
+        Self { expires_at, ..Self::default() }
+    }
+
+    /// Brings a session up to what is known. Whether its cookie should hear of it is the answer.
+    fn renew(&mut self, session: &mut Session, now: UnixSeconds) -> bool {
+        let mut changed = false;
+        if let Some((generation, token)) = &self.refresh_token
+            && *generation > session.generation
+        {
+            session.refresh_token = Some(token.clone());
+            changed = true;
+        }
+        self.access_tokens.retain(|kept| now < kept.until && !kept.token.is_over(now));
+        for kept in &self.access_tokens {
+            let held = session.access_token(&kept.token.api, now).is_some();
+            if kept.generation > session.generation || !held {
+                session.hold(kept.token.clone());
+                changed |= !kept.left_out;
+            }
+        }
+        session.access_tokens.retain(|held| !self.refused.iter().any(|refused| is_same(refused, held)));
+        changed
+    }
+
     fn next_generation(&mut self, of_cookie: u64) -> u64 {
         self.generation = self.generation.max(of_cookie).saturating_add(1);
         self.generation
     }
 
-    fn keep(&mut self, token: AccessToken, until: UnixSeconds) {
-        self.access_tokens.retain(|(held, _)| held.api != token.api);
-        self.access_tokens.push((token, until));
+    /// Keeps a token instead of the one for the same API, unless that one is newer.
+    fn keep(&mut self, new: Kept) {
+        let same_api = |kept: &Kept| kept.token.api == new.token.api;
+        if !self.access_tokens.iter().any(|kept| same_api(kept) && kept.generation > new.generation) {
+            self.access_tokens.retain(|kept| !same_api(kept));
+            self.access_tokens.push(new);
+        }
     }
 }
 

@@ -29,6 +29,7 @@ mod key_sources;
 mod key_vault;
 mod key_vault_peer;
 mod keys;
+mod lifetimes;
 mod load;
 mod login;
 mod logout;

@@ -333,3 +333,39 @@ async fn users_never_cross() {
     }
     assert_eq!(refreshes(&app), 4, "one for each user and round");
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn signing_keys_that_cannot_be_had_sign_nobody_out() {
+    let mut app = TestApp::start().await;
+    let mut visitor = app.signed_in(ADA).await;
+    app.provider.rotate_keys();
+    app.provider.set_fault(Endpoint::Keys, Some(Fault::Status(500)));
+    for _ in 0..2 {
+        let answer = visitor.fetch("POST", "/auth/refresh").await;
+        assert_eq!((answer.status, answer.code()), (503, "provider_unavailable"), "{}", app.log());
+        assert_eq!(answer.header("set-cookie"), None);
+        let answer = app.visitor().sign_in(&app.provider, ADA, "/").await;
+        assert_eq!(answer.header("location"), Some("/?auth_error=provider_unavailable"));
+    }
+    let loads = || app.provider.requests().iter().filter(|request| request.path().ends_with("/keys")).count();
+    assert_eq!(loads(), 2, "the start's, and one in a minute");
+    app.provider.set_fault(Endpoint::Keys, None);
+    app.restart();
+    app.wait_until_ready(200).await;
+    assert_eq!(visitor.fetch("POST", "/auth/refresh").await.status, 204, "{}", app.log());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_slow_refusal_deletes_no_cookie_of_a_new_sign_in() {
+    let app = TestApp::start().await;
+    let mut visitor = app.signed_in(ADA).await;
+    app.provider.revoke_grants();
+    app.provider.fault_next(Endpoint::Token, 1, Fault::Hold(Duration::from_secs(2)));
+    let mut slow = visitor.clone();
+    let refresh = tokio::spawn(async move { slow.fetch("POST", "/auth/refresh").await });
+    tokio::time::sleep(Duration::from_millis(500)).await;
+    assert_eq!(visitor.sign_in(&app.provider, GRACE, "/").await.header("location"), Some("/"));
+    let answer = refresh.await.unwrap();
+    assert_eq!((answer.code(), answer.header("set-cookie")), ("session_expired", None));
+    assert_eq!(visitor.fetch("POST", "/auth/refresh").await.status, 204);
+}

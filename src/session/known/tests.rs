@@ -60,10 +60,10 @@ fn a_cookie_of_another_instance_that_is_newer_keeps_its_refresh_token() {
 fn generations_only_rise() {
     let known = Known::default();
     let old = open(1, 5);
-    assert_eq!(known.next_generation(&old, 0), 6);
-    assert_eq!(known.next_generation(&old, 0), 7);
-    assert_eq!(known.next_generation(&open(1, 40), 0), 41);
-    assert_eq!(known.next_generation(&old, 0), 42);
+    assert_eq!(known.prepare_write(&old, 0).generation, 6);
+    assert_eq!(known.prepare_write(&old, 0).generation, 7);
+    assert_eq!(known.prepare_write(&open(1, 40), 0).generation, 41);
+    assert_eq!(known.prepare_write(&old, 0).generation, 42);
 }
 
 #[test]
@@ -82,12 +82,34 @@ fn a_refused_token_is_not_given_out_again() {
 }
 
 #[test]
-fn what_was_left_out_of_the_cookie_is_kept_until_it_ends() {
+fn what_was_left_out_of_the_cookie_is_kept_until_it_ends_and_is_no_reason_to_write() {
     let known = Known::default();
     let old = open(1, 1);
-    known.keep_left_out(&old, token("orders", "b1", 2_000));
-    assert_eq!(renewed(&known, &old, 1_999).1, ["a0", "b1"]);
+    known.keep_left_out(&old, token("orders", "b1", 2_000), 1);
+    assert_eq!(renewed(&known, &old, 1_999), ("r0".to_owned(), vec!["a0".to_owned(), "b1".to_owned()], false));
     assert_eq!(renewed(&known, &old, 2_000).1, ["a0"]);
+}
+
+#[test]
+fn a_new_token_replaces_the_old_one_even_if_it_ends_sooner() {
+    let known = Known::default();
+    let old = open(1, 1);
+    known.remember(&old, redeemed("r1", Some(token("graph", "a1", 900))), 100);
+    assert_eq!(renewed(&known, &old, 101), ("r1".to_owned(), vec!["a1".to_owned()], true));
+    let written = known.prepare_write(&old, 101);
+    assert_eq!(written.access_tokens[0].token.expose_secret(), "a1");
+    assert!(written.generation > 2, "what came is older than what is written now");
+    let shown = OpenSession::new(written, 10_000);
+    assert!(!renewed(&known, &shown, 102).2, "that cookie has it all");
+}
+
+#[test]
+fn a_newer_cookie_of_another_instance_keeps_its_access_token() {
+    let known = Known::default();
+    known.remember(&open(1, 1), redeemed("r1", Some(token("graph", "a1", 2_000))), 100);
+    let mut newer = open(1, 3);
+    newer.session.access_tokens = vec![token("graph", "a2", 1_500)];
+    assert_eq!(renewed(&known, &newer, 101), ("r0".to_owned(), vec!["a2".to_owned()], false));
 }
 
 #[test]
@@ -106,10 +128,10 @@ fn the_table_is_bounded_and_forgets_what_is_over() {
     for number in 0..LIMIT.get() as u128 + 5 {
         let mut one = open(1, 1);
         one.session.id = number.to_be_bytes();
-        known.next_generation(&one, 0);
+        known.prepare_write(&one, 0);
     }
     assert_eq!(known.table().len(), LIMIT.get());
-    known.next_generation(&open(9, 1), 10_000);
+    known.prepare_write(&open(9, 1), 10_000);
     assert_eq!(known.table().len(), 1);
 }
 

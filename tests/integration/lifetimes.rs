@@ -1,0 +1,309 @@
+//! Every border in time, a second before and a second after, and clocks that go back: the gateway as a library, whose
+//! every entrance takes the time.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use cloakroom::app::App;
+use cloakroom::clock;
+use cloakroom::config::Config;
+use cloakroom::error::Error;
+use cloakroom::proxy::forward::Call;
+use cloakroom::reply::{Reply, full};
+use devkit::graph::{Graph, GraphOptions};
+use devkit::provider::{Options, Provider};
+use http::header::{COOKIE, LOCATION, SET_COOKIE};
+use http::{HeaderMap, HeaderName, HeaderValue, Method};
+use http_body_util::BodyExt;
+use serde_json::Value;
+
+use crate::app::{api_map, settings};
+
+const ADA: &str = "ada.lovelace@contoso.example";
+const ORIGIN: &str = "http://localhost:7071";
+const HOUR: u64 = 3_600;
+
+/// The gateway with its surroundings, but no socket of its own.
+struct Lab {
+    app: Arc<App>,
+    provider: Provider,
+    graph: Graph,
+}
+
+/// A browser's cookies.
+type Jar = BTreeMap<String, String>;
+
+/// A provider whose access tokens live for a day, unless a test wants less.
+fn long_lived() -> Options {
+    Options { access_token_life: Duration::from_secs(24 * HOUR), ..Options::new(ORIGIN) }
+}
+
+impl Lab {
+    async fn new(options: Options, changes: &[(&str, &str)]) -> Self {
+        let provider = Provider::start(options).await.unwrap();
+        let graph = Graph::start(GraphOptions::new(&provider.issuer())).await.unwrap();
+        let mut vars = settings(ORIGIN, &provider);
+        vars.insert("CLOAKROOM_APIS".to_owned(), api_map(&graph.base()).to_string());
+        vars.extend(changes.iter().map(|(name, value)| (format!("CLOAKROOM_{name}"), (*value).to_owned())));
+        let app = App::new(Config::from_vars(&vars.into_iter().collect()).unwrap());
+        app.ring.refresh(clock::now()).await;
+        Self { app, provider, graph }
+    }
+
+    async fn usual() -> Self {
+        Self::new(long_lived(), &[]).await
+    }
+
+    /// Begins a sign-in; gives where the browser is sent.
+    async fn begin(&self, jar: &mut Jar, query: &str, now: u64) -> Result<String, Error> {
+        let reply = self.app.auth.login(&headers(jar), query, now).await?;
+        keep(jar, &reply);
+        Ok(location(&reply))
+    }
+
+    /// Comes back from the provider; gives where the browser is sent.
+    async fn come_back(&self, jar: &mut Jar, params: &str, now: u64) -> String {
+        let reply = self.app.auth.callback(&Method::GET, &headers(jar), params, now).await.unwrap();
+        keep(jar, &reply);
+        location(&reply)
+    }
+
+    async fn signed_in(&self, now: u64) -> Jar {
+        let mut jar = Jar::new();
+        let away = self.begin(&mut jar, "", now).await.unwrap();
+        let callback = self.provider.sign_in(&away, ADA).unwrap();
+        assert_eq!(self.come_back(&mut jar, &callback.form(), now).await, "/");
+        jar
+    }
+
+    async fn session(&self, jar: &Jar, now: u64) -> Value {
+        let reply = self.app.auth.session(&headers(jar), now).await.unwrap();
+        serde_json::from_slice(&reply.into_body().collect().await.unwrap().to_bytes()).unwrap()
+    }
+
+    async fn is_signed_in(&self, jar: &Jar, now: u64) -> bool {
+        self.session(jar, now).await["authenticated"].as_bool().unwrap()
+    }
+
+    /// A call to the API; whether its answer wrote the session.
+    async fn call(&self, jar: &mut Jar, now: u64) -> Result<bool, Error> {
+        let headers = headers(jar);
+        let (path, trace_id) = ("/graph/me", "0123456789abcdef0123456789abcdef");
+        let call = Call { method: &Method::GET, path, query: None, headers: &headers, trace_id, now };
+        let reply = self.app.proxy.call(call, full(Bytes::new())).await?;
+        assert_eq!(reply.status(), 200);
+        keep(jar, &reply);
+        Ok(reply.headers().contains_key(SET_COOKIE))
+    }
+
+    async fn logout_page(&self, jar: &Jar, query: &str, now: u64) -> (u16, String) {
+        let reply = self.app.auth.logout_page(&headers(jar), query, now).await;
+        (reply.status().as_u16(), location(&reply))
+    }
+}
+
+fn headers(jar: &Jar) -> HeaderMap {
+    let cookie = jar.iter().map(|(name, value)| format!("{name}={value}")).collect::<Vec<_>>().join("; ");
+    let pairs = [(COOKIE.as_str(), cookie.as_str()), ("x-csrf", "1"), ("sec-fetch-site", "same-origin")];
+    let line =
+        |(name, value): (&'static str, &str)| (HeaderName::from_static(name), HeaderValue::from_str(value).unwrap());
+    pairs.into_iter().filter(|(_, value)| !value.is_empty()).map(line).collect()
+}
+
+fn keep(jar: &mut Jar, reply: &Reply) {
+    for line in reply.headers().get_all(SET_COOKIE) {
+        let line = line.to_str().unwrap();
+        let (name, value) = line.split(';').next().unwrap().split_once('=').unwrap();
+        if line.contains("Max-Age=0") {
+            jar.remove(name);
+        } else {
+            jar.insert(name.to_owned(), value.to_owned());
+        }
+    }
+}
+
+fn location(reply: &Reply) -> String {
+    reply.headers().get(LOCATION).map_or_else(String::new, |value| value.to_str().unwrap().to_owned())
+}
+
+#[tokio::test]
+async fn a_session_is_over_when_it_was_idle_for_as_long_as_it_may() {
+    let lab = Lab::usual().await;
+    let begun = clock::now();
+    let mut jar = lab.signed_in(begun).await;
+    let told = lab.session(&jar, begun + 1_799).await;
+    assert_eq!((told["authenticated"].as_bool(), told["session"]["idle_expires_in"].as_u64()), (Some(true), Some(1)));
+    assert!(!lab.is_signed_in(&jar, begun + 1_800).await);
+    assert_eq!(lab.call(&mut jar, begun + 1_800).await, Err(Error::SessionExpired));
+    assert!(lab.is_signed_in(&jar, begun + 1_799).await, "asking changes nothing");
+    assert_eq!(lab.call(&mut jar, begun + 1_799).await, Ok(true));
+    assert!(lab.is_signed_in(&jar, begun + 1_799 + 1_799).await);
+    assert!(!lab.is_signed_in(&jar, begun + 1_799 + 1_800).await);
+}
+
+#[tokio::test]
+async fn a_session_is_over_when_its_longest_life_is_whatever_it_did() {
+    let lab = Lab::usual().await;
+    let begun = clock::now();
+    let mut jar = lab.signed_in(begun).await;
+    for step in 1..=19 {
+        assert_eq!(lab.call(&mut jar, begun + step * 1_500).await, Ok(true), "{step}");
+    }
+    assert_eq!(lab.call(&mut jar, begun + 8 * HOUR - 1).await, Ok(true));
+    let told = lab.session(&jar, begun + 8 * HOUR - 1).await;
+    assert_eq!(told["session"]["expires_in"], 1);
+    assert_eq!(told["session"]["idle_expires_in"], 1, "no session is idle beyond its end");
+    assert!(!lab.is_signed_in(&jar, begun + 8 * HOUR).await);
+    assert_eq!(lab.call(&mut jar, begun + 8 * HOUR).await, Err(Error::SessionExpired));
+}
+
+#[tokio::test]
+async fn activity_is_written_when_the_written_one_is_old_enough() {
+    // Bytes of an access token, cookies, idle time, and the pause: a minute or a tenth, of several cookies five minutes
+    // or a quarter. The largest does not fit, and is no reason to write the cookie again and again.
+    for (size, cookies, idle, pause) in [
+        (1_600, 1, "30m", 60),
+        (1_600, 1, "100s", 10),
+        (4_500, 2, "30m", 300),
+        (4_500, 2, "400s", 100),
+        (12_000, 1, "30m", 60),
+    ] {
+        let options = Options { access_token_size: size, ..long_lived() };
+        let lab = Lab::new(options, &[("SESSION_IDLE", idle)]).await;
+        let begun = clock::now();
+        let mut jar = lab.signed_in(begun).await;
+        assert_eq!(jar.len(), cookies, "{size}");
+        assert_eq!(lab.call(&mut jar, begun + pause - 1).await, Ok(false), "{size} {idle}");
+        assert_eq!(lab.call(&mut jar, begun + pause).await, Ok(true), "{size} {idle}");
+        assert_eq!(lab.call(&mut jar, begun + 2 * pause - 1).await, Ok(false), "{size} {idle}");
+        assert_eq!(lab.call(&mut jar, begun + 2 * pause).await, Ok(true), "{size} {idle}");
+    }
+}
+
+#[tokio::test]
+async fn what_an_instance_ahead_has_sealed_counts_within_the_skew() {
+    let lab = Lab::usual().await;
+    let now = clock::now();
+    for (ahead, counts) in [(299, true), (300, true), (301, false)] {
+        let mut jar = lab.signed_in(now + ahead).await;
+        assert_eq!(lab.is_signed_in(&jar, now).await, counts, "{ahead}");
+        let mut login = Jar::new();
+        let away = lab.begin(&mut login, "", now + ahead).await.unwrap();
+        let state = parameter(&away, "state");
+        let back = lab.come_back(&mut login, &format!("error=access_denied&state={state}"), now).await;
+        assert_eq!(back.ends_with("access_denied"), counts, "{ahead}: {back}");
+        if counts {
+            assert_eq!(lab.call(&mut jar, now).await, Ok(false), "nothing is due");
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_clock_that_goes_back_signs_nobody_out_and_extends_nothing() {
+    let lab = Lab::usual().await;
+    let begun = clock::now();
+    let mut jar = lab.signed_in(begun).await;
+    assert_eq!(lab.call(&mut jar, begun + 100).await, Ok(true));
+    for back in [1, 100, 299, 300] {
+        assert_eq!(lab.call(&mut jar, begun + 100 - back).await, Ok(false), "{back}");
+    }
+    assert!(!lab.is_signed_in(&jar, begun + 100 - 301).await, "further than clocks may differ");
+    assert!(lab.is_signed_in(&jar, begun + 100 + 1_799).await, "the written activity is what counts");
+    assert!(!lab.is_signed_in(&jar, begun + 100 + 1_800).await);
+    // What is written by the clock that went back ends by that clock, and the end of the whole stays.
+    let reply = lab.app.auth.refresh(&headers(&jar), begun - 100).await.unwrap();
+    keep(&mut jar, &reply);
+    assert!(lab.is_signed_in(&jar, begun - 100 + 1_799).await);
+    assert!(!lab.is_signed_in(&jar, begun - 100 + 1_800).await);
+    assert_eq!(lab.session(&jar, begun).await["session"]["expires_in"], 8 * HOUR);
+}
+
+fn parameter(url: &str, name: &str) -> String {
+    let url = url::Url::parse(ORIGIN).unwrap().join(url).unwrap();
+    let found = url.query_pairs().find(|(of, _)| of == name).map(|(_, value)| value.into_owned());
+    found.unwrap_or_else(|| panic!("no {name} in {url}"))
+}
+
+#[tokio::test]
+async fn a_sign_in_may_take_ten_minutes() {
+    let lab = Lab::usual().await;
+    let begun = clock::now();
+    for (after, expected) in [(599, "/?auth_error=access_denied"), (600, "/?auth_error=login_expired")] {
+        let mut jar = Jar::new();
+        let away = lab.begin(&mut jar, "", begun).await.unwrap();
+        let params = format!("error=access_denied&state={}", parameter(&away, "state"));
+        assert_eq!(lab.come_back(&mut jar, &params, begun + after).await, expected);
+    }
+}
+
+#[tokio::test]
+async fn a_challenge_may_be_answered_for_ten_minutes() {
+    let lab = Lab::usual().await;
+    let begun = clock::now();
+    let mut jar = lab.signed_in(begun).await;
+    lab.graph.require_context(Some("c1"));
+    let Err(Error::StepUpRequired(url)) = lab.call(&mut jar, begun).await else { panic!("no challenge") };
+    let query = url.split_once('?').unwrap().1;
+    let away = lab.begin(&mut jar.clone(), query, begun + 599).await.unwrap();
+    assert!(parameter(&away, "claims").contains("c1"));
+    assert!(matches!(lab.begin(&mut jar, query, begun + 600).await, Err(Error::BadRequest(_))));
+}
+
+#[tokio::test]
+async fn a_logout_token_dies_with_its_session() {
+    let lab = Lab::usual().await;
+    let begun = clock::now();
+    let jar = lab.signed_in(begun).await;
+    let link = lab.session(&jar, begun).await["links"]["logout"].as_str().unwrap().to_owned();
+    let query = link.split_once('?').unwrap().1;
+    assert_eq!(lab.logout_page(&jar, query, begun + 1_800).await, (200, String::new()), "a page that asks");
+    let (status, location) = lab.logout_page(&jar, query, begun + 1_799).await;
+    assert_eq!(status, 302);
+    // The state that comes back from the provider lives for ten minutes.
+    let state = format!("state={}", parameter(&location, "state"));
+    assert_eq!(lab.logout_page(&Jar::new(), &state, begun + 1_799 + 599).await, (302, "/".to_owned()));
+    assert_eq!(lab.logout_page(&Jar::new(), &state, begun + 1_799 + 600).await.0, 200);
+    // A session that goes on outlives no token of its first minute, nor does that token the session.
+    let mut jar = lab.signed_in(begun).await;
+    let link = lab.session(&jar, begun).await["links"]["logout"].as_str().unwrap().to_owned();
+    let query = link.split_once('?').unwrap().1;
+    for step in 1..=19 {
+        lab.call(&mut jar, begun + step * 1_500).await.unwrap();
+    }
+    assert_eq!(lab.logout_page(&jar, query, begun + 8 * HOUR).await.0, 200);
+    assert_eq!(lab.logout_page(&jar, query, begun + 8 * HOUR - 1).await.0, 302);
+}
+
+#[tokio::test]
+async fn a_token_is_renewed_at_the_skew_or_at_half_its_life() {
+    // Life of the access token, the skew, and the last second in which it is good enough.
+    for (life, skew, last) in [(86_400, "60s", 86_340), (86_400, "1h", 82_800), (100, "60s", 50), (7, "60s", 4)] {
+        let options = Options { access_token_life: Duration::from_secs(life), ..long_lived() };
+        let changes = [("REFRESH_SKEW", skew), ("SESSION_MAX", "48h"), ("SESSION_IDLE", "48h")];
+        let lab = Lab::new(options, &changes).await;
+        let begun = clock::now();
+        let mut jar = lab.signed_in(begun).await;
+        let before = lab.provider.token_requests();
+        lab.call(&mut jar, begun + last).await.unwrap();
+        assert_eq!(lab.provider.token_requests(), before, "{life} {skew}");
+        lab.call(&mut jar, begun + last + 1).await.unwrap();
+        assert_eq!(lab.provider.token_requests(), before + 1, "{life} {skew}");
+    }
+}
+
+#[tokio::test]
+async fn an_old_cookie_gets_the_new_token_for_a_minute() {
+    let lab = Lab::new(long_lived(), &[("SESSION_MAX", "72h"), ("SESSION_IDLE", "72h")]).await;
+    // Signed in so long ago that the token is over.
+    let jar = lab.signed_in(clock::now() - 25 * HOUR).await;
+    let before = clock::now();
+    assert_eq!(lab.call(&mut jar.clone(), before).await, Ok(true));
+    let after = clock::now();
+    let redeemed = lab.provider.token_requests();
+    assert_eq!(lab.call(&mut jar.clone(), before + 59).await, Ok(true), "the old cookie is written anew");
+    assert_eq!(lab.provider.token_requests(), redeemed);
+    assert_eq!(lab.call(&mut jar.clone(), after + 60).await, Ok(true));
+    assert_eq!(lab.provider.token_requests(), redeemed + 1);
+}
