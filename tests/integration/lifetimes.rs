@@ -91,7 +91,7 @@ impl Lab {
     async fn call(&self, jar: &mut Jar, now: u64) -> Result<bool, Error> {
         let headers = headers(jar);
         let (path, trace_id) = ("/graph/me", "0123456789abcdef0123456789abcdef");
-        let call = Call { method: &Method::GET, path, query: None, headers: &headers, trace_id, now };
+        let call = Call { method: &Method::GET, path, query: None, headers: &headers, trace_id, admitted: true, now };
         let reply = self.app.proxy.call(call, full(Bytes::new())).await?;
         assert_eq!(reply.status(), 200);
         keep(jar, &reply);

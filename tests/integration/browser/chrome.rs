@@ -4,7 +4,7 @@ use std::io::{self, BufRead, BufReader, Read, Write};
 use std::net::TcpStream;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
@@ -73,6 +73,23 @@ impl Chrome {
     /// Chooses somebody at the provider's page.
     pub async fn choose(&self, user: &str) {
         self.click(&format!("button[name=user][value='{user}']")).await;
+    }
+
+    /// Chooses somebody, unless the provider knows who is there.
+    pub async fn choose_if_asked(&self, user: &str) {
+        let either = self.find("button[name=user], main[data-state=signed-in]").await;
+        if either.tag_name().await.is_ok_and(|name| name == "button") {
+            self.choose(user).await;
+        }
+    }
+
+    /// Waits until the page's status says something.
+    pub async fn says(&self, text: &str) {
+        let begun = Instant::now();
+        while self.text("#status").await != text {
+            assert!(begun.elapsed() < PATIENCE, "{}", self.text("body").await);
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
     }
 
     /// The text of an element as a reader sees it.

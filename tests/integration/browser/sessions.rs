@@ -1,0 +1,106 @@
+//! A session in a real browser: it outlives its access token, is stepped up, and no slow answer brings back an older
+//! one.
+
+use std::time::Duration;
+
+use devkit::host::Mode;
+use devkit::provider::Options;
+use serde_json::{Value, json};
+
+use super::chrome::Chrome;
+use super::{ADA, GRACE, MODES, cookie_names, sign_in};
+use crate::app::{Reach, TestApp};
+
+/// Calls side by side, and the statuses of their answers.
+const FIFTY_CALLS: &str =
+    "const calls = Array.from({ length: 50 }, () => fetch('/graph/me', { headers: { 'X-CSRF': '1' } }));
+    return Promise.all(calls).then((answers) => answers.map((answer) => answer.status));";
+/// Begins a call whose answer takes its time; [`SLOW_ANSWER`] waits for it.
+const SLOW_CALL: &str =
+    "window.slow = fetch('/graph/slow?first=2500&total=2500&chunks=1', { headers: { 'X-CSRF': '1' } })
+    .then((answer) => answer.status); return true;";
+const SLOW_ANSWER: &str = "return window.slow;";
+
+async fn start(mode: Mode, options: Options) -> (TestApp, Chrome) {
+    // Activity counts as old after two seconds, so that a slow answer has a reason to write the cookie.
+    let app = TestApp::builder().reach(Reach::Host(mode)).provider(options).set("SESSION_IDLE", "20s").start();
+    tokio::join!(app, Chrome::start())
+}
+
+fn lasting() -> Options {
+    Options::new("http://unused")
+}
+
+#[tokio::test]
+async fn a_session_outlives_its_access_token_in_all_tabs() {
+    for mode in MODES {
+        let once = Options { access_token_life: Duration::from_secs(2), one_time_refresh: true, ..lasting() };
+        let (app, chrome) = start(mode, once).await;
+        sign_in(&chrome, &app.origin, ADA).await;
+        let first = chrome.client.window().await.unwrap();
+        let second = chrome.client.new_window(true).await.unwrap().handle;
+        chrome.client.switch_to_window(second.clone()).await.unwrap();
+        chrome.open(&app.origin).await;
+        chrome.shows("signed-in").await;
+        for tab in [&first, &second, &first] {
+            tokio::time::sleep(Duration::from_millis(3_100)).await;
+            chrome.client.switch_to_window(tab.clone()).await.unwrap();
+            assert_eq!(chrome.script(FIFTY_CALLS).await, json!(vec![200; 50]), "{mode:?}");
+        }
+        chrome.click("#renew").await;
+        chrome.says("Your session goes on.").await;
+        assert_eq!(cookie_names(&chrome).await, ["__Host-Http-cloakroom"]);
+        assert_eq!(chrome.console().await, json!([]), "{mode:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_step_up_goes_round() {
+    for mode in MODES {
+        let (app, chrome) = start(mode, lasting()).await;
+        sign_in(&chrome, &app.origin, ADA).await;
+        app.graph.require_context(Some("c1"));
+        chrome.click("#call-graph").await;
+        chrome.find("#error button").await;
+        assert_eq!(chrome.text("#error button").await, "Prove it");
+        chrome.keep_picture(mode, "step-up").await;
+        chrome.click("#error button").await;
+        // Whoever has a session at the provider need not choose again.
+        chrome.choose_if_asked(ADA).await;
+        chrome.shows("signed-in").await;
+        chrome.click("#call-graph").await;
+        chrome.find("#graph-answer:not([hidden])").await;
+        let answer: Value = serde_json::from_str(&chrome.text("#graph-result").await).unwrap();
+        assert_eq!(answer["userPrincipalName"], ADA, "{mode:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_slow_answer_brings_back_neither_a_session_that_ended_nor_one_that_was_replaced() {
+    for mode in MODES {
+        let (app, chrome) = start(mode, lasting()).await;
+        sign_in(&chrome, &app.origin, ADA).await;
+        tokio::time::sleep(Duration::from_millis(2_100)).await;
+        chrome.script(SLOW_CALL).await;
+        let sign_out =
+            "return fetch('/auth/logout', { method: 'POST', headers: { 'X-CSRF': '1' } }).then((a) => a.status)";
+        assert_eq!(chrome.script(sign_out).await, 200);
+        assert_eq!(chrome.script(SLOW_ANSWER).await, 200);
+        assert_eq!(cookie_names(&chrome).await, [""; 0], "{mode:?}: signed out is signed out");
+
+        app.provider.end_sessions();
+        sign_in(&chrome, &app.origin, ADA).await;
+        let first = chrome.client.window().await.unwrap();
+        tokio::time::sleep(Duration::from_millis(2_100)).await;
+        chrome.script(SLOW_CALL).await;
+        let second = chrome.client.new_window(true).await.unwrap().handle;
+        chrome.client.switch_to_window(second).await.unwrap();
+        chrome.open(&format!("{}/auth/login?prompt=select_account", app.origin)).await;
+        chrome.choose(GRACE).await;
+        chrome.shows("signed-in").await;
+        chrome.client.switch_to_window(first).await.unwrap();
+        assert_eq!(chrome.script(SLOW_ANSWER).await, 200);
+        let who = "return fetch('/auth/session').then((a) => a.json()).then((told) => told.user.preferred_username)";
+        assert_eq!(chrome.script(who).await, GRACE, "{mode:?}: the newer sign-in stays");
+    }
+}
