@@ -14,11 +14,15 @@ use std::time::Duration;
 
 use http::Response;
 use tokio::net::TcpListener;
+use tokio::sync::broadcast;
 
 use crate::web::{Body, Call, Clock, Handler, HangUp, Log, Server, Wire, lock};
 use bearer::Gate;
 
 pub use crate::web::Recorded;
+
+/// How many events a listener may be behind.
+const EVENTS: usize = 64;
 
 /// How a [`Graph`] is set up.
 #[derive(Clone, Debug)]
@@ -62,6 +66,7 @@ impl GraphOptions {
 /// | any `/redirect?to=&status=` | a redirect, 302 unless told otherwise |
 /// | any `/slow?first=&total=&chunks=` | head after `first` ms, the last of `chunks` chunks after `total` ms |
 /// | any `/bytes?n=&chunked=` | `n` bytes, streamed; with `chunked=1` without `Content-Length` |
+/// | any `/events` | server-sent events: what is told by [`Graph::tell`] from then on |
 /// | any `/status/{code}` | that status, with a Graph-like error from 400 on; 429 and 503 with `Retry-After: 7` |
 /// | any `/hang-up?after=` | nothing: the connection closes; with `after` when so many of 1,000 bytes were sent |
 #[derive(Clone, Debug)]
@@ -84,6 +89,7 @@ impl Graph {
             clock: Clock::default(),
             log: Log::default(),
             step_up: Mutex::default(),
+            events: broadcast::Sender::new(EVENTS),
         });
         let server = Server::start(listener, wire, Arc::clone(&state))?;
         Ok(Self { state, server: Arc::new(server) })
@@ -135,6 +141,11 @@ impl Graph {
         self.state.clock.advance(by);
     }
 
+    /// Tells an event to everybody who listens at `/events`, and how many those are.
+    pub fn tell(&self, event: &str) -> usize {
+        self.state.events.send(event.to_owned()).unwrap_or(0)
+    }
+
     /// From now on refuses tokens without this authentication context in `acrs`, by a claims challenge (401
     /// `insufficient_claims`); `None` ends it.
     pub fn require_context(&self, context: Option<&str>) {
@@ -149,6 +160,7 @@ struct State {
     clock: Clock,
     log: Log,
     step_up: Mutex<Option<String>>,
+    events: broadcast::Sender<String>,
 }
 
 impl Handler for State {

@@ -50,6 +50,7 @@ pub use self::{
     cli::run,
     log::{Level, LogLine, Source},
     options::{CodeLookup, HostError, Mode, Options},
+    path::seen_by_handler,
 };
 use self::{
     files::Files,

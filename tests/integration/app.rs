@@ -47,6 +47,7 @@ pub struct Builder {
     federated: Option<Federated>,
     tenants: Option<String>,
     graph_entry: serde_json::Value,
+    other_apis: serde_json::Value,
     patient: bool,
 }
 
@@ -76,6 +77,7 @@ impl TestApp {
             federated: None,
             tenants: None,
             graph_entry: json!({}),
+            other_apis: json!({}),
             patient: true,
         }
     }
@@ -179,6 +181,12 @@ impl Builder {
         self
     }
 
+    /// Adds entries to the API map.
+    pub fn other_apis(mut self, entries: serde_json::Value) -> Self {
+        self.other_apis = entries;
+        self
+    }
+
     /// Does not wait until the gateway is ready.
     pub fn impatient(mut self) -> Self {
         self.patient = false;
@@ -208,6 +216,9 @@ impl Builder {
         let mut map = api_map(&graph.base());
         for (name, value) in self.graph_entry.as_object().unwrap() {
             map["graph"][name] = value.clone();
+        }
+        for (name, entry) in self.other_apis.as_object().unwrap() {
+            map[name] = entry.clone();
         }
         settings.insert("CLOAKROOM_APIS".to_owned(), map.to_string());
         settings.extend(self.settings);

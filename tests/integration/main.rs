@@ -36,6 +36,7 @@ mod logout;
 mod managed_identity;
 mod oidc_provider;
 mod other_origins;
+mod paths;
 mod proxying;
 mod refresh;
 mod rotate_keys;

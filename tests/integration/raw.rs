@@ -1,6 +1,6 @@
 //! Bytes to a port, and whatever comes back.
 
-use std::io::{self, Read, Write};
+use std::io::{self, ErrorKind, Read, Write};
 use std::net::TcpStream;
 use std::time::Duration;
 
@@ -8,32 +8,88 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use crate::visitor::Answer;
 
+/// A kept connection for requests whose bytes nobody touches, opened anew when the other side has closed it.
+pub struct Wire {
+    port: u16,
+    stream: Option<TcpStream>,
+}
+
+impl Wire {
+    pub fn to(port: u16) -> Self {
+        Self { port, stream: None }
+    }
+
+    /// Sends a request and reads its answer, or to the end of the connection.
+    pub fn exchange(&mut self, request: &[u8]) -> String {
+        let kept = self.stream.is_some();
+        let answer = self.attempt(request);
+        // A kept connection may have been closed since: what was never answered was never taken either.
+        if answer.is_empty() && kept { self.attempt(request) } else { answer }
+    }
+
+    fn attempt(&mut self, request: &[u8]) -> String {
+        let mut stream = self.stream.take().unwrap_or_else(|| open(self.port));
+        let (answer, ended) = match stream.write_all(request) {
+            Ok(()) => read_answer(&mut stream, is_whole),
+            Err(_) => (Vec::new(), true),
+        };
+        let answer = String::from_utf8_lossy(&answer).into_owned();
+        if !ended && !answer.to_lowercase().contains("\r\nconnection: close\r\n") {
+            self.stream = Some(stream);
+        }
+        answer
+    }
+}
+
 /// Sends a request and reads its answer, or to the end of the connection.
 pub fn exchange(port: u16, request: &str) -> String {
-    let mut stream = TcpStream::connect(("127.0.0.1", port)).unwrap();
-    stream.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
+    let mut stream = open(port);
     stream.write_all(request.as_bytes()).unwrap();
+    String::from_utf8_lossy(&read_answer(&mut stream, is_whole).0).into_owned()
+}
+
+/// Sends bytes and reads all that comes until the other side closes the connection.
+pub fn exchange_to_the_end(port: u16, bytes: &[u8]) -> String {
+    let mut stream = open(port);
+    // What is refused early may be closed while it is still being sent.
+    let _ = stream.write_all(bytes);
+    let (answer, ended) = read_answer(&mut stream, |_| false);
+    let answer = String::from_utf8_lossy(&answer).into_owned();
+    assert!(ended, "the connection stays open after {answer:?}");
+    answer
+}
+
+/// A new connection.
+pub fn open(port: u16) -> TcpStream {
+    let stream = TcpStream::connect(("127.0.0.1", port)).unwrap();
+    stream.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
+    stream.set_nodelay(true).unwrap();
+    stream
+}
+
+/// What comes until it is enough or the connection ends, and whether it has ended.
+pub fn read_answer(stream: &mut TcpStream, enough: impl Fn(&[u8]) -> bool) -> (Vec<u8>, bool) {
     let mut answer = Vec::new();
     let mut part = [0; 16 * 1_024];
-    while !is_whole(&answer) {
+    while !enough(&answer) {
         // A reset after the answer is as good an end as any.
         match stream.read(&mut part) {
             Ok(read) if read > 0 => answer.extend_from_slice(&part[..read]),
-            _ => break,
+            Err(error) if error.kind() == ErrorKind::WouldBlock => return (answer, false),
+            _ => return (answer, true),
         }
     }
-    String::from_utf8_lossy(&answer).into_owned()
+    (answer, false)
 }
 
 /// Whether an answer has come to its end by its own framing.
 fn is_whole(answer: &[u8]) -> bool {
-    let text = String::from_utf8_lossy(answer).to_lowercase();
-    let Some((head, body)) = text.split_once("\r\n\r\n") else { return false };
-    let length =
-        head.lines().find_map(|line| line.strip_prefix("content-length: ")).and_then(|length| length.parse().ok());
+    let Some(end) = memchr::memmem::find(answer, b"\r\n\r\n") else { return false };
+    let (head, body) = (String::from_utf8_lossy(&answer[..end]).to_lowercase(), &answer[end + 4..]);
+    let length = head.lines().find_map(|line| line.strip_prefix("content-length: ")?.parse::<usize>().ok());
     match length {
         Some(length) => body.len() >= length,
-        None => head.contains("transfer-encoding: chunked") && body.ends_with("0\r\n\r\n"),
+        None => head.contains("transfer-encoding: chunked") && body.ends_with(b"0\r\n\r\n"),
     }
 }
 

@@ -24,6 +24,7 @@ pub(super) async fn answer(state: &State, call: &Call, claims: &Value) -> Result
         ["status", code] => Ok(status(code)),
         ["slow"] => Ok(streams::slow(&query).await),
         ["bytes"] => Ok(streams::bytes(&query)),
+        ["events"] => Ok(streams::events(state.events.subscribe())),
         ["hang-up"] => streams::hang_up(&query),
         _ => Ok(documented(state, call, claims, &query, rest)),
     }

@@ -7,6 +7,7 @@ use http::header::CONTENT_LENGTH;
 use http::{Response, StatusCode};
 use http_body::Frame;
 use http_body_util::{BodyExt as _, StreamBody};
+use tokio::sync::broadcast;
 use tokio::time::{Instant, sleep_until};
 
 use crate::web::{Body, Form, HangUp, reply};
@@ -29,6 +30,15 @@ pub(super) async fn slow(query: &Form) -> Response<Body> {
         Some((Ok::<_, io::Error>(Frame::data(Bytes::from(format!("chunk {sent}\n")))), sent + 1))
     });
     streamed(StreamBody::new(frames).boxed_unsync(), "text/plain")
+}
+
+/// Server-sent events, each when it is told, for as long as the client listens. Chunked.
+pub(super) fn events(told: broadcast::Receiver<String>) -> Response<Body> {
+    let frames = stream::unfold(told, |mut told| async move {
+        let event = told.recv().await.ok()?;
+        Some((Ok::<_, io::Error>(Frame::data(Bytes::from(format!("data: {event}\n\n")))), told))
+    });
+    streamed(StreamBody::new(frames).boxed_unsync(), "text/event-stream")
 }
 
 /// `n` bytes, 0 to 255 over and over.

@@ -9,9 +9,9 @@ use http_body_util::{BodyExt, Full};
 use hyper::body::{Bytes, Incoming};
 
 use super::{
-    Body, empty, headers,
+    Body, Mode, empty, headers,
     invocation::{Call, Deadline},
-    path, query,
+    path,
     server::App,
     whole,
 };
@@ -33,11 +33,7 @@ pub(super) async fn forward(app: &Arc<App>, call: Call, body: Bytes) -> Response
 }
 
 async fn exchange(app: &App, call: &Call, body: Bytes) -> Result<Response<Body>, String> {
-    let path = path::forwarded(&call.path);
-    let target = match call.parts.uri.query().and_then(query::rebuild) {
-        Some(query) => format!("{path}?{query}"),
-        None => path,
-    };
+    let target = path::target(Mode::Forward, &call.path, call.parts.uri.query());
     let headers = headers::forwarded(&call.parts.headers, body.len(), &call.invocation.id);
     let request = || request(&call.parts.method, &target, &headers, body.clone());
     let repeatable = matches!(call.parts.method, Method::GET | Method::HEAD);

@@ -2,6 +2,33 @@
 
 use percent_encoding::percent_encode_byte;
 
+use super::{Mode, query};
+
+/// The target that the handler gets for one that a client sent; `None` if the host refuses it. Whether a function has
+/// that path is another matter. Of the absolute form the host takes the path, and a fragment it drops.
+#[must_use]
+pub fn seen_by_handler(mode: Mode, target: &str) -> Option<String> {
+    let target = target.split('#').next().unwrap_or_default();
+    let target = match target.split_once("://").filter(|(scheme, _)| !scheme.contains('/')) {
+        Some((_, rest)) => rest.find('/').and_then(|at| rest.get(at..)).unwrap_or("/"),
+        None => target,
+    };
+    let (path, query) = target.split_once('?').map_or((target, None), |(path, query)| (path, Some(query)));
+    Some(self::target(mode, &decode(path)?, query))
+}
+
+/// The target of the handler's request, from the decoded path and the raw query.
+pub(super) fn target(mode: Mode, decoded: &str, query: Option<&str>) -> String {
+    let (path, query) = match mode {
+        Mode::Forward => (forwarded(decoded), query.and_then(query::rebuild)),
+        Mode::Proxy => (proxied(decoded), query.map(str::to_owned)),
+    };
+    match query {
+        Some(query) => format!("{path}?{query}"),
+        None => path,
+    }
+}
+
 /// Decodes a raw path as Kestrel does: once, all but `%2F`, and without dot segments. `None` if it holds `%00`.
 pub(super) fn decode(raw: &str) -> Option<String> {
     let decoded = unescape(raw, |decoded| decoded != '/');
@@ -12,7 +39,7 @@ pub(super) fn decode(raw: &str) -> Option<String> {
 ///
 /// The host writes the decoded path into a URL and parses that again, so what was encoded twice is decoded twice, and
 /// an encoded `?` or `#` ends the path.
-pub(super) fn forwarded(decoded: &str) -> String {
+fn forwarded(decoded: &str) -> String {
     let end = decoded.find(['?', '#']).unwrap_or(decoded.len());
     let slashes = decoded.get(..end).unwrap_or_default().replace('\\', "/");
     let unescaped = unescape(&slashes, |decoded| decoded.is_ascii_alphanumeric() || "-._~".contains(decoded));
@@ -21,7 +48,7 @@ pub(super) fn forwarded(decoded: &str) -> String {
 }
 
 /// The path that a proxied request has: every `%` that is left is encoded once more, that of `%2F` included.
-pub(super) fn proxied(decoded: &str) -> String {
+fn proxied(decoded: &str) -> String {
     let path = encode(decoded, b"!$&'()*+,-./:;=@_~");
     if path.is_empty() { "/".to_owned() } else { path }
 }

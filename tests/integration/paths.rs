@@ -1,0 +1,204 @@
+//! Hostile request targets: whatever is sent, an API gets exactly the expected bytes beneath its base, or nothing.
+//!
+//! What is expected comes from a reference of its own, written from the contract and not from the product's code.
+
+mod corpus;
+
+use devkit::graph::{Graph, GraphOptions};
+use devkit::host::{Mode, seen_by_handler};
+use serde_json::json;
+
+use crate::app::{EVERY_REACH, Reach, TestApp};
+use crate::raw;
+
+/// What a target has to lead to.
+#[derive(Debug, PartialEq, Eq)]
+enum Expected {
+    /// The API gets this target.
+    Passed(String),
+    /// It gets this target, or the parser of HTTP refuses what is no URL by the book.
+    PassedOrRefused(String),
+    /// No API gets anything.
+    Refused,
+}
+
+/// What a gateway has to do with a target, by section 10 of the contract: `/graph` may be called whole, of `/api/other`
+/// only `/secret`. What is sent on is named with the API.
+fn expected_of(target: &str) -> Expected {
+    // A fragment has no place in a request; where the parser forgives it, it ends the target.
+    let target = target.split('#').next().unwrap_or_default();
+    let (path, query) = target.split_once('?').map_or((target, None), |(path, query)| (path, Some(query)));
+    let beneath = |route: &str| path.strip_prefix(route).filter(|rest| rest.is_empty() || rest.starts_with('/'));
+    let found = beneath("/graph").map(|rest| ("graph", rest)).or(beneath("/api/other").map(|rest| ("other", rest)));
+    let Some((api, rest)) = found.filter(|(_, rest)| every_form_is_harmless(rest.as_bytes())) else {
+        return Expected::Refused;
+    };
+    if api == "other" && forms(rest.as_bytes()).pop().unwrap() != b"/secret" {
+        return Expected::Refused;
+    }
+    let rest = if rest == "/" { "" } else { rest };
+    let query = query.map(|query| format!("?{query}")).unwrap_or_default();
+    let passed = format!("{api} /v1.0{rest}{query}");
+    if is_by_the_book(target) { Expected::Passed(passed) } else { Expected::PassedOrRefused(passed) }
+}
+
+/// Whether every parser of HTTP takes a target, by RFC 3986 and by its length.
+fn is_by_the_book(target: &str) -> bool {
+    let known = |byte: u8| byte.is_ascii_alphanumeric() || b"-._~!$&'()*+,;=:@/?%".contains(&byte);
+    target.bytes().all(known) && target.len() < 30_000
+}
+
+/// What is expected behind a host, which has its own idea of a target.
+fn expected_through(mode: Mode, target: &str) -> Expected {
+    match seen_by_handler(mode, target).map_or(Expected::Refused, |seen| expected_of(&seen)) {
+        Expected::Passed(passed) if !is_by_the_book(target) => Expected::PassedOrRefused(passed),
+        expected => expected,
+    }
+}
+
+/// A path, and what it becomes by one to four decodings.
+fn forms(path: &[u8]) -> Vec<Vec<u8>> {
+    std::iter::successors(Some(path.to_vec()), |form| Some(decoded(form))).take(5).collect()
+}
+
+/// Looks at a path and at all that servers could decode it to; more than three decodings are too many.
+fn every_form_is_harmless(path: &[u8]) -> bool {
+    let escapes = path.iter().enumerate().filter(|(_, byte)| **byte == b'%');
+    let hex = |byte: Option<&u8>| byte.is_some_and(u8::is_ascii_hexdigit);
+    let valid = escapes.into_iter().all(|(at, _)| hex(path.get(at + 1)) && hex(path.get(at + 2)));
+    let forms = forms(path);
+    let slashes = |form: &[u8]| form.iter().filter(|byte| **byte == b'/').count();
+    let harmless = |form: &Vec<u8>| {
+        let odd = form.iter().any(|byte| *byte < 0x20 || *byte == 0x7F || *byte == b'\\');
+        let climbs = form.split(|byte| *byte == b'/').any(|segment| {
+            let name = segment.split(|byte| *byte == b';').next().unwrap();
+            name == b"." || name == b".."
+        });
+        !odd && !climbs && slashes(form) == slashes(path)
+    };
+    valid && forms[3] == forms[4] && forms.iter().all(harmless) && std::str::from_utf8(&forms[4]).is_ok()
+}
+
+fn decoded(form: &[u8]) -> Vec<u8> {
+    let mut out = Vec::new();
+    let mut at = 0;
+    while at < form.len() {
+        let digits =
+            form.get(at + 1..at + 3).filter(|digits| form[at] == b'%' && digits.iter().all(u8::is_ascii_hexdigit));
+        match digits {
+            Some(digits) => {
+                out.push(u8::from_str_radix(std::str::from_utf8(digits).unwrap(), 16).unwrap());
+                at += 3;
+            }
+            None => {
+                out.push(form[at]);
+                at += 1;
+            }
+        }
+    }
+    out
+}
+
+/// Whether a server that decodes again and again, takes `\` for `/` and drops parameters is still beneath the base.
+fn stays_beneath_the_base(target: &str) -> bool {
+    let mut path = target.split('?').next().unwrap().as_bytes().to_vec();
+    (0..6).all(|_| {
+        let text = String::from_utf8_lossy(&path).replace('\\', "/");
+        let mut depth = 0_i32;
+        let beneath = text.strip_prefix("/v1.0").is_some_and(|rest| {
+            (rest.is_empty() || rest.starts_with('/'))
+                && rest.split('/').skip(1).all(|segment| {
+                    match segment.split(';').next().unwrap() {
+                        ".." => depth -= 1,
+                        "." | "" => {}
+                        _ => depth += 1,
+                    }
+                    depth >= 0
+                })
+        });
+        path = decoded(&path);
+        beneath
+    })
+}
+
+/// The gateway in front of Graph, all of which may be called, with another API beside it whose stand-in is also the
+/// other host that targets name.
+async fn start(reach: Reach) -> (TestApp, Graph) {
+    let other = Graph::start(GraphOptions::new("http://127.0.0.1:9/none")).await.unwrap();
+    let entry = json!({"base": other.base(), "scopes": ["api://orders/Orders.Read"], "allow": ["GET /secret"]});
+    let builder = TestApp::builder().reach(reach).set("SPA", "none");
+    let builder = builder.graph_entry(json!({"allow": ["* /**"]})).other_apis(json!({"other": entry}));
+    (builder.start().await, other)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn no_target_reaches_another_host_prefix_or_api() {
+    let mut passed_on = 0;
+    let mut complaints = Vec::new();
+    for reach in EVERY_REACH {
+        let (app, other) = start(reach).await;
+        let visitor = app.signed_in("ada.lovelace@contoso.example").await;
+        let pid = app.pid();
+        let head = format!(
+            "Host: localhost\r\nCookie: {}\r\nX-CSRF: 1\r\nSec-Fetch-Site: same-origin\r\n\r\n",
+            visitor.cookie_header()
+        );
+        let mut connection = raw::Wire::to(app.port);
+        let targets = corpus::targets(&other.addr().to_string());
+        assert!(targets.len() >= 300, "{}", targets.len());
+        for target in &targets {
+            app.graph.clear_requests();
+            other.clear_requests();
+            let answer = connection.exchange(format!("GET {target} HTTP/1.1\r\n{head}").as_bytes());
+            let received = [sent_on("graph", &app.graph), sent_on("other", &other)].concat();
+            let expected = match reach {
+                Reach::Direct => expected_of(target),
+                Reach::Host(mode) => expected_through(mode, target),
+            };
+            if let Some(complaint) = complaint(&expected, &received, &answer) {
+                complaints.push(format!("{reach:?} {target:.200}: {complaint}"));
+            }
+            passed_on += received.len();
+        }
+        assert_eq!(app.pid(), pid, "{reach:?}");
+    }
+    assert!(complaints.is_empty(), "{} of them\n{}", complaints.len(), complaints.join("\n"));
+    assert!(passed_on > 300, "the corpus has honest paths too: {passed_on}");
+}
+
+/// The targets that an API got, each named with it. The record holds a character for each byte.
+fn sent_on(name: &str, api: &Graph) -> Vec<String> {
+    let text =
+        |target: &str| String::from_utf8(target.chars().map(|one| u8::try_from(one).unwrap()).collect()).unwrap();
+    api.requests().iter().map(|request| format!("{name} {}", text(&request.target))).collect()
+}
+
+/// What is wrong with what the API received and the client was told.
+fn complaint(expected: &Expected, received: &[String], answer: &str) -> Option<String> {
+    let refused = [400, 404, 405, 414, 431].contains(&raw::status(answer));
+    let fits = match (expected, received) {
+        (Expected::Refused | Expected::PassedOrRefused(_), []) => refused,
+        (Expected::Passed(target) | Expected::PassedOrRefused(target), [one]) => {
+            one == target && stays_beneath_the_base(one.split_once(' ').unwrap().1)
+        }
+        _ => false,
+    };
+    (!fits).then(|| format!("expected {expected:?}, received {received:?}: {answer}"))
+}
+
+#[test]
+fn the_reference_knows_what_leaves_the_base() {
+    for target in ["/v1.0", "/v1.0/", "/v1.0/a/../b", "/v1.0//a", "/v1.0/a%2Fb?../../x"] {
+        assert!(stays_beneath_the_base(target), "{target}");
+    }
+    for target in
+        ["/v1.0/..", "/v1.0x", "/v1.0/%2e%2e/x", "/v1.0/..;/x", "/v1.0/%255c..%255c..", "/v1.0/a/%252e%252e/.."]
+    {
+        assert!(!stays_beneath_the_base(target), "{target}");
+    }
+    assert_eq!(expected_of("/graph/me?x=%2e%2e"), Expected::Passed("graph /v1.0/me?x=%2e%2e".to_owned()));
+    assert_eq!(expected_of("/api/other/%73ecret"), Expected::Passed("other /v1.0/%73ecret".to_owned()));
+    assert_eq!(expected_of("/api/other/me"), Expected::Refused);
+    assert_eq!(expected_of("/graph/%252e%252e/x"), Expected::Refused);
+    assert_eq!(expected_of("/graphx/me"), Expected::Refused);
+}

@@ -1,0 +1,170 @@
+//! The hostile targets: building blocks in all combinations, and what somebody thought of.
+
+/// One segment up, or what somebody might take for it.
+const CLIMBS: [&str; 24] = [
+    "..",
+    ".",
+    "...",
+    "%2e%2e",
+    "%2E%2e",
+    ".%2E",
+    "%2e.",
+    "%252e%252e",
+    "%252E.",
+    "%25%32%65%25%32%65",
+    "%25252e%25252e",
+    "%2525252e%2525252e",
+    "..;",
+    "..;a=b",
+    "%2e%2e%3b",
+    "..%00",
+    "..%09",
+    "..%20",
+    "%c0%ae%c0%ae",
+    "%e0%80%ae%e0%80%ae",
+    "%u002e%u002e",
+    "%uff0e%uff0e",
+    "%ef%bc%8e%ef%bc%8e",
+    "%3f/..",
+];
+/// A slash, or what somebody might take for one.
+const SLASHES: [&str; 18] = [
+    "/",
+    "//",
+    "/./",
+    "/;/",
+    ";/",
+    "%2f",
+    "%2F",
+    "%252f",
+    "%25252F",
+    "%2525252f",
+    "\\",
+    "%5c",
+    "%5C",
+    "%255c",
+    "%c0%af",
+    "%e0%80%af",
+    "%u2215",
+    "%ef%bc%8f",
+];
+/// Where they are put.
+const PLACES: [&str; 3] =
+    ["/graph/me{slash}{climb}{slash}x", "/graph{slash}{climb}/api/other/secret", "/graph/a/{climb}{slash}"];
+
+/// Written by hand; `HOST` stands for the other host.
+const BY_HAND: [&str; 89] = [
+    // Honest.
+    "/graph",
+    "/graph/",
+    "/graph/me",
+    "/graph/me?$select=id",
+    "/graph/users('x@y.z')",
+    "/graph/me/drive/root:/a/b.txt:/content",
+    "/graph/me/photo/$value",
+    "/graph/a%20b",
+    "/graph/%C3%A9",
+    "/graph/100%25",
+    "/graph/%2541",
+    "/graph/a+b;c=d",
+    "/graph/a..b/.c/d.",
+    "/graph//a///b",
+    // Prefix and case of the route.
+    "/graphx/me",
+    "/graph.me",
+    "/graph;x=1/me",
+    "/graph%2fme",
+    "/graph%20/me",
+    "/graph%00/me",
+    "/Graph/me",
+    "/GRAPH/me",
+    "/%67raph/me",
+    "/%2567raph/me",
+    "/gra%70h/me",
+    "//graph/me",
+    "/./graph/me",
+    "/x/../graph/me",
+    "/auth/../graph/me",
+    "/health/../graph/../api/other/secret",
+    "/graph/../graph/../graph/me",
+    "/api/other",
+    "/api/other/me",
+    "/api/other/secret/x",
+    "/api/other/%73ecret/",
+    "/api/OTHER/secret",
+    "/api/../graph/me",
+    "/api/graph/me",
+    "/api//other/secret",
+    "/graph/../../../../etc/passwd",
+    // Another host.
+    "/graph@HOST/v1.0/me",
+    "/graph/@HOST/v1.0/me",
+    "/graph:80@HOST/v1.0/me",
+    "/graph/http://HOST/v1.0/me",
+    "/graph//HOST/v1.0/me",
+    "/graph/%2f%2fHOST/v1.0/me",
+    "/graph/\\\\HOST\\me",
+    "//HOST/graph/me",
+    "///HOST/graph/me",
+    "/\\HOST/graph/me",
+    "http://HOST/graph/me",
+    "https://HOST/graph/me",
+    "HTTP://localhost/graph/me",
+    "http://localhost@HOST/graph/me",
+    "http:/HOST/graph/me",
+    "http:graph/me",
+    "HOST",
+    "*",
+    "*/graph/me",
+    "graph/me",
+    "./graph/me",
+    "?/graph/me",
+    "/?/graph/me",
+    "/#/graph/me",
+    // Fragments and queries.
+    "/graph/me#/../../x",
+    "/graph/me#?x",
+    "/graph#me",
+    "/graph?/../x",
+    "/graph/me?/../../x",
+    "/graph/me?x=HOST#y",
+    "/graph/me%3fx=1",
+    "/graph/me%23x",
+    "/graph/me%253fx=1",
+    "/graph/me?a=1&A=2&&=&%zz",
+    // Control characters, broken escapes, characters beyond ASCII.
+    "/graph/a%0d%0aHost:%20HOST",
+    "/graph/a%0aX: y",
+    "/graph/%7f",
+    "/graph/%25%30%30",
+    "/graph/%",
+    "/graph/%2",
+    "/graph/%zz",
+    "/graph/a%b%c",
+    "/graph/%25%2e%2e",
+    "/graph/%ff",
+    "/graph/%ed%a0%80",
+    "/graph/é/ü",
+    "/graph/．．/x",
+    "/graph/{a}|\"<>^`",
+    "/graph/[1]/[..]",
+];
+
+/// All of them, once each.
+pub(super) fn targets(other_host: &str) -> Vec<String> {
+    let places = PLACES.into_iter().flat_map(|place| CLIMBS.map(|climb| place.replace("{climb}", climb)));
+    let built = places.flat_map(|place| SLASHES.map(|slash| place.replace("{slash}", slash)));
+    let by_hand = BY_HAND.into_iter().map(|target| target.replace("HOST", other_host));
+    let long = [
+        format!("/graph/{}", "a".repeat(8_000)),
+        format!("/graph{}", "/../a".repeat(1_000)),
+        format!("/graph/{}x", "%2e%2e/".repeat(1_000)),
+        format!("/graph/%{}2e%{}2e/x", "25".repeat(500), "25".repeat(500)),
+        format!("/graph/{}", "a/".repeat(3_000)),
+        format!("/graph/{}", "a".repeat(40_000)),
+    ];
+    let mut all: Vec<String> = built.chain(by_hand).chain(long).collect();
+    all.sort();
+    all.dedup();
+    all
+}
