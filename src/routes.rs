@@ -23,7 +23,7 @@ use crate::functions::rotate_keys::is_payload;
 use crate::guard::cors::{self, Preflight};
 use crate::guard::navigation::refuse_prefetch;
 use crate::proxy::forward::Call;
-use crate::reply::body::without_long_pauses;
+use crate::reply::body::{Incomplete, without_long_pauses};
 use crate::reply::{Body, BodyError, Context, Reply, empty, problem, wants_page};
 use crate::spa::Spa;
 use crate::{functions, health, spa};
@@ -289,7 +289,7 @@ fn body() -> impl Filter<Extract = (Body,), Error = Rejection> + Clone {
 
 fn boxed_body(stream: impl Stream<Item = Result<impl Buf + 'static, warp::Error>> + Send + Sync + 'static) -> Body {
     let frames = stream.map_ok(|mut part| Frame::data(part.copy_to_bytes(part.remaining())));
-    without_long_pauses(StreamBody::new(frames.map_err(|error| Box::new(error) as BodyError)).boxed())
+    without_long_pauses(StreamBody::new(frames.map_err(|_| BodyError::from(Incomplete::BROKEN))).boxed())
 }
 
 /// A form, read whole.

@@ -12,7 +12,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::FutureExt;
-use http::Request;
+use http::header::{CONNECTION, HOST, TRANSFER_ENCODING};
+use http::{HeaderValue, Request, Version};
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::{Service, service_fn};
@@ -142,17 +143,37 @@ where
     S: Service<Request<Incoming>, Response = WarpResponse, Error = Infallible>,
 {
     let context = Context { trace_id: trace_id(request.headers()), wants_page: false, link_base: String::new() };
-    let target = request.uri();
-    if target.scheme().is_some() || target.authority().is_some() || !target.path().starts_with('/') {
-        return into_response(problem(&Error::BadRequest("the request target is not a path"), &context), false);
+    if let Err(why) = well_formed(&request) {
+        let mut refusal = problem(&Error::BadRequest(why), &context);
+        // Where a request begins and ends may be in doubt, so that nothing more is read from here.
+        refusal.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+        return into_response(refusal, false);
     }
-    let target = Target(target.clone());
+    let target = Target(request.uri().clone());
     request.extensions_mut().insert(target);
     match AssertUnwindSafe(routes.call(request)).catch_unwind().await {
         Ok(Ok(response)) => response,
         Ok(Err(never)) => match never {},
         Err(_) => into_response(problem(&Error::Internal, &context), false),
     }
+}
+
+/// What the parser of HTTP lets through and nobody may send (RFC 9112, sections 3.2 and 6.1).
+fn well_formed<B>(request: &Request<B>) -> Result<(), &'static str> {
+    let target = request.uri();
+    if target.scheme().is_some() || target.authority().is_some() || !target.path().starts_with('/') {
+        return Err("the request target is not a path");
+    }
+    let hosts = request.headers().get_all(HOST).iter().count();
+    if hosts > 1 || (hosts == 0 && request.version() == Version::HTTP_11) {
+        return Err("the request names no host, or several");
+    }
+    let mut codings = request.headers().get_all(TRANSFER_ENCODING).iter();
+    let chunked = codings.next().is_none_or(|coding| coding.as_bytes().eq_ignore_ascii_case(b"chunked"));
+    if !chunked || codings.next().is_some() {
+        return Err("the body of the request is encoded otherwise than in chunks");
+    }
+    Ok(())
 }
 
 /// Waits for SIGTERM or Ctrl-C.

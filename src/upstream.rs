@@ -15,7 +15,7 @@ use tokio::time::{Instant, timeout_at};
 
 use crate::net::Net;
 use crate::reply::Body;
-use crate::reply::body::Stalled;
+use crate::reply::body::Incomplete;
 
 /// How long an idle connection is kept.
 const IDLE: Duration = Duration::from_secs(60);
@@ -36,8 +36,8 @@ pub struct Upstream {
 /// Why there is no answer.
 #[derive(Debug)]
 pub enum Failure {
-    /// The body of the request stopped coming.
-    Stalled,
+    /// The body of the request is not whole.
+    Incomplete(Incomplete),
     /// The head of the answer did not come in time.
     Timeout,
     /// The body of the request is longer than it may be.
@@ -62,9 +62,7 @@ impl Upstream {
         match timeout_at(deadline, pool.request(request)).await {
             Err(_) => Err(Failure::Timeout),
             Ok(Ok(answer)) => Ok(answer.map(|body| body.map_err(Into::into).boxed())),
-            Ok(Err(error)) if is_caused_by::<LengthLimitError>(&error) => Err(Failure::TooLong),
-            Ok(Err(error)) if is_caused_by::<Stalled>(&error) => Err(Failure::Stalled),
-            Ok(Err(error)) => Err(Failure::Unreachable(error.to_string())),
+            Ok(Err(error)) => Err(Failure::of(&error)),
         }
     }
 
@@ -94,14 +92,17 @@ impl Upstream {
     }
 }
 
-/// Whether an error, or one beneath it, is of this type.
-fn is_caused_by<E: std::error::Error + 'static>(error: &legacy::Error) -> bool {
-    let mut cause: Option<&(dyn std::error::Error + 'static)> = Some(error);
-    while let Some(error) = cause {
-        if error.is::<E>() {
-            return true;
+impl Failure {
+    /// Where the body of the request is at fault, its own error is beneath the client's.
+    fn of(error: &legacy::Error) -> Self {
+        let causes =
+            || std::iter::successors(Some(error as &(dyn std::error::Error + 'static)), |cause| cause.source());
+        if causes().any(|cause| cause.is::<LengthLimitError>()) {
+            return Self::TooLong;
         }
-        cause = error.source();
+        match causes().find_map(|cause| cause.downcast_ref()) {
+            Some(incomplete) => Self::Incomplete(*incomplete),
+            None => Self::Unreachable(error.to_string()),
+        }
     }
-    false
 }

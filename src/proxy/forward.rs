@@ -20,7 +20,7 @@ use crate::error::Error;
 use crate::guard::csrf;
 use crate::guard::origins::Origins;
 use crate::net::{self, Net};
-use crate::reply::body::{holding, with_deadline};
+use crate::reply::body::{Incomplete, holding, with_deadline};
 use crate::reply::{Body, Reply, full};
 use crate::secret::{ExposeSecret, SecretString};
 use crate::session::Sessions;
@@ -153,7 +153,7 @@ impl Proxy {
                 Ok(answer) => return Ok(answer.map(|body| with_deadline(body, deadline))),
                 Err(Failure::Timeout) => return Err(Error::UpstreamTimeout),
                 Err(Failure::TooLong) => return Err(Error::BodyTooLarge),
-                Err(Failure::Stalled) => return Err(Error::BadRequest("the body of the request stopped coming")),
+                Err(Failure::Incomplete(Incomplete(why))) => return Err(Error::BadRequest(why)),
                 Err(Failure::Unreachable(_)) if again => again = false,
                 Err(Failure::Unreachable(problem)) => {
                     tracing::warn!(api = %api.name, trace_id = call.trace_id, %problem, "the API cannot be reached");

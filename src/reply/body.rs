@@ -14,17 +14,24 @@ use super::{Body, BodyError};
 /// Longest pause in the body of a request, while somebody waits for it.
 const PAUSE: Duration = Duration::from_secs(15);
 
-/// The error of a body that stopped coming.
-#[derive(Debug)]
-pub struct Stalled;
+/// The error of a client's body that is not whole: what is wrong with it, as the client may hear it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Incomplete(pub &'static str);
 
-impl std::fmt::Display for Stalled {
+impl Incomplete {
+    /// It stopped coming.
+    pub const STALLED: Self = Self("the body of the request stopped coming");
+    /// It ended before its end, or its chunks are malformed.
+    pub const BROKEN: Self = Self("the body of the request is cut off or malformed");
+}
+
+impl std::fmt::Display for Incomplete {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("the body stopped coming")
+        f.write_str(self.0)
     }
 }
 
-impl std::error::Error for Stalled {}
+impl std::error::Error for Incomplete {}
 
 /// A body that fails at its deadline, so that an endless answer ends.
 #[must_use]
@@ -35,7 +42,7 @@ pub fn with_deadline(body: Body, deadline: Option<Instant>) -> Body {
     }
 }
 
-/// A body that fails with [`Stalled`] when nothing more comes of it.
+/// A body that fails with [`Incomplete::STALLED`] when nothing more comes of it.
 #[must_use]
 pub fn without_long_pauses(body: Body) -> Body {
     WithoutPauses { body, pause: None }.boxed()
@@ -96,7 +103,7 @@ impl http_body::Body for WithoutPauses {
             return frame;
         }
         let pause = self.pause.get_or_insert_with(|| Box::pin(sleep(PAUSE)));
-        pause.as_mut().poll(context).map(|()| Some(Err(Stalled.into())))
+        pause.as_mut().poll(context).map(|()| Some(Err(Incomplete::STALLED.into())))
     }
 
     fn is_end_stream(&self) -> bool {
@@ -164,7 +171,7 @@ mod tests {
         let whole = without_long_pauses(frames(&[14, 14, 14, 14])).collect().await.unwrap().to_bytes();
         assert_eq!(whole.as_ref(), b"xxxx");
         let error = without_long_pauses(frames(&[1, 16, 1])).collect().await.unwrap_err();
-        assert!(error.is::<Stalled>());
+        assert_eq!(error.downcast_ref(), Some(&Incomplete::STALLED));
     }
 
     #[tokio::test(start_paused = true)]

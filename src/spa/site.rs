@@ -116,7 +116,7 @@ impl Site {
         *request.headers_mut() = headers;
         let answer = self.upstream.send(request, begun + FIRST_BYTE).await.map_err(|failure| match failure {
             Failure::Timeout => Error::UpstreamTimeout,
-            Failure::Stalled | Failure::TooLong => Error::Internal,
+            Failure::Incomplete(_) | Failure::TooLong => Error::Internal,
             Failure::Unreachable(problem) => {
                 tracing::warn!(%problem, "the website cannot be reached");
                 Error::UpstreamUnavailable

@@ -1,0 +1,214 @@
+//! Requests whose framing is doubtful, on sockets of their own: one request at the API, or a refusal and the end of the
+//! connection. Nobody smuggles a second one.
+
+use crate::app::TestApp;
+use crate::raw;
+
+const ADA: &str = "ada.lovelace@contoso.example";
+/// How often the ignored test sends everything.
+const ROUNDS: usize = 1_000;
+
+/// What has to become of a request.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Outcome {
+    /// It is refused and the connection ends; the API gets nothing.
+    Refused,
+    /// The API gets it once, and the connection goes on.
+    Once,
+    /// The API gets it once, and the connection ends.
+    Last,
+    /// The API may get its head, but never a whole body; it is refused and the connection ends.
+    Broken,
+}
+
+use Outcome::{Broken, Last, Once, Refused};
+
+/// Framings of a POST: headers, body, and what has to become of it.
+fn framings() -> Vec<(&'static str, String, Outcome)> {
+    let smuggled = "GET /graph/echo/smuggled HTTP/1.1\r\nHost: x\r\n\r\n";
+    let chunked = "Transfer-Encoding: chunked\r\n";
+    let in_chunk = format!("{:x}\r\n{smuggled}\r\n0\r\n\r\n", smuggled.len());
+    let five = |body: &str| format!("5\r\nhello\r\n{body}");
+    vec![
+        // Lengths.
+        ("Content-Length: 5\r\n", "hello".to_owned(), Once),
+        ("Content-Length: 5\r\nContent-Length: 5\r\n", "hello".to_owned(), Once),
+        ("Content-Length: 5\r\nContent-Length: 6\r\n", "hello!".to_owned(), Refused),
+        ("Content-Length: 0\r\nContent-Length: 49\r\n", smuggled.to_owned(), Refused),
+        ("Content-Length: 5, 5\r\n", "hello".to_owned(), Refused),
+        ("Content-Length: 5,6\r\n", "hello!".to_owned(), Refused),
+        ("Content-Length: +5\r\n", "hello".to_owned(), Refused),
+        ("Content-Length: -1\r\n", "hello".to_owned(), Refused),
+        ("Content-Length: 0x5\r\n", "hello".to_owned(), Refused),
+        ("Content-Length: 5 5\r\n", "hello".to_owned(), Refused),
+        ("Content-Length: \r\n", "hello".to_owned(), Refused),
+        ("Content-Length: 99999999999999999999\r\n", "hello".to_owned(), Refused),
+        ("Content-Length : 5\r\n", "hello".to_owned(), Refused),
+        // A length and chunks.
+        ("Content-Length: 5\r\nTransfer-Encoding: chunked\r\n", five("0\r\n\r\n"), Last),
+        ("Transfer-Encoding: chunked\r\nContent-Length: 5\r\n", five("0\r\n\r\n"), Last),
+        ("Content-Length: 4\r\nTransfer-Encoding: chunked\r\n", in_chunk.clone(), Last),
+        ("Transfer-Encoding: chunked\r\nContent-Length: 0\r\n", in_chunk.clone(), Last),
+        // Transfer codings.
+        (chunked, five("0\r\n\r\n"), Once),
+        (chunked, in_chunk.clone(), Once),
+        ("Transfer-Encoding: CHUNKED\r\n", five("0\r\n\r\n"), Once),
+        ("Transfer-Encoding: identity\r\n", "hello".to_owned(), Refused),
+        ("Transfer-Encoding: chunked, identity\r\n", five("0\r\n\r\n"), Refused),
+        ("Transfer-Encoding: chunked\r\nTransfer-Encoding: identity\r\n", five("0\r\n\r\n"), Refused),
+        ("Transfer-Encoding: identity, chunked\r\n", five("0\r\n\r\n"), Refused),
+        ("Transfer-Encoding: gzip, chunked\r\n", five("0\r\n\r\n"), Refused),
+        ("Transfer-Encoding: chunked\r\nTransfer-Encoding: chunked\r\n", five("0\r\n\r\n"), Refused),
+        ("Transfer-Encoding: chunked, chunked\r\n", five("0\r\n\r\n"), Refused),
+        ("Transfer-Encoding: xchunked\r\n", five("0\r\n\r\n"), Refused),
+        ("Transfer-Encoding: \"chunked\"\r\n", five("0\r\n\r\n"), Refused),
+        ("Transfer-Encoding: chunked;a=b\r\n", five("0\r\n\r\n"), Refused),
+        ("Transfer-Encoding: \u{b}chunked\r\n", five("0\r\n\r\n"), Refused),
+        ("Transfer-Encoding : chunked\r\n", five("0\r\n\r\n"), Refused),
+        ("Transfer-Encoding:\r\n chunked\r\n", five("0\r\n\r\n"), Refused),
+        // Lines.
+        ("X: a\r\n Content-Length: 5\r\n", "hello".to_owned(), Refused),
+        ("X: a\r\n\tb\r\nContent-Length: 5\r\n", "hello".to_owned(), Refused),
+        ("X: a\rContent-Length: 5\r\n", "hello".to_owned(), Refused),
+        ("X: a\0b\r\nContent-Length: 5\r\n", "hello".to_owned(), Refused),
+        (": a\r\nContent-Length: 5\r\n", "hello".to_owned(), Refused),
+        ("X\r\nContent-Length: 5\r\n", "hello".to_owned(), Refused),
+        ("Host: y\r\nContent-Length: 5\r\n", "hello".to_owned(), Refused),
+        // Chunks.
+        (chunked, "5;a=b\r\nhello\r\n0\r\n\r\n".to_owned(), Once),
+        (chunked, "5\r\nhello\r\n0\r\nX-Trailer: 1\r\nContent-Length: 9\r\n\r\n".to_owned(), Once),
+        (chunked, "-1\r\nhello\r\n0\r\n\r\n".to_owned(), Broken),
+        (chunked, "0x5\r\nhello\r\n0\r\n\r\n".to_owned(), Broken),
+        (chunked, "FFFFFFFFFFFFFFFFF\r\nhello\r\n0\r\n\r\n".to_owned(), Broken),
+        (chunked, "5\nhello\r\n0\r\n\r\n".to_owned(), Broken),
+        (chunked, "5\r\nhello0\r\n\r\n".to_owned(), Broken),
+        (chunked, "3\r\nhello\r\n0\r\n\r\n".to_owned(), Broken),
+        (chunked, "5;a=b\nc\r\nhello\r\n0\r\n\r\n".to_owned(), Broken),
+        (chunked, format!("5;{}\r\nhello\r\n0\r\n\r\n", "a".repeat(40_000)), Broken),
+        (chunked, "\r\nhello\r\n0\r\n\r\n".to_owned(), Broken),
+    ]
+}
+
+/// Sends a POST of each framing, with another request behind it. Gives what is not as it should be.
+fn rounds(app: &TestApp, cookie: &str) -> Vec<String> {
+    let own = format!("Host: localhost\r\nCookie: {cookie}\r\nX-CSRF: 1\r\nSec-Fetch-Site: same-origin\r\n");
+    let last = "GET /health/live HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n";
+    let mut complaints = Vec::new();
+    for (framing, body, outcome) in framings() {
+        app.graph.clear_requests();
+        let request = format!("POST /graph/echo/one HTTP/1.1\r\n{own}{framing}\r\n{body}{last}");
+        let answer = raw::exchange_to_the_end(app.port, request.as_bytes());
+        let received: Vec<_> = app.graph.requests().into_iter().map(|one| (one.target, one.body_sha256)).collect();
+        let one = received.iter().all(|(target, _)| target == "/v1.0/echo/one") && received.len() <= 1;
+        let answers = answer.matches("HTTP/1.1 ").count();
+        let fits = match outcome {
+            Refused => received.is_empty() && answers == 1 && raw::status(&answer) == 400,
+            Once => received.len() == 1 && answers == 2 && raw::status(&answer) == 200,
+            Last => received.len() == 1 && answers == 1 && raw::status(&answer) == 200,
+            // The digest is that of a body that came to its end.
+            Broken => {
+                received.iter().all(|(_, digest)| digest.is_empty()) && answers == 1 && raw::status(&answer) == 400
+            }
+        };
+        if !one || !fits {
+            let body: String = body.chars().take(60).collect();
+            complaints.push(format!("{framing:?} {body:?}: {outcome:?}, the API got {received:?}: {answer}"));
+        }
+    }
+    complaints
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn doubtful_framing_ends_the_connection_and_smuggles_nothing() {
+    let app = TestApp::start().await;
+    let visitor = app.signed_in(ADA).await;
+    let pid = app.pid();
+    let complaints = rounds(&app, &visitor.cookie_header());
+    assert!(complaints.is_empty(), "{} of them\n{}", complaints.len(), complaints.join("\n"));
+    assert_eq!(app.pid(), pid);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn pipelined_requests_are_answered_in_their_order() {
+    let app = TestApp::start().await;
+    let visitor = app.signed_in(ADA).await;
+    app.graph.clear_requests();
+    let own = format!(
+        "Host: localhost\r\nCookie: {}\r\nX-CSRF: 1\r\nSec-Fetch-Site: same-origin\r\n",
+        visitor.cookie_header()
+    );
+    let request = |target: &str, more: &str, body: &str| format!("POST {target} HTTP/1.1\r\n{own}{more}\r\n{body}");
+    let both = request("/graph/echo/first", "Content-Length: 5\r\n", "hello")
+        + &request("/graph/echo/second", "Transfer-Encoding: chunked\r\nConnection: close\r\n", "2\r\nhi\r\n0\r\n\r\n");
+    let answer = raw::exchange_to_the_end(app.port, both.as_bytes());
+    let (first, second) = (answer.find("/v1.0/echo/first").unwrap(), answer.find("/v1.0/echo/second").unwrap());
+    assert!(first < second && answer.matches("HTTP/1.1 200").count() == 2, "{answer}");
+    let received: Vec<_> = app.graph.requests().into_iter().map(|one| (one.target, one.body.to_vec())).collect();
+    let expected =
+        [("/v1.0/echo/first".to_owned(), b"hello".to_vec()), ("/v1.0/echo/second".to_owned(), b"hi".to_vec())];
+    assert_eq!(received, expected);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_no_request_for_a_path_ends_the_connection() {
+    let app = TestApp::start().await;
+    let visitor = app.signed_in(ADA).await;
+    app.graph.clear_requests();
+    let own = format!(
+        "Host: localhost\r\nCookie: {}\r\nX-CSRF: 1\r\nSec-Fetch-Site: same-origin\r\n\r\n",
+        visitor.cookie_header()
+    );
+    let last = "GET /health/live HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n";
+    for line in [
+        "CONNECT graph.example:443 HTTP/1.1",
+        "CONNECT /graph/me HTTP/1.1",
+        "GET graph.example:443 HTTP/1.1",
+        "GET http://localhost/graph/me HTTP/1.1",
+        "OPTIONS * HTTP/1.1",
+        "GET * HTTP/1.1",
+        "PRI * HTTP/2.0",
+        "GET /graph/me HTTP/2.0",
+        "GET /graph/me HTTP/0.9",
+        "GET /graph/me",
+        "GET  /graph/me HTTP/1.1",
+        "GET /graph/me  HTTP/1.1",
+        "GET\t/graph/me\tHTTP/1.1",
+        "GET /graph/me HTTP/1.1 x",
+        "G\u{0}T /graph/me HTTP/1.1",
+        "GET /graph/me http/1.1",
+    ] {
+        let answer = raw::exchange_to_the_end(app.port, format!("{line}\r\n{own}{last}").as_bytes());
+        assert!([0, 400, 505].contains(&raw::status(&answer)), "{line:?}: {answer}");
+        assert!(answer.matches("HTTP/1.1 ").count() <= 1, "{line:?}: {answer}");
+    }
+    for request in [
+        format!("GET /graph/me HTTP/1.1\r\n{}{last}", own.strip_prefix("Host: localhost\r\n").unwrap()),
+        format!("GET /graph/me HTTP/1.1\r\nHost: localhost\r\n{own}{last}"),
+        format!("GET /graph/me HTTP/1.1\r\nHost: evil.example\r\n{own}{last}"),
+    ] {
+        let answer = raw::exchange_to_the_end(app.port, request.as_bytes());
+        assert_eq!((raw::status(&answer), answer.matches("HTTP/1.1 ").count()), (400, 1), "{request}: {answer}");
+    }
+    assert_eq!(app.graph.count(), 0);
+    // What no map lists is refused by method; the connection may go on.
+    for method in ["TRACE", "FOO", "get", "PROPFIND", "M-SEARCH"] {
+        let request = format!("{method} /graph/me HTTP/1.1\r\n{own}{last}");
+        let answer = raw::exchange_to_the_end(app.port, request.as_bytes());
+        assert!([403, 405].contains(&raw::status(&answer)), "{method}: {answer}");
+    }
+    assert_eq!(app.graph.count(), 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "takes minutes: cargo dev soak"]
+async fn a_thousand_rounds_of_doubtful_framing_leave_the_process_as_it_was() {
+    let app = TestApp::start().await;
+    let visitor = app.signed_in(ADA).await;
+    let pid = app.pid();
+    for round in 0..ROUNDS {
+        let complaints = rounds(&app, &visitor.cookie_header());
+        assert!(complaints.is_empty(), "round {round}\n{}", complaints.join("\n"));
+    }
+    assert_eq!(app.pid(), pid);
+    assert_eq!(app.visitor().get("/health/live").await.status, 200);
+}
