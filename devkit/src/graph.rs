@@ -63,6 +63,7 @@ impl GraphOptions {
 /// | `GET /users` | two users |
 /// | any `/echo/{path}` | what came, as JSON: `method`, `target`, `headers`, `body_length`, `body_sha256`, `body` |
 /// | any `/hostile` | headers that would act on the gateway's origin |
+/// | any `/headers?{name}={value}` | an empty JSON object with these headers, several of one name too |
 /// | any `/redirect?to=&status=` | a redirect, 302 unless told otherwise |
 /// | any `/slow?first=&total=&chunks=` | head after `first` ms, the last of `chunks` chunks after `total` ms |
 /// | any `/bytes?n=&chunked=` | `n` bytes, streamed; with `chunked=1` without `Content-Length` |

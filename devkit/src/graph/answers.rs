@@ -20,6 +20,7 @@ pub(super) async fn answer(state: &State, call: &Call, claims: &Value) -> Result
     match rest {
         ["echo", ..] => Ok(echo(call)),
         ["hostile"] => Ok(hostile()),
+        ["headers"] => Ok(headers(&query)),
         ["redirect"] => Ok(redirect(&query)),
         ["status", code] => Ok(status(code)),
         ["slow"] => Ok(streams::slow(&query).await),
@@ -173,6 +174,12 @@ fn hostile() -> Response<Body> {
     ];
     let start = reply::bytes(StatusCode::OK, "text/html", "<script>alert(document.domain)</script>");
     HEADERS.into_iter().fold(start, |answer, (name, value)| reply::with(answer, HeaderName::from_static(name), value))
+}
+
+/// The headers that the query names. What is no header's name is left out.
+fn headers(query: &Form) -> Response<Body> {
+    let named = query.pairs().filter_map(|(name, value)| Some((HeaderName::from_bytes(name.as_bytes()).ok()?, value)));
+    named.fold(reply::json(StatusCode::OK, &json!({})), |answer, (name, value)| reply::with(answer, name, value))
 }
 
 fn redirect(query: &Form) -> Response<Body> {

@@ -17,6 +17,11 @@ impl Form {
         self.pairs.iter().find(|(have, _)| have == name).map(|(_, value)| value.as_str())
     }
 
+    /// All parameters in their order.
+    pub(crate) fn pairs(&self) -> impl Iterator<Item = (&str, &str)> {
+        self.pairs.iter().map(|(name, value)| (name.as_str(), value.as_str()))
+    }
+
     /// The name of a parameter that came more than once.
     pub(crate) fn duplicate(&self) -> Option<&str> {
         let mut names: Vec<&str> = self.pairs.iter().map(|(name, _)| name.as_str()).collect();

@@ -197,3 +197,11 @@ async fn two_segments_change_nothing_that_http_can_see() {
     assert_eq!(two.get("/bytes?n=100000&chunked=1").await.body().len(), 100_000);
     assert_eq!(two.send("PATCH", "/me", &[], "{}").await.status(), 204);
 }
+
+#[tokio::test]
+async fn headers_are_as_asked() {
+    let pair = Pair::start().await;
+    let answer = pair.get("/headers?link=%3Ca%3E&link=b&x-y=1&%20=z").await;
+    assert_eq!(answer.headers().get_all("link").iter().collect::<Vec<_>>(), ["<a>", "b"]);
+    assert_eq!(answer.headers()["x-y"], "1");
+}

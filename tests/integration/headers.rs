@@ -1,0 +1,313 @@
+//! Headers of hostile clients and of hostile APIs.
+
+use serde_json::json;
+
+use crate::app::{EVERY_REACH, Reach, TestApp};
+use crate::raw;
+use crate::visitor::Visitor;
+
+const ADA: &str = "ada.lovelace@contoso.example";
+
+/// What must never go on, each with a value that would do harm.
+const OF_CLIENTS: [&str; 63] = [
+    "Authorization: Bearer stolen",
+    "authorization: Basic eDp4",
+    "Authorization_: Bearer stolen",
+    "Proxy-Authorization: Basic eDp4",
+    "Cookie2: $Version=1",
+    "Connection: authorization",
+    "Connection: traceparent, host",
+    "Connection: keep-alive, x-csrf",
+    "Keep-Alive: timeout=5",
+    "Proxy-Connection: keep-alive",
+    "TE: trailers",
+    "Trailer: Authorization",
+    "Upgrade: websocket",
+    "HTTP2-Settings: AAMAAABkAARAAAAAAAIAAAAA",
+    "Forwarded: for=1.2.3.4;host=evil.example",
+    "Via: 1.1 evil",
+    "X-Forwarded-For: 1.2.3.4",
+    "X-Forwarded-Host: evil.example",
+    "X-Forwarded-Proto: http",
+    "X-Forwarded-Port: 1",
+    "X-Forwarded-Prefix: /evil",
+    "X-Forwarded-Server: evil",
+    "X-Forwarded: evil",
+    "X-Forwarded-Client-Cert: evil",
+    "X_Forwarded_For: 1.2.3.4",
+    "X-Real-IP: 1.2.3.4",
+    "X-Client-IP: 1.2.3.4",
+    "True-Client-IP: 1.2.3.4",
+    "Client-IP: 1.2.3.4",
+    "X-Original-URL: /admin",
+    "X-Original-Host: evil.example",
+    "X-Rewrite-URL: /admin",
+    "X-Host: evil.example",
+    "Disguised-Host: evil.example",
+    "Was-Default-Hostname: evil.example",
+    "X-ARR-SSL: evil",
+    "X-ARR-ClientCert: evil",
+    "X-AppService-Proto: http",
+    "X-Azure-FDID: evil",
+    "X-MS-CLIENT-PRINCIPAL: eyJ9",
+    "X-MS-CLIENT-PRINCIPAL-ID: evil",
+    "X-MS-CLIENT-PRINCIPAL-NAME: evil",
+    "X-MS-TOKEN-AAD-ACCESS-TOKEN: stolen",
+    "X-MS-TOKEN-AAD-ID-TOKEN: stolen",
+    "X_MS_TOKEN_AAD_ACCESS_TOKEN: stolen",
+    "X-Functions-Key: evil",
+    "X-HTTP-Method: DELETE",
+    "X-HTTP-Method-Override: DELETE",
+    "X-Method-Override: DELETE",
+    "X_HTTP_Method_Override: DELETE",
+    "Max-Forwards: 0",
+    "Host_: evil.example",
+    "Content_Length: 5",
+    "Transfer_Encoding: chunked",
+    "Referer: http://localhost/secret",
+    "User-Agent: evil",
+    "From: ada@contoso.example",
+    "DNT: 1",
+    "Sec-WebSocket-Key: AAAA",
+    "Sec-Fetch-Dest: empty",
+    "Cloakroom-Error: x",
+    "tracestate: evil=1",
+    "baggage: evil=1",
+];
+
+/// What would act on the gateway's origin, or tell of the way between.
+const OF_APIS: [(&str, &str); 58] = [
+    ("set-cookie", "__Host-Http-cloakroom=evil; Path=/; Secure; HttpOnly"),
+    ("set-cookie2", "a=b"),
+    ("access-control-allow-origin", "https://evil.example"),
+    ("access-control-allow-credentials", "true"),
+    ("access-control-allow-headers", "*"),
+    ("access-control-allow-methods", "*"),
+    ("access-control-expose-headers", "*"),
+    ("access-control-max-age", "86400"),
+    ("access-control-allow-private-network", "true"),
+    ("clear-site-data", "\"*\""),
+    ("strict-transport-security", "max-age=0"),
+    ("refresh", "0;url=https://evil.example/"),
+    ("service-worker-allowed", "/"),
+    ("server", "evil/1.0"),
+    ("x-powered-by", "evil"),
+    ("via", "1.1 evil"),
+    ("www-authenticate", "Basic realm=\"evil\""),
+    ("proxy-authenticate", "Basic realm=\"evil\""),
+    ("proxy-authentication-info", "evil"),
+    ("authorization", "Bearer evil"),
+    ("content-security-policy-report-only", "default-src *; report-uri https://evil.example/"),
+    ("cross-origin-opener-policy", "unsafe-none"),
+    ("cross-origin-embedder-policy", "unsafe-none"),
+    ("cross-origin-resource-policy", "cross-origin"),
+    ("permissions-policy", "camera=*"),
+    ("feature-policy", "camera *"),
+    ("document-policy", "x"),
+    ("origin-agent-cluster", "?0"),
+    ("report-to", "{\"endpoints\":[{\"url\":\"https://evil.example\"}]}"),
+    ("reporting-endpoints", "x=\"https://evil.example\""),
+    ("nel", "{\"report_to\":\"evil\"}"),
+    ("expect-ct", "max-age=1, report-uri=\"https://evil.example\""),
+    ("public-key-pins", "max-age=1"),
+    ("alt-svc", "h3=\"evil.example:443\""),
+    ("sourcemap", "https://evil.example/map"),
+    ("x-sourcemap", "https://evil.example/map"),
+    ("accept-ch", "Sec-CH-UA-Full-Version-List"),
+    ("critical-ch", "Sec-CH-UA-Model"),
+    ("x-frame-options", "ALLOWALL"),
+    ("timing-allow-origin", "*"),
+    ("speculation-rules", "\"https://evil.example/rules\""),
+    ("observe-browsing-topics", "?1"),
+    ("attribution-reporting-register-source", "{}"),
+    ("shared-storage-write", "clear"),
+    ("set-login", "logged-out"),
+    ("sec-session-registration", "(ES256);path=\"x\""),
+    ("activate-storage-access", "load"),
+    ("p3p", "CP=\"x\""),
+    ("cloakroom-error", "session_missing"),
+    ("keep-alive", "timeout=1"),
+    ("trailer", "Set-Cookie"),
+    ("upgrade", "h2c"),
+    ("te", "trailers"),
+    ("age", "1"),
+    ("expires", "Thu, 01 Jan 2037 00:00:00 GMT"),
+    ("pragma", "x"),
+    ("location", "https://evil.example/"),
+    ("content-location", "https://evil.example/"),
+];
+
+/// What a client needs of an answer.
+const HONEST: [(&str, &str); 17] = [
+    ("etag", "W/\"1\""),
+    ("last-modified", "Thu, 01 Jan 2026 00:00:00 GMT"),
+    ("content-disposition", "attachment; filename=\"a.txt\""),
+    ("content-language", "de"),
+    ("content-encoding", "br"),
+    ("content-range", "bytes 0-1/2"),
+    ("accept-ranges", "bytes"),
+    ("link", "</v1.0/a>; rel=next"),
+    ("link", "</v1.0/b>; rel=prev"),
+    ("vary", "Accept"),
+    ("vary", "Prefer"),
+    ("retry-after", "7"),
+    ("preference-applied", "odata.maxpagesize=5"),
+    ("odata-version", "4.0"),
+    ("request-id", "0b1d0000-0000-4000-8000-000000000001"),
+    ("client-request-id", "1"),
+    ("x-ms-ags-diagnostic", "{}"),
+];
+
+fn own(visitor: &Visitor) -> String {
+    format!("Host: localhost\r\nCookie: {}\r\nX-CSRF: 1\r\nSec-Fetch-Site: same-origin\r\n", visitor.cookie_header())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn none_of_a_clients_hostile_headers_reaches_the_api() {
+    for reach in EVERY_REACH {
+        let app = TestApp::builder().reach(reach).start().await;
+        let visitor = app.signed_in(ADA).await;
+        let own = own(&visitor);
+        let mut connection = raw::Connection::new(app.port);
+        let all = OF_CLIENTS.join("\r\n").replace("Connection: ", "X-Connection: ");
+        for hostile in OF_CLIENTS.into_iter().chain([all.as_str()]) {
+            app.graph.clear_requests();
+            let answer =
+                connection.exchange(format!("GET /graph/echo/x HTTP/1.1\r\n{own}{hostile}\r\n\r\n").as_bytes());
+            assert_eq!(raw::status(&answer), 200, "{reach:?} {hostile}: {answer}");
+            let request = app.graph.requests().remove(0);
+            let mut names: Vec<_> = request.headers.iter().map(|(name, _)| name.to_lowercase()).collect();
+            names.sort();
+            assert_eq!(names, ["authorization", "host", "traceparent"], "{reach:?} {hostile}");
+            assert!(request.header("authorization").unwrap().starts_with("Bearer ey"), "{reach:?} {hostile}");
+            assert_eq!(request.header("host"), Some(&*app.graph.addr().to_string()), "{reach:?} {hostile}");
+            assert_eq!(
+                (request.method.as_str(), request.target.as_str()),
+                ("GET", "/v1.0/echo/x"),
+                "{reach:?} {hostile}"
+            );
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn too_many_and_too_long_headers_never_reach_the_api() {
+    for reach in EVERY_REACH {
+        let app = TestApp::builder().reach(reach).start().await;
+        let visitor = app.signed_in(ADA).await;
+        let own = own(&visitor);
+        app.graph.clear_requests();
+        let before = app.graph.count();
+        let many: String = (0..200).map(|number| format!("X-{number}: 1\r\n")).collect();
+        let prefer = "Prefer: a\r\n".repeat(200);
+        let cookies = format!("Cookie: {}\r\n", "a=b; ".repeat(13_000));
+        let cookie_lines = format!("Cookie: {}\r\n", "a=b; ".repeat(1_300)).repeat(10);
+        for headers in [many, prefer, cookies, cookie_lines] {
+            let answer = raw::exchange(app.port, &format!("GET /graph/echo/x HTTP/1.1\r\n{own}{headers}\r\n"));
+            assert_eq!(raw::status(&answer), 431, "{reach:?} {headers:.40}: {answer}");
+        }
+        assert_eq!(app.graph.count(), before, "{reach:?}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn none_of_an_apis_hostile_headers_reaches_the_browser() {
+    let app = TestApp::builder().graph_entry(json!({"allow": ["GET /headers", "GET /hostile"]})).start().await;
+    let mut visitor = app.signed_in(ADA).await;
+    let jar = visitor.jar.clone();
+    for (name, value) in OF_APIS {
+        let answer = visitor.fetch("GET", &with_headers(&[(name, value), ("etag", "\"1\"")])).await;
+        assert_eq!((answer.status, answer.header("etag")), (200, Some("\"1\"")), "{name}");
+        assert_eq!(answer.header(name), None, "{name}");
+    }
+    let nominated = visitor.fetch("GET", &with_headers(&[("connection", "x-hop"), ("x-hop", "1")])).await;
+    assert_eq!((nominated.header("x-hop"), nominated.header("connection")), (None, None));
+    let policy = visitor.fetch("GET", &with_headers(&[("content-security-policy", "default-src *")])).await;
+    let policies: Vec<_> = policy.headers_named("content-security-policy").collect();
+    assert_eq!(policies, ["sandbox; default-src 'none'"]);
+    assert_eq!(visitor.jar, jar, "no cookie was set");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_client_needs_of_an_answer_passes_unchanged() {
+    let app = TestApp::builder().graph_entry(json!({"allow": ["GET /headers"]})).start().await;
+    let mut visitor = app.signed_in(ADA).await;
+    let answer = visitor.fetch("GET", &with_headers(&HONEST)).await;
+    for (name, value) in HONEST {
+        assert!(answer.headers_named(name).any(|of| of == value), "{name}: {:?}", answer.headers);
+    }
+    for (name, count) in [("link", 2), ("vary", 3)] {
+        assert_eq!(answer.headers_named(name).count(), count, "{name}: ours is in a line of its own");
+    }
+}
+
+/// A call whose answer has these headers.
+fn with_headers(headers: &[(&str, &str)]) -> String {
+    let query = url::form_urlencoded::Serializer::new(String::new()).extend_pairs(headers).finish();
+    format!("/graph/headers?{query}")
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn html_of_an_api_is_no_page_of_ours_by_any_reach() {
+    for reach in EVERY_REACH {
+        let app = TestApp::builder().reach(reach).start().await;
+        let mut visitor = app.signed_in(ADA).await;
+        let answer = visitor.fetch("GET", "/graph/hostile").await;
+        let mut names: Vec<_> = answer.headers.iter().map(|(name, _)| name.as_str()).collect();
+        names.sort_unstable();
+        let mut expected = vec!["cache-control", "content-length", "content-security-policy", "content-type", "date"];
+        expected.extend(["link", "referrer-policy"]);
+        // The host names itself.
+        expected.extend((reach != Reach::Direct).then_some("server"));
+        expected.extend(["vary", "x-content-type-options", "x-ms-evil"]);
+        assert_eq!(names, expected, "{reach:?}");
+        assert_eq!(answer.header("content-security-policy"), Some("sandbox; default-src 'none'"));
+        assert_eq!(answer.header("x-content-type-options"), Some("nosniff"));
+        let opened = visitor.navigate("/graph/hostile").await;
+        assert_eq!((opened.status, opened.code()), (403, "csrf_failed"), "{reach:?}: nobody navigates there");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn redirects_lead_to_the_apis_route_or_nowhere() {
+    let app = TestApp::builder().graph_entry(json!({"allow": ["GET /redirect", "GET /headers"]})).start().await;
+    let mut visitor = app.signed_in(ADA).await;
+    let base = app.graph.base();
+    let origin = base.trim_end_matches("/v1.0").to_owned();
+    let at = app.graph.addr();
+    for (to, expected) in [
+        (format!("{base}/me?a=b#c"), Some("/graph/me?a=b#c")),
+        (base.clone(), Some("/graph")),
+        ("/v1.0/me".to_owned(), Some("/graph/me")),
+        (format!("http://user:word@{at}/v1.0/me"), Some("/graph/me")),
+        ("/".to_owned(), None),
+        ("/v1.0x/me".to_owned(), None),
+        ("/beta/me".to_owned(), None),
+        ("/auth/logout".to_owned(), None),
+        ("/v1.0/../auth/logout".to_owned(), None),
+        ("/v1.0/%2e%2e/auth/logout".to_owned(), None),
+        (format!("{origin}/beta"), None),
+        (format!("{base}x/me"), None),
+        (format!("https://{at}/v1.0/me"), None),
+        (format!("http://{at}.evil.example/v1.0/me"), None),
+        (format!("http://{at}@evil.example/v1.0/me"), None),
+        ("http://127.0.0.1:1/v1.0/me".to_owned(), None),
+        ("//evil.example/v1.0/me".to_owned(), None),
+        ("/\\evil.example/v1.0/me".to_owned(), None),
+        ("\\\\evil.example/v1.0/me".to_owned(), None),
+        ("https://evil.example/v1.0/me".to_owned(), None),
+        ("javascript:alert(1)//://".to_owned(), None),
+        ("data:text/html,x".to_owned(), None),
+        (app.origin.clone() + "/auth/logout", None),
+    ] {
+        let to_query: String = url::form_urlencoded::byte_serialize(to.as_bytes()).collect();
+        for status in [301, 302, 303, 307, 308] {
+            let before = app.graph.count();
+            let answer = visitor.fetch("GET", &format!("/graph/redirect?status={status}&to={to_query}")).await;
+            assert_eq!((answer.status, answer.header("location")), (status, expected), "{to}");
+            assert_eq!(app.graph.count(), before + 1, "{to}: nobody follows it");
+        }
+        let created = visitor.fetch("GET", &with_headers(&[("content-location", &to)])).await;
+        assert_eq!(created.header("content-location"), expected, "{to}");
+    }
+}

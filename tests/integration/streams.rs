@@ -1,0 +1,173 @@
+//! Bodies on their way: event by event, with little memory however long they are, and no slow side that harms others.
+
+use std::io::Write;
+use std::net::TcpStream;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use devkit::host::Mode;
+use serde_json::json;
+
+use crate::app::{PATIENCE, Reach, TestApp};
+use crate::raw;
+use crate::visitor::{CALL, Visitor};
+
+const ADA: &str = "ada.lovelace@contoso.example";
+const MEGABYTE: usize = 1 << 20;
+/// How much the gateway may grow while it streams, in KiB.
+const GROWTH: u64 = 2 * 1_024;
+
+/// A connection on which a call has been sent, with a body that may follow.
+fn begin(app: &TestApp, visitor: &Visitor, method: &str, target: &str, more: &str) -> TcpStream {
+    let cookie = visitor.cookie_header();
+    let mut stream = raw::open(app.port);
+    let own = format!("Host: localhost\r\nCookie: {cookie}\r\nX-CSRF: 1\r\nSec-Fetch-Site: same-origin\r\n");
+    stream.write_all(format!("{method} {target} HTTP/1.1\r\n{own}{more}\r\n").as_bytes()).unwrap();
+    stream
+}
+
+/// Reads until a text has come.
+fn read_until(stream: &mut TcpStream, text: &str) -> String {
+    let has = |answer: &[u8]| String::from_utf8_lossy(answer).contains(text);
+    let (answer, ended) = raw::read_answer(stream, has);
+    let answer = String::from_utf8_lossy(&answer).into_owned();
+    assert!(!ended && answer.contains(text), "{text:?} does not come, but {answer:?}");
+    answer
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn server_sent_events_arrive_one_by_one() {
+    for reach in [Reach::Direct, Reach::Host(Mode::Proxy)] {
+        let entry = json!({"allow": ["GET /events"], "timeouts": {"total": null}});
+        let app = TestApp::builder().reach(reach).graph_entry(entry).start().await;
+        let visitor = app.signed_in(ADA).await;
+        let mut stream = begin(&app, &visitor, "GET", "/graph/events", "Accept: text/event-stream\r\n");
+        let head = read_until(&mut stream, "\r\n\r\n");
+        assert!(raw::status(&head) == 200 && head.contains("content-type: text/event-stream"), "{head}");
+        for number in 0..5 {
+            // The next one is told only after this one has arrived.
+            assert_eq!(app.graph.tell(&format!("event {number}")), 1, "{reach:?}");
+            read_until(&mut stream, &format!("data: event {number}\n\n"));
+        }
+        drop(stream);
+        let begun = Instant::now();
+        while app.graph.tell("anybody there?") > 0 {
+            assert!(begun.elapsed() < PATIENCE, "{reach:?}: the call goes on though nobody listens any more");
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    }
+}
+
+/// The memory of a process in KiB.
+fn memory(pid: u32) -> u64 {
+    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
+    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap();
+    line.trim().trim_end_matches(" kB").parse().unwrap()
+}
+
+/// The most memory of a process while something runs.
+async fn peak(pid: u32, work: impl Future<Output = ()>) -> u64 {
+    let running = Arc::new(AtomicBool::new(true));
+    let goes_on = Arc::clone(&running);
+    let watcher = std::thread::spawn(move || {
+        let mut most = 0;
+        while goes_on.load(Ordering::Relaxed) {
+            most = most.max(memory(pid));
+            std::thread::sleep(Duration::from_millis(2));
+        }
+        most
+    });
+    work.await;
+    running.store(false, Ordering::Relaxed);
+    watcher.join().unwrap()
+}
+
+/// Streams so many bytes up and down, and looks at the gateway's memory.
+async fn stream_both_ways(size: usize) {
+    let allow = ["PUT /echo/**", "GET /bytes"];
+    let entry = json!({"allow": allow, "max_body": 200 * MEGABYTE, "timeouts": {"total": null}});
+    let app = TestApp::builder().graph_entry(entry).start().await;
+    let mut visitor = app.signed_in(ADA).await;
+    // Buffers, connections and code pages are there before it counts.
+    for _ in 0..3 {
+        both_ways(&app, &mut visitor, MEGABYTE).await;
+    }
+    let before = memory(app.pid());
+    let most = peak(app.pid(), both_ways(&app, &mut visitor, size)).await;
+    let growth = most.saturating_sub(before);
+    println!("{size} bytes up and down: {before} KiB before, {growth} KiB more at most");
+    assert!(growth <= GROWTH, "{before} KiB before, {most} KiB at most");
+}
+
+async fn both_ways(app: &TestApp, visitor: &mut Visitor, size: usize) {
+    let headers = [&CALL[..], &[("content-type", "application/octet-stream")]].concat();
+    let before = app.graph.body_bytes();
+    assert_eq!(visitor.send("PUT", "/graph/echo/up", &headers, vec![b'x'; size]).await.status, 200);
+    assert_eq!(app.graph.body_bytes() - before, size as u64);
+    assert_eq!(visitor.fetch("GET", &format!("/graph/bytes?n={size}")).await.body.len(), size);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn long_bodies_take_no_memory() {
+    stream_both_ways(20 * MEGABYTE).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "sends 100 MB: cargo dev soak"]
+async fn a_hundred_megabytes_take_no_memory() {
+    stream_both_ways(100 * MEGABYTE).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn slow_readers_and_writers_hold_their_share_and_harm_nobody() {
+    const EACH: usize = 16;
+    let app = TestApp::builder().graph_entry(json!({"allow": ["PUT /echo/**", "GET /bytes", "GET /me"]})).start().await;
+    let mut visitor = app.signed_in(ADA).await;
+    assert_eq!(visitor.fetch("GET", "/graph/bytes?n=1000000").await.status, 200);
+    let before = memory(app.pid());
+    let came = app.graph.count();
+    let target = format!("/graph/bytes?n={}", 100 * MEGABYTE);
+    let readers: Vec<_> = (0..EACH).map(|_| begin(&app, &visitor, "GET", &target, "")).collect();
+    let length = "Content-Length: 1000000\r\n";
+    let mut writers: Vec<_> = (0..EACH).map(|_| begin(&app, &visitor, "PUT", "/graph/echo/x", length)).collect();
+    let begun = Instant::now();
+    while app.graph.count() < came + 2 * EACH as u64 {
+        assert!(begun.elapsed() < PATIENCE, "{}", app.log());
+        for writer in &mut writers {
+            writer.write_all(b"x").unwrap();
+        }
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    let most = peak(app.pid(), async {
+        for _ in 0..50 {
+            assert_eq!(visitor.fetch("GET", "/graph/me").await.status, 200, "others go on");
+        }
+    });
+    let growth = most.await.saturating_sub(before);
+    println!("{EACH} slow readers and as many slow writers: {growth} KiB");
+    assert!(growth <= 1_024 * EACH as u64, "{growth} KiB for {EACH} readers of 100 MB each");
+    drop((readers, writers));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_body_that_stops_coming_is_refused_without_harm_to_others() {
+    let app = TestApp::start().await;
+    let mut visitor = app.signed_in(ADA).await;
+    let framings = [("Content-Length: 1000\r\n", "hello"), ("Transfer-Encoding: chunked\r\n", "5\r\nhello\r\n")];
+    let stopped = framings.map(|(framing, part)| {
+        let mut stream = begin(&app, &visitor, "PUT", "/graph/echo/x", framing);
+        stream.write_all(part.as_bytes()).unwrap();
+        stream
+    });
+    for _ in 0..20 {
+        assert_eq!(visitor.fetch("GET", "/graph/me").await.status, 200);
+    }
+    for mut stream in stopped {
+        stream.set_read_timeout(Some(2 * PATIENCE)).unwrap();
+        let (answer, ended) = raw::read_answer(&mut stream, |_| false);
+        let answer = String::from_utf8_lossy(&answer).into_owned();
+        assert!(ended && raw::status(&answer) == 400 && answer.contains("stopped coming"), "{answer}");
+    }
+    assert_eq!(visitor.fetch("GET", "/graph/me").await.status, 200);
+}
