@@ -22,6 +22,9 @@ const IDLE: Duration = Duration::from_secs(60);
 /// How long connections are used, so that a change of addresses is noticed.
 const LIFE: Duration = Duration::from_secs(300);
 
+/// Most bytes of an answer that are held for a reader who is slower than the API, and of the head of an answer.
+const BUFFER: usize = 64 * 1_024;
+
 type Pool = legacy::Client<HttpsConnector<HttpConnector>, Body>;
 
 /// The client. Nothing is loaded before its first use, so that nothing delays the start.
@@ -88,7 +91,8 @@ impl Upstream {
         let connector =
             HttpsConnectorBuilder::new().with_tls_config(tls).https_or_http().enable_http1().wrap_connector(http);
         let mut builder = legacy::Client::builder(TokioExecutor::new());
-        Some(builder.pool_timer(TokioTimer::new()).pool_idle_timeout(IDLE).build(connector))
+        builder.pool_timer(TokioTimer::new()).pool_idle_timeout(IDLE).http1_max_buf_size(BUFFER);
+        Some(builder.build(connector))
     }
 }
 

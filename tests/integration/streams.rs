@@ -95,9 +95,8 @@ async fn stream_both_ways(size: usize) {
     }
     let before = memory(app.pid());
     let most = peak(app.pid(), both_ways(&app, &mut visitor, size)).await;
-    let growth = most.saturating_sub(before);
-    println!("{size} bytes up and down: {before} KiB before, {growth} KiB more at most");
-    assert!(growth <= GROWTH, "{before} KiB before, {most} KiB at most");
+    println!("{size} bytes up and down: {before} KiB before, {most} KiB at most");
+    assert!(most <= before + GROWTH, "{before} KiB before, {most} KiB at most");
 }
 
 async fn both_ways(app: &TestApp, visitor: &mut Visitor, size: usize) {
@@ -122,6 +121,8 @@ async fn a_hundred_megabytes_take_no_memory() {
 #[tokio::test(flavor = "multi_thread")]
 async fn slow_readers_and_writers_hold_their_share_and_harm_nobody() {
     const EACH: usize = 16;
+    /// For one of each, in KiB.
+    const SHARE: u64 = 512;
     let app = TestApp::builder().graph_entry(json!({"allow": ["PUT /echo/**", "GET /bytes", "GET /me"]})).start().await;
     let mut visitor = app.signed_in(ADA).await;
     assert_eq!(visitor.fetch("GET", "/graph/bytes?n=1000000").await.status, 200);
@@ -143,10 +144,11 @@ async fn slow_readers_and_writers_hold_their_share_and_harm_nobody() {
         for _ in 0..50 {
             assert_eq!(visitor.fetch("GET", "/graph/me").await.status, 200, "others go on");
         }
-    });
-    let growth = most.await.saturating_sub(before);
+    })
+    .await;
+    let growth = most.saturating_sub(before);
     println!("{EACH} slow readers and as many slow writers: {growth} KiB");
-    assert!(growth <= 1_024 * EACH as u64, "{growth} KiB for {EACH} readers of 100 MB each");
+    assert!(growth <= SHARE * EACH as u64, "{growth} KiB for {EACH} readers of 100 MB each");
     drop((readers, writers));
 }
 
