@@ -168,7 +168,7 @@ async fn none_of_a_clients_hostile_headers_reaches_the_api() {
         let app = TestApp::builder().reach(reach).start().await;
         let visitor = app.signed_in(ADA).await;
         let own = own(&visitor);
-        let mut connection = raw::Connection::new(app.port);
+        let mut connection = raw::Wire::to(app.port);
         let all = OF_CLIENTS.join("\r\n").replace("Connection: ", "X-Connection: ");
         for hostile in OF_CLIENTS.into_iter().chain([all.as_str()]) {
             app.graph.clear_requests();

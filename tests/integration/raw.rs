@@ -132,7 +132,7 @@ impl Connection {
         let mut bytes = Vec::with_capacity(4_096);
         loop {
             if stream.read_buf(&mut bytes).await? == 0 {
-                return Err(io::ErrorKind::UnexpectedEof.into());
+                return Err(ErrorKind::UnexpectedEof.into());
             }
             if let Some(answer) = answer(&bytes) {
                 self.stream = Some(stream);

@@ -3,8 +3,10 @@
 
 mod faults;
 mod flood;
+mod framing;
 mod opens;
 mod rotation;
+mod streams;
 
 use std::fmt::Display;
 

@@ -7,10 +7,12 @@ use std::time::Instant;
 use super::{build_release, cargo};
 
 /// Name, whether it wants the release binary, and what it does.
-const SCENARIOS: [(&str, bool, &str); 4] = [
+const SCENARIOS: [(&str, bool, &str); 6] = [
     ("opens", false, "cookies of the library at instances of different views, the time simulated"),
     ("rotation", false, "four instances of the debug binary over one vault while the keys rotate"),
     ("faults", false, "every failure of a vault for a minute, met by three instances of the debug binary"),
+    ("framing", false, "a thousand rounds of requests whose framing is doubtful, at the debug binary"),
+    ("streams", false, "100 MB up and down through the debug binary"),
     ("flood", true, "made-up key ids at one instance of the release binary"),
 ];
 

@@ -9,7 +9,7 @@ use http_body_util::{BodyExt, Full};
 use hyper::body::{Bytes, Incoming};
 
 use super::{
-    Body, Mode, empty, headers,
+    Body, empty, headers,
     invocation::{Call, Deadline},
     path,
     server::App,
@@ -33,7 +33,7 @@ pub(super) async fn forward(app: &Arc<App>, call: Call, body: Bytes) -> Response
 }
 
 async fn exchange(app: &App, call: &Call, body: Bytes) -> Result<Response<Body>, String> {
-    let target = path::target(Mode::Forward, &call.path, call.parts.uri.query());
+    let target = path::forwarded(&call.path, call.parts.uri.query());
     let headers = headers::forwarded(&call.parts.headers, body.len(), &call.invocation.id);
     let request = || request(&call.parts.method, &target, &headers, body.clone());
     let repeatable = matches!(call.parts.method, Method::GET | Method::HEAD);

@@ -5,7 +5,7 @@ use percent_encoding::percent_encode_byte;
 use super::{Mode, query};
 
 /// The target that the handler gets for one that a client sent; `None` if the host refuses it. Whether a function has
-/// that path is another matter. Of the absolute form the host takes the path, and a fragment it drops.
+/// that path is another matter, and payloads carry no target. Of the absolute form the host takes the path, and a fragment it drops.
 #[must_use]
 pub fn seen_by_handler(mode: Mode, target: &str) -> Option<String> {
     let target = target.split('#').next().unwrap_or_default();
@@ -14,15 +14,25 @@ pub fn seen_by_handler(mode: Mode, target: &str) -> Option<String> {
         None => target,
     };
     let (path, query) = target.split_once('?').map_or((target, None), |(path, query)| (path, Some(query)));
-    Some(self::target(mode, &decode(path)?, query))
+    let decoded = decode(path)?;
+    match mode {
+        Mode::Forward => Some(forwarded(&decoded, query)),
+        Mode::Proxy => Some(proxied(&decoded, query)),
+        Mode::Payload => None,
+    }
 }
 
-/// The target of the handler's request, from the decoded path and the raw query.
-pub(super) fn target(mode: Mode, decoded: &str, query: Option<&str>) -> String {
-    let (path, query) = match mode {
-        Mode::Forward => (forwarded(decoded), query.and_then(query::rebuild)),
-        Mode::Proxy => (proxied(decoded), query.map(str::to_owned)),
-    };
+/// The target of a forwarded request, from the decoded path and the raw query.
+pub(super) fn forwarded(decoded: &str, query: Option<&str>) -> String {
+    with_query(forwarded_path(decoded), query.and_then(query::rebuild).as_deref())
+}
+
+/// The target of a proxied request, from the decoded path and the raw query.
+pub(super) fn proxied(decoded: &str, query: Option<&str>) -> String {
+    with_query(proxied_path(decoded), query)
+}
+
+fn with_query(path: String, query: Option<&str>) -> String {
     match query {
         Some(query) => format!("{path}?{query}"),
         None => path,
@@ -39,7 +49,7 @@ pub(super) fn decode(raw: &str) -> Option<String> {
 ///
 /// The host writes the decoded path into a URL and parses that again, so what was encoded twice is decoded twice, and
 /// an encoded `?` or `#` ends the path.
-fn forwarded(decoded: &str) -> String {
+fn forwarded_path(decoded: &str) -> String {
     let end = decoded.find(['?', '#']).unwrap_or(decoded.len());
     let slashes = decoded.get(..end).unwrap_or_default().replace('\\', "/");
     let unescaped = unescape(&slashes, |decoded| decoded.is_ascii_alphanumeric() || "-._~".contains(decoded));
@@ -48,7 +58,7 @@ fn forwarded(decoded: &str) -> String {
 }
 
 /// The path that a proxied request has: every `%` that is left is encoded once more, that of `%2F` included.
-fn proxied(decoded: &str) -> String {
+fn proxied_path(decoded: &str) -> String {
     let path = encode(decoded, b"!$&'()*+,-./:;=@_~");
     if path.is_empty() { "/".to_owned() } else { path }
 }
@@ -154,8 +164,8 @@ mod tests {
         for (raw, decoded, forward, proxy) in PATHS {
             let path = decode(raw).unwrap();
             assert_eq!(path, *decoded, "decoding {raw}");
-            assert_eq!(forwarded(&path), *forward, "forwarding {raw}");
-            assert_eq!(proxied(&path), *proxy, "proxying {raw}");
+            assert_eq!(forwarded(&path, None), *forward, "forwarding {raw}");
+            assert_eq!(proxied(&path, None), *proxy, "proxying {raw}");
         }
     }
 

@@ -14,7 +14,7 @@ use hyper::body::{Bytes, Incoming};
 use tokio::time::sleep;
 
 use super::{
-    Body, BoxError, Mode,
+    Body, BoxError,
     client::Failure,
     empty,
     headers::{self, Origin},
@@ -65,7 +65,7 @@ struct Head {
 
 impl Head {
     fn new(app: &App, call: &Call, streamed: bool) -> Result<Self, String> {
-        let target = path::target(Mode::Proxy, &call.path, call.parts.uri.query());
+        let target = path::proxied(&call.path, call.parts.uri.query());
         let origin = Origin {
             peer: &call.peer.to_string(),
             scheme: if app.front_end_azure { "https" } else { "http" },
