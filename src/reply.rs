@@ -37,6 +37,21 @@ pub struct Context {
     pub link_base: String,
 }
 
+/// A refusal, with the cookies that must be written all the same: new tokens would else be lost.
+#[derive(Debug)]
+pub struct Refused {
+    /// What the client hears.
+    pub error: Error,
+    /// Lines of `Set-Cookie`.
+    pub cookies: Vec<HeaderValue>,
+}
+
+impl From<Error> for Refused {
+    fn from(error: Error) -> Self {
+        Self { error, cookies: Vec::new() }
+    }
+}
+
 /// A body that is all there.
 #[must_use]
 pub fn full(bytes: impl Into<Bytes>) -> Body {

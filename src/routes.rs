@@ -5,6 +5,7 @@
 
 use std::future::Future;
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Buf;
 use futures_util::{Stream, TryStreamExt};
@@ -24,7 +25,7 @@ use crate::guard::cors::{self, Preflight};
 use crate::guard::navigation::refuse_prefetch;
 use crate::proxy::forward::Call;
 use crate::reply::body::{Incomplete, without_long_pauses};
-use crate::reply::{Body, BodyError, Context, Reply, empty, problem, wants_page};
+use crate::reply::{Body, BodyError, Context, Refused, Reply, empty, problem, wants_page};
 use crate::spa::Spa;
 use crate::{functions, health, spa};
 
@@ -44,6 +45,8 @@ const HTTP_FUNCTIONS: [&str; 9] = [
 ];
 /// Most bytes of a form or a payload that is read whole.
 const FORM: usize = 64 * 1_024;
+/// Deadline for the whole of it.
+const FORM_DEADLINE: Duration = Duration::from_secs(15);
 
 /// Whether a request may be in flight among the others, put there by the server.
 #[derive(Debug, Clone, Copy)]
@@ -98,7 +101,7 @@ fn nowhere() -> BoxedFilter<(Response,)> {
     warp::any().and_then(|| async { Err::<Response, _>(warp::reject::not_found()) }).boxed()
 }
 
-async fn proxy(app: Arc<App>, incoming: Incoming) -> Result<Reply, Error> {
+async fn proxy(app: Arc<App>, incoming: Incoming) -> Result<Reply, Refused> {
     let Incoming { method, target, headers, body, admitted, trace_id, now } = incoming;
     let (path, query) = (target.path(), target.query());
     let call = Call { method: &method, path, query, headers: &headers, trace_id: &trace_id, admitted, now };
@@ -136,10 +139,10 @@ async fn session(app: Arc<App>, incoming: Incoming) -> Result<Reply, Error> {
     app.auth.session(&incoming.headers, incoming.now).await
 }
 
-async fn refresh(app: Arc<App>, incoming: Incoming) -> Result<Reply, Error> {
+async fn refresh(app: Arc<App>, incoming: Incoming) -> Result<Reply, Refused> {
     refuse_prefetch(&incoming.headers)?;
     if incoming.method != Method::POST {
-        return Err(Error::MethodDenied("POST".into()));
+        return Err(Error::MethodDenied("POST".into()).into());
     }
     app.auth.refresh(&incoming.headers, incoming.now).await
 }
@@ -208,22 +211,27 @@ impl Incoming {
 }
 
 /// One line of the table: a path, and what answers there unless too much is in flight.
-fn route<H, F>(app: &Arc<App>, path: BoxedFilter<()>, handler: H) -> BoxedFilter<(Response,)>
+fn route<H, F, E>(app: &Arc<App>, path: BoxedFilter<()>, handler: H) -> BoxedFilter<(Response,)>
 where
     H: Fn(Arc<App>, Incoming) -> F + Clone + Send + Sync + 'static,
-    F: Future<Output = Result<Reply, Error>> + Send + 'static,
+    F: Future<Output = Result<Reply, E>> + Send + 'static,
+    E: Into<Refused> + Send + 'static,
 {
     called(app, path, move |app, incoming: Incoming| {
         let admitted = if incoming.admitted { Ok(handler.clone()) } else { Err(Error::Overloaded) };
-        async move { admitted?(app, incoming).await }
+        async move {
+            let handler = admitted.map_err(Refused::from)?;
+            handler(app, incoming).await.map_err(Into::into)
+        }
     })
 }
 
 /// A line whose handler minds by itself whether too much is in flight.
-fn called<H, F>(app: &Arc<App>, path: BoxedFilter<()>, handler: H) -> BoxedFilter<(Response,)>
+fn called<H, F, E>(app: &Arc<App>, path: BoxedFilter<()>, handler: H) -> BoxedFilter<(Response,)>
 where
     H: Fn(Arc<App>, Incoming) -> F + Clone + Send + Sync + 'static,
-    F: Future<Output = Result<Reply, Error>> + Send + 'static,
+    F: Future<Output = Result<Reply, E>> + Send + 'static,
+    E: Into<Refused> + Send + 'static,
 {
     let app = Arc::clone(app);
     path.and(incoming())
@@ -238,11 +246,11 @@ where
                 let is_head = incoming.method == Method::HEAD;
                 let asker = cors::asker(&incoming.headers, &app.origins);
                 let reply = match cors::preflight(&incoming.method, &incoming.headers, &app.origins) {
-                    None => handler(Arc::clone(&app), incoming).await,
+                    None => handler(Arc::clone(&app), incoming).await.map_err(Into::into),
                     Some(Preflight::Granted(_)) => Ok(granted(&app)),
-                    Some(Preflight::Denied) => Err(Error::OriginDenied),
+                    Some(Preflight::Denied) => Err(Error::OriginDenied.into()),
                 };
-                let mut reply = reply.unwrap_or_else(|error| refuse(&app, &error, &context));
+                let mut reply = reply.unwrap_or_else(|refused: Refused| refuse(&app, refused, &context));
                 cors::share(reply.headers_mut(), asker, &app.origins);
                 into_response(reply, is_head)
             }
@@ -257,18 +265,18 @@ fn granted(app: &App) -> Reply {
     reply
 }
 
-fn refuse(app: &App, error: &Error, context: &Context) -> Reply {
+fn refuse(app: &App, refused: Refused, context: &Context) -> Reply {
+    let Refused { error, cookies } = refused;
     let facts = error.facts();
     if facts.status.is_server_error() {
         tracing::warn!(code = facts.code, trace_id = context.trace_id, "refused");
     } else {
         tracing::debug!(code = facts.code, trace_id = context.trace_id, "refused");
     }
-    let mut reply = problem(error, context);
-    if *error == Error::SessionGone {
-        for line in app.auth.delete_session() {
-            reply.headers_mut().append(SET_COOKIE, line);
-        }
+    let gone = if error == Error::SessionGone { app.auth.delete_session() } else { Vec::new() };
+    let mut reply = problem(&error, context);
+    for line in cookies.into_iter().chain(gone) {
+        reply.headers_mut().append(SET_COOKIE, line);
     }
     reply
 }
@@ -292,8 +300,13 @@ fn boxed_body(stream: impl Stream<Item = Result<impl Buf + 'static, warp::Error>
     without_long_pauses(StreamBody::new(frames.map_err(|_| BodyError::from(Incomplete::BROKEN))).boxed())
 }
 
-/// A form, read whole.
-async fn text(mut body: Body) -> Result<String, Error> {
+/// A form, read whole and in time.
+async fn text(body: Body) -> Result<String, Error> {
+    let late = |_| Error::BadRequest("the form did not come within 15 s");
+    tokio::time::timeout(FORM_DEADLINE, whole_text(body)).await.map_err(late)?
+}
+
+async fn whole_text(mut body: Body) -> Result<String, Error> {
     const WRONG: Error = Error::BadRequest("the form is cut off, not UTF-8, or longer than 64 KiB");
     let mut form = Vec::new();
     while let Some(frame) = body.frame().await {

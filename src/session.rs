@@ -144,12 +144,14 @@ impl Sessions {
     /// # Errors
     /// [`NotWritten`].
     pub async fn write(&self, open: &OpenSession, now: UnixSeconds) -> Result<Vec<HeaderValue>, NotWritten> {
+        let key = self.ring.sealing(now).await.map_err(|_| NotWritten::KeysUnavailable)?;
+        let name = &self.cookies.name;
+        let binding = Binding { purpose: Purpose::Session, name, client_id: &self.client_id };
+        // From here on nothing waits, so that generations are given out in their order.
         let mut session = self.known.prepare_write(open, now);
-        session.active_at = now;
         let lines = loop {
-            let payload = session.encode();
-            let sealed = self.seal(Purpose::Session, &self.cookies.name, open.expires_at, now, &payload).await;
-            match self.cookies.write_session(&sealed.ok_or(NotWritten::KeysUnavailable)?) {
+            let sealed = seal::seal(&key, binding, now, open.expires_at, &session.encode());
+            match self.cookies.write_session(&sealed) {
                 Ok(lines) => break lines,
                 Err(TooLarge) => {
                     let token = session.leave_out_largest().ok_or(NotWritten::TooLarge)?;

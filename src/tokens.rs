@@ -198,6 +198,10 @@ impl Tokens {
         let known = &self.sessions.known;
         let queue = known.queue(open);
         let _turn = queue.lock().await;
+        if self.sessions.ended.contains(&open.session.id) {
+            known.forget(&open.session.id);
+            return Err(RefreshFault::Over);
+        }
         // Whoever was before in the queue may have brought the next refresh token.
         let mut session = open.session.clone();
         known.renew(&mut session, clock::now());

@@ -61,7 +61,12 @@ impl Auth {
         }
         let metadata = self.provider.known_metadata();
         let end_session = metadata.and_then(|metadata| metadata.end_session_endpoint.clone());
-        let origin = end_session.map(|url| url.origin().ascii_serialization());
+        let ends_at = end_session.map(|url| url.origin().ascii_serialization());
+        // Where the form's redirects lead: to the provider, and from there to a page that is on an origin of its own.
+        let origins = &self.config.origins;
+        let page = (!origins.link_base().is_empty()).then(|| origins.spa.to_string());
+        let targets: Vec<String> = ends_at.into_iter().chain(page).collect();
+        let origin = (!targets.is_empty()).then(|| targets.join(" "));
         // The host drops the type of a body that is empty when it forwards, so the form has a field.
         let form = "<form method=post action=/auth/logout><input type=hidden name=sign-out value=yes>\
                     <p>This ends your session in this browser.</p><p><button autofocus>Sign out</button></p></form>";

@@ -7,7 +7,7 @@ use super::Auth;
 use crate::clock::UnixSeconds;
 use crate::error::Error;
 use crate::guard::csrf;
-use crate::reply::{Reply, empty};
+use crate::reply::{Refused, Reply, empty};
 use crate::session::{NoSession, NotWritten};
 
 impl Auth {
@@ -16,23 +16,28 @@ impl Auth {
     /// # Errors
     /// What CSRF refuses; [`Error::SessionMissing`], [`Error::KeysUnavailable`]; [`Error::SessionGone`] when the
     /// session is over, unless its key is unknown here; and what keeps the tokens from being renewed.
-    pub async fn refresh(&self, headers: &HeaderMap, now: UnixSeconds) -> Result<Reply, Error> {
+    pub async fn refresh(&self, headers: &HeaderMap, now: UnixSeconds) -> Result<Reply, Refused> {
         csrf::check(&Method::POST, headers, &self.config.origins, csrf::Mode::Header)?;
         let open = self.sessions.open(headers, now).await.map_err(|why| match why {
             NoSession::Expired => Error::SessionGone,
             other => other.into(),
         })?;
-        self.tokens.renew_all(&open, now).await.map_err(|error| match error {
+        let renewed = self.tokens.renew_all(&open, now).await;
+        if renewed == Err(Error::SessionExpired) {
             // While the provider was asked, another sign-in may have put its cookie in this one's place.
-            Error::SessionExpired if !self.sessions.is_past(&open.session.id) => Error::SessionGone,
-            other => other,
-        })?;
+            let past = self.sessions.is_past(&open.session.id);
+            return Err(if past { Error::SessionExpired } else { Error::SessionGone }.into());
+        }
         let lines = match self.sessions.write(&open, now).await {
             Ok(lines) => lines,
             // The new tokens are kept here; the cookie stays as it was.
             Err(NotWritten::TooLarge) => Vec::new(),
-            Err(NotWritten::KeysUnavailable) => return Err(Error::KeysUnavailable),
+            Err(NotWritten::KeysUnavailable) => return Err(Error::KeysUnavailable.into()),
         };
+        if let Err(error) = renewed {
+            // Tokens of other APIs may be new, and asking is activity whatever came of it.
+            return Err(Refused { error, cookies: lines });
+        }
         let mut reply = empty(StatusCode::NO_CONTENT);
         for line in lines {
             reply.headers_mut().append(SET_COOKIE, line);

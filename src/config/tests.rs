@@ -151,3 +151,14 @@ fn form_post_needs_a_transaction_cookie_from_other_sites() {
     assert_eq!(config.cookies.login_same_site, cookie::SameSite::None);
     assert_eq!(config.cookies.same_site, cookie::SameSite::Strict);
 }
+
+#[test]
+fn a_managed_identitys_token_goes_to_entra_only() {
+    let identity = ("IDENTITY_ENDPOINT", "http://127.0.0.1:1/msi/token");
+    let with = |changes: &[(&str, &str)]| read(&[&[identity, ("CLOAKROOM_CLIENT_SECRET", "")], changes].concat());
+    let tenant = [("CLOAKROOM_AUTHORITY", ""), ("CLOAKROOM_TENANT_ID", "11111111-2222-3333-4444-555555555555")];
+    assert!(with(&tenant).is_ok());
+    assert!(with(&[("CLOAKROOM_AUTHORITY", "https://contoso.ciamlogin.com/x/v2.0")]).is_ok());
+    let faults = with(&[("CLOAKROOM_AUTHORITY", "https://keycloak.example.org/realms/x")]).unwrap_err();
+    assert_eq!(faults.0[0].name, "CLOAKROOM_CLIENT_SECRET");
+}

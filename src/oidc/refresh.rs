@@ -104,8 +104,26 @@ fn fault(failure: Failure) -> RefreshFault {
         }
         Failure::Refused(refusal) => {
             let fault = meaning(&refusal);
-            tracing::warn!(error = ?refusal.error, suberror = ?refusal.suberror, ?fault, "no new tokens");
+            let (error, suberror) = (word(&refusal.error), refusal.suberror.as_deref().map(word));
+            tracing::warn!(error, ?suberror, meaning = fault.name(), "no new tokens");
             fault
+        }
+    }
+}
+
+/// A code as it may be logged, whatever the other side sent.
+fn word(code: &str) -> String {
+    code.chars().filter(|one| one.is_ascii_alphanumeric() || *one == '_').take(64).collect()
+}
+
+impl RefreshFault {
+    /// Its kind alone: what the provider asks of the user is not for the log.
+    const fn name(&self) -> &'static str {
+        match self {
+            Self::Consent => "consent",
+            Self::Over => "over",
+            Self::StepUp(_) => "step_up",
+            Self::Unavailable => "unavailable",
         }
     }
 }

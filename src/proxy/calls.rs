@@ -11,6 +11,8 @@ use crate::session::token::SessionId;
 
 /// Most calls in flight of one session.
 const LIMIT: usize = 48;
+/// Most that wait for one of them, so that those who wait leave room for other sessions too.
+const WAITING: usize = 8;
 /// How long one more waits for a place: a burst is no overload if it passes.
 const WAIT: Duration = Duration::from_secs(2);
 
@@ -42,18 +44,21 @@ struct Here {
 impl Calls {
     /// A place for one more call, waiting a little where the session has too many.
     pub async fn enter(self: &Arc<Self>, session: SessionId) -> Option<Place> {
-        let places = self.arrive(session);
+        let places = self.arrive(session)?;
         let here = Here { calls: Arc::clone(self), session };
         let permit = timeout(WAIT, places.acquire_owned()).await.ok()?.ok()?;
         Some(Place { _permit: permit, _here: here })
     }
 
-    fn arrive(&self, session: SessionId) -> Arc<Semaphore> {
+    fn arrive(&self, session: SessionId) -> Option<Arc<Semaphore>> {
         let mut table = self.table();
         let new = || Session { places: Arc::new(Semaphore::new(LIMIT)), here: 0 };
         let session = table.entry(session).or_insert_with(new);
+        if session.here >= LIMIT + WAITING {
+            return None;
+        }
         session.here += 1;
-        Arc::clone(&session.places)
+        Some(Arc::clone(&session.places))
     }
 
     fn table(&self) -> MutexGuard<'_, HashMap<SessionId, Session>> {
@@ -91,6 +96,11 @@ mod tests {
             async move { calls.enter([1; 16]).await.is_some() }
         });
         tokio::time::sleep(Duration::from_secs(1)).await;
+        let crowd: Vec<_> = (1..WAITING).map(|_| calls.arrive([1; 16]).unwrap()).collect();
+        assert!(calls.arrive([1; 16]).is_none(), "no more than so many wait");
+        for _ in crowd {
+            drop(Here { calls: Arc::clone(&calls), session: [1; 16] });
+        }
         places.pop();
         assert!(waiting.await.unwrap(), "a burst that passes is served");
         drop(places);

@@ -21,12 +21,14 @@ use crate::guard::csrf;
 use crate::guard::origins::Origins;
 use crate::net::{self, Net};
 use crate::reply::body::{Incomplete, holding, with_deadline};
-use crate::reply::{Body, Reply, full};
+use crate::reply::{Body, Refused, Reply, full};
 use crate::secret::{ExposeSecret, SecretString};
 use crate::session::Sessions;
 use crate::tokens::{Tokens, challenge};
 use crate::upstream::{Failure, Upstream};
 
+/// The trace that a call continues (W3C Trace Context).
+const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
 /// An activity is written only into an answer whose head leaves this soon.
 const WRITE_WITHIN: Duration = Duration::from_secs(5);
 
@@ -78,7 +80,8 @@ impl Proxy {
     /// The request headers that any API gets.
     pub fn request_headers(&self) -> impl Iterator<Item = HeaderName> {
         let of_apis = self.apis.iter().flat_map(|api| api.request_headers.iter().cloned());
-        let all: BTreeSet<String> = headers::REQUEST.into_iter().chain(of_apis).map(|name| name.to_string()).collect();
+        let all: BTreeSet<String> =
+            headers::REQUEST.into_iter().chain([TRACEPARENT]).chain(of_apis).map(|name| name.to_string()).collect();
         all.into_iter().filter_map(|name| HeaderName::try_from(name).ok())
     }
 
@@ -86,31 +89,39 @@ impl Proxy {
     ///
     /// # Errors
     /// The first check that fails, or what went wrong on the way to the API.
-    pub async fn call(&self, call: Call<'_>, body: Body) -> Result<Reply, Error> {
+    pub async fn call(&self, call: Call<'_>, body: Body) -> Result<Reply, Refused> {
         let arrived = Instant::now();
         let found = self.apis.iter().find_map(|api| Some((api, behind(&api.route, call.path)?)));
         let path = ProvenPath::parse(found.map_or(call.path, |(_, rest)| rest)).map_err(Error::BadRequest)?;
         if !call.admitted {
-            return Err(Error::Overloaded);
+            return Err(Error::Overloaded.into());
         }
         let mode = found.map_or(csrf::Mode::Header, |(api, _)| api.csrf);
         csrf::check(call.method, call.headers, &self.origins, mode)?;
-        let mut open = self.sessions.open(call.headers, call.now).await?;
+        let mut open = self.sessions.open(call.headers, call.now).await.map_err(Error::from)?;
         let place = self.calls.enter(open.session.id).await.ok_or(Error::Overloaded)?;
         let (api, _) = found.ok_or(Error::RouteDenied)?;
         match api.allowed.judge(call.method, &path.decoded) {
             Verdict::Allowed => {}
-            Verdict::OtherMethods(allow) => return Err(Error::MethodDenied(allow.into())),
-            Verdict::NoPath => return Err(Error::RouteDenied),
+            Verdict::OtherMethods(allow) => return Err(Error::MethodDenied(allow.into()).into()),
+            Verdict::NoPath => return Err(Error::RouteDenied.into()),
         }
         if declared_length(call.headers).is_some_and(|length| length > api.max_body) {
-            return Err(Error::BodyTooLarge);
+            return Err(Error::BodyTooLarge.into());
         }
         let (token, is_new) = self.tokens.for_call(&open, &api.name, call.now).await?;
-        let mut reply = self.ask(api, &call, &path, &token.token, body).await?;
-        if let Some(claims) = challenge::asked_by(reply.status(), reply.headers()) {
-            return Err(self.tokens.refused(&open, token, &claims, call.now).await);
+        let asked = self.ask(api, &call, &path, &token.token, body).await;
+        let error = match asked.as_ref().map(|reply| challenge::asked_by(reply.status(), reply.headers())) {
+            Ok(None) => None,
+            Ok(Some(claims)) => Some(self.tokens.refused(&open, token.clone(), &claims, call.now).await),
+            Err(error) => Some(error.clone()),
+        };
+        if let Some(error) = error {
+            // Tokens that were renewed for this call may be all that the provider still takes.
+            let lines = if is_new { self.sessions.write(&open, call.now).await.ok() } else { None };
+            return Err(Refused { error, cookies: lines.unwrap_or_default() });
         }
+        let mut reply = asked?;
         if reply.status() == StatusCode::UNAUTHORIZED {
             self.tokens.doubted(&open, token.clone());
         }

@@ -20,6 +20,9 @@ const HEAD: Duration = Duration::from_secs(10);
 /// Longest time without a request. The host drops connections that it does not need much sooner.
 const IDLE: Duration = Duration::from_secs(300);
 
+/// Longest time in which the other side takes nothing of an answer.
+const WRITE: Duration = Duration::from_secs(30);
+
 /// What a connection is doing, known to its socket and to its requests.
 #[derive(Debug, Clone)]
 pub(super) struct Phase(Arc<Mutex<(Doing, Instant)>>);
@@ -67,11 +70,25 @@ pub(super) struct Timed {
     stream: TcpStream,
     phase: Phase,
     timer: Pin<Box<Sleep>>,
+    /// Runs while nothing of an answer is taken.
+    stuck: Option<Pin<Box<Sleep>>>,
 }
 
 impl Timed {
     pub(super) fn new(stream: TcpStream, phase: Phase) -> Self {
-        Self { stream, phase, timer: Box::pin(sleep_until(Instant::now() + IDLE)) }
+        Self { stream, phase, timer: Box::pin(sleep_until(Instant::now() + IDLE)), stuck: None }
+    }
+}
+
+impl Timed {
+    /// Fails a write that has waited too long; any that goes on starts the time anew.
+    fn timed<T>(&mut self, context: &mut Context<'_>, wrote: Poll<io::Result<T>>) -> Poll<io::Result<T>> {
+        if wrote.is_ready() {
+            self.stuck = None;
+            return wrote;
+        }
+        let stuck = self.stuck.get_or_insert_with(|| Box::pin(sleep_until(Instant::now() + WRITE)));
+        stuck.as_mut().poll(context).map(|()| Err(io::ErrorKind::TimedOut.into()))
     }
 }
 
@@ -99,7 +116,8 @@ impl AsyncRead for Timed {
 
 impl AsyncWrite for Timed {
     fn poll_write(mut self: Pin<&mut Self>, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.stream).poll_write(context, bytes)
+        let wrote = Pin::new(&mut self.stream).poll_write(context, bytes);
+        self.timed(context, wrote)
     }
 
     fn poll_write_vectored(
@@ -107,7 +125,8 @@ impl AsyncWrite for Timed {
         context: &mut Context<'_>,
         bytes: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.stream).poll_write_vectored(context, bytes)
+        let wrote = Pin::new(&mut self.stream).poll_write_vectored(context, bytes);
+        self.timed(context, wrote)
     }
 
     fn is_write_vectored(&self) -> bool {

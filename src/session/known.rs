@@ -39,6 +39,8 @@ struct Entry {
     wanting: Vec<(String, Wanting)>,
     /// Whose turn it is to redeem.
     queue: Arc<tokio::sync::Mutex<()>>,
+    /// The newest activity that was written here.
+    active_at: UnixSeconds,
     /// When the session is over at the latest.
     expires_at: UnixSeconds,
 }
@@ -94,6 +96,9 @@ impl Known {
         let mut session = open.session.clone();
         entry.renew(&mut session, now);
         session.generation = entry.next_generation(open.session.generation);
+        // A slow answer's request may have come before one whose activity is written already.
+        entry.active_at = entry.active_at.max(session.active_at).max(now);
+        session.active_at = entry.active_at;
         session
     }
 

@@ -5,9 +5,9 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http::header::{
-    ACCEPT, ACCEPT_ENCODING, ACCEPT_LANGUAGE, ALT_SVC, AUTHORIZATION, CONNECTION, CONTENT_LOCATION, IF_MATCH,
-    IF_MODIFIED_SINCE, IF_NONE_MATCH, IF_RANGE, IF_UNMODIFIED_SINCE, LOCATION, PROXY_AUTHENTICATE, RANGE, SERVER,
-    SET_COOKIE, STRICT_TRANSPORT_SECURITY, TE, TRAILER, TRANSFER_ENCODING, UPGRADE, VIA, WWW_AUTHENTICATE,
+    ACCEPT, ACCEPT_ENCODING, ACCEPT_LANGUAGE, ALT_SVC, AUTHORIZATION, CONNECTION, CONTENT_LOCATION, CONTENT_TYPE,
+    IF_MATCH, IF_MODIFIED_SINCE, IF_NONE_MATCH, IF_RANGE, IF_UNMODIFIED_SINCE, LOCATION, PROXY_AUTHENTICATE, RANGE,
+    SERVER, SET_COOKIE, STRICT_TRANSPORT_SECURITY, TE, TRAILER, TRANSFER_ENCODING, UPGRADE, VIA, WWW_AUTHENTICATE,
 };
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, StatusCode};
 use tokio::time::Instant;
@@ -89,8 +89,13 @@ impl Site {
         if *method != Method::GET && *method != Method::HEAD {
             return Err(Error::MethodDenied("GET, HEAD".into()));
         }
-        let path = if path == "/" { INDEX } else { path };
+        let is_root = path == "/";
+        let path = if is_root { INDEX } else { path };
         let reply = self.fetch(method, path, query, passed(headers)).await?;
+        if is_root && reply.status().is_redirection() && reply.status() != StatusCode::NOT_MODIFIED {
+            // Websites with short addresses send the page's own name to the root, which is what was asked for.
+            return self.fetch(method, "/", query, passed(headers)).await;
+        }
         if reply.status() == StatusCode::NOT_FOUND && is_navigation(headers) {
             // The page as a whole: conditions and ranges were about another file.
             let negotiation = [ACCEPT, ACCEPT_ENCODING, ACCEPT_LANGUAGE];
@@ -126,7 +131,10 @@ impl Site {
         strip(reply.headers_mut());
         self.keep_redirect_inside(&mut reply)?;
         // Only a file that is there may be kept for ever.
-        let is_there = reply.status().is_success() || reply.status() == StatusCode::NOT_MODIFIED;
+        // A page under the name of a script is what some websites answer for what is not there.
+        let kind = reply.headers().get(CONTENT_TYPE).and_then(|kind| kind.to_str().ok()).unwrap_or_default();
+        let is_page = kind.starts_with("text/html");
+        let is_there = !is_page && (reply.status().is_success() || reply.status() == StatusCode::NOT_MODIFIED);
         finish(reply.headers_mut(), if is_there { path } else { INDEX });
         Ok(reply)
     }
@@ -138,6 +146,8 @@ impl Site {
             return Ok(());
         }
         let inside = location.to_str().ok().and_then(|location| self.base.relative(location));
+        // Two slashes in front would be another host's name to a browser.
+        let inside = inside.filter(|path| !path.starts_with("//"));
         match inside.and_then(|path| HeaderValue::from_str(if path.is_empty() { "/" } else { &path }).ok()) {
             Some(path) => {
                 reply.headers_mut().insert(LOCATION, path);

@@ -96,7 +96,15 @@ fn request(claims: &str) -> Option<String> {
     }
     let mut all: Map<String, Value> = serde_json::from_str(claims).ok()?;
     let Some(Value::Object(mut asked)) = all.remove("access_token") else { return None };
-    asked.insert("xms_cc".to_owned(), json!({"values": ["cp1"]}));
+    let capability = asked.entry("xms_cc").or_insert_with(|| json!({}));
+    let mut values = capability.get("values").and_then(Value::as_array).cloned().unwrap_or_default();
+    if !values.contains(&json!("cp1")) {
+        values.push(json!("cp1"));
+    }
+    match capability.as_object_mut() {
+        Some(members) => members.insert("values".to_owned(), values.into()),
+        None => return None,
+    };
     Some(json!({"access_token": asked}).to_string())
 }
 
@@ -140,6 +148,9 @@ mod tests {
         let request = request(r#"{"id_token":{"x":null},"access_token":{"acrs":{"value":"c1"}}}"#).unwrap();
         let request: Value = serde_json::from_str(&request).unwrap();
         assert_eq!(request, json!({"access_token": {"acrs": {"value": "c1"}, "xms_cc": {"values": ["cp1"]}}}));
+        let merged = super::request(r#"{"access_token":{"xms_cc":{"essential":true,"values":["cp2"]}}}"#).unwrap();
+        let merged: Value = serde_json::from_str(&merged).unwrap();
+        assert_eq!(merged["access_token"]["xms_cc"], json!({"essential": true, "values": ["cp2", "cp1"]}));
     }
 
     #[test]

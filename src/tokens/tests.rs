@@ -212,7 +212,7 @@ async fn a_session_that_was_ended_while_the_provider_was_asked_gets_no_token() {
     tokens.sessions.end(&open, clock::now());
     drop(turn);
     assert_eq!(call.await.unwrap(), Err(Error::SessionExpired));
-    assert_eq!(double.redemptions.load(Ordering::SeqCst), 1);
+    assert_eq!(double.redemptions.load(Ordering::SeqCst), 0, "its turn came too late");
     assert!(tokens.flights().is_empty());
 }
 

@@ -49,7 +49,7 @@ fn framings() -> Vec<(&'static str, String, Outcome)> {
         ("Transfer-Encoding: chunked\r\nContent-Length: 0\r\n", in_chunk.clone(), Last),
         // Transfer codings.
         (chunked, five("0\r\n\r\n"), Once),
-        (chunked, in_chunk.clone(), Once),
+        (chunked, in_chunk, Once),
         ("Transfer-Encoding: CHUNKED\r\n", five("0\r\n\r\n"), Once),
         ("Transfer-Encoding: identity\r\n", "hello".to_owned(), Refused),
         ("Transfer-Encoding: chunked, identity\r\n", five("0\r\n\r\n"), Refused),

@@ -92,7 +92,7 @@ impl Lab {
         let headers = headers(jar);
         let (path, trace_id) = ("/graph/me", "0123456789abcdef0123456789abcdef");
         let call = Call { method: &Method::GET, path, query: None, headers: &headers, trace_id, admitted: true, now };
-        let reply = self.app.proxy.call(call, full(Bytes::new())).await?;
+        let reply = self.app.proxy.call(call, full(Bytes::new())).await.map_err(|refused| refused.error)?;
         assert_eq!(reply.status(), 200);
         keep(jar, &reply);
         Ok(reply.headers().contains_key(SET_COOKIE))

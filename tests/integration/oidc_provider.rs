@@ -5,6 +5,8 @@
 
 mod peer;
 
+use std::time::Duration;
+
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use devkit::commands::stage::free_port;
@@ -26,6 +28,11 @@ struct Stage {
 impl Stage {
     /// The gateway starts first, since the peer wants to know its address. That it finds the peer later is its job.
     async fn set(reach: Reach) -> Self {
+        Self::with_tokens_of(300, reach).await
+    }
+
+    /// The same with access tokens of so many seconds.
+    async fn with_tokens_of(seconds: u32, reach: Reach) -> Self {
         let port = free_port().unwrap();
         let audience = RESOURCE.to_owned();
         let api = Graph::start(GraphOptions { audience, ..GraphOptions::new(&issuer(port)) }).await.unwrap();
@@ -34,7 +41,7 @@ impl Stage {
         }});
         let builder = TestApp::builder().reach(reach).impatient();
         let app = builder.set("AUTHORITY", issuer(port)).set("APIS", apis.to_string()).start().await;
-        let peer = Peer::start(port, &app.origin);
+        let peer = Peer::start(port, &app.origin, seconds);
         app.wait_until_ready(200).await;
         Self { app, peer, api }
     }
@@ -159,4 +166,41 @@ async fn an_issuer_that_is_not_the_providers_is_refused_before_the_code_is_spent
     assert_eq!(back.header("location"), Some("/notes?page=2#end"));
     stage.peer.settle().await;
     assert_eq!(stage.peer.count("POST /token"), 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn refresh_tokens_that_work_once_are_used_once() {
+    let mut stage = Stage::with_tokens_of(6, Reach::Direct).await;
+    let mut visitor = stage.app.visitor();
+    stage.sign_in(&mut visitor, "ada").await;
+    let old = visitor.clone();
+    tokio::time::sleep(Duration::from_secs(7)).await;
+    let before = stage.peer.count("POST /token");
+    let calls = (0..50).map(|_| {
+        let mut tab = visitor.clone();
+        async move {
+            let status = tab.fetch("GET", "/api/notes/me").await.status;
+            (status, tab)
+        }
+    });
+    for (status, tab) in futures_util::future::join_all(calls).await {
+        assert_eq!(status, 200, "{}", stage.app.log());
+        visitor = tab;
+    }
+    stage.peer.settle().await;
+    assert_eq!(stage.peer.count("POST /token"), before + 1, "one redemption for all");
+    assert_eq!(old.clone().fetch("GET", "/api/notes/me").await.status, 200, "a tab with the older cookie");
+    for _ in 0..2 {
+        assert_eq!(visitor.fetch("POST", "/auth/refresh").await.status, 204, "{}", stage.app.log());
+    }
+    stage.peer.settle().await;
+    assert_eq!(stage.peer.count("grant revoked"), 0, "no refresh token was used twice");
+    // Only the instance knew which refresh token is the newest: what remains is told in docs/sessions.md.
+    stage.app.restart();
+    stage.app.wait_until_ready(200).await;
+    tokio::time::sleep(Duration::from_secs(7)).await;
+    let late = old.clone().fetch("GET", "/api/notes/me").await;
+    assert_eq!((late.status, late.code()), (401, "session_expired"));
+    stage.peer.settle().await;
+    assert_eq!(stage.peer.count("grant revoked"), 1, "the provider takes a second use for a theft");
 }

@@ -99,7 +99,7 @@ async fn preflights_are_answered_without_session_or_api() {
         assert_eq!(answer.header("access-control-allow-origin"), Some(PAGE));
         assert!(answer.header("access-control-allow-methods").unwrap().contains("PATCH"));
         let names = answer.header("access-control-allow-headers").unwrap();
-        for name in ["x-csrf", "content-type", "if-match", "consistencylevel"] {
+        for name in ["x-csrf", "content-type", "if-match", "consistencylevel", "traceparent"] {
             assert!(names.split(", ").any(|of| of == name), "{name}: {names}");
         }
         let foreign = [("origin", "http://evil.example"), ("access-control-request-method", "GET")];

@@ -369,3 +369,18 @@ async fn a_slow_refusal_deletes_no_cookie_of_a_new_sign_in() {
     assert_eq!((answer.code(), answer.header("set-cookie")), ("session_expired", None));
     assert_eq!(visitor.fetch("POST", "/auth/refresh").await.status, 204);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn new_tokens_are_written_even_when_the_api_fails() {
+    let app = TestApp::builder().provider(one_time(2)).start().await;
+    let mut visitor = app.signed_in(ADA).await;
+    end(2).await;
+    let before = visitor.jar.clone();
+    let answer = visitor.fetch("GET", "/graph/hang-up").await;
+    assert_eq!((answer.status, answer.code()), (502, "upstream_unavailable"));
+    assert_ne!(visitor.jar, before, "the provider takes the old refresh token no more");
+    let port = free_port().unwrap();
+    let _second = Gateway::start(&app.settings, port);
+    end(2).await;
+    assert_eq!(visitor.at(port).fetch("GET", "/graph/me").await.status, 200, "another instance can go on with it");
+}

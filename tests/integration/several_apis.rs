@@ -79,3 +79,20 @@ async fn consent_for_one_api_is_asked_alone() {
     let unknown = visitor.navigate("/auth/login?api=nothing").await;
     assert_eq!((unknown.status, unknown.code()), (400, "bad_request"));
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_refresh_that_fails_for_one_api_writes_what_the_others_got() {
+    let (app, _apis) = start(Reach::Direct).await;
+    let mut visitor = app.signed_in(ADA).await;
+    assert_eq!(visitor.fetch("GET", "/api/orders/me").await.status, 200);
+    let refused = devkit::provider::ErrorBody {
+        suberror: Some("consent_required".to_owned()),
+        ..devkit::provider::ErrorBody::new("invalid_grant")
+    };
+    app.provider.fault_next(devkit::provider::Endpoint::Token, 1, devkit::provider::Fault::Error(refused));
+    let before = visitor.jar.clone();
+    let answer = visitor.fetch("POST", "/auth/refresh").await;
+    assert_eq!((answer.status, answer.code()), (401, "consent_required"));
+    assert_ne!(visitor.jar, before, "asking is activity, and the other API's token is new");
+    assert_eq!(visitor.fetch("GET", "/graph/me").await.status, 200);
+}

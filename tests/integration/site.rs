@@ -54,6 +54,10 @@ fn answer(head: &str) -> String {
         "/site/" | "/site/index.html" => whole("text/html", "<html></html"),
         "/site/assets/app-BfX2k3aQ.js" => whole("text/javascript", "abcdefghijkl"),
         "/site/old" => format!("HTTP/1.1 301 Moved\r\n{COMMON}Location: /site/new?x=1\r\nContent-Length: 0\r\n\r\n"),
+        "/site/slashes" => {
+            format!("HTTP/1.1 301 Moved\r\n{COMMON}Location: /site//evil.example/\r\nContent-Length: 0\r\n\r\n")
+        }
+        "/site/assets/gone-BfX2k3aQ.js" => whole("text/html", "<html></html"),
         "/site/away" => {
             format!("HTTP/1.1 302 Found\r\n{COMMON}Location: https://evil.example/\r\nContent-Length: 0\r\n\r\n")
         }
@@ -106,6 +110,10 @@ async fn conditions_and_ranges_pass_and_redirects_stay_inside() {
     assert_eq!((head.status, head.header("content-length"), head.text().as_str()), (200, Some("12"), ""));
     let old = visitor.send("GET", "/old", &NAVIGATION, "").await;
     assert_eq!((old.status, old.header("location")), (301, Some("/new?x=1")));
+    let slashes = visitor.send("GET", "/slashes", &[], "").await;
+    assert_eq!((slashes.status, slashes.header("location")), (502, None), "another host's name to a browser");
+    let gone = visitor.send("GET", "/assets/gone-BfX2k3aQ.js", &[], "").await;
+    assert_eq!(gone.header("cache-control"), Some("no-cache"), "a page under a script's name is not kept");
     let away = visitor.send("GET", "/away", &[], "").await;
     assert_eq!((away.status, away.code(), away.header("location")), (502, "upstream_unavailable", None));
     for path in ["/%2e%2e/secret", "/..%2fsecret", "/a%5cb", "/%00"] {
@@ -120,6 +128,29 @@ async fn conditions_and_ranges_pass_and_redirects_stay_inside() {
     let probe = format!("GET / HTTP/1.1\r\nHost: 127.0.0.1:{}\r\n\r\n", app.port);
     assert_eq!(crate::raw::status(&crate::raw::exchange(app.port, &probe)), 200);
     assert!(website.asked().is_empty(), "nor does the host's readiness probe");
+}
+
+/// A website with short addresses: the page's own name leads to the root.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_website_that_sends_its_page_to_the_root_is_no_loop() {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let url = format!("http://{}", listener.local_addr().unwrap());
+    std::thread::spawn(move || {
+        for stream in listener.incoming() {
+            let Ok(mut stream) = stream else { return };
+            let mut line = String::new();
+            let _ = BufReader::new(stream.try_clone().unwrap()).read_line(&mut line);
+            let answer = if line.starts_with("GET / ") {
+                "HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Type: text/html\r\nContent-Length: 3\r\n\r\napp"
+            } else {
+                "HTTP/1.1 308 Permanent Redirect\r\nConnection: close\r\nLocation: /\r\nContent-Length: 0\r\n\r\n"
+            };
+            let _ = stream.write_all(answer.as_bytes());
+        }
+    });
+    let app = TestApp::builder().set("SPA", &url).start().await;
+    let page = app.visitor().navigate("/").await;
+    assert_eq!((page.status, page.text().as_str()), (200, "app"));
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -7,14 +7,16 @@ use url::Url;
 use super::{PREFIX, Reader};
 use crate::oidc::client::{Assertion, Client, Proof};
 use crate::oidc::discovery::{Authority, Tenants, is_guid};
-use crate::origin::is_secure;
+use crate::origin::{is_loopback, is_secure};
 
 /// Entra's tenant of personal accounts.
 const CONSUMERS: &str = "9188040d-6c67-4c5b-b112-36a304b66dad";
 
+/// In the public cloud.
+const AUDIENCE: &str = "api://AzureADTokenExchange";
 /// For whom a managed identity's token must be, so that Entra takes it as client assertion, by the cloud's host.
 const AUDIENCES: [(&str, &str); 3] = [
-    ("login.microsoftonline.com", "api://AzureADTokenExchange"),
+    ("login.microsoftonline.com", AUDIENCE),
     ("login.microsoftonline.us", "api://AzureADTokenExchangeUSGov"),
     ("login.partner.microsoftonline.cn", "api://AzureADTokenExchangeChina"),
 ];
@@ -108,7 +110,13 @@ impl Reader<'_> {
             (Some(secret), _) => Proof::Secret(secret.into()),
             (None, Some(_)) => {
                 let identity = self.vars.get("AZURE_CLIENT_ID").map(str::to_owned);
-                let audience = assertion_audience(authority);
+                let Some(audience) = authority.map_or(Some(AUDIENCE), assertion_audience) else {
+                    self.fault(
+                        "CLIENT_SECRET",
+                        "is required with this provider: a managed identity's token is for Entra",
+                    );
+                    return None;
+                };
                 Proof::Assertion(Assertion::new(identity, audience, Arc::clone(&self.net)))
             }
             (None, None) => {
@@ -120,7 +128,11 @@ impl Reader<'_> {
     }
 }
 
-fn assertion_audience(authority: Option<&Authority>) -> &'static str {
-    let host = authority.and_then(|authority| authority.url.host_str()).unwrap_or_default();
-    AUDIENCES.iter().find(|(of, _)| *of == host).map_or("api://AzureADTokenExchange", |(_, audience)| audience)
+/// The audience for Entra's public cloud, External ID included, and for an emulator on loopback. Nobody else may see
+/// such a token: whoever holds it could use it at Entra.
+fn assertion_audience(authority: &Authority) -> Option<&'static str> {
+    let host = authority.url.host_str().unwrap_or_default();
+    let listed = AUDIENCES.iter().find(|(of, _)| *of == host).map(|(_, audience)| *audience);
+    let alike = host.ends_with(".ciamlogin.com") || is_loopback(&authority.url);
+    listed.or_else(|| alike.then_some(AUDIENCE))
 }
