@@ -4,8 +4,9 @@ use percent_encoding::percent_encode_byte;
 
 use super::{Mode, query};
 
-/// The target that the handler gets for one that a client sent; `None` if the host refuses it. Whether a function has
-/// that path is another matter, and payloads carry no target. Of the absolute form the host takes the path, and a fragment it drops.
+/// The target that the handler gets for one that a client sent; `None` if the host refuses it, or sends a payload
+/// instead. Whether a function has that path is another matter. Of the absolute form the host takes the path, and a
+/// fragment it drops.
 #[must_use]
 pub fn seen_by_handler(mode: Mode, target: &str) -> Option<String> {
     let target = target.split('#').next().unwrap_or_default();
