@@ -5,7 +5,6 @@
 
 use std::future::Future;
 use std::sync::Arc;
-use std::time::Duration;
 
 use bytes::Buf;
 use futures_util::{Stream, TryStreamExt};
@@ -24,7 +23,7 @@ use crate::functions::rotate_keys::is_payload;
 use crate::guard::cors::{self, Preflight};
 use crate::guard::navigation::refuse_prefetch;
 use crate::proxy::forward::Call;
-use crate::reply::body::{Incomplete, without_long_pauses};
+use crate::reply::body::{Incomplete, text, without_long_pauses};
 use crate::reply::{Body, BodyError, Context, Refused, Reply, empty, problem, wants_page};
 use crate::spa::Spa;
 use crate::{functions, health, spa};
@@ -43,10 +42,6 @@ const HTTP_FUNCTIONS: [&str; 9] = [
     "/health",
     "/spa",
 ];
-/// Most bytes of a form or a payload that is read whole.
-const FORM: usize = 64 * 1_024;
-/// Deadline for the whole of it.
-const FORM_DEADLINE: Duration = Duration::from_secs(15);
 
 /// Whether a request may be in flight among the others, put there by the server.
 #[derive(Debug, Clone, Copy)]
@@ -298,25 +293,6 @@ fn body() -> impl Filter<Extract = (Body,), Error = Rejection> + Clone {
 fn boxed_body(stream: impl Stream<Item = Result<impl Buf + 'static, warp::Error>> + Send + Sync + 'static) -> Body {
     let frames = stream.map_ok(|mut part| Frame::data(part.copy_to_bytes(part.remaining())));
     without_long_pauses(StreamBody::new(frames.map_err(|_| BodyError::from(Incomplete::BROKEN))).boxed())
-}
-
-/// A form, read whole and in time.
-async fn text(body: Body) -> Result<String, Error> {
-    let late = |_| Error::BadRequest("the form did not come within 15 s");
-    tokio::time::timeout(FORM_DEADLINE, whole_text(body)).await.map_err(late)?
-}
-
-async fn whole_text(mut body: Body) -> Result<String, Error> {
-    const WRONG: Error = Error::BadRequest("the form is cut off, not UTF-8, or longer than 64 KiB");
-    let mut form = Vec::new();
-    while let Some(frame) = body.frame().await {
-        let data = frame.map_err(|_| WRONG)?.into_data().unwrap_or_default();
-        if form.len() + data.len() > FORM {
-            return Err(WRONG);
-        }
-        form.extend_from_slice(&data);
-    }
-    String::from_utf8(form).map_err(|_| WRONG)
 }
 
 fn exactly(path: &'static str) -> BoxedFilter<()> {

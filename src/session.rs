@@ -176,6 +176,12 @@ impl Sessions {
         if is_due || open.is_stale || retires() { self.write(open, now).await.ok() } else { None }
     }
 
+    /// Whether this instance has newer tokens of a session by now than when it was opened.
+    #[must_use]
+    pub fn knows_better(&self, open: &OpenSession, now: UnixSeconds) -> bool {
+        self.known.renew(&mut open.session.clone(), now)
+    }
+
     /// Ends a session here: it is refused, and no slow answer writes it any more.
     pub fn end(&self, open: &OpenSession, now: UnixSeconds) {
         self.ended.insert(open.session.id, open.expires_at, now);

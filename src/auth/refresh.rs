@@ -28,6 +28,9 @@ impl Auth {
             let past = self.sessions.is_past(&open.session.id);
             return Err(if past { Error::SessionExpired } else { Error::SessionGone }.into());
         }
+        if renewed == Err(Error::ProviderUnavailable) && !self.sessions.knows_better(&open, now) {
+            return Err(Error::ProviderUnavailable.into());
+        }
         let lines = match self.sessions.write(&open, now).await {
             Ok(lines) => lines,
             // The new tokens are kept here; the cookie stays as it was.

@@ -7,10 +7,15 @@ use std::time::Duration;
 use bytes::Bytes;
 use http_body::{Frame, SizeHint};
 use http_body_util::BodyExt;
-use tokio::time::{Instant, Sleep, sleep, sleep_until};
+use tokio::time::{Instant, Sleep, sleep, sleep_until, timeout};
 
 use super::{Body, BodyError};
+use crate::error::Error;
 
+/// Most bytes of a form or a payload that is read whole.
+const FORM: usize = 64 * 1_024;
+/// Deadline for the whole of it.
+const FORM_DEADLINE: Duration = Duration::from_secs(15);
 /// Longest pause in the body of a request, while somebody waits for it.
 const PAUSE: Duration = Duration::from_secs(15);
 
@@ -32,6 +37,28 @@ impl std::fmt::Display for Incomplete {
 }
 
 impl std::error::Error for Incomplete {}
+
+/// A form or a payload, read whole and in time.
+///
+/// # Errors
+/// [`Error::BadRequest`]: it is cut off, not UTF-8, longer than 64 KiB, or late.
+pub async fn text(body: Body) -> Result<String, Error> {
+    let late = |_| Error::BadRequest("the form did not come within 15 s");
+    timeout(FORM_DEADLINE, whole_text(body)).await.map_err(late)?
+}
+
+async fn whole_text(mut body: Body) -> Result<String, Error> {
+    const WRONG: Error = Error::BadRequest("the form is cut off, not UTF-8, or longer than 64 KiB");
+    let mut form = Vec::new();
+    while let Some(frame) = body.frame().await {
+        let data = frame.map_err(|_| WRONG)?.into_data().unwrap_or_default();
+        if form.len() + data.len() > FORM {
+            return Err(WRONG);
+        }
+        form.extend_from_slice(&data);
+    }
+    String::from_utf8(form).map_err(|_| WRONG)
+}
 
 /// A body that fails at its deadline, so that an endless answer ends.
 #[must_use]
