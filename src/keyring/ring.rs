@@ -149,7 +149,7 @@ impl Ring {
         self.watch_age(now);
     }
 
-    /// Refreshes for ever: soon after a failed start, then at the configured pace with jitter.
+    /// Refreshes for ever: at the configured pace with jitter, and soon after a list that failed, whoever asked for it.
     pub async fn keep_fresh(&self) {
         let mut backoff = *BACKOFF.start();
         loop {
