@@ -81,6 +81,8 @@ pub fn routes(app: &Arc<App>) -> BoxedFilter<(Response,)> {
         route(app, posted_by_host(app.port, &[ROTATE_KEYS]), rotate_keys),
         route(app, posted_by_host(app.port, &HTTP_FUNCTIONS), payload),
         route(app, rest, nothing_there),
+        // Refuses by being a line, before anything is read from the disk.
+        route(app, one_too_many(), nothing_there),
     ];
     let spa = app.spa.as_ref().map(|spa| match spa {
         Spa::Folder(folder) => files(folder),
@@ -308,6 +310,14 @@ fn beneath(prefixes: Vec<String>) -> BoxedFilter<()> {
     })
 }
 
+/// What may not be in flight among the others.
+fn one_too_many() -> BoxedFilter<()> {
+    warp::ext::get::<Admitted>()
+        .and_then(|Admitted(admitted)| async move { if admitted { Err(warp::reject::not_found()) } else { Ok(()) } })
+        .untuple_one()
+        .boxed()
+}
+
 /// The host asks `GET /` until it is answered, before any key or provider can be reached.
 fn readiness_probe(port: u16) -> BoxedFilter<()> {
     warp::get()
@@ -345,16 +355,7 @@ fn files(folder: &spa::Folder) -> BoxedFilter<(Response,)> {
     let navigation = on_target(|_, headers| spa::is_navigation(headers));
     let index = reading.and(navigation).and(warp::fs::file(folder.index()));
     let index = index.map(|file: warp::fs::File| finish_file(file.into_response(), "/index.html"));
-    warp::ext::get::<Admitted>().and(file.or(index).unify()).map(unless_overloaded).boxed()
-}
-
-fn unless_overloaded(Admitted(admitted): Admitted, file: Response) -> Response {
-    if admitted {
-        return file;
-    }
-    let context =
-        Context { trace_id: functions::trace_id(&HeaderMap::new()), wants_page: false, link_base: String::new() };
-    into_response(problem(&Error::Overloaded, &context), false)
+    file.or(index).unify().boxed()
 }
 
 fn finish_file(mut response: Response, path: &str) -> Response {

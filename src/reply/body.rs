@@ -212,6 +212,12 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
+    async fn a_form_comes_in_time_or_is_refused() {
+        assert_eq!(text(frames(&[5, 5, 4])).await.as_deref(), Ok("xxx"));
+        assert!(matches!(text(frames(&[14, 14])).await, Err(Error::BadRequest(_))), "slow, but without a long pause");
+    }
+
+    #[tokio::test(start_paused = true)]
     async fn a_body_ends_at_its_deadline() {
         let deadline = Instant::now() + Duration::from_secs(5);
         assert!(with_deadline(frames(&[3, 3]), Some(deadline)).collect().await.is_err());

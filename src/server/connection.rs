@@ -187,3 +187,43 @@ where
         self.body.size_hint()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    use tokio::net::TcpListener;
+
+    use super::*;
+
+    /// A socket of ours, and the other side's.
+    async fn pair() -> (Timed, TcpStream) {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let other = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
+        let (ours, _) = listener.accept().await.unwrap();
+        (Timed::new(ours, Phase::new()), other)
+    }
+
+    #[tokio::test]
+    async fn who_takes_nothing_of_an_answer_is_given_up() {
+        let (mut ours, _other) = pair().await;
+        tokio::time::pause();
+        let begun = Instant::now();
+        let error = ours.write_all(&vec![0; 64 * 1_024 * 1_024]).await.unwrap_err();
+        assert_eq!((error.kind(), begun.elapsed().as_secs()), (io::ErrorKind::TimedOut, WRITE.as_secs()));
+    }
+
+    #[tokio::test]
+    async fn a_head_has_its_time_from_the_first_byte_and_an_idle_connection_more() {
+        let (mut ours, mut other) = pair().await;
+        other.write_all(b"G").await.unwrap();
+        assert_eq!(ours.read_u8().await.unwrap(), b'G');
+        tokio::time::pause();
+        let begun = Instant::now();
+        assert_eq!(ours.read_u8().await.unwrap_err().kind(), io::ErrorKind::TimedOut);
+        assert_eq!(begun.elapsed().as_secs(), HEAD.as_secs());
+        ours.phase.set(Doing::Idle);
+        let begun = Instant::now();
+        assert_eq!(ours.read_u8().await.unwrap_err().kind(), io::ErrorKind::TimedOut);
+        assert_eq!(begun.elapsed().as_secs(), IDLE.as_secs());
+    }
+}

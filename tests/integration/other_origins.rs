@@ -61,6 +61,9 @@ async fn links_are_absolute_for_a_page_elsewhere() {
     let callback = app.provider.sign_in(wanted.header("location").unwrap(), ADA).unwrap();
     let back = visitor.come_back(&callback.location()).await;
     assert_eq!(back.header("location"), Some(&*format!("{PAGE}/there?x=1")));
+    let asked = visitor.navigate("/auth/logout").await;
+    let policy = asked.header("content-security-policy").unwrap();
+    assert!(policy.contains(&format!("{PAGE};")) || policy.contains(&format!("{PAGE} ")), "the way home: {policy}");
     let lost = app.visitor().navigate("/auth/callback?state=x").await;
     assert_eq!(lost.header("location"), Some(&*format!("{PAGE}/home?auth_error=login_expired")));
 }
