@@ -3,6 +3,7 @@
 pub mod api_map;
 pub mod calls;
 pub mod forward;
+pub mod header_lists;
 pub mod headers;
 pub mod path;
 pub mod patterns;

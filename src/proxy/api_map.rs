@@ -8,7 +8,7 @@ use http::{HeaderName, Uri};
 use serde::Deserialize;
 use url::Url;
 
-use super::headers::{always_passed, may_be_passed};
+use super::header_lists::{always_passed, may_be_passed};
 use super::path::ProvenPath;
 use super::patterns::Allowed;
 use crate::guard::csrf::Mode;

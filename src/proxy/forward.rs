@@ -12,6 +12,7 @@ use tokio::time::Instant;
 
 use super::api_map::Api;
 use super::calls::Calls;
+use super::header_lists::REQUEST;
 use super::headers;
 use super::path::ProvenPath;
 use super::patterns::Verdict;
@@ -81,7 +82,7 @@ impl Proxy {
     pub fn request_headers(&self) -> impl Iterator<Item = HeaderName> {
         let of_apis = self.apis.iter().flat_map(|api| api.request_headers.iter().cloned());
         let all: BTreeSet<String> =
-            headers::REQUEST.into_iter().chain([TRACEPARENT]).chain(of_apis).map(|name| name.to_string()).collect();
+            REQUEST.into_iter().chain([TRACEPARENT]).chain(of_apis).map(|name| name.to_string()).collect();
         all.into_iter().filter_map(|name| HeaderName::try_from(name).ok())
     }
 
