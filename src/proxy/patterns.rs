@@ -1,19 +1,28 @@
-//! Method and path patterns of the API map, compiled into one automaton: the cost of a look-up does not grow with them.
+//! Method and path patterns of the API map, as one tree of segments: the cost of a look-up does not grow with them.
+
+use std::collections::HashMap;
 
 use http::Method;
-use regex_automata::dfa::{Automaton, dense};
-use regex_automata::nfa::thompson;
-use regex_automata::util::syntax;
-use regex_automata::{Anchored, Input, MatchKind, PatternSet};
-
-/// Most bytes of memory for the automaton of one API.
-const SIZE_LIMIT: usize = 8 * 1_024 * 1_024;
 
 /// What an API allows.
 #[derive(Debug)]
 pub struct Allowed {
+    /// The first is the root. A node is named by its place.
+    nodes: Vec<Node>,
+}
+
+/// Where the segments of patterns lead that have begun alike.
+#[derive(Debug, Default)]
+struct Node {
+    /// By the segment's own name.
+    named: HashMap<String, usize>,
+    /// By `*`: any segment that is not empty.
+    one: Option<usize>,
+    /// By `**`: a node that stays for every further segment, and is reached without any.
+    many: Option<usize>,
+    stays: bool,
+    /// The methods of the patterns that end here; none is any.
     methods: Vec<Option<Method>>,
-    automaton: dense::DFA<Vec<u32>>,
 }
 
 /// What the patterns say of a call.
@@ -33,46 +42,90 @@ impl Allowed {
     /// # Errors
     /// Which line is wrong and how.
     pub fn compile(lines: &[String]) -> Result<Self, String> {
-        let parsed = lines.iter().map(|line| parse(line)).collect::<Result<Vec<_>, _>>()?;
-        if parsed.is_empty() {
+        if lines.is_empty() {
             return Err("allow needs at least one line".to_owned());
         }
-        let (methods, patterns): (Vec<_>, Vec<_>) = parsed.into_iter().unzip();
-        let automaton = dense::Builder::new()
-            .syntax(syntax::Config::new().unicode(false).utf8(false))
-            .thompson(thompson::Config::new().utf8(false))
-            .configure(dense::Config::new().match_kind(MatchKind::All).dfa_size_limit(Some(SIZE_LIMIT)))
-            .build_many(&patterns)
-            .map_err(|_| "the patterns are too many or too long together".to_owned())?;
-        Ok(Self { methods, automaton })
+        let mut tree = Self { nodes: vec![Node::default()] };
+        for line in lines {
+            let (method, segments) = parse(line)?;
+            let end = segments.into_iter().fold(0, |node, segment| tree.grow(node, segment));
+            if let Some(node) = tree.nodes.get_mut(end) {
+                node.methods.push(method);
+            }
+        }
+        Ok(tree)
+    }
+
+    /// The node behind a segment of a pattern, made when it is not there.
+    fn grow(&mut self, from: usize, segment: &str) -> usize {
+        let new = self.nodes.len();
+        let Some(node) = self.nodes.get_mut(from) else { return from };
+        // A second `**` adds nothing.
+        if segment == "**" && node.stays {
+            return from;
+        }
+        let next = match segment {
+            "**" => *node.many.get_or_insert(new),
+            "*" => *node.one.get_or_insert(new),
+            name => *node.named.entry(name.to_owned()).or_insert(new),
+        };
+        if next == new {
+            self.nodes.push(Node { stays: segment == "**", ..Node::default() });
+        }
+        next
     }
 
     /// Judges a call by its method and its decoded path.
     #[must_use]
     pub fn judge(&self, method: &Method, path: &str) -> Verdict {
-        let mut matching = PatternSet::new(self.methods.len());
-        let input = Input::new(path).anchored(Anchored::Yes);
-        // A quit byte is the only failure, and there are none.
-        let _ = self.automaton.try_which_overlapping_matches(&input, &mut matching);
-        if matching.is_empty() {
+        let ends = self.reached(path);
+        let allowed = || ends.iter().filter_map(|end| self.nodes.get(*end)).flat_map(|node| &node.methods);
+        if allowed().next().is_none() {
             return Verdict::NoPath;
         }
-        let allowed: Vec<&Option<Method>> =
-            matching.iter().filter_map(|pattern| self.methods.get(pattern.as_usize())).collect();
-        // HEAD goes with GET.
         // TRACE would echo our token, and CONNECT has no path that could be judged: no pattern allows them.
         if *method == Method::TRACE || *method == Method::CONNECT {
-            return Verdict::OtherMethods(allow_header(&allowed));
+            return Verdict::OtherMethods(allow_header(allowed()));
         }
+        // HEAD goes with GET.
         let wanted = if *method == Method::HEAD { &Method::GET } else { method };
         let fits =
-            |allowed: &&Option<Method>| allowed.as_ref().is_none_or(|allowed| allowed == wanted || allowed == method);
-        if allowed.iter().any(fits) { Verdict::Allowed } else { Verdict::OtherMethods(allow_header(&allowed)) }
+            |allowed: &Option<Method>| allowed.as_ref().is_none_or(|allowed| allowed == wanted || allowed == method);
+        if allowed().any(fits) { Verdict::Allowed } else { Verdict::OtherMethods(allow_header(allowed())) }
+    }
+
+    /// The nodes to which a path leads.
+    fn reached(&self, path: &str) -> Vec<usize> {
+        let Some(segments) = path.strip_prefix('/') else { return Vec::new() };
+        let mut here = Vec::new();
+        self.enter(&mut here, 0);
+        for segment in segments.split('/') {
+            let mut next = Vec::with_capacity(here.len());
+            for at in here {
+                let Some(node) = self.nodes.get(at) else { continue };
+                let stays = node.stays.then_some(at);
+                let one = node.one.filter(|_| !segment.is_empty());
+                for reached in stays.into_iter().chain(one).chain(node.named.get(segment).copied()) {
+                    self.enter(&mut next, reached);
+                }
+            }
+            here = next;
+        }
+        here
+    }
+
+    /// Adds a node, and the one that its `**` reaches without a segment.
+    fn enter(&self, reached: &mut Vec<usize>, node: usize) {
+        for node in [Some(node), self.nodes.get(node).and_then(|node| node.many)].into_iter().flatten() {
+            if !reached.contains(&node) {
+                reached.push(node);
+            }
+        }
     }
 }
 
-fn allow_header(allowed: &[&Option<Method>]) -> String {
-    let mut names: Vec<&str> = allowed.iter().filter_map(|method| method.as_ref()).map(Method::as_str).collect();
+fn allow_header<'a>(allowed: impl Iterator<Item = &'a Option<Method>>) -> String {
+    let mut names: Vec<&str> = allowed.flatten().map(Method::as_str).collect();
     if names.contains(&"GET") {
         names.push("HEAD");
     }
@@ -81,8 +134,8 @@ fn allow_header(allowed: &[&Option<Method>]) -> String {
     names.join(", ")
 }
 
-/// The method, and the path as a regular expression over its segments.
-fn parse(line: &str) -> Result<(Option<Method>, String), String> {
+/// The method, and the segments of the path.
+fn parse(line: &str) -> Result<(Option<Method>, Vec<&str>), String> {
     let wrong = |why: &str| format!("{line:?}: {why}");
     let (method, path) = line.split_once(' ').ok_or_else(|| wrong("write a method, a space and a path"))?;
     let method = match method {
@@ -97,23 +150,14 @@ fn parse(line: &str) -> Result<(Option<Method>, String), String> {
     if path.contains(['?', '#', '\\', '%']) || path.bytes().any(|byte| byte.is_ascii_control() || byte == b' ') {
         return Err(wrong("the path is written decoded, without query, fragment, backslash or space"));
     }
-    if segments.is_empty() {
-        return Ok((method, "/\\z".to_owned()));
+    let segments: Vec<&str> = segments.split('/').collect();
+    if segments.iter().any(|segment| matches!(*segment, "." | "..")) {
+        return Err(wrong("dot segments never match"));
     }
-    let mut pattern = String::new();
-    for segment in segments.split('/') {
-        match segment {
-            "**" => pattern.push_str("(?:/[^/]*)*"),
-            "*" => pattern.push_str("/[^/]+"),
-            "." | ".." => return Err(wrong("dot segments never match")),
-            name if name.contains('*') => return Err(wrong("* and ** stand for whole segments")),
-            name => {
-                pattern.push('/');
-                pattern.extend(name.bytes().map(|byte| format!("\\x{byte:02x}")));
-            }
-        }
+    if segments.iter().any(|segment| segment.contains('*') && !matches!(*segment, "*" | "**")) {
+        return Err(wrong("* and ** stand for whole segments"));
     }
-    Ok((method, pattern + "\\z"))
+    Ok((method, segments))
 }
 
 #[cfg(test)]
@@ -190,5 +234,50 @@ mod tests {
             assert!(error.contains(bad.trim()) || error.contains('"'), "{error}");
         }
         assert!(Allowed::compile(&[]).is_err());
+    }
+
+    #[test]
+    fn many_patterns_with_stars_are_no_trouble() {
+        for shape in ["/users/*/things-{}/**", "/**/things-{}/**", "/**/{}/**/**/x"] {
+            let lines: Vec<String> =
+                (0..1_000).map(|number| format!("GET {}", shape.replace("{}", &number.to_string()))).collect();
+            let allowed = Allowed::compile(&lines).unwrap();
+            assert_eq!(
+                allowed.judge(&Method::GET, "/users/ada/things-999/a/b"),
+                match shape {
+                    "/**/{}/**/**/x" => Verdict::NoPath,
+                    _ => Verdict::Allowed,
+                }
+            );
+            assert_eq!(allowed.judge(&Method::GET, "/users/ada/things-1000"), Verdict::NoPath);
+        }
+    }
+
+    /// What patterns mean, said as plainly as can be.
+    fn matches(pattern: &[&str], path: &[&str]) -> bool {
+        match (pattern, path) {
+            ([], []) => true,
+            (["**", rest @ ..], _) => {
+                matches(rest, path) || path.split_first().is_some_and(|(_, path)| matches(pattern, path))
+            }
+            (["*", pattern @ ..], [segment, path @ ..]) => !segment.is_empty() && matches(pattern, path),
+            ([name, pattern @ ..], [segment, path @ ..]) => name == segment && matches(pattern, path),
+            _ => false,
+        }
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn the_tree_says_what_each_pattern_says(
+            patterns in proptest::collection::vec("(/(a|b|\\*|\\*\\*)?){1,5}", 1..6),
+            path in "(/(a|b|c)?){1,6}",
+        ) {
+            let lines: Vec<String> = patterns.iter().map(|pattern| format!("GET {pattern}")).collect();
+            let segments: Vec<&str> = path[1..].split('/').collect();
+            let split = |pattern: &String| matches(&pattern[1..].split('/').collect::<Vec<_>>(), &segments);
+            let expected = patterns.iter().any(split);
+            let found = Allowed::compile(&lines).unwrap().judge(&Method::GET, &path) == Verdict::Allowed;
+            proptest::prop_assert_eq!(found, expected, "{:?} {}", lines, path);
+        }
     }
 }
