@@ -1,17 +1,20 @@
-//! The client for what streams through the gateway: a pool of connections to APIs or to a website.
+//! The client for what streams through the gateway: a pool of connections to an API or to a website.
 //!
 //! Not reqwest, which parses its addresses anew and so might change the bytes that were judged.
 
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use http::{Request, Response};
+use http::{Request, Response, Uri};
 use http_body_util::{BodyExt, LengthLimitError};
 use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
 use hyper_util::client::legacy;
 use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::{TokioExecutor, TokioTimer};
 use tokio::time::{Instant, timeout_at};
+use tower::timeout::Timeout;
+use tower::util::BoxCloneSyncService;
+use tower::{BoxError, Service};
 
 use crate::net::Net;
 use crate::reply::Body;
@@ -25,14 +28,16 @@ const LIFE: Duration = Duration::from_secs(300);
 /// Most bytes of an answer that are held for a reader who is slower than the API, and of the head of an answer.
 const BUFFER: usize = 64 * 1_024;
 
-type Pool = legacy::Client<HttpsConnector<HttpConnector>, Body>;
+type Connection = <HttpsConnector<HttpConnector> as Service<Uri>>::Response;
+type Connector = BoxCloneSyncService<Uri, Connection, BoxError>;
+type Pool = legacy::Client<Connector, Body>;
 
 /// The client. Nothing is loaded before its first use, so that nothing delays the start.
 #[derive(Debug)]
 pub struct Upstream {
     net: Arc<Net>,
     connect: Duration,
-    any_https: bool,
+    is_https: bool,
     pool: Mutex<Option<(Instant, Pool)>>,
 }
 
@@ -50,10 +55,10 @@ pub enum Failure {
 }
 
 impl Upstream {
-    /// A client with a deadline for connections. Where every address is http on loopback, no roots are read.
+    /// A client with a deadline for connections, TLS included. Where addresses are http on loopback, no roots are read.
     #[must_use]
-    pub const fn new(net: Arc<Net>, connect: Duration, any_https: bool) -> Self {
-        Self { net, connect, any_https, pool: Mutex::new(None) }
+    pub const fn new(net: Arc<Net>, connect: Duration, is_https: bool) -> Self {
+        Self { net, connect, is_https, pool: Mutex::new(None) }
     }
 
     /// Sends a request and gives the head of the answer by a deadline; the body streams.
@@ -86,10 +91,10 @@ impl Upstream {
         let mut http = HttpConnector::new();
         http.enforce_http(false);
         http.set_nodelay(true);
-        http.set_connect_timeout(Some(self.connect));
-        let tls = if self.any_https { self.net.tls()?.as_ref().clone() } else { self.net.tls_without_roots()? };
+        let tls = if self.is_https { self.net.tls()?.as_ref().clone() } else { self.net.tls_without_roots()? };
         let connector =
             HttpsConnectorBuilder::new().with_tls_config(tls).https_or_http().enable_http1().wrap_connector(http);
+        let connector: Connector = BoxCloneSyncService::new(Timeout::new(connector, self.connect));
         let mut builder = legacy::Client::builder(TokioExecutor::new());
         builder.pool_timer(TokioTimer::new()).pool_idle_timeout(IDLE).http1_max_buf_size(BUFFER);
         Some(builder.build(connector))

@@ -20,7 +20,7 @@ use crate::clock::UnixSeconds;
 use crate::error::Error;
 use crate::guard::csrf;
 use crate::guard::origins::Origins;
-use crate::net::{self, Net};
+use crate::net::Net;
 use crate::reply::body::{Incomplete, holding, with_deadline};
 use crate::reply::{Body, Refused, Reply, full};
 use crate::secret::{ExposeSecret, SecretString};
@@ -42,7 +42,8 @@ pub struct Proxy {
     tokens: Arc<Tokens>,
     calls: Arc<Calls>,
     origins: Arc<Origins>,
-    upstream: Upstream,
+    /// One for each API, in their order.
+    upstreams: Vec<Upstream>,
 }
 
 /// A call as it came.
@@ -73,9 +74,9 @@ impl Proxy {
         origins: Arc<Origins>,
         net: Arc<Net>,
     ) -> Self {
-        let connect = apis.iter().map(|api| api.timeouts.connect).max().unwrap_or(net::CONNECT);
-        let upstream = Upstream::new(net, connect, apis.iter().any(|api| api.base.is_https()));
-        Self { apis, sessions, tokens, calls: Arc::default(), origins, upstream }
+        let upstream = |api: &Api| Upstream::new(Arc::clone(&net), api.timeouts.connect, api.base.is_https());
+        let upstreams = apis.iter().map(upstream).collect();
+        Self { apis, sessions, tokens, calls: Arc::default(), origins, upstreams }
     }
 
     /// The request headers that any API gets.
@@ -92,16 +93,17 @@ impl Proxy {
     /// The first check that fails, or what went wrong on the way to the API.
     pub async fn call(&self, call: Call<'_>, body: Body) -> Result<Reply, Refused> {
         let arrived = Instant::now();
-        let found = self.apis.iter().find_map(|api| Some((api, behind(&api.route, call.path)?)));
-        let path = ProvenPath::parse(found.map_or(call.path, |(_, rest)| rest)).map_err(Error::BadRequest)?;
+        let mut apis = self.apis.iter().zip(&self.upstreams);
+        let found = apis.find_map(|(api, upstream)| Some((api, upstream, behind(&api.route, call.path)?)));
+        let path = ProvenPath::parse(found.map_or(call.path, |(.., rest)| rest)).map_err(Error::BadRequest)?;
         if !call.admitted {
             return Err(Error::Overloaded.into());
         }
-        let mode = found.map_or(csrf::Mode::Header, |(api, _)| api.csrf);
+        let mode = found.map_or(csrf::Mode::Header, |(api, ..)| api.csrf);
         csrf::check(call.method, call.headers, &self.origins, mode)?;
         let mut open = self.sessions.open(call.headers, call.now).await.map_err(Error::from)?;
         let place = self.calls.enter(open.session.id).await.ok_or(Error::Overloaded)?;
-        let (api, _) = found.ok_or(Error::RouteDenied)?;
+        let (api, upstream, _) = found.ok_or(Error::RouteDenied)?;
         match api.allowed.judge(call.method, &path.decoded) {
             Verdict::Allowed => {}
             Verdict::OtherMethods(allow) => return Err(Error::MethodDenied(allow.into()).into()),
@@ -111,7 +113,7 @@ impl Proxy {
             return Err(Error::BodyTooLarge.into());
         }
         let (token, is_new) = self.tokens.for_call(&open, &api.name, call.now).await?;
-        let asked = self.ask(api, &call, &path, &token.token, body).await;
+        let asked = ask(api, upstream, &call, &path, &token.token, body).await;
         let error = match asked.as_ref().map(|reply| challenge::asked_by(reply.status(), reply.headers())) {
             Ok(None) => None,
             Ok(Some(claims)) => Some(self.tokens.refused(&open, token.clone(), &claims, call.now).await),
@@ -141,36 +143,36 @@ impl Proxy {
         }
         Ok(reply.map(|body| holding(body, place)))
     }
+}
 
-    async fn ask(
-        &self,
-        api: &Api,
-        call: &Call<'_>,
-        path: &ProvenPath<'_>,
-        token: &SecretString,
-        body: Body,
-    ) -> Result<Reply, Error> {
-        let deadline = api.timeouts.total.map(|total| Instant::now() + total);
-        let first_byte = Instant::now() + api.timeouts.first_byte;
-        let head = deadline.map_or(first_byte, |deadline| deadline.min(first_byte));
-        let reading = *call.method == Method::GET || *call.method == Method::HEAD;
-        let repeatable = reading && !has_body(call.headers);
-        let limit = usize::try_from(api.max_body).unwrap_or(usize::MAX);
-        let mut body = Some(Limited::new(body, limit).boxed());
-        let mut again = repeatable;
-        loop {
-            let body = if repeatable { full(Bytes::new()) } else { body.take().unwrap_or_else(|| full(Bytes::new())) };
-            let request = request(api, call, path, token, body).ok_or(Error::Internal)?;
-            match self.upstream.send(request, head).await {
-                Ok(answer) => return Ok(answer.map(|body| with_deadline(body, deadline))),
-                Err(Failure::Timeout) => return Err(Error::UpstreamTimeout),
-                Err(Failure::TooLong) => return Err(Error::BodyTooLarge),
-                Err(Failure::Incomplete(Incomplete(why))) => return Err(Error::BadRequest(why)),
-                Err(Failure::Unreachable(_)) if again => again = false,
-                Err(Failure::Unreachable(problem)) => {
-                    tracing::warn!(api = %api.name, trace_id = call.trace_id, %problem, "the API cannot be reached");
-                    return Err(Error::UpstreamUnavailable);
-                }
+async fn ask(
+    api: &Api,
+    upstream: &Upstream,
+    call: &Call<'_>,
+    path: &ProvenPath<'_>,
+    token: &SecretString,
+    body: Body,
+) -> Result<Reply, Error> {
+    let deadline = api.timeouts.total.map(|total| Instant::now() + total);
+    let first_byte = Instant::now() + api.timeouts.first_byte;
+    let head = deadline.map_or(first_byte, |deadline| deadline.min(first_byte));
+    let reading = *call.method == Method::GET || *call.method == Method::HEAD;
+    let repeatable = reading && !has_body(call.headers);
+    let limit = usize::try_from(api.max_body).unwrap_or(usize::MAX);
+    let mut body = Some(Limited::new(body, limit).boxed());
+    let mut again = repeatable;
+    loop {
+        let body = if repeatable { full(Bytes::new()) } else { body.take().unwrap_or_else(|| full(Bytes::new())) };
+        let request = request(api, call, path, token, body).ok_or(Error::Internal)?;
+        match upstream.send(request, head).await {
+            Ok(answer) => return Ok(answer.map(|body| with_deadline(body, deadline))),
+            Err(Failure::Timeout) => return Err(Error::UpstreamTimeout),
+            Err(Failure::TooLong) => return Err(Error::BodyTooLarge),
+            Err(Failure::Incomplete(Incomplete(why))) => return Err(Error::BadRequest(why)),
+            Err(Failure::Unreachable(_)) if again => again = false,
+            Err(Failure::Unreachable(problem)) => {
+                tracing::warn!(api = %api.name, trace_id = call.trace_id, %problem, "the API cannot be reached");
+                return Err(Error::UpstreamUnavailable);
             }
         }
     }

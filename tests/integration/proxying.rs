@@ -263,6 +263,18 @@ async fn an_api_that_fails_is_told_apart_from_the_gateway() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn each_api_has_its_own_deadline_for_connections_and_tls_counts() {
+    // Takes connections, and never says a word of TLS.
+    let mute = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let base = format!("https://{}/v1.0", mute.local_addr().unwrap());
+    let entry = json!({"base": base, "timeouts": {"connect": "300ms", "first_byte": "5s"}});
+    let patient = json!({"patient": {"base": base, "allow": ["GET /me"], "timeouts": {"connect": "1m"}}});
+    let app = TestApp::builder().graph_entry(entry).other_apis(patient).start().await;
+    let answer = app.signed_in(ADA).await.fetch("GET", "/graph/me").await;
+    assert_eq!((answer.status, answer.code()), (502, "upstream_unavailable"), "else 504 after 5 s");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn an_answer_that_goes_on_for_ever_ends_at_its_deadline() {
     let app = TestApp::builder().graph_entry(json!({"timeouts": {"total": "1s"}})).start().await;
     let visitor = app.signed_in(ADA).await;
