@@ -89,13 +89,8 @@ pub fn routes(app: &Arc<App>) -> BoxedFilter<(Response,)> {
         Spa::Site(_) => route(app, warp::any().boxed(), site),
     });
     let last = route(app, warp::any().boxed(), neither_file_nor_route);
-    let all = table.into_iter().chain(spa).chain([last]);
-    all.fold(nowhere(), |routes, next| routes.or(next).unify().boxed())
-}
-
-/// Where the table begins: no request stops here.
-fn nowhere() -> BoxedFilter<(Response,)> {
-    warp::any().and_then(|| async { Err::<Response, _>(warp::reject::not_found()) }).boxed()
+    // From the last to the first, so that the first lines are asked without a way through all the others.
+    table.into_iter().chain(spa).rev().fold(last, |rest, route| route.or(rest).unify().boxed())
 }
 
 async fn proxy(app: Arc<App>, incoming: Incoming) -> Result<Reply, Refused> {
@@ -298,13 +293,13 @@ fn boxed_body(stream: impl Stream<Item = Result<impl Buf + 'static, warp::Error>
 }
 
 fn exactly(path: &'static str) -> BoxedFilter<()> {
-    on_target(move |target, _| target.path() == path)
+    on_path(move |target| target == path)
 }
 
 fn beneath(prefixes: Vec<String>) -> BoxedFilter<()> {
-    on_target(move |target, _| {
+    on_path(move |path| {
         let within = |prefix: &String| {
-            target.path().strip_prefix(prefix.as_str()).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+            path.strip_prefix(prefix.as_str()).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
         };
         prefixes.iter().any(within)
     })
@@ -333,6 +328,17 @@ fn posted_by_host(port: u16, paths: &'static [&'static str]) -> BoxedFilter<()> 
     warp::post().and(on_target(fits)).boxed()
 }
 
+/// Lets a request through by its path, or leaves it to the next route.
+fn on_path(fits: impl Fn(&str) -> bool + Clone + Send + Sync + 'static) -> BoxedFilter<()> {
+    warp::ext::get::<Target>()
+        .and_then(move |Target(target)| {
+            let fits = fits(target.path());
+            async move { if fits { Ok(()) } else { Err(warp::reject::not_found()) } }
+        })
+        .untuple_one()
+        .boxed()
+}
+
 /// Lets a request through by its target and headers, or leaves it to the next route.
 fn on_target(fits: impl Fn(&Uri, &HeaderMap) -> bool + Clone + Send + Sync + 'static) -> BoxedFilter<()> {
     warp::ext::get::<Target>()
@@ -348,7 +354,7 @@ fn on_target(fits: impl Fn(&Uri, &HeaderMap) -> bool + Clone + Send + Sync + 'st
 /// The SPA's files; its page for navigations to anything else.
 fn files(folder: &spa::Folder) -> BoxedFilter<(Response,)> {
     let judge = folder.clone();
-    let is_file = on_target(move |target, _| judge.target(target.path()) == spa::Target::File);
+    let is_file = on_path(move |path| judge.target(path) == spa::Target::File);
     let file = is_file.and(warp::ext::get::<Target>()).and(warp::fs::dir(folder.root().to_owned()));
     let file = file.map(|Target(target), file: warp::fs::File| finish_file(file.into_response(), target.path()));
     let reading = warp::get().or(warp::head()).unify();
