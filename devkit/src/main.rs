@@ -10,7 +10,7 @@ const USAGE: &str = "usage: cargo dev <command>
   up [--mode forward|proxy]   the sample page, the gateway and stand-ins for all else; prints the address to open
   test [--all]                every test; --all fails where a part cannot run on this machine
   soak [NAME …]               what takes minutes: rotations, outages and floods, with their figures
-  bench [--cold]              what opening a session costs; --cold: from the start of the process to the first call
+  bench [--load|--keys|--cold]  what the gateway costs beside nginx, what keys cost, what a cold start costs
   host …                      the stand-in for the Functions host alone; `cargo dev host --help` tells its options";
 
 #[tokio::main]

@@ -51,11 +51,25 @@ pub fn prepare() -> Vec<Missing> {
 
 fn chromium() -> bool {
     let there = || runs("chromedriver", &["--version"]) && runs("chromium", &["--version"]);
+    installed(there, &["chromium", "chromium-driver"])
+}
+
+/// Whether the load of `cargo dev bench` has its programs.
+#[must_use]
+pub fn nginx_and_wrk() -> bool {
+    // wrk tells its version and fails.
+    let wrk = || Command::new("wrk").arg("-v").stdout(Stdio::null()).stderr(Stdio::null()).status().is_ok();
+    let there = || runs("nginx", &["-v"]) && runs("taskset", &["--version"]) && wrk();
+    installed(there, &["nginx-light", "util-linux", "wrk"])
+}
+
+/// Whether programs are there, after Debian's packages were installed where that is needed and allowed.
+fn installed(there: impl Fn() -> bool, packages: &[&str]) -> bool {
     if !there() && is_root() && runs("apt-get", &["--version"]) {
-        println!("installing chromium and chromium-driver …");
+        println!("installing {} …", packages.join(", "));
         succeeds(Command::new("apt-get").args(["update", "-qq"]));
-        let packages = ["install", "-y", "-qq", "--no-install-recommends", "chromium", "chromium-driver"];
-        succeeds(Command::new("apt-get").args(packages).env("DEBIAN_FRONTEND", "noninteractive"));
+        let install = ["install", "-y", "-qq", "--no-install-recommends"];
+        succeeds(Command::new("apt-get").args(install).args(packages).env("DEBIAN_FRONTEND", "noninteractive"));
     }
     there()
 }
