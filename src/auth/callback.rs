@@ -61,7 +61,10 @@ impl Auth {
             .unwrap_or_else(|| self.config.return_uri.clone());
         let (location, lines) = match outcome {
             Ok(lines) => (return_to.as_str().to_owned(), lines),
-            Err(code) => (return_to.with_error(code), Vec::new()),
+            Err(code) => {
+                tracing::info!(event = "sign_in_failed", code, "a sign-in failed");
+                (return_to.with_error(code), Vec::new())
+            }
         };
         let cookies = &self.sessions.cookies;
         let mut reply = redirect(status, &self.config.origins.page(&location));

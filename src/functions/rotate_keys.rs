@@ -48,7 +48,11 @@ impl RotateKeys {
                 answer(&told)
             }
             Err(SourceDown(problem)) => {
-                tracing::error!(%problem, "the keys could not be rotated; the next run of the timer tries again");
+                tracing::error!(
+                    event = "key_rotation_failed",
+                    %problem,
+                    "the keys could not be rotated; the next run of the timer tries again"
+                );
                 answer(&format!("not rotated: {problem}"))
             }
         }

@@ -249,7 +249,10 @@ impl Ring {
         let life = self.parameters.life.as_secs() + LATE_ROTATION;
         let is_overdue = self.source.rotates() && since.is_some_and(|since| now > since.saturating_add(life));
         if is_overdue {
-            tracing::error!("the key that seals is past its life: see that rotation runs and that the source answers");
+            tracing::error!(
+                event = "key_overdue",
+                "the key that seals is past its life: see that rotation runs and that the source answers"
+            );
         }
         self.write(|inner| inner.is_overdue = is_overdue);
     }

@@ -119,6 +119,15 @@ impl TestApp {
         self.gateway = Some(Gateway::start(&self.settings, self.port));
     }
 
+    /// Waits until something was logged: lines come a moment after the answer.
+    pub async fn wait_for_log(&self, text: &str) {
+        let begun = Instant::now();
+        while !self.log().contains(text) {
+            assert!(begun.elapsed() < PATIENCE, "{text} is not in the log:\n{}", self.log());
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    }
+
     /// Waits until `/health/ready` has a status.
     pub async fn wait_until_ready(&self, status: u16) {
         let begun = Instant::now();

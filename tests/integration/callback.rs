@@ -81,6 +81,7 @@ async fn the_providers_errors_reach_the_page_as_codes() {
         assert_eq!(answer.status, 302, "{query}");
         assert_eq!(answer.header("location"), Some(format!("/deep?a=b&auth_error={code}#c").as_str()), "{query}");
         assert_nothing_left(&visitor);
+        app.wait_for_log(&format!(r#""event":"sign_in_failed","code":"{code}""#)).await;
     }
     assert_eq!(app.provider.token_requests(), 0);
 }

@@ -134,11 +134,7 @@ async fn a_key_file_that_others_may_read_is_a_source_that_is_down() {
     let app =
         TestApp::builder().set("ENC_KEY", "").set("KEY_FILE", path.display().to_string()).impatient().start().await;
     app.wait_until_ready(503).await;
-    let begun = Instant::now();
-    while !app.log().contains("chmod 600") {
-        assert!(begun.elapsed() < PATIENCE, "{}", app.log());
-        tokio::time::sleep(Duration::from_millis(20)).await;
-    }
+    app.wait_for_log("chmod 600").await;
     std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o600)).unwrap();
     app.wait_until_ready(200).await;
 }
