@@ -1,11 +1,13 @@
 //! Sessions: what is in one, how it is sealed, and the cookies that carry it.
 
+mod base64url;
 pub mod cookie;
 pub mod ended;
 pub mod known;
 pub mod seal;
 pub mod token;
 
+use std::borrow::Cow;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -126,13 +128,13 @@ impl Sessions {
             Closed::KeyUnavailable => NoSession::KeyUnavailable,
             Closed::UnknownKey => NoSession::UnknownKey,
         })?;
-        let mut session = Session::decode(&opened.payload).ok_or(NoSession::Expired)?;
+        let mut session = Session::decode(opened.payload()).ok_or(NoSession::Expired)?;
         let idle_until = session.active_at.saturating_add(self.limits.idle.as_secs());
         if now >= idle_until || self.ended.contains(&session.id) {
             return Err(NoSession::Expired);
         }
         let is_stale = self.known.renew(&mut session, now);
-        let several_cookies = sealed.len() > self.cookies.part_size();
+        let several_cookies = matches!(sealed, Cow::Owned(_));
         Ok(OpenSession { session, expires_at: opened.expires_at, kid: Some(opened.kid), several_cookies, is_stale })
     }
 

@@ -169,7 +169,7 @@ impl Auth {
         let mut present = Vec::new();
         for (name, sealed) in self.sessions.cookies.logins(headers) {
             let opened = self.sessions.unseal(Purpose::Login, name, sealed, now).await;
-            let transaction = opened.ok().and_then(|opened| Transaction::decode(&opened.payload));
+            let transaction = opened.ok().and_then(|opened| Transaction::decode(opened.payload()));
             present.push((name, name.len() + 3 + sealed.len(), transaction.map(|transaction| transaction.begun)));
         }
         surplus_logins(present, new_bytes).into_iter().map(str::to_owned).collect()

@@ -77,7 +77,7 @@ impl Auth {
     async fn is_logout_token(&self, token: Option<&str>, open: Option<&OpenSession>, now: UnixSeconds) -> bool {
         let (Some(token), Some(open)) = (token, open) else { return false };
         let opened = self.sessions.unseal(Purpose::Logout, "", token.as_bytes(), now).await;
-        opened.is_ok_and(|opened| opened.payload.as_slice() == open.session.id)
+        opened.is_ok_and(|opened| opened.payload() == open.session.id)
     }
 
     /// Ends a session here, revokes its refresh token, and gives the address that ends it at the provider.

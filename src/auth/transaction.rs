@@ -83,7 +83,7 @@ impl Transaction {
         let cookies = &auth.sessions.cookies;
         let sealed = cookies.login(headers, id).ok_or(Closed::Invalid)?;
         let opened = auth.sessions.unseal(Purpose::Login, &cookies.login_name(id), sealed, now).await?;
-        let transaction = Self::decode(&opened.payload).ok_or(Closed::Invalid)?;
+        let transaction = Self::decode(opened.payload()).ok_or(Closed::Invalid)?;
         let same: bool = transaction.state.as_bytes().ct_eq(state.as_bytes()).into();
         if same { Ok(transaction) } else { Err(Closed::Invalid) }
     }

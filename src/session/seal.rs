@@ -2,11 +2,12 @@
 //!
 //! `base64url_nopad( 0x01 | kid 8 bytes | nonce 12 bytes | ciphertext | tag 16 bytes )`
 
-use aes_gcm::aead::{Aead, Payload};
-use aes_gcm::{Aes256Gcm, KeyInit, Nonce};
-use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
+use aes_gcm::aead::{Aead, AeadInOut, Payload};
+use aes_gcm::{Aes256Gcm, KeyInit, Nonce, Tag};
+use base64::Engine;
 use secrecy::zeroize::Zeroizing;
 
+use super::base64url::BASE64URL;
 use crate::clock::UnixSeconds;
 use crate::keyring::{Key, KeyId, Opening, Purpose, Ring};
 
@@ -35,10 +36,18 @@ pub struct Opened {
     pub issued_at: UnixSeconds,
     /// From when on it is over.
     pub expires_at: UnixSeconds,
-    /// What follows the times.
-    pub payload: Zeroizing<Vec<u8>>,
     /// The key that opened it.
     pub kid: KeyId,
+    /// Header, times, payload and tag: opened where they lay.
+    bytes: Zeroizing<Vec<u8>>,
+}
+
+impl Opened {
+    /// What follows the times.
+    #[must_use]
+    pub fn payload(&self) -> &[u8] {
+        self.bytes.get(HEADER + TIMES..self.bytes.len().saturating_sub(TAG)).unwrap_or_default()
+    }
 }
 
 /// Why a value does not open.
@@ -87,7 +96,7 @@ fn seal_with_nonce(
     sealed.extend_from_slice(&key.id.0);
     sealed.extend_from_slice(&nonce);
     sealed.extend_from_slice(&ciphertext);
-    URL_SAFE_NO_PAD.encode(sealed)
+    BASE64URL.encode(sealed)
 }
 
 /// Opens a sealed value with the one key that it names; never tries a second.
@@ -114,14 +123,14 @@ pub async fn open(
 
 /// A sealed value taken apart: refused here, it never causes a key look-up.
 struct Envelope {
-    bytes: Vec<u8>,
+    bytes: Zeroizing<Vec<u8>>,
     kid: KeyId,
     nonce: [u8; 12],
 }
 
 impl Envelope {
     fn parse(sealed: &[u8]) -> Option<Self> {
-        let bytes = URL_SAFE_NO_PAD.decode(sealed).ok()?;
+        let bytes = Zeroizing::new(BASE64URL.decode(sealed).ok()?);
         if bytes.first() != Some(&VERSION) || bytes.len() < HEADER + TIMES + TAG {
             return None;
         }
@@ -130,19 +139,16 @@ impl Envelope {
         Some(Self { bytes, kid, nonce })
     }
 
-    fn open(&self, key: &Key, binding: Binding<'_>) -> Option<Opened> {
+    fn open(mut self, key: &Key, binding: Binding<'_>) -> Option<Opened> {
         let associated_data = associated_data(key.id, binding);
-        let message = Payload { msg: self.bytes.get(HEADER..)?, aad: &associated_data };
+        let (text, tag) = self.bytes.get_mut(HEADER..)?.split_last_chunk_mut::<TAG>()?;
         let cipher = cipher(key, binding.purpose)?;
-        let plaintext = Zeroizing::new(cipher.decrypt(&Nonce::from(self.nonce), message).ok()?);
-        let (issued_at, rest) = plaintext.split_first_chunk()?;
-        let (expires_at, payload) = rest.split_first_chunk()?;
-        Some(Opened {
-            issued_at: u64::from_be_bytes(*issued_at),
-            expires_at: u64::from_be_bytes(*expires_at),
-            payload: Zeroizing::new(payload.to_vec()),
-            kid: self.kid,
-        })
+        let (nonce, tag) = (Nonce::from(self.nonce), Tag::from(*tag));
+        cipher.decrypt_inout_detached(&nonce, &associated_data, (&mut *text).into(), &tag).ok()?;
+        let (issued_at, rest) = text.split_first_chunk()?;
+        let expires_at = rest.first_chunk()?;
+        let (issued_at, expires_at) = (u64::from_be_bytes(*issued_at), u64::from_be_bytes(*expires_at));
+        Some(Opened { issued_at, expires_at, kid: self.kid, bytes: self.bytes })
     }
 }
 

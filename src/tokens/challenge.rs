@@ -84,7 +84,7 @@ pub async fn seal(
 /// [`Closed`].
 pub async fn open(sessions: &Sessions, sealed: &str, now: UnixSeconds) -> Result<Challenge, Closed> {
     let opened = sessions.unseal(Purpose::Challenge, "", sealed.as_bytes(), now).await?;
-    let Some((&FORMAT, payload)) = opened.payload.split_first() else { return Err(Closed::Invalid) };
+    let Some((&FORMAT, payload)) = opened.payload().split_first() else { return Err(Closed::Invalid) };
     postcard::from_bytes(payload).map_err(|_| Closed::Invalid)
 }
 
