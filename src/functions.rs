@@ -3,7 +3,10 @@
 pub mod mode;
 pub mod rotate_keys;
 
+use http::header::HOST;
 use http::{HeaderMap, HeaderValue};
+
+use crate::proxy::forward::TRACEPARENT;
 
 /// Whether a request was made by the host itself: its readiness probe, or a timer's payload.
 ///
@@ -16,7 +19,7 @@ pub fn is_from_host(headers: &HeaderMap, port: u16) -> bool {
 
 /// Whether a request names this very socket as its host, as the host itself does.
 fn is_to_us(headers: &HeaderMap, port: u16) -> bool {
-    let mut hosts = headers.get_all("host").iter();
+    let mut hosts = headers.get_all(HOST).iter();
     let first = hosts.next().and_then(|host| host.to_str().ok()?.strip_prefix("127.0.0.1:")?.parse().ok());
     first == Some(port) && hosts.next().is_none()
 }
@@ -35,7 +38,7 @@ pub fn port(value: Option<&str>) -> Result<u16, &'static str> {
 /// The trace id of a request: continued from `traceparent` (W3C Trace Context), else begun.
 #[must_use]
 pub fn trace_id(headers: &HeaderMap) -> String {
-    let continued = headers.get("traceparent").map(HeaderValue::as_bytes).and_then(|value| {
+    let continued = headers.get(TRACEPARENT).map(HeaderValue::as_bytes).and_then(|value| {
         let mut parts = value.split(|byte| *byte == b'-');
         let (version, id) = (parts.next()?, parts.next()?);
         let hex = |bytes: &[u8]| bytes.iter().all(|byte| byte.is_ascii_digit() || (b'a'..=b'f').contains(byte));

@@ -4,7 +4,7 @@ pub mod body;
 
 use bytes::Bytes;
 use http::header::{
-    ALLOW, CACHE_CONTROL, CONTENT_SECURITY_POLICY, CONTENT_TYPE, LOCATION, REFERRER_POLICY, RETRY_AFTER,
+    ACCEPT, ALLOW, CACHE_CONTROL, CONTENT_SECURITY_POLICY, CONTENT_TYPE, LOCATION, REFERRER_POLICY, RETRY_AFTER,
     X_CONTENT_TYPE_OPTIONS,
 };
 use http::{HeaderMap, HeaderName, HeaderValue, Response, StatusCode};
@@ -22,6 +22,8 @@ pub type Reply = Response<Body>;
 
 /// The header by which a page tells our 401 from the API's.
 pub const CLOAKROOM_ERROR: HeaderName = HeaderName::from_static("cloakroom-error");
+
+const SEC_FETCH_MODE: HeaderName = HeaderName::from_static("sec-fetch-mode");
 
 const PAGE_POLICY: &str =
     "default-src 'none'; style-src 'unsafe-inline'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
@@ -171,9 +173,9 @@ fn login_url(error: &Error, context: &Context) -> String {
 #[must_use]
 pub fn wants_page(headers: &HeaderMap) -> bool {
     let value = |name| headers.get(name).and_then(|value| value.to_str().ok());
-    match value("sec-fetch-mode") {
+    match value(SEC_FETCH_MODE) {
         Some(mode) => mode == "navigate",
-        None => value("accept").is_some_and(|accept| accept.contains("text/html")),
+        None => value(ACCEPT).is_some_and(|accept| accept.contains("text/html")),
     }
 }
 

@@ -6,7 +6,7 @@
 use std::future::Future;
 use std::sync::Arc;
 
-use bytes::Buf;
+use bytes::{Buf, Bytes};
 use futures_util::{Stream, TryStreamExt};
 use http::header::{CONTENT_LENGTH, SET_COOKIE};
 use http::{HeaderMap, Method, StatusCode, Uri};
@@ -22,9 +22,9 @@ use crate::error::Error;
 use crate::functions::rotate_keys::is_payload;
 use crate::guard::cors::{self, Preflight};
 use crate::guard::navigation::refuse_prefetch;
-use crate::proxy::forward::Call;
+use crate::proxy::forward::{Call, has_body};
 use crate::reply::body::{Incomplete, text, without_long_pauses};
-use crate::reply::{Body, BodyError, Context, Refused, Reply, empty, problem, wants_page};
+use crate::reply::{Body, BodyError, Context, Refused, Reply, empty, full, problem, wants_page};
 use crate::spa::Spa;
 use crate::{functions, health, spa};
 
@@ -43,22 +43,23 @@ const HTTP_FUNCTIONS: [&str; 9] = [
     "/spa",
 ];
 
-/// Whether a request may be in flight among the others, put there by the server.
-#[derive(Debug, Clone, Copy)]
-pub struct Admitted(pub bool);
-
-/// The target of a request as it came, put there by the server.
-#[derive(Debug, Clone)]
-pub struct Target(pub Uri);
+/// What the server saw of a request, put there by it.
+#[derive(Debug)]
+pub struct Seen {
+    /// The target as it came.
+    pub target: Uri,
+    /// Whether the request may be in flight among the others.
+    pub admitted: bool,
+    /// 32 hex digits.
+    pub trace_id: String,
+}
 
 /// A request as the handlers see it.
 struct Incoming {
     method: Method,
-    target: Uri,
+    seen: Arc<Seen>,
     headers: HeaderMap,
     body: Body,
-    admitted: bool,
-    trace_id: String,
     now: UnixSeconds,
 }
 
@@ -94,9 +95,10 @@ pub fn routes(app: &Arc<App>) -> BoxedFilter<(Response,)> {
 }
 
 async fn proxy(app: Arc<App>, incoming: Incoming) -> Result<Reply, Refused> {
-    let Incoming { method, target, headers, body, admitted, trace_id, now } = incoming;
+    let Incoming { method, seen, headers, body, now } = incoming;
+    let Seen { target, admitted, trace_id } = seen.as_ref();
     let (path, query) = (target.path(), target.query());
-    let call = Call { method: &method, path, query, headers: &headers, trace_id: &trace_id, admitted, now };
+    let call = Call { method: &method, path, query, headers: &headers, trace_id, admitted: *admitted, now };
     app.proxy.call(call, body).await
 }
 
@@ -180,7 +182,8 @@ async fn nothing_there(_app: Arc<App>, _incoming: Incoming) -> Result<Reply, Err
 
 async fn site(app: Arc<App>, incoming: Incoming) -> Result<Reply, Error> {
     let Some(Spa::Site(site)) = &app.spa else { return Err(Error::RouteDenied) };
-    site.get(&incoming.method, incoming.target.path(), incoming.target.query(), &incoming.headers).await
+    let target = &incoming.seen.target;
+    site.get(&incoming.method, target.path(), target.query(), &incoming.headers).await
 }
 
 async fn neither_file_nor_route(_app: Arc<App>, incoming: Incoming) -> Result<Reply, Error> {
@@ -198,7 +201,7 @@ fn reading_only(method: &Method) -> Result<(), Error> {
 
 impl Incoming {
     fn query(&self) -> &str {
-        self.target.query().unwrap_or_default()
+        self.seen.target.query().unwrap_or_default()
     }
 }
 
@@ -210,7 +213,7 @@ where
     E: Into<Refused> + Send + 'static,
 {
     called(app, path, move |app, incoming: Incoming| {
-        let admitted = if incoming.admitted { Ok(handler.clone()) } else { Err(Error::Overloaded) };
+        let admitted = if incoming.seen.admitted { Ok(handler.clone()) } else { Err(Error::Overloaded) };
         async move {
             let handler = admitted.map_err(Refused::from)?;
             handler(app, incoming).await.map_err(Into::into)
@@ -230,11 +233,7 @@ where
         .then(move |incoming: Incoming| {
             let (app, handler) = (Arc::clone(&app), handler.clone());
             async move {
-                let context = Context {
-                    trace_id: incoming.trace_id.clone(),
-                    wants_page: wants_page(&incoming.headers),
-                    link_base: app.origins.link_base().to_owned(),
-                };
+                let (seen, wants_page) = (Arc::clone(&incoming.seen), wants_page(&incoming.headers));
                 let is_head = incoming.method == Method::HEAD;
                 let asker = cors::asker(&incoming.headers, &app.origins);
                 let reply = match cors::preflight(&incoming.method, &incoming.headers, &app.origins) {
@@ -242,7 +241,10 @@ where
                     Some(Preflight::Granted(_)) => Ok(granted(&app)),
                     Some(Preflight::Denied) => Err(Error::OriginDenied.into()),
                 };
-                let mut reply = reply.unwrap_or_else(|refused: Refused| refuse(&app, refused, &context));
+                let mut reply = reply.unwrap_or_else(|refused: Refused| {
+                    let link_base = app.origins.link_base().to_owned();
+                    refuse(&app, refused, &Context { trace_id: seen.trace_id.clone(), wants_page, link_base })
+                });
                 cors::share(reply.headers_mut(), asker, &app.origins);
                 into_response(reply, is_head)
             }
@@ -274,17 +276,17 @@ fn refuse(app: &App, refused: Refused, context: &Context) -> Reply {
 }
 
 fn incoming() -> impl Filter<Extract = (Incoming,), Error = Rejection> + Clone {
-    let known = warp::ext::get::<Target>().and(warp::ext::get::<Admitted>());
-    warp::method().and(known).and(warp::header::headers_cloned()).and(body()).map(
-        |method, Target(target), Admitted(admitted), headers: HeaderMap, body| {
-            let trace_id = functions::trace_id(&headers);
-            Incoming { method, target, headers, body, admitted, trace_id, now: now() }
+    warp::method().and(seen()).and(warp::header::headers_cloned()).and(warp::body::stream()).map(
+        |method, seen, headers: HeaderMap, stream| {
+            // A body is announced (RFC 9112 section 6.3), and most requests have none.
+            let body = if has_body(&headers) { boxed_body(stream) } else { full(Bytes::new()) };
+            Incoming { method, seen, headers, body, now: now() }
         },
     )
 }
 
-fn body() -> impl Filter<Extract = (Body,), Error = Rejection> + Clone {
-    warp::body::stream().map(boxed_body)
+fn seen() -> impl Filter<Extract = (Arc<Seen>,), Error = Rejection> + Clone {
+    warp::ext::get::<Arc<Seen>>()
 }
 
 fn boxed_body(stream: impl Stream<Item = Result<impl Buf + 'static, warp::Error>> + Send + Sync + 'static) -> Body {
@@ -307,8 +309,8 @@ fn beneath(prefixes: Vec<String>) -> BoxedFilter<()> {
 
 /// What may not be in flight among the others.
 fn one_too_many() -> BoxedFilter<()> {
-    warp::ext::get::<Admitted>()
-        .and_then(|Admitted(admitted)| async move { if admitted { Err(warp::reject::not_found()) } else { Ok(()) } })
+    seen()
+        .and_then(|seen: Arc<Seen>| async move { if seen.admitted { Err(warp::reject::not_found()) } else { Ok(()) } })
         .untuple_one()
         .boxed()
 }
@@ -330,9 +332,9 @@ fn posted_by_host(port: u16, paths: &'static [&'static str]) -> BoxedFilter<()> 
 
 /// Lets a request through by its path, or leaves it to the next route.
 fn on_path(fits: impl Fn(&str) -> bool + Clone + Send + Sync + 'static) -> BoxedFilter<()> {
-    warp::ext::get::<Target>()
-        .and_then(move |Target(target)| {
-            let fits = fits(target.path());
+    seen()
+        .and_then(move |seen: Arc<Seen>| {
+            let fits = fits(seen.target.path());
             async move { if fits { Ok(()) } else { Err(warp::reject::not_found()) } }
         })
         .untuple_one()
@@ -341,10 +343,10 @@ fn on_path(fits: impl Fn(&str) -> bool + Clone + Send + Sync + 'static) -> Boxed
 
 /// Lets a request through by its target and headers, or leaves it to the next route.
 fn on_target(fits: impl Fn(&Uri, &HeaderMap) -> bool + Clone + Send + Sync + 'static) -> BoxedFilter<()> {
-    warp::ext::get::<Target>()
+    seen()
         .and(warp::header::headers_cloned())
-        .and_then(move |Target(target), headers: HeaderMap| {
-            let fits = fits(&target, &headers);
+        .and_then(move |seen: Arc<Seen>, headers: HeaderMap| {
+            let fits = fits(&seen.target, &headers);
             async move { if fits { Ok(()) } else { Err(warp::reject::not_found()) } }
         })
         .untuple_one()
@@ -355,8 +357,9 @@ fn on_target(fits: impl Fn(&Uri, &HeaderMap) -> bool + Clone + Send + Sync + 'st
 fn files(folder: &spa::Folder) -> BoxedFilter<(Response,)> {
     let judge = folder.clone();
     let is_file = on_path(move |path| judge.target(path) == spa::Target::File);
-    let file = is_file.and(warp::ext::get::<Target>()).and(warp::fs::dir(folder.root().to_owned()));
-    let file = file.map(|Target(target), file: warp::fs::File| finish_file(file.into_response(), target.path()));
+    let file = is_file.and(seen()).and(warp::fs::dir(folder.root().to_owned()));
+    let finish = |seen: Arc<Seen>, file: warp::fs::File| finish_file(file.into_response(), seen.target.path());
+    let file = file.map(finish);
     let reading = warp::get().or(warp::head()).unify();
     let navigation = on_target(|_, headers| spa::is_navigation(headers));
     let index = reading.and(navigation).and(warp::fs::file(folder.index()));

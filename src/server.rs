@@ -28,7 +28,7 @@ use crate::app::App;
 use crate::error::Error;
 use crate::functions::{is_from_host, trace_id};
 use crate::reply::{Context, problem};
-use crate::routes::{Admitted, Target, into_response, routes};
+use crate::routes::{Seen, into_response, routes};
 use connection::{Answered, Phase, Timed};
 use load::{Load, Permit, is_exempt};
 
@@ -122,40 +122,42 @@ type WarpBody = <WarpResponse as BodyOf>::Body;
 type Answer = hyper::Response<Answered<WarpBody, Option<Permit>>>;
 
 /// Answers a request whatever it is, and holds its place among those in flight until the answer is out.
-async fn answer<S>(routes: S, rim: Rim, phase: Phase, mut request: Request<Incoming>) -> Result<Answer, Infallible>
+async fn answer<S>(routes: S, rim: Rim, phase: Phase, request: Request<Incoming>) -> Result<Answer, Infallible>
 where
     S: Service<Request<Incoming>, Response = WarpResponse, Error = Infallible>,
 {
     phase.request_begins();
     rim.app.host.hear(request.headers(), rim.app.port);
     let path = request.uri().path();
-    let from_host = is_from_host(request.headers(), rim.app.port);
-    let exempt = from_host || is_exempt(path);
+    let exempt = is_exempt(path) || is_from_host(request.headers(), rim.app.port);
     let held = if exempt { None } else { rim.load.admit(path) };
-    request.extensions_mut().insert(Admitted(exempt || held.is_some()));
-    let response = guarded(routes, request).await;
+    let response = guarded(routes, exempt || held.is_some(), request).await;
     Ok(response.map(|body| Answered::new(body, phase, held)))
 }
 
 /// Odd targets are refused before warp, which panics on some; a panic becomes a 500.
-async fn guarded<S>(routes: S, mut request: Request<Incoming>) -> WarpResponse
+async fn guarded<S>(routes: S, admitted: bool, mut request: Request<Incoming>) -> WarpResponse
 where
     S: Service<Request<Incoming>, Response = WarpResponse, Error = Infallible>,
 {
-    let context = Context { trace_id: trace_id(request.headers()), wants_page: false, link_base: String::new() };
+    let trace_id = trace_id(request.headers());
     if let Err(why) = well_formed(&request) {
-        let mut refusal = problem(&Error::BadRequest(why), &context);
+        let mut refusal = problem(&Error::BadRequest(why), &context(&trace_id));
         // Where a request begins and ends may be in doubt, so that nothing more is read from here.
         refusal.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
         return into_response(refusal, false);
     }
-    let target = Target(request.uri().clone());
-    request.extensions_mut().insert(target);
+    let seen = Arc::new(Seen { target: request.uri().clone(), admitted, trace_id });
+    request.extensions_mut().insert(Arc::clone(&seen));
     match AssertUnwindSafe(routes.call(request)).catch_unwind().await {
         Ok(Ok(response)) => response,
         Ok(Err(never)) => match never {},
-        Err(_) => into_response(problem(&Error::Internal, &context), false),
+        Err(_) => into_response(problem(&Error::Internal, &context(&seen.trace_id)), false),
     }
+}
+
+fn context(trace_id: &str) -> Context {
+    Context { trace_id: trace_id.to_owned(), wants_page: false, link_base: String::new() }
 }
 
 /// What the parser of HTTP lets through and nobody may send (RFC 9112, sections 3.2 and 6.1).

@@ -5,6 +5,7 @@
 
 pub mod challenge;
 
+use std::borrow::Cow;
 use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -77,33 +78,34 @@ impl Tokens {
         Arc::new(Self { config, provider, sessions, flights: Mutex::default() })
     }
 
-    /// An access token for a call to an API, renewed first if it has little life left. Whether it is new is told too.
+    /// An access token for a call to an API, renewed first if it has little life left: borrowed from the session, or
+    /// new.
     ///
     /// A token that is still valid is used when the renewal fails, whatever the reason, or takes too long.
     ///
     /// # Errors
     /// [`Error::SessionExpired`], [`Error::ConsentRequired`], [`Error::StepUpRequired`] or
     /// [`Error::ProviderUnavailable`].
-    pub async fn for_call(
+    pub async fn for_call<'a>(
         self: &Arc<Self>,
-        open: &OpenSession,
+        open: &'a OpenSession,
         api: &str,
         now: UnixSeconds,
-    ) -> Result<(AccessToken, bool), Error> {
+    ) -> Result<Cow<'a, AccessToken>, Error> {
         let held = open.session.access_token(api, now);
         if let Some(token) = held.filter(|token| token.is_fresh(now, self.config.skew)) {
-            return Ok((token.clone(), false));
+            return Ok(Cow::Borrowed(token));
         }
         let renewal = self.renewed(open, api, now);
         let outcome = match held {
             None => renewal.await,
             Some(valid) => match tokio::time::timeout(WAIT_WHILE_VALID, renewal).await {
                 Ok(Ok(renewed)) => Ok(renewed),
-                Ok(Err(_)) | Err(_) => return Ok((valid.clone(), false)),
+                Ok(Err(_)) | Err(_) => return Ok(Cow::Borrowed(valid)),
             },
         };
         match outcome {
-            Ok(Some(token)) => Ok((token, true)),
+            Ok(Some(token)) => Ok(Cow::Owned(token)),
             Ok(None) => Err(Error::Internal),
             Err(fault) => Err(self.refusal(open, api, fault, now).await),
         }

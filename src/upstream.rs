@@ -3,22 +3,24 @@
 //! Not reqwest, which parses its addresses anew and so might change the bytes that were judged.
 
 use std::sync::{Arc, Mutex, PoisonError};
+use std::task::{Context, Poll};
 use std::time::Duration;
 
+use futures_util::FutureExt;
+use futures_util::future::BoxFuture;
 use http::{Request, Response, Uri};
-use http_body_util::{BodyExt, LengthLimitError};
+use http_body_util::LengthLimitError;
+use hyper::body::Incoming;
 use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
 use hyper_util::client::legacy;
 use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::{TokioExecutor, TokioTimer};
-use tokio::time::{Instant, timeout_at};
-use tower::timeout::Timeout;
-use tower::util::BoxCloneSyncService;
-use tower::{BoxError, Service};
+use tokio::time::{Instant, timeout, timeout_at};
+use tower_service::Service;
 
 use crate::net::Net;
-use crate::reply::Body;
 use crate::reply::body::Incomplete;
+use crate::reply::{Body, BodyError};
 
 /// How long an idle connection is kept.
 const IDLE: Duration = Duration::from_secs(60);
@@ -28,8 +30,6 @@ const LIFE: Duration = Duration::from_secs(300);
 /// Most bytes of an answer that are held for a reader who is slower than the API, and of the head of an answer.
 const BUFFER: usize = 64 * 1_024;
 
-type Connection = <HttpsConnector<HttpConnector> as Service<Uri>>::Response;
-type Connector = BoxCloneSyncService<Uri, Connection, BoxError>;
 type Pool = legacy::Client<Connector, Body>;
 
 /// The client. Nothing is loaded before its first use, so that nothing delays the start.
@@ -65,11 +65,11 @@ impl Upstream {
     ///
     /// # Errors
     /// [`Failure`].
-    pub async fn send(&self, request: Request<Body>, deadline: Instant) -> Result<Response<Body>, Failure> {
+    pub async fn send(&self, request: Request<Body>, deadline: Instant) -> Result<Response<Incoming>, Failure> {
         let pool = self.pool().ok_or_else(|| Failure::Unreachable("there is no TLS".to_owned()))?;
         match timeout_at(deadline, pool.request(request)).await {
             Err(_) => Err(Failure::Timeout),
-            Ok(Ok(answer)) => Ok(answer.map(|body| body.map_err(Into::into).boxed())),
+            Ok(Ok(answer)) => Ok(answer),
             Ok(Err(error)) => Err(Failure::of(&error)),
         }
     }
@@ -94,10 +94,35 @@ impl Upstream {
         let tls = if self.is_https { self.net.tls()?.as_ref().clone() } else { self.net.tls_without_roots()? };
         let connector =
             HttpsConnectorBuilder::new().with_tls_config(tls).https_or_http().enable_http1().wrap_connector(http);
-        let connector: Connector = BoxCloneSyncService::new(Timeout::new(connector, self.connect));
+        let connector = Connector { connector: Arc::new(connector), deadline: self.connect };
         let mut builder = legacy::Client::builder(TokioExecutor::new());
         builder.pool_timer(TokioTimer::new()).pool_idle_timeout(IDLE).http1_max_buf_size(BUFFER);
         Some(builder.build(connector))
+    }
+}
+
+/// Connects, TLS included, in time. The pool copies it for every request, which must cost nothing.
+#[derive(Clone)]
+struct Connector {
+    connector: Arc<HttpsConnector<HttpConnector>>,
+    deadline: Duration,
+}
+
+type Connection = <HttpsConnector<HttpConnector> as Service<Uri>>::Response;
+
+impl Service<Uri> for Connector {
+    type Response = Connection;
+    type Error = BodyError;
+    type Future = BoxFuture<'static, Result<Connection, BodyError>>;
+
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), BodyError>> {
+        // Those of the connector beneath are always ready.
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, address: Uri) -> Self::Future {
+        let connecting = HttpsConnector::clone(&self.connector).call(address);
+        timeout(self.deadline, connecting).map(|connected| connected?).boxed()
     }
 }
 

@@ -2,12 +2,14 @@
 
 use std::sync::atomic::{AtomicU8, Ordering};
 
-use http::{HeaderMap, StatusCode};
+use http::{HeaderMap, HeaderName, StatusCode};
 use serde_json::json;
 
 use super::is_to_us;
 use crate::reply::{Reply, json as json_reply};
 
+const INVOCATION: HeaderName = HeaderName::from_static("x-azure-functions-invocationid");
+const FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
 /// What to do about payloads.
 const REMEDY: &str = "host.json must set customHandler.enableProxyingHttpRequest (or enableForwardingHttpRequest)";
 
@@ -40,7 +42,7 @@ impl Mode {
 
     /// What a request tells of it: only the host names an invocation.
     fn of(headers: &HeaderMap, port: u16) -> Self {
-        match (headers.contains_key("x-azure-functions-invocationid"), headers.contains_key("x-forwarded-host")) {
+        match (headers.contains_key(INVOCATION), headers.contains_key(FORWARDED_HOST)) {
             (true, true) if is_to_us(headers, port) => Self::Proxying,
             (true, _) if !is_to_us(headers, port) => Self::Forwarding,
             _ => Self::Unknown,

@@ -1,6 +1,7 @@
 //! Who may call what acts with the session: contract section 9, decided from method, headers and policy alone.
 
-use http::{HeaderMap, Method};
+use http::header::ORIGIN;
+use http::{HeaderMap, HeaderName, Method};
 
 use super::origins::Origins;
 use crate::error::Error;
@@ -18,6 +19,10 @@ pub enum Mode {
 /// The headers on which a decision rests, for `Vary`.
 pub const VARY: &str = "Cookie, Origin, Sec-Fetch-Dest, Sec-Fetch-Site, X-CSRF";
 
+const SEC_FETCH_DEST: HeaderName = HeaderName::from_static("sec-fetch-dest");
+const SEC_FETCH_SITE: HeaderName = HeaderName::from_static("sec-fetch-site");
+const X_CSRF: HeaderName = HeaderName::from_static("x-csrf");
+
 /// Where requests without the header may load into, in [`Mode::FetchMetadata`].
 const DESTINATIONS: [&str; 6] = ["empty", "image", "audio", "video", "track", "font"];
 
@@ -30,19 +35,19 @@ pub fn check(method: &Method, headers: &HeaderMap, origins: &Origins, mode: Mode
     let reading = *method == Method::GET || *method == Method::HEAD;
     let by_metadata = mode == Mode::FetchMetadata
         && reading
-        && headers.contains_key("sec-fetch-site")
-        && matches!(single(headers, "sec-fetch-dest"), Single::Value(of) if DESTINATIONS.contains(&of));
-    if by_metadata || single(headers, "x-csrf") == Single::Value("1") { Ok(()) } else { Err(Error::CsrfFailed) }
+        && headers.contains_key(SEC_FETCH_SITE)
+        && matches!(single(headers, &SEC_FETCH_DEST), Single::Value(of) if DESTINATIONS.contains(&of));
+    if by_metadata || single(headers, &X_CSRF) == Single::Value("1") { Ok(()) } else { Err(Error::CsrfFailed) }
 }
 
 fn refuse_foreign(method: &Method, headers: &HeaderMap, origins: &Origins) -> Result<(), Error> {
-    let origin = single(headers, "origin");
+    let origin = single(headers, &ORIGIN);
     let is_ours = origin == Single::Value(origins.public.as_str());
     let is_allowed = matches!(origin, Single::Value(origin) if origins.allows(origin));
     if origin != Single::Absent && !is_ours && !is_allowed {
         return Err(Error::OriginDenied);
     }
-    match single(headers, "sec-fetch-site") {
+    match single(headers, &SEC_FETCH_SITE) {
         Single::Value("same-origin") => Ok(()),
         Single::Value("same-site") if is_allowed => Ok(()),
         Single::Value("cross-site") if is_allowed && origins.cross_site => Ok(()),
@@ -65,9 +70,9 @@ pub enum FormOrigin {
 /// Judges a form by its fetch metadata, or, without that, by `Origin`.
 #[must_use]
 pub fn form_comes_from(headers: &HeaderMap, ours: &Origin) -> FormOrigin {
-    match single(headers, "sec-fetch-site") {
+    match single(headers, &SEC_FETCH_SITE) {
         Single::Value("same-origin") => FormOrigin::Ours,
-        Single::Absent if single(headers, "origin") == Single::Value(ours.as_str()) => FormOrigin::Ours,
+        Single::Absent if single(headers, &ORIGIN) == Single::Value(ours.as_str()) => FormOrigin::Ours,
         Single::Absent => FormOrigin::Undecided,
         _ => FormOrigin::Foreign,
     }
@@ -81,7 +86,7 @@ enum Single<'a> {
 }
 
 /// The one value of a header; several, or one that is no text, are as good as a foreign one.
-fn single<'a>(headers: &'a HeaderMap, name: &str) -> Single<'a> {
+fn single<'a>(headers: &'a HeaderMap, name: &HeaderName) -> Single<'a> {
     let mut values = headers.get_all(name).iter();
     match (values.next(), values.next()) {
         (None, _) => Single::Absent,
@@ -202,7 +207,7 @@ mod tests {
         let form = |pairs: &[(&'static str, &'static str)]| {
             let headers = pairs
                 .iter()
-                .map(|(name, value)| (name.parse::<http::HeaderName>().unwrap(), HeaderValue::from_static(value)))
+                .map(|(name, value)| (name.parse::<HeaderName>().unwrap(), HeaderValue::from_static(value)))
                 .collect();
             form_comes_from(&headers, &Origin::parse(OURS).unwrap())
         };

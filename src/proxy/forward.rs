@@ -1,13 +1,15 @@
 //! A proxied call: the checks in the contract's order, then the API, then its answer streamed back.
 
+use std::borrow::Cow;
 use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
 use http::header::{AUTHORIZATION, CONTENT_LENGTH, SET_COOKIE, TRANSFER_ENCODING};
-use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, StatusCode};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, StatusCode};
 use http_body_util::{BodyExt, Limited};
+use hyper::body::Incoming;
 use tokio::time::Instant;
 
 use super::api_map::Api;
@@ -21,7 +23,7 @@ use crate::error::Error;
 use crate::guard::csrf;
 use crate::guard::origins::Origins;
 use crate::net::Net;
-use crate::reply::body::{Incomplete, holding, with_deadline};
+use crate::reply::body::{Incomplete, until};
 use crate::reply::{Body, Refused, Reply, full};
 use crate::secret::{ExposeSecret, SecretString};
 use crate::session::Sessions;
@@ -29,7 +31,7 @@ use crate::tokens::{Tokens, challenge};
 use crate::upstream::{Failure, Upstream};
 
 /// The trace that a call continues (W3C Trace Context).
-const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
+pub const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
 /// An activity is written only into an answer whose head leaves this soon.
 const WRITE_WITHIN: Duration = Duration::from_secs(5);
 
@@ -112,11 +114,13 @@ impl Proxy {
         if declared_length(call.headers).is_some_and(|length| length > api.max_body) {
             return Err(Error::BodyTooLarge.into());
         }
-        let (token, is_new) = self.tokens.for_call(&open, &api.name, call.now).await?;
-        let asked = ask(api, upstream, &call, &path, &token.token, body).await;
+        let token = self.tokens.for_call(&open, &api.name, call.now).await?;
+        let is_new = matches!(token, Cow::Owned(_));
+        let deadline = api.timeouts.total.map(|total| Instant::now() + total);
+        let asked = ask(api, upstream, &call, &path, &token.token, body, deadline).await;
         let error = match asked.as_ref().map(|reply| challenge::asked_by(reply.status(), reply.headers())) {
             Ok(None) => None,
-            Ok(Some(claims)) => Some(self.tokens.refused(&open, token.clone(), &claims, call.now).await),
+            Ok(Some(claims)) => Some(self.tokens.refused(&open, token.clone().into_owned(), &claims, call.now).await),
             Err(error) => Some(error.clone()),
         };
         if let Some(error) = error {
@@ -126,11 +130,11 @@ impl Proxy {
         }
         let mut reply = asked?;
         if reply.status() == StatusCode::UNAUTHORIZED {
-            self.tokens.doubted(&open, token.clone());
+            self.tokens.doubted(&open, token.clone().into_owned());
         }
         headers::for_browser(reply.headers_mut(), api);
         // New tokens are written whenever they come, an activity only while the answer is quick.
-        let lines = if is_new {
+        let lines = if let Cow::Owned(token) = token {
             open.session.hold(token);
             self.sessions.write(&open, call.now).await.ok()
         } else if open.is_stale() || arrived.elapsed() < WRITE_WITHIN {
@@ -141,7 +145,7 @@ impl Proxy {
         for line in lines.unwrap_or_default() {
             reply.headers_mut().append(SET_COOKIE, line);
         }
-        Ok(reply.map(|body| holding(body, place)))
+        Ok(reply.map(|body| until(deadline, body, place)))
     }
 }
 
@@ -152,20 +156,20 @@ async fn ask(
     path: &ProvenPath<'_>,
     token: &SecretString,
     body: Body,
-) -> Result<Reply, Error> {
-    let deadline = api.timeouts.total.map(|total| Instant::now() + total);
+    deadline: Option<Instant>,
+) -> Result<Response<Incoming>, Error> {
     let first_byte = Instant::now() + api.timeouts.first_byte;
     let head = deadline.map_or(first_byte, |deadline| deadline.min(first_byte));
     let reading = *call.method == Method::GET || *call.method == Method::HEAD;
     let repeatable = reading && !has_body(call.headers);
     let limit = usize::try_from(api.max_body).unwrap_or(usize::MAX);
-    let mut body = Some(Limited::new(body, limit).boxed());
+    let mut body = if repeatable { None } else { Some(Limited::new(body, limit).boxed()) };
     let mut again = repeatable;
     loop {
-        let body = if repeatable { full(Bytes::new()) } else { body.take().unwrap_or_else(|| full(Bytes::new())) };
+        let body = body.take().unwrap_or_else(|| full(Bytes::new()));
         let request = request(api, call, path, token, body).ok_or(Error::Internal)?;
         match upstream.send(request, head).await {
-            Ok(answer) => return Ok(answer.map(|body| with_deadline(body, deadline))),
+            Ok(answer) => return Ok(answer),
             Err(Failure::Timeout) => return Err(Error::UpstreamTimeout),
             Err(Failure::TooLong) => return Err(Error::BodyTooLarge),
             Err(Failure::Incomplete(Incomplete(why))) => return Err(Error::BadRequest(why)),
@@ -187,7 +191,9 @@ fn declared_length(headers: &HeaderMap) -> Option<u64> {
     headers.get(CONTENT_LENGTH)?.to_str().ok()?.parse().ok()
 }
 
-fn has_body(headers: &HeaderMap) -> bool {
+/// Whether a request announces a body (RFC 9112 section 6.3).
+#[must_use]
+pub fn has_body(headers: &HeaderMap) -> bool {
     headers.contains_key(TRANSFER_ENCODING) || declared_length(headers).is_some_and(|length| length > 0)
 }
 
@@ -202,10 +208,11 @@ fn request(
     *request.method_mut() = call.method.clone();
     *request.uri_mut() = api.base.uri(path, call.query)?;
     *request.headers_mut() = headers::for_api(call.headers, api);
-    let mut bearer = HeaderValue::from_str(&format!("Bearer {}", token.expose_secret())).ok()?;
+    let bearer = ["Bearer ", token.expose_secret()].concat();
+    let mut bearer = HeaderValue::from_maybe_shared(Bytes::from(bearer)).ok()?;
     bearer.set_sensitive(true);
     request.headers_mut().insert(AUTHORIZATION, bearer);
     let span = format!("00-{}-{:016x}-01", call.trace_id, rand::random::<u64>() | 1);
-    request.headers_mut().insert("traceparent", HeaderValue::from_str(&span).ok()?);
+    request.headers_mut().insert(TRACEPARENT, HeaderValue::from_str(&span).ok()?);
     Some(request)
 }

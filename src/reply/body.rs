@@ -60,13 +60,16 @@ async fn whole_text(mut body: Body) -> Result<String, Error> {
     String::from_utf8(form).map_err(|_| WRONG)
 }
 
-/// A body that fails at its deadline, so that an endless answer ends.
+/// A body that fails at its deadline, so that an endless answer ends, and that holds something until it has streamed or
+/// nobody wants it any more.
 #[must_use]
-pub fn with_deadline(body: Body, deadline: Option<Instant>) -> Body {
-    match deadline {
-        None => body,
-        Some(deadline) => WithDeadline { body, deadline: Box::pin(sleep_until(deadline)) }.boxed(),
-    }
+pub fn until<B, T>(deadline: Option<Instant>, body: B, held: T) -> Body
+where
+    B: http_body::Body<Data = Bytes> + Send + Sync + Unpin + 'static,
+    B::Error: Into<BodyError>,
+    T: Send + Sync + Unpin + 'static,
+{
+    Until { body, deadline, timer: None, _held: held }.boxed()
 }
 
 /// A body that fails with [`Incomplete::STALLED`] when nothing more comes of it.
@@ -75,18 +78,20 @@ pub fn without_long_pauses(body: Body) -> Body {
     WithoutPauses { body, pause: None }.boxed()
 }
 
-/// A body that holds something until it has streamed, or nobody wants it any more.
-#[must_use]
-pub fn holding<T: Send + Sync + Unpin + 'static>(body: Body, held: T) -> Body {
-    Holding { body, _held: held }.boxed()
+struct Until<B, T> {
+    body: B,
+    deadline: Option<Instant>,
+    /// Runs only while the sender pauses.
+    timer: Option<Pin<Box<Sleep>>>,
+    _held: T,
 }
 
-struct WithDeadline {
-    body: Body,
-    deadline: Pin<Box<Sleep>>,
-}
-
-impl http_body::Body for WithDeadline {
+impl<B, T> http_body::Body for Until<B, T>
+where
+    B: http_body::Body<Data = Bytes> + Unpin,
+    B::Error: Into<BodyError>,
+    T: Unpin,
+{
     type Data = Bytes;
     type Error = BodyError;
 
@@ -94,11 +99,19 @@ impl http_body::Body for WithDeadline {
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
-        // The deadline first: an answer that never pauses must end too.
-        match self.deadline.as_mut().poll(context) {
-            Poll::Ready(()) => Poll::Ready(Some(Err("the call took too long".into()))),
-            Poll::Pending => Pin::new(&mut self.body).poll_frame(context),
-        }
+        let this = &mut *self;
+        let frame = Pin::new(&mut this.body).poll_frame(context).map_err(Into::into);
+        let Some(deadline) = this.deadline else { return frame };
+        let is_late = match &frame {
+            // An answer that never pauses must end too.
+            Poll::Ready(Some(_)) => Instant::now() >= deadline,
+            Poll::Ready(None) => false,
+            Poll::Pending => {
+                let timer = this.timer.get_or_insert_with(|| Box::pin(sleep_until(deadline)));
+                timer.as_mut().poll(context).is_ready()
+            }
+        };
+        if is_late { Poll::Ready(Some(Err("the call took too long".into()))) } else { frame }
     }
 
     fn is_end_stream(&self) -> bool {
@@ -131,31 +144,6 @@ impl http_body::Body for WithoutPauses {
         }
         let pause = self.pause.get_or_insert_with(|| Box::pin(sleep(PAUSE)));
         pause.as_mut().poll(context).map(|()| Some(Err(Incomplete::STALLED.into())))
-    }
-
-    fn is_end_stream(&self) -> bool {
-        self.body.is_end_stream()
-    }
-
-    fn size_hint(&self) -> SizeHint {
-        self.body.size_hint()
-    }
-}
-
-struct Holding<T> {
-    body: Body,
-    _held: T,
-}
-
-impl<T: Unpin> http_body::Body for Holding<T> {
-    type Data = Bytes;
-    type Error = BodyError;
-
-    fn poll_frame(
-        mut self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
-        Pin::new(&mut self.body).poll_frame(context)
     }
 
     fn is_end_stream(&self) -> bool {
@@ -220,14 +208,24 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn a_body_ends_at_its_deadline() {
         let deadline = Instant::now() + Duration::from_secs(5);
-        assert!(with_deadline(frames(&[3, 3]), Some(deadline)).collect().await.is_err());
-        assert!(with_deadline(frames(&[2, 2]), Some(Instant::now() + Duration::from_secs(5))).collect().await.is_ok());
+        assert!(until(Some(deadline), frames(&[3, 3]), ()).collect().await.is_err());
+        let deadline = Instant::now() + Duration::from_secs(5);
+        assert!(until(Some(deadline), frames(&[2, 2]), ()).collect().await.is_ok());
+        assert!(until(None, frames(&[9, 9]), ()).collect().await.is_ok());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_body_that_never_pauses_ends_at_its_deadline_too() {
+        let mut body = until(Some(Instant::now() + Duration::from_secs(5)), frames(&[0; 9]), ());
+        assert!(body.frame().await.unwrap().is_ok());
+        tokio::time::advance(Duration::from_secs(5)).await;
+        assert!(body.frame().await.unwrap().is_err());
     }
 
     #[tokio::test]
     async fn what_is_held_goes_with_the_body() {
         let held = std::sync::Arc::new(());
-        let body = holding(super::super::full("x"), std::sync::Arc::clone(&held));
+        let body = until(None, super::super::full("x"), std::sync::Arc::clone(&held));
         assert_eq!(std::sync::Arc::strong_count(&held), 2);
         drop(body);
         assert_eq!(std::sync::Arc::strong_count(&held), 1);

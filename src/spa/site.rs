@@ -17,7 +17,7 @@ use crate::error::Error;
 use crate::net::{CONNECT, Net};
 use crate::proxy::api_map::Base;
 use crate::proxy::path::ProvenPath;
-use crate::reply::body::with_deadline;
+use crate::reply::body::until;
 use crate::reply::{Reply, full};
 use crate::upstream::{Failure, Upstream};
 
@@ -127,7 +127,7 @@ impl Site {
                 Error::UpstreamUnavailable
             }
         })?;
-        let mut reply = answer.map(|body| with_deadline(body, Some(begun + TOTAL)));
+        let mut reply = answer.map(|body| until(Some(begun + TOTAL), body, ()));
         strip(reply.headers_mut());
         self.keep_redirect_inside(&mut reply)?;
         // Only a file that is there may be kept for ever.
