@@ -2,10 +2,13 @@
 //! signed for it, records what it receives byte for byte, and misbehaves on request.
 
 mod answers;
+mod batch;
 mod bearer;
+mod drive;
 mod streams;
 #[cfg(test)]
 mod tests;
+mod uploads;
 
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
@@ -18,8 +21,11 @@ use tokio::sync::broadcast;
 
 use crate::web::{Body, Call, Clock, Handler, HangUp, Log, Server, Wire, lock};
 use bearer::Gate;
+use drive::Drive;
+use uploads::UploadHost;
 
 pub use crate::web::Recorded;
+pub use drive::File;
 
 /// How many events a listener may be behind.
 const EVENTS: usize = 64;
@@ -60,6 +66,9 @@ impl GraphOptions {
 /// | `GET /me/photo/$value` | a PNG with `ETag`, conditional and in ranges |
 /// | `GET /me/messages?$top=&$skip=` | pages of 25 messages with an absolute `@odata.nextLink` |
 /// | `POST /me/sendMail` | 202 |
+/// | `POST /me/drive/root:/{path}:/createUploadSession`, `POST /me/drive/items/{id}/createUploadSession` | an `uploadUrl` |
+/// | `GET /me/drive/items/{id}`, `GET /me/drive/root/delta` | a file; what changed, with an absolute `@odata.deltaLink` |
+/// | `POST /$batch` | the answers to up to 20 of the calls above, in order |
 /// | `GET /users` | two users |
 /// | any `/echo/{path}` | what came, as JSON: `method`, `target`, `headers`, `body_length`, `body_sha256`, `body` |
 /// | any `/hostile` | headers that would act on the gateway's origin |
@@ -70,22 +79,32 @@ impl GraphOptions {
 /// | any `/events` | server-sent events: what is told by [`Graph::tell`] from then on |
 /// | any `/status/{code}` | that status, with a Graph-like error from 400 on; 429 and 503 with `Retry-After: 7` |
 /// | any `/hang-up?after=` | nothing: the connection closes; with `after` when so many of 1,000 bytes were sent |
+///
+/// An `uploadUrl` is on a host of its own, over TLS by a certificate that nobody trusts: it takes chunks in their order
+/// (`PUT` with `Content-Range`; a multiple of 320 KiB, up to a MiB), tells how far they are (`GET`) and forgets them
+/// (`DELETE`), for pages of any origin, and refuses whoever sends `Authorization`.
 #[derive(Clone, Debug)]
 pub struct Graph {
     state: Arc<State>,
     server: Arc<Server>,
+    uploads: Arc<UploadHost>,
 }
 
 impl Graph {
     /// Binds and serves; it answers from the moment this returns. The provider need not run yet.
     ///
     /// # Errors
-    /// The address cannot be bound.
+    /// The address cannot be bound, or the certificate of the upload host cannot be made.
     pub async fn start(options: GraphOptions) -> io::Result<Self> {
         let listener = TcpListener::bind(options.addr).await?;
         let wire = Wire { two_segments: options.two_segments };
+        let drive = Arc::<Drive>::default();
+        let uploads = UploadHost::start(Arc::clone(&drive)).await?;
         let state = Arc::new(State {
             origin: format!("http://{}", listener.local_addr()?),
+            links: Mutex::default(),
+            upload_origin: uploads.origin(),
+            drive,
             gate: Gate::new(&options.issuer, options.audience),
             clock: Clock::default(),
             log: Log::default(),
@@ -93,12 +112,13 @@ impl Graph {
             events: broadcast::Sender::new(EVENTS),
         });
         let server = Server::start(listener, wire, Arc::clone(&state))?;
-        Ok(Self { state, server: Arc::new(server) })
+        Ok(Self { state, server: Arc::new(server), uploads: Arc::new(uploads) })
     }
 
     /// Closes the listener and all connections; the port is free afterwards.
     pub async fn stop(&self) {
         self.server.stop().await;
+        self.uploads.stop().await;
     }
 
     /// Where it listens.
@@ -117,6 +137,30 @@ impl Graph {
     #[must_use]
     pub fn requests(&self) -> Vec<Recorded> {
         self.state.log.requests()
+    }
+
+    /// What the upload host received, oldest first, up to 10,000 requests, preflights included.
+    #[must_use]
+    pub fn upload_requests(&self) -> Vec<Recorded> {
+        self.uploads.requests()
+    }
+
+    /// `https://127.0.0.1:PORT`, to which chunks go.
+    #[must_use]
+    pub fn upload_origin(&self) -> String {
+        self.uploads.origin()
+    }
+
+    /// The files on the drive, the one that changed last at the end.
+    #[must_use]
+    pub fn files(&self) -> Vec<File> {
+        self.state.drive.files()
+    }
+
+    /// Makes absolute links in answers begin with this instead of its own origin: with `https://graph.microsoft.com`
+    /// they are what Graph itself sends.
+    pub fn link_as(&self, origin: &str) {
+        *lock(&self.state.links) = Some(origin.to_owned());
     }
 
     /// How many requests it ever received.
@@ -157,11 +201,23 @@ impl Graph {
 #[derive(Debug)]
 struct State {
     origin: String,
+    /// What links begin with, when that is not the origin.
+    links: Mutex<Option<String>>,
+    upload_origin: String,
+    drive: Arc<Drive>,
     gate: Gate,
     clock: Clock,
     log: Log,
     step_up: Mutex<Option<String>>,
     events: broadcast::Sender<String>,
+}
+
+impl State {
+    /// An absolute link to a path behind the version.
+    fn link(&self, path: &str) -> String {
+        let origin = lock(&self.links).clone().unwrap_or_else(|| self.origin.clone());
+        format!("{origin}/v1.0{path}")
+    }
 }
 
 impl Handler for State {

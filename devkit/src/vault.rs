@@ -5,10 +5,8 @@
 //! request, operation by operation or at the door.
 
 mod api;
-mod authority;
 mod clock;
 mod fault;
-mod front;
 mod refusal;
 mod secrets;
 #[cfg(test)]
@@ -25,18 +23,15 @@ use http::Response;
 use tokio::net::TcpListener;
 
 use crate::identity::{Identity, KEY_VAULT};
-use crate::web::{Body, Call, Handler, HangUp, Log, Server, Wire, lock};
+use crate::web::{Authority, Body, Call, Front, Handler, HangUp, Log, Server, Wire, lock};
 use api::Request;
-use authority::Authority;
 use clock::Clock;
 use fault::Faults;
-use front::Front;
 use secrets::Secrets;
 
-pub use crate::web::Recorded;
+pub use crate::web::{Door, Recorded};
 pub use api::Operation;
 pub use fault::Fault;
-pub use front::Door;
 pub use secrets::Version;
 #[cfg(test)]
 pub(crate) use tests::install_ring;
@@ -84,7 +79,7 @@ impl Vault {
     /// # Errors
     /// The address cannot be bound, or the certificate cannot be made.
     pub async fn start(options: Options) -> io::Result<Self> {
-        let authority = Authority::new()?;
+        let authority = Authority::new("Stand-in for Key Vault")?;
         let names = ["localhost", "127.0.0.1"].map(str::to_owned).into_iter().chain(options.names.iter().cloned());
         let acceptor = authority.acceptor(names.collect())?;
         let listener = TcpListener::bind(options.addr).await?;

@@ -1,8 +1,10 @@
-//! The small HTTP/1.1 that the stand-ins share: a server on loopback that records what it receives, forms, replies,
-//! and a client that is just enough to ask another stand-in.
+//! The small HTTP/1.1 that the stand-ins share: a server on loopback that records what it receives, TLS in front of it
+//! where that is wanted, forms, replies, and a client that is just enough to ask another stand-in.
 
+mod authority;
 pub(crate) mod client;
 mod form;
+mod front;
 pub(crate) mod jwt;
 mod record;
 pub(crate) mod reply;
@@ -12,7 +14,10 @@ mod tap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+pub(crate) use authority::Authority;
 pub(crate) use form::Form;
+pub use front::Door;
+pub(crate) use front::Front;
 pub(crate) use record::Log;
 pub use record::Recorded;
 pub(crate) use reply::Body;

@@ -2,7 +2,7 @@ use http::header::{ACCEPT_RANGES, CONTENT_RANGE, ETAG, IF_NONE_MATCH, IF_RANGE, 
 use http::{HeaderName, Response, StatusCode};
 use serde_json::{Value, json};
 
-use super::{State, streams};
+use super::{State, batch, drive, streams};
 use crate::web::{Body, Call, Form, HangUp, reply};
 
 const PHOTO: &[u8] = include_bytes!("photo.png");
@@ -11,13 +11,8 @@ const MESSAGES: usize = 25;
 
 /// Answers somebody whose token counts.
 pub(super) async fn answer(state: &State, call: &Call, claims: &Value) -> Result<Response<Body>, HangUp> {
-    let path = call.parts.uri.path().to_owned();
-    let query = Form::parse(call.parts.uri.query().unwrap_or_default().as_bytes());
-    let segments: Vec<&str> = path.split('/').skip(1).collect();
-    let Some(("v1.0", rest)) = segments.split_first().map(|(version, rest)| (*version, rest)) else {
-        return Ok(missing(&path));
-    };
-    match rest {
+    let query = query(call);
+    match segments(call).as_slice() {
         ["echo", ..] => Ok(echo(call)),
         ["hostile"] => Ok(hostile()),
         ["headers"] => Ok(headers(&query)),
@@ -27,20 +22,33 @@ pub(super) async fn answer(state: &State, call: &Call, claims: &Value) -> Result
         ["bytes"] => Ok(streams::bytes(&query)),
         ["events"] => Ok(streams::events(state.events.subscribe())),
         ["hang-up"] => streams::hang_up(&query),
-        _ => Ok(documented(state, call, claims, &query, rest)),
+        ["$batch"] if call.parts.method == "POST" => Ok(batch::answer(state, call, claims).await),
+        _ => Ok(documented(state, call, claims)),
     }
 }
 
+fn query(call: &Call) -> Form {
+    Form::parse(call.parts.uri.query().unwrap_or_default().as_bytes())
+}
+
+/// The segments of the path behind the version; none when that is another.
+fn segments(call: &Call) -> Vec<&str> {
+    let path = call.parts.uri.path().strip_prefix("/v1.0/");
+    path.map(|path| path.split('/').collect()).unwrap_or_default()
+}
+
 /// The part that Graph itself has, with its methods.
-fn documented(state: &State, call: &Call, claims: &Value, query: &Form, path: &[&str]) -> Response<Body> {
-    match (call.parts.method.as_str(), path) {
+pub(super) fn documented(state: &State, call: &Call, claims: &Value) -> Response<Body> {
+    let path = segments(call);
+    match (call.parts.method.as_str(), path.as_slice()) {
         ("GET" | "HEAD", ["me"]) => reply::json(StatusCode::OK, &me(claims)),
         ("PATCH", ["me"]) => changed(call),
         ("GET" | "HEAD", ["me", "photo", "$value"]) => photo(call),
-        ("GET" | "HEAD", ["me", "messages"]) => messages(state, query),
+        ("GET" | "HEAD", ["me", "messages"]) => messages(state, &query(call)),
         ("POST", ["me", "sendMail"]) => reply::empty(StatusCode::ACCEPTED),
         ("GET" | "HEAD", ["users"]) => users(),
-        (_, ["me"] | ["me", "photo", "$value"] | ["me", "messages"] | ["me", "sendMail"] | ["users"]) => {
+        (_, ["me", "drive", rest @ ..]) => drive::answer(state, call, rest),
+        (_, ["me"] | ["me", "photo", "$value"] | ["me", "messages"] | ["me", "sendMail"] | ["users"] | ["$batch"]) => {
             error(StatusCode::METHOD_NOT_ALLOWED, "Request_BadRequest", "Specified HTTP method is not allowed.")
         }
         _ => missing(call.parts.uri.path()),
@@ -118,7 +126,7 @@ fn messages(state: &State, query: &Form) -> Response<Body> {
         "value": (skip..end).map(message).collect::<Vec<_>>(),
     });
     if let Some(members) = page.as_object_mut().filter(|_| end < MESSAGES) {
-        let next = format!("{}/v1.0/me/messages?%24top={top}&%24skip={end}", state.origin);
+        let next = state.link(&format!("/me/messages?%24top={top}&%24skip={end}"));
         members.insert("@odata.nextLink".to_owned(), next.into());
     }
     reply::json(StatusCode::OK, &page)
@@ -200,10 +208,10 @@ fn status(code: &str) -> Response<Body> {
     }
 }
 
-fn missing(path: &str) -> Response<Body> {
+pub(super) fn missing(path: &str) -> Response<Body> {
     error(StatusCode::NOT_FOUND, "ResourceNotFound", &format!("Resource not found for '{path}'."))
 }
 
-fn error(status: StatusCode, code: &str, message: &str) -> Response<Body> {
+pub(super) fn error(status: StatusCode, code: &str, message: &str) -> Response<Body> {
     reply::json(status, &json!({"error": {"code": code, "message": message}}))
 }

@@ -1,6 +1,8 @@
 //! Every promise of the Graph stand-in over real sockets, with tokens of a real provider stand-in.
 
 mod answers;
+mod batch;
+mod drive;
 mod gate;
 
 use bytes::Bytes;

@@ -12,24 +12,26 @@ use tokio_rustls::rustls::pki_types::PrivateKeyDer;
 const LIFE: Duration = Duration::from_secs(30 * 24 * 60 * 60);
 
 /// An authority of its own, for one stand-in. Clients refuse a certificate that is authority and leaf at once.
-pub(super) struct Authority {
-    pub(super) pem: String,
+pub(crate) struct Authority {
+    pub(crate) pem: String,
+    name: &'static str,
     issuer: CertifiedIssuer<'static, KeyPair>,
 }
 
 impl Authority {
-    pub(super) fn new() -> io::Result<Self> {
-        let mut params = params("Stand-in for Key Vault, test authority", Vec::new())?;
+    /// For the stand-in of that name.
+    pub(crate) fn new(name: &'static str) -> io::Result<Self> {
+        let mut params = params(&format!("{name}, test authority"), Vec::new())?;
         params.is_ca = IsCa::Ca(BasicConstraints::Constrained(0));
         params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
         let key = KeyPair::generate().map_err(io::Error::other)?;
         let issuer = CertifiedIssuer::self_signed(params, key).map_err(io::Error::other)?;
-        Ok(Self { pem: issuer.pem(), issuer })
+        Ok(Self { pem: issuer.pem(), name, issuer })
     }
 
     /// TLS with a leaf for these names and addresses.
-    pub(super) fn acceptor(&self, names: Vec<String>) -> io::Result<TlsAcceptor> {
-        let mut params = params("Stand-in for Key Vault", names)?;
+    pub(crate) fn acceptor(&self, names: Vec<String>) -> io::Result<TlsAcceptor> {
+        let mut params = params(self.name, names)?;
         params.is_ca = IsCa::ExplicitNoCa;
         params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
         params.extended_key_usages = vec![rcgen::ExtendedKeyUsagePurpose::ServerAuth];

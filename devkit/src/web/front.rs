@@ -11,7 +11,7 @@ use tokio::task::{JoinHandle, JoinSet};
 use tokio::time::sleep;
 use tokio_rustls::TlsAcceptor;
 
-use crate::web::lock;
+use super::lock;
 
 /// How a connection is received.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -26,7 +26,7 @@ pub enum Door {
 
 /// Takes TLS off and hands the rest to the HTTP server behind it. Dropped, it ends with all connections.
 #[derive(Debug)]
-pub(super) struct Front {
+pub(crate) struct Front {
     addr: SocketAddr,
     orders: mpsc::Sender<Order>,
     task: Mutex<Option<JoinHandle<()>>>,
@@ -35,25 +35,25 @@ pub(super) struct Front {
 type Order = (Door, oneshot::Sender<io::Result<()>>);
 
 impl Front {
-    pub(super) fn start(listener: TcpListener, acceptor: TlsAcceptor, behind: SocketAddr) -> io::Result<Self> {
+    pub(crate) fn start(listener: TcpListener, acceptor: TlsAcceptor, behind: SocketAddr) -> io::Result<Self> {
         let addr = listener.local_addr()?;
         let (orders, received) = mpsc::channel(1);
         let task = tokio::spawn(keep(Place::Listening(listener), received, acceptor, behind));
         Ok(Self { addr, orders, task: Mutex::new(Some(task)) })
     }
 
-    pub(super) fn addr(&self) -> SocketAddr {
+    pub(crate) fn addr(&self) -> SocketAddr {
         self.addr
     }
 
     /// Ends all connections; new ones meet the door as it is when this returns.
-    pub(super) async fn set_door(&self, door: Door) -> io::Result<()> {
+    pub(crate) async fn set_door(&self, door: Door) -> io::Result<()> {
         let (done, when) = oneshot::channel();
         self.orders.send((door, done)).await.map_err(io::Error::other)?;
         when.await.map_err(io::Error::other)?
     }
 
-    pub(super) async fn stop(&self) {
+    pub(crate) async fn stop(&self) {
         let task = lock(&self.task).take();
         if let Some(task) = task {
             task.abort();
