@@ -5,6 +5,7 @@
 
 mod chrome;
 mod elsewhere;
+mod graph_client;
 mod sessions;
 
 use std::path::Path;

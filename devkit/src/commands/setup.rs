@@ -7,6 +7,8 @@ use super::root;
 
 /// The tests against npm `oidc-provider`.
 pub const OIDC_PROVIDER: &str = "oidc_provider::";
+/// The tests of Microsoft's Graph client in a browser.
+pub const GRAPH_CLIENT: &str = "browser::graph_client::";
 /// The tests against Microsoft's fake Key Vault.
 pub const KEY_VAULT_PEER: &str = "key_vault_peer::";
 
@@ -32,11 +34,18 @@ pub fn prepare() -> Vec<Missing> {
             skip: "browser::",
         });
     }
-    if !oidc_provider() {
+    if !npm_packages("oidc-provider") {
         missing.push(Missing {
             part: "tests against npm oidc-provider (Node.js 20 or newer with npm)",
             remedy: "apt-get install nodejs npm, or see nodejs.org",
             skip: OIDC_PROVIDER,
+        });
+    }
+    if !npm_packages("graph-client") {
+        missing.push(Missing {
+            part: "tests of Microsoft's Graph client (Node.js 20 or newer with npm)",
+            remedy: "apt-get install nodejs npm, or see nodejs.org",
+            skip: GRAPH_CLIENT,
         });
     }
     if !runs("go", &["version"]) {
@@ -74,8 +83,8 @@ fn installed(there: impl Fn() -> bool, packages: &[&str]) -> bool {
     there()
 }
 
-fn oidc_provider() -> bool {
-    let folder = root().join("tests/peers/oidc-provider");
+fn npm_packages(peer: &str) -> bool {
+    let folder = root().join("tests/peers").join(peer);
     runs("node", &["--version"]) && runs("npm", &["--version"]) && locked_packages(&folder)
 }
 

@@ -77,7 +77,7 @@ async fn response(id: &str, answer: Response<Body>) -> Value {
     let (parts, body) = answer.into_parts();
     let body = body.collect().await.map(|body| body.to_bytes()).unwrap_or_default();
     let header = |(name, value): (&http::HeaderName, &http::HeaderValue)| {
-        Some((name.to_string(), Value::from(value.to_str().ok()?)))
+        Some((titled(name.as_str()), Value::from(value.to_str().ok()?)))
     };
     let headers: Map<String, Value> = parts.headers.iter().filter_map(header).collect();
     let mut response = json!({"id": id, "status": parts.status.as_u16(), "headers": headers});
@@ -86,4 +86,10 @@ async fn response(id: &str, answer: Response<Body>) -> Value {
         members.insert("body".to_owned(), body);
     }
     response
+}
+
+/// `Content-Type` as Graph writes it: here a name is a member of JSON, and case counts.
+fn titled(name: &str) -> String {
+    let word = |word: &str| word.get(..1).unwrap_or_default().to_uppercase() + word.get(1..).unwrap_or_default();
+    name.split('-').map(word).collect::<Vec<_>>().join("-")
 }

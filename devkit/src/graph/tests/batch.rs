@@ -38,7 +38,7 @@ async fn a_batch_is_answered_call_by_call() {
     assert_eq!(answer(1)["body"]["value"][0]["id"], "AAMk0004=");
     assert!(answer(2).get("body").is_none());
     assert_eq!(
-        (&answer(3)["body"], &answer(3)["headers"]["content-type"]),
+        (&answer(3)["body"], &answer(3)["headers"]["Content-Type"]),
         (&value!("iVBORw=="), &value!("image/png"))
     );
     assert_eq!(answer(4)["body"]["error"]["code"], "ResourceNotFound");
