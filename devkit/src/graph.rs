@@ -66,8 +66,10 @@ impl GraphOptions {
 /// | `GET /me/photo/$value` | a PNG with `ETag`, conditional and in ranges |
 /// | `GET /me/messages?$top=&$skip=` | pages of 25 messages with an absolute `@odata.nextLink` |
 /// | `POST /me/sendMail` | 202 |
-/// | `POST /me/drive/root:/{path}:/createUploadSession`, `POST /me/drive/items/{id}/createUploadSession` | an `uploadUrl` |
-/// | `GET /me/drive/items/{id}`, `GET /me/drive/root/delta` | a file; what changed, with an absolute `@odata.deltaLink` |
+/// | `POST /me/drive/root:/{path}:/createUploadSession` | an `uploadUrl` for a file by its path |
+/// | `POST /me/drive/items/{id}/createUploadSession` | one for new content of a file |
+/// | `GET /me/drive/items/{id}` | a file's facts |
+/// | `GET /me/drive/root/delta` | what changed, with an absolute `@odata.deltaLink` |
 /// | `POST /$batch` | the answers to up to 20 of the calls above, in order |
 /// | `GET /users` | two users |
 /// | any `/echo/{path}` | what came, as JSON: `method`, `target`, `headers`, `body_length`, `body_sha256`, `body` |

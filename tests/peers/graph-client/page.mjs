@@ -105,5 +105,11 @@ const graph = {
   },
 };
 
+// What the client throws is no message that a WebDriver understands.
+for (const [name, act] of Object.entries(graph)) {
+  graph[name] = (...details) => act(...details).catch(({ statusCode, code, message }) => {
+    throw new Error(`${name}: ${statusCode} ${code} ${message}`);
+  });
+}
 Object.assign(window, { graph, seen });
 document.body.dataset.signedIn = (await session()).authenticated;
