@@ -2,6 +2,7 @@
 
 pub mod bench;
 pub mod check;
+pub mod check_infra;
 pub mod cloud;
 pub mod ring;
 pub mod setup;

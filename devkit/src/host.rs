@@ -12,6 +12,7 @@ mod functions;
 mod handler;
 mod headers;
 mod host_json;
+mod inspect;
 mod invocation;
 mod log;
 mod options;
@@ -48,6 +49,7 @@ use tokio::{
 
 pub use self::{
     cli::run,
+    inspect::{Inspection, inspect},
     log::{Level, LogLine, Source},
     options::{CodeLookup, HostError, Mode, Options},
     path::seen_by_handler,

@@ -2,13 +2,14 @@
 
 use std::process::ExitCode;
 
-use devkit::commands::{bench, check, soak, up};
+use devkit::commands::{bench, check, check_infra, soak, up};
 use devkit::host;
 
 const USAGE: &str = "usage: cargo dev <command>
 
   up [--mode forward|proxy]   the sample page, the gateway and stand-ins for all else; prints the address to open
   test [--all]                every test; --all fails where a part cannot run on this machine
+  check-infra                 templates, workflows, functions and the commands in our pages, without Azure
   soak [NAME …]               what takes minutes: rotations, outages and floods, with their figures
   bench [--load|--keys|--cold]  what the gateway costs beside nginx, what keys cost, what a cold start costs
   host …                      the stand-in for the Functions host alone; `cargo dev host --help` tells its options";
@@ -21,6 +22,7 @@ async fn main() -> ExitCode {
     let code = match command.as_str() {
         "up" => up::run(&rest).await,
         "test" => check::run(&rest),
+        "check-infra" => check_infra::run(&rest),
         "soak" => soak::run(&rest),
         "bench" => bench::run(&rest).await,
         "host" => host::run(rest).await,

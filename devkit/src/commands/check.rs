@@ -25,14 +25,10 @@ pub fn run(arguments: &[String]) -> u8 {
         .into_iter()
         .filter_map(|(name, command)| if step(name, command) { None } else { Some(name) })
         .collect();
-    println!("\n{} s in all", begun.elapsed().as_secs());
     for Missing { part, remedy, .. } in &missing {
         println!("LEFT OUT: {part}. To run them: {remedy}");
     }
-    for name in &failed {
-        println!("FAILED: {name}");
-    }
-    u8::from(!failed.is_empty() || (all && !missing.is_empty()))
+    summary(begun, &failed).max(u8::from(all && !missing.is_empty()))
 }
 
 fn steps(missing: &[Missing]) -> Vec<(&'static str, Command)> {
@@ -62,16 +58,31 @@ fn steps(missing: &[Missing]) -> Vec<(&'static str, Command)> {
     steps
 }
 
-fn step(name: &str, mut command: Command) -> bool {
-    println!("\n== {name}");
-    let begun = Instant::now();
-    let passed = match command.status() {
+/// Runs one program as a named part.
+pub(super) fn step(name: &str, mut command: Command) -> bool {
+    part(name, || match command.status() {
         Ok(status) => status.success(),
         Err(error) => {
             println!("it cannot be started: {error}");
             false
         }
-    };
+    })
+}
+
+/// Runs a named part and tells how it went.
+pub(super) fn part(name: &str, run: impl FnOnce() -> bool) -> bool {
+    println!("\n== {name}");
+    let begun = Instant::now();
+    let passed = run();
     println!("== {name}: {} in {} s", if passed { "passed" } else { "FAILED" }, begun.elapsed().as_secs());
     passed
+}
+
+/// Tells what failed, and gives the exit code.
+pub(super) fn summary(begun: Instant, failed: &[&str]) -> u8 {
+    println!("\n{} s in all", begun.elapsed().as_secs());
+    for name in failed {
+        println!("FAILED: {name}");
+    }
+    u8::from(!failed.is_empty())
 }

@@ -73,7 +73,7 @@ pub fn nginx_and_wrk() -> bool {
 }
 
 /// Whether programs are there, after Debian's packages were installed where that is needed and allowed.
-fn installed(there: impl Fn() -> bool, packages: &[&str]) -> bool {
+pub(super) fn installed(there: impl Fn() -> bool, packages: &[&str]) -> bool {
     if !there() && is_root() && runs("apt-get", &["--version"]) {
         println!("installing {} …", packages.join(", "));
         succeeds(Command::new("apt-get").args(["update", "-qq"]));
@@ -104,10 +104,12 @@ fn is_root() -> bool {
     rustix::process::geteuid().is_root()
 }
 
-fn runs(program: &str, arguments: &[&str]) -> bool {
+/// Whether a program runs and ends well.
+pub(super) fn runs(program: &str, arguments: &[&str]) -> bool {
     succeeds(Command::new(program).args(arguments).stdout(Stdio::null()).stderr(Stdio::null()))
 }
 
-fn succeeds(command: &mut Command) -> bool {
+/// Whether a command that asks nothing ends well.
+pub(super) fn succeeds(command: &mut Command) -> bool {
     command.stdin(Stdio::null()).status().is_ok_and(|status| status.success())
 }

@@ -1,0 +1,66 @@
+//! The Python environments of the checks: beneath the target folder, from lockfiles with hashes.
+
+use std::ffi::OsStr;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use super::super::setup::{installed, runs, succeeds};
+use super::super::{root, target};
+
+/// Whether this Python can make environments, and is the one that the lockfiles were made for or a newer one.
+const SUITABLE: &str = "import ensurepip, sys, venv; sys.exit(sys.version_info < (3, 11))";
+
+/// Where the programs are.
+pub(super) struct Environments {
+    /// The Python of most checks.
+    pub(super) tools: PathBuf,
+    /// checkov needs an older pycep than the other checks.
+    pub(super) checkov: PathBuf,
+    /// The Python of azure-cli, which is 730 MB.
+    pub(super) azure_cli: PathBuf,
+    /// What is kept from one run to the next.
+    pub(super) cache: PathBuf,
+}
+
+impl Environments {
+    /// Makes what is missing, each once for each state of its lockfile.
+    pub(super) fn prepare() -> Result<Self, String> {
+        let suitable = || runs("python3", &["-c", SUITABLE]);
+        if !installed(suitable, &["python3", "python3-venv"]) {
+            return Err("Python 3.11 or newer with venv is needed: apt-get install python3 python3-venv".to_owned());
+        }
+        let folder = target().join("check-infra");
+        let made = |name: &str| environment(&folder.join(name), name);
+        Ok(Self {
+            tools: made("tools")?.join("python"),
+            checkov: made("policy")?.join("checkov"),
+            azure_cli: made("azure-cli")?.join("python"),
+            cache: folder.join("cache"),
+        })
+    }
+}
+
+/// The folder of an environment's programs.
+fn environment(folder: &Path, name: &str) -> Result<PathBuf, String> {
+    let lockfile = root().join("tests/peers/azure/requirements").join(name).with_extension("txt");
+    let wanted = std::fs::read(&lockfile).map_err(|error| format!("{}: {error}", lockfile.display()))?;
+    let programs = folder.join("bin");
+    let stamp = folder.join("installed-from");
+    if std::fs::read(&stamp).is_ok_and(|installed| installed == wanted) {
+        return Ok(programs);
+    }
+    println!("installing the Python packages of {} …", lockfile.display());
+    let made = succeeds(Command::new("python3").args(["-m", "venv", "--clear"]).arg(folder));
+    let pip = ["-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--no-input"];
+    let packages = ["--require-hashes", "--no-deps", "--requirement"];
+    let filled = made && succeeds(python(programs.join("python")).args(pip).args(packages).arg(&lockfile));
+    let stamped = filled && std::fs::write(&stamp, &wanted).is_ok();
+    if stamped { Ok(programs) } else { Err(format!("the packages of {} cannot be installed", lockfile.display())) }
+}
+
+/// A Python that leaves nothing beside the sources that it runs.
+pub(super) fn python(program: impl AsRef<OsStr>) -> Command {
+    let mut command = Command::new(program);
+    command.env("PYTHONDONTWRITEBYTECODE", "1").current_dir(root());
+    command
+}

@@ -1,0 +1,226 @@
+// Cloakroom on Azure Functions, without a secret anywhere: one user-assigned identity opens the vault, the storage and
+// the telemetry, and is itself the gateway's client credential (a federated identity credential of the app
+// registration). Deploy into a resource group:
+//
+//   az deployment group create -g <group> -f infra/main.bicep -p infra/main.bicepparam
+//
+// Written in plain resources, without modules of a registry, so that `cargo dev check-infra` can check every type
+// offline.
+targetScope = 'resourceGroup'
+
+@description('Where everything is made.')
+param location string = resourceGroup().location
+
+@description('Name of the function app, unique in Azure: it becomes <name>.azurewebsites.net.')
+@minLength(2)
+@maxLength(60)
+param appName string = 'cloakroom-${uniqueString(resourceGroup().id)}'
+
+@description('Scheme and host that browsers see. The redirect URI is this and /auth/callback.')
+param publicOrigin string = 'https://${appName}.azurewebsites.net'
+
+@description('Entra tenant whose users sign in.')
+param tenantId string = tenant().tenantId
+
+@description('Application (client) id of the app registration. No secret belongs to it.')
+@minLength(36)
+@maxLength(36)
+param clientId string
+
+@description('flex: Flex Consumption. consumption: Linux Consumption, which Azure retires on 2028-09-30.')
+@allowed([
+  'flex'
+  'consumption'
+])
+param hostingPlan string = 'flex'
+
+@description('Memory of an instance in MB (flex only).')
+@allowed([
+  512
+  2048
+  4096
+])
+param instanceMemoryMB int = 512
+
+@description('Most instances at a time (flex only).')
+@minValue(40)
+@maxValue(1000)
+param maximumInstanceCount int = 40
+
+@description('Instances that are kept started for requests, and billed for it (flex only). 0 scales to zero.')
+@minValue(0)
+@maxValue(20)
+param alwaysReadyInstances int = 0
+
+@description('Whether the app rotates its keys by its own timer. If not, a pipeline must, and the app only reads keys.')
+param rotateInApp bool = true
+
+@description('Name of the vault, unique in Azure. It holds the key ring and nothing else.')
+@minLength(3)
+@maxLength(24)
+param keyVaultName string = 'kv-${uniqueString(resourceGroup().id, appName)}'
+
+@description('Name of the secret whose versions are the key ring.')
+param keyName string = 'cloakroom-keys'
+
+@description('Whether to make a storage account for the SPA, which the gateway then fronts.')
+param staticWebsite bool = false
+
+@description('Further settings of the gateway, such as { CLOAKROOM_SESSION_IDLE: \'15m\' }.')
+param gatewaySettings object = {}
+
+@description('Address that alerts go to. Empty: no alerts are made.')
+param alertEmail string = ''
+
+@description('Object id of who uploads the static website, or on consumption the package. Empty: nobody is granted it.')
+param deployerPrincipalId string = ''
+
+@description('Tags of everything.')
+param tags object = {}
+
+var isFlex = hostingPlan == 'flex'
+
+module identity 'modules/identity.bicep' = {
+  name: 'identity'
+  params: {
+    name: 'id-${appName}'
+    location: location
+    tags: tags
+  }
+}
+
+module monitoring 'modules/monitoring.bicep' = {
+  name: 'monitoring'
+  params: {
+    appName: appName
+    location: location
+    tags: tags
+    publisherPrincipalId: identity.outputs.principalId
+  }
+}
+
+module storage 'modules/storage.bicep' = {
+  name: 'storage'
+  params: {
+    name: 'st${uniqueString(resourceGroup().id, appName)}'
+    location: location
+    tags: tags
+    ownerPrincipalId: identity.outputs.principalId
+    uploaderPrincipalId: isFlex ? '' : deployerPrincipalId
+  }
+}
+
+module vault 'modules/vault.bicep' = {
+  name: 'vault'
+  params: {
+    name: keyVaultName
+    location: location
+    tags: tags
+    appName: appName
+    gatewayPrincipalId: identity.outputs.principalId
+    mayRotate: rotateInApp
+    workspaceId: monitoring.outputs.workspaceId
+  }
+}
+
+module website 'modules/static-website.bicep' = if (staticWebsite) {
+  name: 'static-website'
+  params: {
+    name: 'web${uniqueString(resourceGroup().id, appName)}'
+    location: location
+    tags: tags
+    uploaderPrincipalId: deployerPrincipalId
+  }
+}
+
+// What the gateway reads (docs/configuration.md). There is no secret among them: the identity is the credential.
+var gateway = {
+  AZURE_CLIENT_ID: identity.outputs.clientId
+  CLOAKROOM_CLIENT_ID: clientId
+  CLOAKROOM_KEY_NAME: keyName
+  CLOAKROOM_KEY_VAULT_URL: vault.outputs.url
+  CLOAKROOM_PUBLIC_ORIGIN: publicOrigin
+  CLOAKROOM_TENANT_ID: tenantId
+}
+
+// What the host reads. Blobs are all that HTTP and timer triggers need of its storage.
+var host = {
+  APPLICATIONINSIGHTS_AUTHENTICATION_STRING: 'ClientId=${identity.outputs.clientId};Authorization=AAD'
+  APPLICATIONINSIGHTS_CONNECTION_STRING: monitoring.outputs.connectionString
+  AzureWebJobsDisableHomepage: 'true'
+  AzureWebJobsStorage__blobServiceUri: storage.outputs.blobEndpoint
+  AzureWebJobsStorage__clientId: identity.outputs.clientId
+  AzureWebJobsStorage__credential: 'managedidentity'
+}
+
+var site = staticWebsite ? { CLOAKROOM_SPA: website!.outputs.endpoint } : {}
+
+// Without the right to write keys the timer could only fail.
+var timer = rotateInApp ? {} : { 'AzureWebJobs.rotate-keys.Disabled': 'true' }
+
+var settings = union(host, gateway, site, timer, gatewaySettings)
+
+module flex 'modules/flex.bicep' = if (isFlex) {
+  name: 'flex'
+  params: {
+    name: appName
+    location: location
+    tags: tags
+    identityId: identity.outputs.id
+    settings: settings
+    packageContainerUrl: storage.outputs.packageContainerUrl
+    instanceMemoryMB: instanceMemoryMB
+    maximumInstanceCount: maximumInstanceCount
+    alwaysReadyInstances: alwaysReadyInstances
+  }
+}
+
+module consumption 'modules/consumption.bicep' = if (!isFlex) {
+  name: 'consumption'
+  params: {
+    name: appName
+    location: location
+    tags: tags
+    identityId: identity.outputs.id
+    settings: settings
+    packageContainerUrl: storage.outputs.packageContainerUrl
+  }
+}
+
+module alerts 'modules/alerts.bicep' = if (!empty(alertEmail)) {
+  name: 'alerts'
+  params: {
+    appName: appName
+    location: location
+    tags: tags
+    componentId: monitoring.outputs.componentId
+    email: alertEmail
+  }
+}
+
+@description('Name of the function app.')
+output AZURE_FUNCTION_APP_NAME string = appName
+
+@description('The app under its own name, with or without a custom domain.')
+output AZURE_FUNCTION_APP_ORIGIN string = isFlex ? flex!.outputs.origin : consumption!.outputs.origin
+
+@description('Name of the vault.')
+output AZURE_KEY_VAULT_NAME string = vault.outputs.name
+
+@description('Client id of the identity: AZURE_CLIENT_ID of the app.')
+output AZURE_IDENTITY_CLIENT_ID string = identity.outputs.clientId
+
+@description('Object id of the identity: the subject of the federated identity credential.')
+output AZURE_IDENTITY_PRINCIPAL_ID string = identity.outputs.principalId
+
+@description('The resource group.')
+output AZURE_RESOURCE_GROUP string = resourceGroup().name
+
+@description('Where browsers go. The app registration needs this with /auth/callback and with /auth/logout.')
+output CLOAKROOM_PUBLIC_ORIGIN string = publicOrigin
+
+@description('Storage account of the static website, empty without one.')
+output AZURE_STATIC_WEBSITE_ACCOUNT string = staticWebsite ? website!.outputs.name : ''
+
+@description('Storage account of the host, and on consumption of the package.')
+output AZURE_STORAGE_ACCOUNT string = storage.outputs.name

@@ -1,0 +1,112 @@
+// Three alerts by e-mail, each a query every quarter of an hour. The gateway writes one JSON object for each line of
+// its log, and the host passes lines on as traces; `event` is what is counted (docs/operations.md).
+
+@description('Name of the function app.')
+param appName string
+
+@description('Where the rules are made.')
+param location string
+
+@description('Their tags.')
+param tags object
+
+@description('Resource id of Application Insights.')
+param componentId string
+
+@description('Address that is written to.')
+param email string
+
+@description('So many answers with a 5xx status in a quarter of an hour are too many.')
+@minValue(0)
+param mostServerErrors int = 10
+
+@description('So many failed sign-ins in a quarter of an hour are too many.')
+@minValue(0)
+param mostFailedSignIns int = 20
+
+var events = 'traces | extend line = parse_json(message) | extend event = tostring(line.event)'
+
+// What users decide, and what `prompt=none` is answered, is no failure.
+var ordinary = '\'access_denied\', \'login_required\', \'interaction_required\', \'consent_required\''
+
+var rules = [
+  {
+    name: 'keys'
+    title: 'Cloakroom: the key is overdue'
+    description: 'The key that seals is past its life, or a rotation failed. See docs/key-rotation.md.'
+    severity: 1
+    query: '${events} | where event in (\'key_overdue\', \'key_rotation_failed\')'
+    most: 0
+  }
+  {
+    name: 'errors'
+    title: 'Cloakroom: server errors'
+    description: 'Too many answers with a 5xx status. See docs/operations.md.'
+    severity: 2
+    query: 'requests | where toint(resultCode) >= 500'
+    most: mostServerErrors
+  }
+  {
+    name: 'sign-ins'
+    title: 'Cloakroom: failed sign-ins'
+    description: 'Too many sign-ins that failed. The member code of the lines tells why.'
+    severity: 2
+    query: '${events} | where event == \'sign_in_failed\' and tostring(line.code) !in (${ordinary})'
+    most: mostFailedSignIns
+  }
+]
+
+resource group 'Microsoft.Insights/actionGroups@2023-01-01' = {
+  name: 'ag-${appName}'
+  location: 'global'
+  tags: tags
+  properties: {
+    enabled: true
+    groupShortName: 'cloakroom'
+    emailReceivers: [
+      {
+        name: 'operators'
+        emailAddress: email
+        useCommonAlertSchema: true
+      }
+    ]
+  }
+}
+
+resource alerts 'Microsoft.Insights/scheduledQueryRules@2023-12-01' = [for rule in rules: {
+  name: 'alert-${appName}-${rule.name}'
+  location: location
+  tags: tags
+  kind: 'LogAlert'
+  properties: {
+    displayName: rule.title
+    description: rule.description
+    enabled: true
+    severity: rule.severity
+    scopes: [
+      componentId
+    ]
+    evaluationFrequency: 'PT15M'
+    windowSize: 'PT15M'
+    autoMitigate: true
+    criteria: {
+      allOf: [
+        {
+          query: rule.query
+          timeAggregation: 'Count'
+          operator: 'GreaterThan'
+          threshold: rule.most
+          failingPeriods: {
+            numberOfEvaluationPeriods: 1
+            minFailingPeriodsToAlert: 1
+          }
+        }
+      ]
+    }
+    actions: {
+      actionGroups: [
+        group.id
+      ]
+    }
+  }
+}]

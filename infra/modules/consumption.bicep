@@ -1,0 +1,99 @@
+// The app on Linux Consumption (Y1), which Azure retires on 2028-09-30.
+//
+// It runs from one blob, app.zip, which the platform reads by the identity. So no shared key is needed, and no file
+// share: Linux Consumption is the plan that can do without one. The price: `func azure functionapp publish`,
+// `azd deploy` and `az functionapp deployment source config-zip` do not work, since they upload with the connection
+// string of AzureWebJobsStorage. A deployment is an upload of the blob and a restart:
+//
+//   az storage blob upload --account-name <storage> --container-name app-package --name app.zip --file dist/app.zip \
+//     --overwrite --auth-mode login
+//   az functionapp restart --resource-group <group> --name <app>
+
+@description('Name of the function app.')
+param name string
+
+@description('Where it is made.')
+param location string
+
+@description('Tags of plan and app.')
+param tags object
+
+@description('Resource id of the app\'s identity.')
+param identityId string
+
+@description('App settings: name and text.')
+param settings object
+
+@description('Address of the container of packages.')
+param packageContainerUrl string
+
+var platform = {
+  FUNCTIONS_EXTENSION_VERSION: '~4'
+  FUNCTIONS_WORKER_RUNTIME: 'custom'
+  WEBSITE_RUN_FROM_PACKAGE: '${packageContainerUrl}/app.zip'
+  WEBSITE_RUN_FROM_PACKAGE_BLOB_MI_RESOURCE_ID: identityId
+}
+
+resource plan 'Microsoft.Web/serverfarms@2024-11-01' = {
+  name: 'plan-${name}'
+  location: location
+  tags: tags
+  kind: 'functionapp'
+  sku: {
+    name: 'Y1'
+    tier: 'Dynamic'
+  }
+  properties: {
+    reserved: true
+  }
+}
+
+resource app 'Microsoft.Web/sites@2024-11-01' = {
+  name: name
+  location: location
+  // azd finds the app by this tag.
+  tags: union(tags, { 'azd-service-name': 'gateway' })
+  kind: 'functionapp,linux'
+  identity: {
+    type: 'UserAssigned'
+    userAssignedIdentities: {
+      '${identityId}': {}
+    }
+  }
+  properties: {
+    serverFarmId: plan.id
+    httpsOnly: true
+    reserved: true
+    siteConfig: {
+      appSettings: [for setting in items(union(platform, settings)): {
+        name: setting.key
+        value: setting.value
+      }]
+      ftpsState: 'Disabled'
+      http20Enabled: true
+      linuxFxVersion: ''
+      minTlsVersion: '1.2'
+      scmMinTlsVersion: '1.2'
+    }
+  }
+}
+
+// Deployments sign in with Entra; there is no publishing password.
+resource noPassword 'Microsoft.Web/sites/basicPublishingCredentialsPolicies@2024-11-01' = {
+  parent: app
+  name: 'scm'
+  properties: {
+    allow: false
+  }
+}
+
+resource noFtp 'Microsoft.Web/sites/basicPublishingCredentialsPolicies@2024-11-01' = {
+  parent: app
+  name: 'ftp'
+  properties: {
+    allow: false
+  }
+}
+
+@description('The app under its own name.')
+output origin string = 'https://${app.properties.defaultHostName}'

@@ -1,0 +1,122 @@
+// The app on Flex Consumption. The package lies in a blob container that the platform reads by the identity.
+
+@description('Name of the function app.')
+param name string
+
+@description('Where it is made.')
+param location string
+
+@description('Tags of plan and app.')
+param tags object
+
+@description('Resource id of the app\'s identity.')
+param identityId string
+
+@description('App settings: name and text.')
+param settings object
+
+@description('Address of the container of packages.')
+param packageContainerUrl string
+
+@description('Memory of an instance in MB.')
+param instanceMemoryMB int
+
+@description('Most instances at a time.')
+param maximumInstanceCount int
+
+@description('Instances that are kept started for requests.')
+param alwaysReadyInstances int
+
+resource plan 'Microsoft.Web/serverfarms@2024-11-01' = {
+  name: 'plan-${name}'
+  location: location
+  tags: tags
+  kind: 'functionapp'
+  sku: {
+    name: 'FC1'
+    tier: 'FlexConsumption'
+  }
+  properties: {
+    reserved: true
+  }
+}
+
+resource app 'Microsoft.Web/sites@2024-11-01' = {
+  // checkov:skip=CKV_AZURE_78: Flex Consumption has no FTP; the policy below denies its password all the same.
+  name: name
+  location: location
+  // azd finds the app by this tag.
+  tags: union(tags, { 'azd-service-name': 'gateway' })
+  kind: 'functionapp,linux'
+  identity: {
+    type: 'UserAssigned'
+    userAssignedIdentities: {
+      '${identityId}': {}
+    }
+  }
+  properties: {
+    serverFarmId: plan.id
+    httpsOnly: true
+    functionAppConfig: {
+      runtime: {
+        name: 'custom'
+        version: '1.0'
+      }
+      deployment: {
+        storage: {
+          type: 'blobContainer'
+          value: packageContainerUrl
+          authentication: {
+            type: 'UserAssignedIdentity'
+            userAssignedIdentityResourceId: identityId
+          }
+        }
+      }
+      scaleAndConcurrency: {
+        instanceMemoryMB: instanceMemoryMB
+        maximumInstanceCount: maximumInstanceCount
+        alwaysReady: alwaysReadyInstances == 0 ? [] : [
+          {
+            name: 'http'
+            instanceCount: alwaysReadyInstances
+          }
+        ]
+        triggers: {
+          http: {
+            // Calls wait for APIs most of the time; the gateway itself refuses beyond 90.
+            perInstanceConcurrency: 64
+          }
+        }
+      }
+    }
+    siteConfig: {
+      appSettings: [for setting in items(settings): {
+        name: setting.key
+        value: setting.value
+      }]
+      http20Enabled: true
+      minTlsVersion: '1.2'
+      scmMinTlsVersion: '1.2'
+    }
+  }
+}
+
+// Deployments sign in with Entra; there is no publishing password.
+resource noPassword 'Microsoft.Web/sites/basicPublishingCredentialsPolicies@2024-11-01' = {
+  parent: app
+  name: 'scm'
+  properties: {
+    allow: false
+  }
+}
+
+resource noFtp 'Microsoft.Web/sites/basicPublishingCredentialsPolicies@2024-11-01' = {
+  parent: app
+  name: 'ftp'
+  properties: {
+    allow: false
+  }
+}
+
+@description('The app under its own name.')
+output origin string = 'https://${app.properties.defaultHostName}'

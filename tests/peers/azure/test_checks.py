@@ -1,0 +1,225 @@
+"""Shows that each check finds planted faults and names the file and the thing: run by `cargo dev check-infra`.
+
+    CHECKS_CACHE=… CHECKS_CHECKOV=… CHECKS_AZURE_CLI=… CHECKS_HOME=… python test_checks.py
+"""
+
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+import unittest
+from pathlib import Path
+
+import check_bicep
+import check_policy
+import command_tables
+from bicep_types import ResourceType, Types
+from shell_commands import commands, in_script
+
+HERE = Path(__file__).resolve().parent
+CACHE, CHECKOV, AZURE_CLI, HOME = (
+    Path(os.environ[f"CHECKS_{name}"]) for name in ("CACHE", "CHECKOV", "AZURE_CLI", "HOME")
+)
+WORKFLOW = """\
+name: test
+on: { push: { branches: [main] } }
+permissions: {}
+jobs:
+  test:
+    runs-on: ubuntu-24.04
+    steps:
+      - uses: actions/checkout@0123456789012345678901234567890123456789 # v5.0.0
+        with: { persist-credentials: false }
+"""
+# File, what stands there, what is planted instead, and what the check must say.
+BICEP_FAULTS = [
+    ("modules/flex.bicep", "instanceMemoryMB: inst", "instanceMemory: inst",
+     "scaleAndConcurrency has no property 'instanceMemory'; there is instanceMemoryMB"),
+    ("modules/flex.bicep", "value: setting.value", "valu: setting.value", "appSettings[] has no property 'valu'"),
+    ("modules/flex.bicep", "name: 'scm'", "name: 'scn'", "name of noPassword is none of ftp, scm"),
+    ("modules/flex.bicep", "    }\n  }\n}\n", "    }\n  }\n\n", "syntax"),
+    ("modules/storage.bicep", "'TLS1_2'", "'TLS1.2'", "minimumTlsVersion is one of TLS1_0"),
+    ("modules/storage.bicep", "name: 'default'", "name: 'defalt'", "blobs.name is one of default, not 'defalt'"),
+    ("modules/vault.bicep", "principalId: gateway", "principalId: gatway", "'gatwayPrincipalId' is not declared"),
+    ("modules/vault.bicep", "enableSoftDelete: true", "enableSoftDelete: 'true'", "enableSoftDelete is true or false"),
+    ("modules/vault.bicep", "    tenantId: tenant().tenantId\n", "", "vault.properties lacks tenantId"),
+    ("modules/vault.bicep", "    sku: {", "    hsmPoolResourceId: name\n    sku: {", "hsmPoolResourceId is read-only"),
+    ("modules/vault.bicep", "vaults@2024-11-01", "vaults@2023-07-01", "the version that is checked is 2024-11-01"),
+    ("modules/vault.bicep", "KeyVault/vaults@", "KeyVault/vault@", "azmcp knows no such type"),
+    ("modules/vault.bicep", "vaultUri", "vaultUrl", "vault has no property 'properties.vaultUrl'"),
+    ("modules/vault.bicep", "guid(vault.id", "gui(vault.id", "'gui' is no function"),
+    ("modules/alerts.bicep", "severity: 1", "severity: '1'", "properties.severity is a number, not a string"),
+    ("modules/alerts.bicep", "rule.query", "rule.qery", "there is no 'qery' in that object"),
+    ("modules/monitoring.bicep", "string = component.id", "string = component.listKeys().a", "reads a secret"),
+    ("modules/identity.bicep", "@description('Its name.')\n", "", "param 'name' has no @description"),
+    ("main.bicep", "    gatewayPrincipalId: identity.outputs.principalId\n", "", "lacks param gatewayPrincipalId"),
+    ("main.bicep", "    mayRotate: rotate", "    mayRotat: rotate", "vault.bicep has no param 'mayRotat'"),
+    ("main.bicep", "mayRotate: rotateInApp", "mayRotate: 'yes'", "'mayRotate' of infra/modules/vault.bicep is true"),
+    ("main.bicep", "outputs.principalId", "outputs.principalID", "has no output 'principalID'"),
+    ("main.bicep", "'modules/flex.bicep'", "'modules/flx.bicep'", "there is no file 'modules/flx.bicep'"),
+    ("main.bicep", "var isFlex", "var idle = 1\nvar isFlex", "var 'idle' is used nowhere"),
+    ("main.bicep", "CLOAKROOM_KEY_NAME", "CLOAKROOM_KEYNAME", "CLOAKROOM_KEYNAME is no setting"),
+    ("main.bicepparam", "'flex'", "'flexi'", "'hostingPlan' of infra/main.bicep is one of flex, consumption"),
+    ("main.bicepparam", "param location", "param locaton", "infra/main.bicep has no param 'locaton'"),
+    ("main.bicepparam", "param clientId", "// param clientId", "lacks param clientId"),
+    ("app-registration/main.bicep", "redirectUris:", "redirectUri:", "registration.web has no property 'redirectUri'"),
+]  # fmt: skip
+
+
+class Planted(unittest.TestCase):
+    """A copy of the project's files, to spoil."""
+
+    def setUp(self):
+        folder = tempfile.TemporaryDirectory()
+        self.addCleanup(folder.cleanup)
+        self.root = Path(folder.name).resolve()
+        shutil.copytree(check_bicep.PROJECT / "infra", self.root / "infra")
+
+    def replace(self, path, old, new):
+        """Plants a fault where the old text stands first."""
+        file = self.root / "infra" / path
+        text = file.read_text()
+        self.assertIn(old, text, path)
+        file.write_text(text.replace(old, new, 1))
+
+    def write(self, path, text):
+        """A file of the planted project."""
+        file = self.root / path
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text(text)
+
+    def run_check(self, script, *options):
+        """The exit code of a check, and what it prints."""
+        command = [sys.executable, HERE / script, "--root", self.root, *options]
+        done = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False)
+        return done.returncode, done.stdout
+
+
+class Bicep(Planted):
+    """check_bicep.py"""
+
+    def test_the_templates_have_no_faults_and_their_copy_has_none_either(self):
+        self.assertEqual(check_bicep.faults(self.root, CACHE)[0], [])
+
+    def test_every_planted_fault_is_told_with_its_file(self):
+        for path, old, new, expected in BICEP_FAULTS:
+            with self.subTest(expected):
+                original = (self.root / "infra" / path).read_text()
+                self.replace(path, old, new)
+                told = [str(fault) for fault in check_bicep.faults(self.root, CACHE)[0]]
+                (self.root / "infra" / path).write_text(original)
+                named = [line for line in told if expected in line and line.startswith(f"infra/{path}:")]
+                self.assertTrue(named, f"{expected!r} is not among {told}")
+
+    def test_a_fault_is_an_exit_code(self):
+        self.replace("modules/vault.bicep", "enableRbacAuthorization", "enableRbacAuthorisation")
+        code, told = self.run_check("check_bicep.py", "--cache", CACHE)
+        self.assertEqual(code, 1)
+        self.assertIn("infra/modules/vault.bicep", told)
+
+    def test_a_folder_without_templates_is_a_fault(self):
+        shutil.rmtree(self.root / "infra")
+        self.assertEqual(self.run_check("check_bicep.py", "--cache", CACHE)[0], 1)
+
+    def test_the_definitions_are_microsofts(self):
+        site = Types(CACHE).get("Microsoft.Web/sites")
+        self.assertIsInstance(site, ResourceType)
+        self.assertGreater(len(site.objects["SiteProperties"].properties), 40)
+
+
+class Policy(Planted):
+    """check_policy.py"""
+
+    def test_an_open_vault_and_a_file_that_cannot_be_read_are_told(self):
+        self.replace("modules/vault.bicep", "enablePurgeProtection: true", "enablePurgeProtection: false")
+        self.write("infra/modules/broken.bicep", "param name string =\n")
+        code, told = self.run_check("check_policy.py", "--checkov", CHECKOV)
+        self.assertEqual(code, 1)
+        self.assertRegex(told, r"infra/modules/vault\.bicep:\d+: CKV_AZURE_\d+: .*(recoverable|purge)")
+        self.assertIn("cannot read", told)
+
+    def test_an_excuse_that_nothing_needs_is_a_fault(self):
+        told = {"summary": {"passed": 1, "parsing_errors": 0}, "results": {"failed_checks": []}}
+        expected = ["policy.toml: CKV_AZURE_1 excuses nothing; take it out"]
+        self.assertEqual(check_policy.faults(told, {"CKV_AZURE_1": "old"}), expected)
+
+
+class Workflows(Planted):
+    """check_workflows.py"""
+
+    def test_a_good_workflow_passes(self):
+        self.write(".github/workflows/test.yml", WORKFLOW)
+        code, told = self.run_check("check_workflows.py")
+        self.assertEqual(code, 0, told)
+
+    def test_an_unknown_key_is_told(self):
+        self.write(".github/workflows/test.yml", WORKFLOW.replace("    steps:", "    iff: true\n    steps:"))
+        code, told = self.run_check("check_workflows.py")
+        self.assertEqual(code, 1)
+        self.assertRegex(told, r"workflows/test\.yml(.|\n)*'iff' was unexpected")
+
+    def test_an_action_that_is_not_pinned_is_told(self):
+        self.write(".github/workflows/test.yml", WORKFLOW.replace("0123456789012345678901234567890123456789", "v5"))
+        code, told = self.run_check("check_workflows.py")
+        self.assertEqual(code, 1)
+        self.assertRegex(told, r"unpinned-uses(.|\n)*workflows/test\.yml:8")
+
+    def test_no_workflow_is_a_fault(self):
+        self.assertEqual(self.run_check("check_workflows.py")[0], 1)
+
+
+class Commands(Planted):
+    """check_commands.py"""
+
+    def test_planted_faults_are_told_with_file_and_line_and_good_commands_are_not(self):
+        self.write("README.md", "```sh\naz group create -n <group> -l westeurope --tag x=y --locaton z\naz group list\n```\n")
+        self.write("docs/a.md", "`az keyvault secret setx`, `az group show …`\n```sh\naz group show\n```\n")
+        self.write("infra/hooks/a.sh", '#!/bin/sh\nid=$(az group list --quiet) && func start --prt 1\nazd upp\n')
+        self.write(".github/workflows/a.yml", "jobs:\n  a:\n    steps:\n      - run: |\n          az group lst\n")
+        self.write("infra/x.bicep", "// See:\n//\n//   az group creat -n a \\\n//     -l b\n")
+        code, told = self.run_check("check_commands.py", "--azure-cli", AZURE_CLI, "--home", HOME)
+        self.assertEqual(code, 1)
+        for expected in [
+            r"README\.md:2: az group create.*\n.*unrecognized arguments: --locaton",
+            r"docs/a\.md:1: az keyvault secret setx.*\n.*setx",
+            r"docs/a\.md:3: az group show.*\n.*required",
+            r"infra/hooks/a\.sh:2: az group list --quiet\n.*--quiet",
+            r"infra/hooks/a\.sh:2: func start --prt 1\n.*--prt",
+            r"infra/hooks/a\.sh:3: azd upp\n.*no such command",
+            r"\.github/workflows/a\.yml:5: az group lst\n.*lst",
+            r"infra/x\.bicep:3: az group creat -n a -l b\n.*creat",
+        ]:
+            self.assertRegex(told, expected)
+        self.assertIn(", 8 faults", told)
+
+    def test_nothing_to_check_is_a_fault(self):
+        shutil.rmtree(self.root / "infra")
+        self.assertEqual(self.run_check("check_commands.py", "--azure-cli", AZURE_CLI, "--home", HOME)[0], 1)
+
+    def test_words_are_read_as_a_shell_reads_them(self):
+        script = "for x in a; do\n  A=1 az rest --url \"https://$x/${y}\" -b '{\"a\": 1}' \\\n    --id $(az a b)\ndone"
+        first, second = in_script("a.sh", script, 10)
+        self.assertEqual(first.arguments, ("rest", "--url", "https://value/value", "-b", '{"a": 1}', "--id", "value"))
+        self.assertEqual((first.line, second.line, second.arguments), (11, 12, ("a", "b")))
+
+    def test_blocks_that_are_no_shell_hold_no_commands(self):
+        self.write("README.md", "```text\naz nothing\n```\n\n```json\n`az x`\n```\n")
+        self.assertEqual([one for one in commands(self.root) if one.path == "README.md"], [])
+
+    def test_tables_know_options_and_names(self):
+        everywhere = command_tables.AZD_EVERYWHERE
+        for arguments, expected in [
+            (("env", "set", "A", "b", "-e", "x"), None),
+            (("env", "set", "A", "b", "c"), "takes 2 names at most"),
+            (("deploy", "gateway", "--from-package"), "lacks its value"),
+            (("deploy", "--frompackage=x"), "has no option --frompackage"),
+            (("env",), "no such command"),
+        ]:
+            told = command_tables.message(command_tables.AZD, everywhere, arguments)
+            self.assertEqual(told is None, expected is None, told)
+            self.assertIn(expected or "", told or "")
+
+
+if __name__ == "__main__":
+    unittest.main()
