@@ -30,11 +30,36 @@ def setting_faults(root: Path, page: str) -> list[Fault]:
     return faults
 
 
+def page_faults(root: Path, parameters: set[str]) -> list[Fault]:
+    """Differences between the parameters of main.bicep and the table in infra/README.md."""
+    page = root / "infra/README.md"
+    section = (page.read_text() if page.is_file() else "").partition("## Parameters")[2].partition("\n## ")[0]
+    rows = set(re.findall(r"^\| `(\w+)` \|", section, re.MULTILINE))
+    missing = [Fault("infra/README.md", 1, f"there is no row for param '{name}'") for name in parameters - rows]
+    return missing + [Fault("infra/README.md", 1, f"main.bicep has no param '{name}'") for name in rows - parameters]
+
+
+def event_faults(root: Path) -> list[Fault]:
+    """Events that an alert waits for and the gateway never logs."""
+    path = root / "infra/modules/alerts.bicep"
+    logged = {name for file in PROJECT.glob("src/**/*.rs") for name in re.findall(r'event = "(\w+)"', file.read_text())}
+    asked = re.findall(r"\bevent (?:==|in) ([^|]*?)(?: and|\||'$)", path.read_text(), re.MULTILINE)
+    names = {name for part in asked for name in re.findall(r"\\'(\w+)\\'", part)}
+    if not names:
+        return [Fault(str(path.relative_to(root)), 1, "there is no alert on an event")]
+    unknown = sorted(names - logged)
+    return [Fault(str(path.relative_to(root)), 1, f"the gateway logs no event '{name}'") for name in unknown]
+
+
 def faults(root: Path, cache: Path) -> tuple[list[Fault], int]:
     """The faults, and how many files there are."""
     checker = Checker(root, Types(cache))
     found = checker.run(root / "infra")
     found += setting_faults(root, (PROJECT / "docs/configuration.md").read_text())
+    main = checker.files.get((root / "infra/main.bicep").resolve())
+    if main is not None:
+        wanted = {one.name for one in main.declarations.values() if one.kind == "param"}
+        found += page_faults(root, wanted) + event_faults(root)
     return found, len(checker.files)
 
 

@@ -60,6 +60,8 @@ BICEP_FAULTS = [
     ("main.bicep", "'modules/flex.bicep'", "'modules/flx.bicep'", "there is no file 'modules/flx.bicep'"),
     ("main.bicep", "var isFlex", "var idle = 1\nvar isFlex", "var 'idle' is used nowhere"),
     ("main.bicep", "CLOAKROOM_KEY_NAME", "CLOAKROOM_KEYNAME", "CLOAKROOM_KEYNAME is no setting"),
+    ("README.md", "| `clientId` |", "| `clientid` |", "there is no row for param 'clientId'"),
+    ("modules/alerts.bicep", "sign_in_failed", "signin_failed", "the gateway logs no event 'signin_failed'"),
     ("main.bicepparam", "'flex'", "'flexi'", "'hostingPlan' of infra/main.bicep is one of flex, consumption"),
     ("main.bicepparam", "param location", "param locaton", "infra/main.bicep has no param 'locaton'"),
     ("main.bicepparam", "param clientId", "// param clientId", "lacks param clientId"),
@@ -173,7 +175,7 @@ class Commands(Planted):
     """check_commands.py"""
 
     def test_planted_faults_are_told_with_file_and_line_and_good_commands_are_not(self):
-        self.write("README.md", "```sh\naz group create -n <group> -l westeurope --tag x=y --locaton z\naz group list\n```\n")
+        self.write("README.md", "```sh\naz group create -n <group> -l a --locaton z\naz group list\n```\n")
         self.write("docs/a.md", "`az keyvault secret setx`, `az group show …`\n```sh\naz group show\n```\n")
         self.write("infra/hooks/a.sh", '#!/bin/sh\nid=$(az group list --quiet) && func start --prt 1\nazd upp\n')
         self.write(".github/workflows/a.yml", "jobs:\n  a:\n    steps:\n      - run: |\n          az group lst\n")
