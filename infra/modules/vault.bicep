@@ -77,7 +77,7 @@ resource rotates 'Microsoft.Authorization/roleAssignments@2022-04-01' = if (mayR
   properties: {
     principalId: gatewayPrincipalId
     principalType: 'ServicePrincipal'
-    roleDefinitionId: keyRotator.id
+    roleDefinitionId: subscriptionResourceId('Microsoft.Authorization/roleDefinitions', keyRotator.name)
   }
 }
 

@@ -5,7 +5,7 @@
 
 mod environments;
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::Command;
 use std::time::Instant;
 
@@ -41,28 +41,23 @@ pub fn run(arguments: &[String]) -> u8 {
 
 fn steps(environments: &Environments) -> Vec<(&'static str, Command)> {
     let Environments { tools, checkov, azure_cli, cache } = environments;
-    let check = |script: &str, options: [(&str, PathBuf); 2]| {
+    let (types, home) = (cache.join("types"), cache.join("azure-cli-home"));
+    let check = |script: &str, options: &[(&str, &Path)]| {
         let mut command = environments::python(tools);
         command.arg(root().join("tests/peers/azure").join(script));
-        for (option, value) in options.into_iter().filter(|(option, _)| !option.is_empty()) {
+        for (option, value) in options {
             command.arg(option).arg(value);
         }
         command
     };
-    let none = || ("", PathBuf::new());
-    let types = || ("--cache", cache.join("types"));
-    let policies = || ("--checkov", checkov.clone());
-    let cli = || ("--azure-cli", azure_cli.clone());
-    let home = || ("--home", cache.join("azure-cli-home"));
-    let mut planted = check("test_checks.py", [none(), none()]);
-    for (name, value) in [("CACHE", types()), ("CHECKOV", policies()), ("AZURE_CLI", cli()), ("HOME", home())] {
-        planted.env(format!("CHECKS_{name}"), value.1);
-    }
+    let mut planted = check("test_checks.py", &[]);
+    planted.env("CHECKS_CACHE", &types).env("CHECKS_HOME", &home);
+    planted.env("CHECKS_CHECKOV", checkov).env("CHECKS_AZURE_CLI", azure_cli);
     vec![
-        ("Bicep: symbols and types", check("check_bicep.py", [types(), none()])),
-        ("Bicep: policies", check("check_policy.py", [policies(), none()])),
-        ("workflows", check("check_workflows.py", [none(), none()])),
-        ("az, azd and func commands", check("check_commands.py", [cli(), home()])),
+        ("Bicep: symbols and types", check("check_bicep.py", &[("--cache", &types)])),
+        ("Bicep: policies", check("check_policy.py", &[("--checkov", checkov)])),
+        ("workflows", check("check_workflows.py", &[])),
+        ("az, azd and func commands", check("check_commands.py", &[("--azure-cli", azure_cli), ("--home", &home)])),
         ("the checks find planted faults", planted),
     ]
 }

@@ -22,6 +22,7 @@ KINDS = {
     "module_declaration": "module",
     "output_declaration": "output",
 }
+SCOPES = ("resourceGroup", "subscription", "managementGroup", "tenant")
 
 
 @dataclass(frozen=True, order=True)
@@ -108,7 +109,10 @@ class BicepFile:
                 self.parameters_of = plain_string(self, node.named_children[0])
             elif node.type in KINDS:
                 self._declare(node, decorators)
-            elif node.type not in ("comment", "target_scope_assignment", "metadata_declaration", "ERROR"):
+            elif node.type == "target_scope_assignment":
+                if plain_string(self, node.named_children[0]) not in SCOPES:
+                    self.fault(node, f"targetScope is one of {', '.join(SCOPES)}")
+            elif node.type not in ("comment", "metadata_declaration", "ERROR"):
                 self.fault(node, f"{node.type} is not among what is checked here; write it without")
             if node.type != "comment":
                 decorators = {}

@@ -21,7 +21,8 @@ def scan(checkov: Path, folder: Path) -> dict:
     """What checkov tells, without its asking anybody else."""
     command = [checkov, "--directory", folder, "--framework", "bicep", "--skip-path", NOT_FOR_CHECKOV]
     command += ["--skip-download", "--quiet", "--compact", "--output", "json"]
-    environment = {**os.environ, "LOG_LEVEL": "ERROR"}
+    # It keeps a cache in its home, which is its own environment here.
+    environment = {"PATH": os.environ.get("PATH", ""), "HOME": str(checkov.parents[1]), "LOG_LEVEL": "ERROR"}
     done = subprocess.run(command, env=environment, stdout=subprocess.PIPE, text=True, timeout=300, check=False)
     return json.loads(done.stdout)
 
