@@ -8,10 +8,11 @@ use std::sync::Arc;
 
 use bytes::{Buf, Bytes};
 use futures_util::{Stream, TryStreamExt};
-use http::header::{CONTENT_LENGTH, SET_COOKIE};
-use http::{HeaderMap, Method, StatusCode, Uri};
+use http::header::{CONTENT_LENGTH, RANGE, SET_COOKIE};
+use http::{HeaderMap, Method, Request, StatusCode, Uri};
 use http_body::{Body as _, Frame};
-use http_body_util::{BodyExt, StreamBody};
+use http_body_util::{BodyExt, Empty, StreamBody};
+use tower::ServiceExt;
 use warp::filters::BoxedFilter;
 use warp::reply::Response;
 use warp::{Filter, Rejection, Reply as _};
@@ -25,7 +26,7 @@ use crate::guard::navigation::refuse_prefetch;
 use crate::proxy::forward::{Call, has_body};
 use crate::reply::body::{Incomplete, text, without_long_pauses};
 use crate::reply::{Body, BodyError, Context, Refused, Reply, empty, full, problem, wants_page};
-use crate::spa::Spa;
+use crate::spa::{Spa, tags};
 use crate::{functions, health, spa};
 
 /// Where the host posts the payload of the timer.
@@ -355,21 +356,32 @@ fn on_target(fits: impl Fn(&Uri, &HeaderMap) -> bool + Clone + Send + Sync + 'st
 
 /// The SPA's files; its page for navigations to anything else.
 fn files(folder: &spa::Folder) -> BoxedFilter<(Response,)> {
-    let judge = folder.clone();
-    let is_file = on_path(move |path| judge.target(path) == spa::Target::File);
-    let file = is_file.and(seen()).and(warp::fs::dir(folder.root().to_owned()));
-    let finish = |seen: Arc<Seen>, file: warp::fs::File| finish_file(file.into_response(), seen.target.path());
-    let file = file.map(finish);
+    let folder = folder.clone();
     let reading = warp::get().or(warp::head()).unify();
-    let navigation = on_target(|_, headers| spa::is_navigation(headers));
-    let index = reading.and(navigation).and(warp::fs::file(folder.index()));
-    let index = index.map(|file: warp::fs::File| finish_file(file.into_response(), "/index.html"));
-    file.or(index).unify().boxed()
+    let asked = reading.and(seen()).and(warp::header::headers_cloned());
+    let answer = move |seen: Arc<Seen>, headers: HeaderMap| {
+        let folder = folder.clone();
+        async move { file(&folder, seen.target.path(), &headers).await.ok_or_else(warp::reject::not_found) }
+    };
+    asked.and_then(answer).boxed()
 }
 
-fn finish_file(mut response: Response, path: &str) -> Response {
+async fn file(folder: &spa::Folder, path: &str, headers: &HeaderMap) -> Option<Response> {
+    let (path, file) = folder.find(path, headers)?;
+    let tag = folder.tags().of(&file).await?;
+    let mut response = if tags::is_held(headers, &tag) {
+        StatusCode::NOT_MODIFIED.into_response()
+    } else {
+        // It is asked for anew, without the conditions that came: warp knows only those by the file's time.
+        let mut request = Request::new(Empty::<Bytes>::new());
+        request.headers_mut().extend(tags::range(headers, &tag).map(|range| (RANGE, range)));
+        // In a task of its own: warp answers no request from inside another.
+        let answer = tokio::spawn(warp::service(warp::fs::file(file)).oneshot(request)).await;
+        answer.ok()?.unwrap_or_else(|never| match never {})
+    };
+    tags::write(response.headers_mut(), tag);
     spa::finish(response.headers_mut(), path);
-    response
+    Some(response)
 }
 
 /// An answer as warp has it. A known length is told, else the body would go in chunks; to HEAD it would be that of

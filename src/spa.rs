@@ -1,13 +1,19 @@
 //! The SPA's files: which path is a file, which is the app itself, and how long browsers keep it.
 
 pub mod site;
+pub mod tags;
 
 use std::path::{Component, Path, PathBuf};
+use std::sync::Arc;
 
 use http::{HeaderMap, HeaderValue, header};
 use percent_encoding::percent_decode_str;
 
 use site::Site;
+use tags::Tags;
+
+/// The page of the app.
+const INDEX: &str = "/index.html";
 
 /// Where the SPA is.
 #[derive(Debug)]
@@ -22,15 +28,7 @@ pub enum Spa {
 #[derive(Debug, Clone)]
 pub struct Folder {
     root: PathBuf,
-}
-
-/// What a path is.
-#[derive(Debug, PartialEq, Eq)]
-pub enum Target {
-    /// A file of the folder.
-    File,
-    /// No file: the app's own route, if a person navigates there.
-    Route,
+    tags: Arc<Tags>,
 }
 
 impl Folder {
@@ -46,7 +44,7 @@ impl Folder {
         if root.join("host.json").exists() {
             return Err("must not be the folder of the gateway itself: its settings would be served");
         }
-        Ok(Self { root })
+        Ok(Self { root, tags: Arc::default() })
     }
 
     /// The folder.
@@ -55,20 +53,26 @@ impl Folder {
         &self.root
     }
 
-    /// The page of the app.
+    /// The tags of its files.
     #[must_use]
-    pub fn index(&self) -> PathBuf {
-        self.root.join("index.html")
+    pub fn tags(&self) -> &Tags {
+        &self.tags
     }
 
-    /// Judges the raw path of a request. Dotfiles, and links that lead out of the folder, are no files.
+    /// The file that answers a request, and its path: the app's page for a navigation to what is no file.
     #[must_use]
-    pub fn target(&self, raw: &str) -> Target {
-        let file = self.resolve(raw).and_then(|path| path.canonicalize().ok());
-        match file {
-            Some(file) if file.starts_with(&self.root) && file.is_file() => Target::File,
-            _ => Target::Route,
+    pub fn find<'a>(&self, raw: &'a str, headers: &HeaderMap) -> Option<(&'a str, PathBuf)> {
+        match self.file(raw) {
+            Some(file) => Some((raw, file)),
+            None if is_navigation(headers) => Some((INDEX, self.file(INDEX)?)),
+            None => None,
         }
+    }
+
+    /// The file of the raw path of a request. Dotfiles, and links that lead out of the folder, are no files.
+    fn file(&self, raw: &str) -> Option<PathBuf> {
+        let file = self.resolve(raw)?.canonicalize().ok()?;
+        (file.starts_with(&self.root) && file.is_file()).then_some(file)
     }
 
     fn resolve(&self, raw: &str) -> Option<PathBuf> {
@@ -145,7 +149,7 @@ mod tests {
     fn only_plain_files_inside_are_files() {
         let (_outside, folder) = folder();
         for file in ["/", "/index.html", "/assets/a.js", "/%69ndex.html"] {
-            assert_eq!(folder.target(file), Target::File, "{file}");
+            assert!(folder.file(file).is_some(), "{file}");
         }
         for other in [
             "/assets",
@@ -164,7 +168,7 @@ mod tests {
             "/%ff",
             "//secret/../../secret",
         ] {
-            assert_eq!(folder.target(other), Target::Route, "{other}");
+            assert_eq!(folder.file(other), None, "{other}");
         }
     }
 

@@ -12,7 +12,7 @@ use http::header::{
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, StatusCode};
 use tokio::time::Instant;
 
-use super::{finish, is_navigation};
+use super::{INDEX, finish, is_navigation};
 use crate::error::Error;
 use crate::net::{CONNECT, Net};
 use crate::proxy::api_map::Base;
@@ -57,8 +57,6 @@ const STRIPPED_BEGINNING: [&str; 5] = ["access-control-", "cloakroom-", "keep-al
 const FIRST_BYTE: Duration = Duration::from_secs(30);
 /// Deadline for the whole of it.
 const TOTAL: Duration = Duration::from_secs(100);
-/// The page of the app.
-const INDEX: &str = "/index.html";
 
 /// The website.
 #[derive(Debug)]

@@ -2,6 +2,7 @@
 
 use std::io::{Read, Write};
 use std::net::TcpStream;
+use std::time::SystemTime;
 
 use crate::app::{EVERY_REACH, TestApp};
 use crate::raw;
@@ -104,9 +105,9 @@ async fn the_app_is_served_with_its_history_and_its_caching() {
         let script = visitor.get("/cloakroom.js").await;
         assert_eq!((script.status, script.header("x-content-type-options")), (200, Some("nosniff")), "{reach:?}");
         assert!(script.header("content-type").unwrap().contains("javascript"));
-        let modified = script.header("last-modified").unwrap().to_owned();
-        let again = visitor.send("GET", "/cloakroom.js", &[("if-modified-since", &modified)], "").await;
-        assert_eq!(again.status, 304, "{reach:?}");
+        let tag = script.header("etag").unwrap().to_owned();
+        let again = visitor.send("GET", "/cloakroom.js", &[("if-none-match", &tag)], "").await;
+        assert_eq!((again.status, again.header("etag")), (304, Some(tag.as_str())), "{reach:?}");
         let part = visitor.send("GET", "/cloakroom.js", &[("range", "bytes=0-9")], "").await;
         assert_eq!((part.status, part.body.len()), (206, 10), "{reach:?}");
         assert_eq!(
@@ -116,6 +117,43 @@ async fn the_app_is_served_with_its_history_and_its_caching() {
         );
         assert_eq!(visitor.fetch("GET", "/some/route").await.status, 404, "{reach:?}");
     }
+}
+
+/// A package gives every file the same time; a version that is taken back even has older ones.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_page_that_changed_is_sent_whatever_the_files_time_says() {
+    const OLD: &str = "<script src=a.1b2c3d4e.js></script>";
+    const NEW: &str = "<script src=a.5f6a7b8c.js></script>";
+    let folder = tempfile::tempdir().unwrap();
+    let page = folder.path().join("index.html");
+    let write = |content: &str| {
+        std::fs::write(&page, content).unwrap();
+        std::fs::File::options().write(true).open(&page).unwrap().set_modified(SystemTime::UNIX_EPOCH).unwrap();
+    };
+    write(OLD);
+    let mut app = TestApp::builder().set("SPA", folder.path().to_str().unwrap()).start().await;
+    let mut visitor = app.visitor();
+    let first = visitor.navigate("/").await;
+    assert_eq!((first.text().as_str(), first.header("last-modified")), (OLD, None));
+    let tag = first.header("etag").unwrap().to_owned();
+    let conditions = [
+        [("accept", "text/html"), ("if-none-match", tag.as_str())],
+        [("accept", "text/html"), ("if-modified-since", "Sat, 28 Nov 2026 10:00:00 GMT")],
+    ];
+    write(NEW);
+    app.restart();
+    for path in ["/", "/some/route"] {
+        for headers in &conditions {
+            let again = visitor.send("GET", path, headers, "").await;
+            assert_eq!((again.status, again.text().as_str()), (200, NEW), "{path} {headers:?}");
+        }
+        let other_part = [("accept", "text/html"), ("range", "bytes=0-6"), ("if-range", tag.as_str())];
+        assert_eq!(visitor.send("GET", path, &other_part, "").await.text(), NEW, "{path}");
+    }
+    write(OLD);
+    app.restart();
+    let back = visitor.send("GET", "/", &conditions[0], "").await;
+    assert_eq!((back.status, back.text().as_str(), back.header("cache-control")), (304, "", Some("no-cache")));
 }
 
 #[tokio::test(flavor = "multi_thread")]
