@@ -4,6 +4,7 @@ pub mod bench;
 pub mod check;
 pub mod check_infra;
 pub mod cloud;
+pub mod package;
 pub mod ring;
 pub mod setup;
 pub mod soak;

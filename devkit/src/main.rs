@@ -2,16 +2,18 @@
 
 use std::process::ExitCode;
 
-use devkit::commands::{bench, check, check_infra, soak, up};
+use devkit::commands::{bench, check, check_infra, package, soak, up};
 use devkit::host;
 
 const USAGE: &str = "usage: cargo dev <command>
 
   up [--mode forward|proxy]   the sample page, the gateway and stand-ins for all else; prints the address to open
+  up --stand-ins              the stand-ins alone, for `func start`
   test [--all]                every test; --all fails where a part cannot run on this machine
   check-infra                 templates, workflows, functions and the commands in our pages, without Azure
   soak [NAME …]               what takes minutes: rotations, outages and floods, with their figures
   bench [--load|--keys|--cold]  what the gateway costs beside nginx, what keys cost, what a cold start costs
+  package [--target TRIPLE]   the app as it is deployed: dist/app/ and dist/app.zip; --verify also starts it
   host …                      the stand-in for the Functions host alone; `cargo dev host --help` tells its options";
 
 #[tokio::main]
@@ -25,6 +27,7 @@ async fn main() -> ExitCode {
         "check-infra" => check_infra::run(&rest),
         "soak" => soak::run(&rest),
         "bench" => bench::run(&rest).await,
+        "package" => package::run(&rest),
         "host" => host::run(rest).await,
         _ => {
             eprintln!("{USAGE}");

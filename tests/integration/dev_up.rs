@@ -1,10 +1,12 @@
 //! The stage of `cargo dev up`: keys from the vault, the first of them made by the host's timer, the second by hand.
 
 use std::net::Ipv4Addr;
+use std::path::Path;
 use std::time::{Duration, Instant};
 
 use devkit::commands::ring::RingPage;
-use devkit::commands::stage::{Keys, Options, Stage};
+use devkit::commands::stage::{Keys, Options, Stage, Surroundings, free_port};
+use devkit::host::{Host, Options as HostOptions};
 
 use crate::app::{BINARY, ROOT};
 use crate::raw;
@@ -18,7 +20,8 @@ const PATIENCE: Duration = Duration::from_secs(120);
 async fn a_session_goes_on_while_its_keys_are_rotated_from_the_page() {
     let folder = tempfile::tempdir().unwrap();
     let keys = Keys::Vault(folder.path().join("ca.pem"));
-    let options = Options { root: ROOT.into(), binary: BINARY.into(), keys, mode: None, ports: [0; 3], print: false };
+    let binary = Some(BINARY.into());
+    let options = Options { root: ROOT.into(), binary, keys, mode: None, ports: [0; 3], print: false };
     let stage = Stage::set(options).await.unwrap();
     let cloud = stage.cloud.clone().unwrap();
     assert_eq!(cloud.keys(), 1, "the timer has made the first key");
@@ -53,6 +56,31 @@ async fn a_session_goes_on_while_its_keys_are_rotated_from_the_page() {
         tokio::time::sleep(Duration::from_millis(250)).await;
     }
     assert_eq!(visitor.fetch("GET", "/graph/me").await.status, 200, "the session is sealed under the new key");
+}
+
+/// `cargo dev up --stand-ins`: another host, which only has the file of settings.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_stand_ins_alone_lead_another_host_by_its_local_settings() {
+    let folder = tempfile::tempdir().unwrap();
+    let port = free_port().unwrap();
+    let keys = Keys::File(folder.path().join("keys.json"));
+    let ports = [port, 0, 0];
+    let options = Options { root: ROOT.into(), binary: Some(BINARY.into()), keys, mode: None, ports, print: false };
+    let around = Surroundings::start(&options).await.unwrap();
+    for name in ["host.json", "local.settings.json", "auth-login", "auth-callback", "graph-proxy"] {
+        let (from, to) = (Path::new(ROOT).join(name), folder.path().join(name));
+        match name {
+            "local.settings.json" => std::fs::write(to, around.local_settings(port)).unwrap(),
+            "host.json" => _ = std::fs::copy(from, to).unwrap(),
+            _ => std::os::unix::fs::symlink(from, to).unwrap(),
+        }
+    }
+    let host = Host::start(HostOptions { port, ..HostOptions::new(folder.path()) }).await.unwrap();
+    host.wait_ready().await.unwrap();
+    let mut visitor = Visitor::new(&around.origin);
+    visitor.sign_in(&around.provider, ADA, "/").await;
+    let answer = visitor.fetch("GET", "/graph/me").await;
+    assert_eq!(answer.status, 200, "{}: {:?}", answer.text(), host.logs());
 }
 
 async fn wait(what: &str, holds: impl Fn() -> bool) {

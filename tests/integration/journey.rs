@@ -1,5 +1,7 @@
 //! The main job, whole: sign in, who am I, call Graph, sign out — directly and through the host in both modes.
 
+use devkit::provider::Provider;
+
 use crate::app::{EVERY_REACH, TestApp};
 use crate::visitor::Visitor;
 
@@ -7,40 +9,40 @@ use crate::visitor::Visitor;
 async fn a_user_signs_in_calls_graph_and_signs_out_by_every_reach() {
     for reach in EVERY_REACH {
         let app = TestApp::builder().reach(reach).start().await;
-        let mut visitor = app.visitor();
-        assert_eq!(visitor.fetch("GET", "/auth/session").await.json()["authenticated"], false);
-
-        let back = visitor.sign_in(&app.provider, "ada.lovelace@contoso.example", "/inbox?folder=1#top").await;
-        assert_eq!(
-            (back.status, back.header("location")),
-            (302, Some("/inbox?folder=1#top")),
-            "{reach:?}: {}",
-            app.log()
-        );
-        assert_eq!(visitor.jar.keys().collect::<Vec<_>>(), ["__Host-Http-cloakroom"], "the transaction is gone");
-
-        let session = visitor.fetch("GET", "/auth/session").await.json();
-        assert_eq!(session["authenticated"], true);
-        assert_eq!(session["user"]["preferred_username"], "ada.lovelace@contoso.example");
-        assert_eq!(session["apis"]["graph"]["status"], "ok");
-
-        let me = visitor.fetch("GET", "/graph/me").await;
-        assert_eq!(me.status, 200, "{reach:?}: {}", me.text());
-        assert_eq!(me.json()["userPrincipalName"], "ada.lovelace@contoso.example");
-        assert_eq!(me.header("content-security-policy"), Some("sandbox; default-src 'none'"));
-
-        let out = visitor.fetch("POST", "/auth/logout").await;
-        assert_eq!(out.status, 200, "{reach:?}: {}", out.text());
-        let logout_url = out.json()["logout_url"].as_str().unwrap().to_owned();
-        assert!(logout_url.contains("/oauth2/v2.0/logout?"), "{logout_url}");
-        assert!(visitor.jar.is_empty(), "every cookie of ours is gone");
-        assert_eq!(visitor.fetch("GET", "/graph/me").await.code(), "session_missing");
-
-        let home = leave(&logout_url).await;
-        let state = home.strip_prefix(&app.origin).unwrap();
-        let back = visitor.navigate(state).await;
-        assert_eq!((back.status, back.header("location")), (302, Some("/")), "{home}");
+        main_job(&app.origin, &app.provider, || format!("{reach:?}: {}", app.log())).await;
     }
+}
+
+/// What the gateway is for. `context` is told when something is not as it should be.
+pub async fn main_job(origin: &str, provider: &Provider, context: impl Fn() -> String) {
+    let mut visitor = Visitor::new(origin);
+    assert_eq!(visitor.fetch("GET", "/auth/session").await.json()["authenticated"], false);
+
+    let back = visitor.sign_in(provider, "ada.lovelace@contoso.example", "/inbox?folder=1#top").await;
+    assert_eq!((back.status, back.header("location")), (302, Some("/inbox?folder=1#top")), "{}", context());
+    assert_eq!(visitor.jar.keys().collect::<Vec<_>>(), ["__Host-Http-cloakroom"], "the transaction is gone");
+
+    let session = visitor.fetch("GET", "/auth/session").await.json();
+    assert_eq!(session["authenticated"], true);
+    assert_eq!(session["user"]["preferred_username"], "ada.lovelace@contoso.example");
+    assert_eq!(session["apis"]["graph"]["status"], "ok");
+
+    let me = visitor.fetch("GET", "/graph/me").await;
+    assert_eq!(me.status, 200, "{}: {}", me.text(), context());
+    assert_eq!(me.json()["userPrincipalName"], "ada.lovelace@contoso.example");
+    assert_eq!(me.header("content-security-policy"), Some("sandbox; default-src 'none'"));
+
+    let out = visitor.fetch("POST", "/auth/logout").await;
+    assert_eq!(out.status, 200, "{}: {}", out.text(), context());
+    let logout_url = out.json()["logout_url"].as_str().unwrap().to_owned();
+    assert!(logout_url.contains("/oauth2/v2.0/logout?"), "{logout_url}");
+    assert!(visitor.jar.is_empty(), "every cookie of ours is gone");
+    assert_eq!(visitor.fetch("GET", "/graph/me").await.code(), "session_missing");
+
+    let home = leave(&logout_url).await;
+    let state = home.strip_prefix(origin).unwrap();
+    let back = visitor.navigate(state).await;
+    assert_eq!((back.status, back.header("location")), (302, Some("/")), "{home}");
 }
 
 /// Signs out at the provider and gives the address to which it sends the browser.

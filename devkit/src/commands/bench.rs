@@ -71,5 +71,5 @@ const fn told(met: bool) -> &'static str {
 
 fn stage_options(binary: &Path) -> Options {
     let keys = Keys::File(target().join("devkit/bench-keys.json"));
-    Options { root: root(), binary: binary.to_owned(), keys, mode: None, ports: [0; 3], print: false }
+    Options { root: root(), binary: Some(binary.to_owned()), keys, mode: None, ports: [0; 3], print: false }
 }

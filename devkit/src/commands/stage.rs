@@ -27,8 +27,8 @@ const PATIENCE: Duration = Duration::from_secs(30);
 pub struct Options {
     /// The project: the folder of `host.json`.
     pub root: PathBuf,
-    /// The gateway's binary.
-    pub binary: PathBuf,
+    /// The gateway's binary; none leaves it to `host.json`.
+    pub binary: Option<PathBuf>,
     /// Where the keys come from.
     pub keys: Keys,
     /// How the host calls the gateway; none leaves it to `host.json`.
@@ -64,14 +64,27 @@ pub struct Stage {
     pub settings: BTreeMap<String, String>,
 }
 
-impl Stage {
-    /// Starts everything and waits until the gateway answers the host.
+/// What stands around a host and its gateway, and the settings that lead there.
+pub struct Surroundings {
+    /// The address to open, where the host is to listen.
+    pub origin: String,
+    /// The provider.
+    pub provider: Provider,
+    /// The API.
+    pub graph: Graph,
+    /// The vault and its identity, where the keys come from one.
+    pub cloud: Option<Cloud>,
+    /// The gateway's settings.
+    pub settings: BTreeMap<String, String>,
+}
+
+impl Surroundings {
+    /// Starts everything but the host, whose port must be told.
     ///
     /// # Errors
-    /// A port is taken, or the project cannot be read.
-    pub async fn set(options: Options) -> Result<Self, Box<dyn std::error::Error + Send + Sync>> {
+    /// A port is taken, or a file cannot be written.
+    pub async fn start(options: &Options) -> io::Result<Self> {
         let [host_port, provider_port, graph_port] = options.ports;
-        let host_port = if host_port == 0 { free_port()? } else { host_port };
         // Provider and page are on different sites, so that SameSite acts as it does in production.
         let origin = format!("http://localhost:{host_port}");
         let provider =
@@ -80,12 +93,33 @@ impl Stage {
         let graph =
             Graph::start(GraphOptions { addr: loopback(graph_port), ..GraphOptions::new(&provider.issuer()) }).await?;
         let (cloud, keys) = key_source(&options.keys).await?;
-        let mut settings = settings(&origin, &provider, &graph, &options);
+        let mut settings = settings(&origin, &provider, &graph, options);
         settings.extend(keys);
+        Ok(Self { origin, provider, graph, cloud, settings })
+    }
+
+    /// The settings as the real host reads them: `local.settings.json`.
+    #[must_use]
+    pub fn local_settings(&self, port: u16) -> String {
+        let file = json!({"IsEncrypted": false, "Values": self.settings, "Host": {"LocalHttpPort": port}});
+        format!("{file:#}\n")
+    }
+}
+
+impl Stage {
+    /// Starts everything and waits until the gateway answers the host.
+    ///
+    /// # Errors
+    /// A port is taken, or the project cannot be read.
+    pub async fn set(mut options: Options) -> Result<Self, Box<dyn std::error::Error + Send + Sync>> {
+        if options.ports[0] == 0 {
+            options.ports[0] = free_port()?;
+        }
+        let Surroundings { origin, provider, graph, cloud, settings } = Surroundings::start(&options).await?;
         let mut env = cleared_local_settings(&options.root);
         env.extend(settings.clone());
         let host = Host::start(HostOptions {
-            port: host_port,
+            port: options.ports[0],
             mode: options.mode,
             env,
             print: options.print,
@@ -151,11 +185,9 @@ fn settings(origin: &str, provider: &Provider, graph: &Graph, options: &Options)
         "request_headers": ["ConsistencyLevel", "Prefer"],
         "sign_in": true,
     }});
+    let executable = "AzureFunctionsJobHost__customHandler__description__defaultExecutablePath";
+    let binary = options.binary.as_ref().map(|binary| (executable, binary.display().to_string()));
     let pairs = [
-        (
-            "AzureFunctionsJobHost__customHandler__description__defaultExecutablePath",
-            options.binary.display().to_string(),
-        ),
         ("AzureWebJobsDisableHomepage", "true".to_owned()),
         // Timers want one. The stand-in for the host does without, and would only warn.
         ("AzureWebJobsStorage", "UseDevelopmentStorage=true".to_owned()),
@@ -167,7 +199,7 @@ fn settings(origin: &str, provider: &Provider, graph: &Graph, options: &Options)
         ("CLOAKROOM_PUBLIC_ORIGIN", origin.to_owned()),
         ("FUNCTIONS_WORKER_RUNTIME", "custom".to_owned()),
     ];
-    pairs.into_iter().map(|(name, value)| (name.to_owned(), value)).collect()
+    pairs.into_iter().chain(binary).map(|(name, value)| (name.to_owned(), value)).collect()
 }
 
 /// The gateway's settings of a developer's own `local.settings.json`, emptied: they are for another tenant.

@@ -3,7 +3,7 @@
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 
 use super::ring::RingPage;
-use super::stage::{Keys, Options, Stage, free_port};
+use super::stage::{Keys, Options, Stage, Surroundings, free_port};
 use super::{cargo, root, target};
 use crate::host::Mode;
 
@@ -11,20 +11,23 @@ use crate::host::Mode;
 const PORTS: [(&str, u16); 3] = [("the page", 7071), ("the provider", 7072), ("Microsoft Graph", 7073)];
 /// The port of the page that shows the key ring.
 const RING: (&str, u16) = ("the key ring", 7076);
-const USAGE: &str = "usage: cargo dev up [--mode forward|proxy]";
+const USAGE: &str = "usage: cargo dev up [--mode forward|proxy | --stand-ins]";
+/// The settings that lead `func start` to the stand-ins.
+const LOCAL_SETTINGS: &str = "devkit/local.settings.json";
 
 /// Builds the gateway, starts it with all that it needs, and runs until Ctrl-C. Gives the exit code.
 pub async fn run(arguments: &[String]) -> u8 {
-    let mode = match arguments.iter().map(String::as_str).collect::<Vec<_>>().as_slice() {
-        [] => None,
-        ["--mode", "forward"] => Some(Mode::Forward),
-        ["--mode", "proxy"] => Some(Mode::Proxy),
+    let done = match arguments.iter().map(String::as_str).collect::<Vec<_>>().as_slice() {
+        [] => up(None).await,
+        ["--mode", "forward"] => up(Some(Mode::Forward)).await,
+        ["--mode", "proxy"] => up(Some(Mode::Proxy)).await,
+        ["--stand-ins"] => stand_ins().await,
         _ => {
             eprintln!("{USAGE}");
             return 2;
         }
     };
-    match up(mode).await {
+    match done {
         Ok(()) => 0,
         Err(error) => {
             eprintln!("{error}");
@@ -39,15 +42,15 @@ async fn up(mode: Option<Mode>) -> Result<(), Box<dyn std::error::Error + Send +
         return Err("the gateway does not build".into());
     }
     let ports = [pick(PORTS[0])?, pick(PORTS[1])?, pick(PORTS[2])?];
+    let binary = target().join("debug/cloakroom");
     let options = Options {
         root: root(),
-        binary: target().join("debug/cloakroom"),
+        binary: Some(binary.clone()),
         keys: Keys::Vault(target().join("devkit/vault-ca.pem")),
         mode,
         ports,
         print: true,
     };
-    let binary = options.binary.clone();
     let stage = Stage::set(options).await?;
     let ring = match &stage.cloud {
         Some(cloud) => {
@@ -72,6 +75,29 @@ async fn up(mode: Option<Mode>) -> Result<(), Box<dyn std::error::Error + Send +
         () = stage.host.wait_shut_down() => return Err("the host gave up; its lines above say why".into()),
     }
     stage.host.stop().await;
+    Ok(())
+}
+
+/// Everything but host and gateway, for the real host.
+async fn stand_ins() -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
+    // Its port is Core Tools' own; it may be busy already, by them.
+    let ports = [PORTS[0].1, pick(PORTS[1])?, pick(PORTS[2])?];
+    let options = Options {
+        root: root(),
+        binary: Some("target/debug/cloakroom".into()),
+        keys: Keys::File(target().join("devkit/keys.json")),
+        mode: None,
+        ports,
+        print: false,
+    };
+    let around = Surroundings::start(&options).await?;
+    let file = target().join(LOCAL_SETTINGS);
+    std::fs::write(&file, around.local_settings(ports[0]))?;
+    println!("The provider is at {}, Microsoft Graph at {}.", around.provider.addr(), around.graph.addr());
+    println!("In another terminal, with Azure Functions Core Tools:\n");
+    println!("  cp {} local.settings.json && cargo build && func start\n", file.display());
+    println!("Then open {}. Ctrl-C ends everything.", around.origin);
+    tokio::signal::ctrl_c().await?;
     Ok(())
 }
 

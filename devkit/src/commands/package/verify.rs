@@ -1,0 +1,139 @@
+//! What must hold of a package before anybody deploys it.
+
+use std::collections::BTreeMap;
+use std::fs::{self, File};
+use std::io::{self, Read};
+use std::path::Path;
+
+use object::elf::{DT_NEEDED, EM_X86_64, FileHeader64, PT_INTERP};
+use object::read::elf::{Dyn, FileHeader, ProgramHeader};
+use object::{Endianness, read};
+use zip::{DateTime, ZipArchive};
+
+use super::{SPA, executable, functions};
+use crate::commands::root;
+
+/// Most bytes of the binary: it is read from the network at a cold start.
+pub const BINARY_BAR: u64 = 10_000_000;
+/// What it should have at most.
+pub const BINARY_AIM: u64 = 8_000_000;
+
+/// The sizes of a package.
+#[derive(Debug, Clone, Copy)]
+pub struct Sizes {
+    /// Bytes of the binary.
+    pub binary: u64,
+    /// Bytes of the zip.
+    pub zip: u64,
+    /// How many files are in it.
+    pub files: usize,
+}
+
+/// A file of the zip, without its content.
+struct Packed {
+    /// With the bits that make it a plain file.
+    mode: u32,
+    size: u64,
+    is_fixed: bool,
+}
+
+/// Opens a package and looks at everything that a deployment would trip over.
+///
+/// # Errors
+/// Each fault as a sentence.
+pub fn verify(zip: &Path) -> Result<Sizes, Vec<String>> {
+    let fail = |error: io::Error| vec![format!("{}: {error}", zip.display())];
+    let wanted = functions(&root()).map_err(fail)?;
+    let length = fs::metadata(zip).map_err(fail)?.len();
+    let mut archive = ZipArchive::new(File::open(zip).map_err(fail)?).map_err(|error| fail(error.into()))?;
+    let (order, packed) = listing(&mut archive).map_err(fail)?;
+    let mut faults = order_faults(&order);
+    let host = content(&mut archive, "host.json").and_then(|text| executable(&String::from_utf8_lossy(&text)));
+    let binary = host.unwrap_or_else(|error| {
+        faults.push(format!("host.json: {error}"));
+        String::new()
+    });
+    faults.extend(listing_faults(&packed, &binary, &wanted));
+    let size = packed.get(&binary).map_or(0, |packed| packed.size);
+    if size > BINARY_BAR {
+        faults.push(format!("{binary}: {size} bytes are over the bar of {BINARY_BAR}"));
+    }
+    if packed.contains_key(&binary) {
+        let bytes = content(&mut archive, &binary).map_err(fail)?;
+        faults.extend(binary_fault(&bytes).map(|fault| format!("{binary}: {fault}")));
+    }
+    if faults.is_empty() { Ok(Sizes { binary: size, zip: length, files: order.len() }) } else { Err(faults) }
+}
+
+fn listing(archive: &mut ZipArchive<File>) -> io::Result<(Vec<String>, BTreeMap<String, Packed>)> {
+    let (mut order, mut packed) = (Vec::new(), BTreeMap::new());
+    for index in 0..archive.len() {
+        let file = archive.by_index_raw(index)?;
+        let mode = file.unix_mode().unwrap_or_default();
+        let is_fixed = file.last_modified() == Some(DateTime::default());
+        let name = file.name()?.into_owned();
+        order.push(name.clone());
+        packed.insert(name, Packed { mode, size: file.size(), is_fixed });
+    }
+    Ok((order, packed))
+}
+
+fn content(archive: &mut ZipArchive<File>, name: &str) -> io::Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    archive.by_name(name)?.read_to_end(&mut bytes)?;
+    Ok(bytes)
+}
+
+fn order_faults(order: &[String]) -> Vec<String> {
+    if order.is_sorted() { Vec::new() } else { vec!["the entries are not sorted".to_owned()] }
+}
+
+fn listing_faults(packed: &BTreeMap<String, Packed>, binary: &str, functions: &[String]) -> Vec<String> {
+    let mut required = vec!["apis.json".to_owned(), binary.to_owned(), "host.json".to_owned()];
+    required.extend(functions.iter().map(|function| format!("{function}/function.json")));
+    let is_page = |name: &str| name.strip_prefix(SPA).is_some_and(|rest| rest.starts_with('/') && !rest.contains("/."));
+    let mut faults = Vec::new();
+    for (name, file) in packed {
+        if !required.contains(name) && !is_page(name) {
+            faults.push(format!("{name} does not belong there"));
+        }
+        let mode = if name == binary { 0o100_755 } else { 0o100_644 };
+        if file.mode != mode {
+            faults.push(format!("{name} has the mode {:o}, not {mode:o}", file.mode));
+        }
+        if !file.is_fixed {
+            faults.push(format!("{name} has a time of its own"));
+        }
+    }
+    required.push(format!("{SPA}/index.html"));
+    faults.extend(required.iter().filter(|name| !packed.contains_key(*name)).map(|name| format!("{name} is missing")));
+    faults
+}
+
+/// What keeps a binary from running on a Linux of which nothing is known but its processor.
+#[must_use]
+pub fn binary_fault(bytes: &[u8]) -> Option<&'static str> {
+    match needs(bytes) {
+        Ok(None) => None,
+        Ok(fault) => fault,
+        Err(_) => Some("is no 64-bit ELF binary"),
+    }
+}
+
+fn needs(bytes: &[u8]) -> read::Result<Option<&'static str>> {
+    let header = FileHeader64::<Endianness>::parse(bytes)?;
+    let endian = header.endian()?;
+    if header.e_machine(endian) != EM_X86_64 {
+        return Ok(Some("is for another processor than x86_64"));
+    }
+    for segment in header.program_headers(endian, bytes)? {
+        if segment.p_type(endian) == PT_INTERP {
+            return Ok(Some("is linked dynamically: it asks for a loader"));
+        }
+        let entries = segment.dynamic(endian, bytes)?.into_iter().flatten();
+        if entries.into_iter().any(|entry| entry.d_tag(endian) == DT_NEEDED) {
+            return Ok(Some("is linked dynamically: it asks for libraries"));
+        }
+    }
+    Ok(None)
+}

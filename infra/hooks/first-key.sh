@@ -1,0 +1,70 @@
+#!/bin/sh
+# Makes the first key of the ring: runs the timer function rotate-keys once, instead of waiting for its hour, and waits
+# until the gateway has the key. Nobody sees the key, nor the host's master key that lets this script ask: that goes
+# from az to curl through a pipe, so that it is in no variable, on no command line and in no log.
+#
+#   infra/hooks/first-key.sh [GROUP APP]
+#
+# Without arguments the names come from the environment, where azd puts the outputs of the deployment. Where there is a
+# key already, nothing is done; so it may run after every deployment.
+set -eu
+# A caller's tracing has nothing to look for here.
+{ set +x; } 2>/dev/null
+
+group=${1:-${AZURE_RESOURCE_GROUP:?name the resource group and the app}}
+app=${2:-${AZURE_FUNCTION_APP_NAME:?name the resource group and the app}}
+# A new app needs time to start, and the rights of its identity need up to ten minutes to arrive at the vault. The
+# function asks the vault at most once a minute.
+attempts=12
+looks=13
+pause=5
+
+disabled=$(az functionapp config appsettings list --resource-group "$group" --name "$app" \
+  --query "[?name=='AzureWebJobs.rotate-keys.Disabled'].value" --output tsv)
+if [ "$disabled" = true ]; then
+  echo "The timer of $app is off, so that a pipeline makes its keys: cloakroom keys rotate."
+  exit 0
+fi
+
+host=$(az functionapp show --resource-group "$group" --name "$app" --query defaultHostName --output tsv)
+origin=https://$host
+
+# Whether the gateway answers and has a key. It may still lack the provider, which is another matter.
+has_key() {
+  missing=$(curl --silent --max-time 30 --proto =https "$origin/health/ready" |
+    sed -n 's/.*"missing": *\[\([^]]*\)\].*/[\1]/p') || return 1
+  case $missing in
+  '' | *'"keys"'*) return 1 ;;
+  *) return 0 ;;
+  esac
+}
+
+rotate() {
+  az functionapp keys list --resource-group "$group" --name "$app" --query masterKey --output tsv |
+    sed 's/^/header = "x-functions-key: /; s/[[:space:]]*$/"/' |
+    curl --config - --silent --show-error --max-time 60 --proto =https --output /dev/null --write-out '%{http_code}' \
+      --request POST --header 'content-type: application/json' --data '{"input":null}' \
+      "$origin/admin/functions/rotate-keys" || true
+}
+
+attempt=1
+while [ "$attempt" -le "$attempts" ]; do
+  if has_key; then
+    echo "The gateway at $origin has a key."
+    exit 0
+  fi
+  status=$(rotate)
+  echo "Attempt $attempt of $attempts: rotate-keys answered ${status:-nothing}."
+  look=1
+  while [ "$look" -le "$looks" ]; do
+    sleep "$pause"
+    if has_key; then
+      echo "The gateway at $origin has a key."
+      exit 0
+    fi
+    look=$((look + 1))
+  done
+  attempt=$((attempt + 1))
+done
+echo "The gateway at $origin has no key yet. docs/deploy.md, Troubleshooting, tells what to look at." >&2
+exit 1

@@ -1,0 +1,109 @@
+//! The script that makes the first key after a deployment, with stand-ins for the programs that it runs.
+
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
+use std::process::{Command, Output};
+
+use tempfile::TempDir;
+
+use crate::app::{ROOT, TestApp};
+
+const MASTER_KEY: &str = "c2VjcmV0LW1hc3Rlci1rZXk+/w==";
+/// Answers as az does.
+const AZ: &str = r#"#!/bin/sh
+echo "az $*" >> "$STAGE/told"
+case "$*" in
+*defaultHostName*) echo app-1.azurewebsites.net ;;
+*masterKey*) cat "$STAGE/key" ;;
+*rotate-keys.Disabled*) cat "$STAGE/disabled" ;;
+*) exit 2 ;;
+esac
+"#;
+/// Answers as the host in front of the gateway does, which needs some calls of the function until there is a key.
+const CURL: &str = r#"#!/bin/sh
+echo "curl $*" >> "$STAGE/told"
+case "$*" in
+*/admin/functions/rotate-keys)
+  cat > "$STAGE/config"
+  echo call >> "$STAGE/calls"
+  printf 202 ;;
+*/health/ready)
+  if [ "$(wc -l < "$STAGE/calls")" -ge "$(cat "$STAGE/wanted")" ]; then cat "$STAGE/after"; else cat "$STAGE/before"; fi ;;
+*) exit 2 ;;
+esac
+"#;
+const SLEEP: &str = "#!/bin/sh\n";
+
+/// The programs, and what `/health/ready` says of a gateway without a key and with one.
+async fn stage(wanted: usize) -> TempDir {
+    let folder = tempfile::tempdir().unwrap();
+    let nowhere = folder.path().join("no-keys.json");
+    let without = TestApp::builder().set("ENC_KEY", "").set("KEY_FILE", nowhere.to_str().unwrap()).impatient();
+    let before = without.start().await.visitor().get("/health/ready").await;
+    assert_eq!(before.status, 503, "{}", before.text());
+    let after = TestApp::start().await.visitor().get("/health/ready").await;
+    let files = [("before", before.text()), ("after", after.text()), ("wanted", wanted.to_string())];
+    let others = [("key", MASTER_KEY.to_owned() + "\r\n"), ("calls", String::new()), ("disabled", String::new())];
+    for (name, text) in files.into_iter().chain(others) {
+        fs::write(folder.path().join(name), text).unwrap();
+    }
+    for (name, text) in [("az", AZ), ("curl", CURL), ("sleep", SLEEP)] {
+        let path = folder.path().join(name);
+        fs::write(&path, text).unwrap();
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).unwrap();
+    }
+    folder
+}
+
+fn run(stage: &TempDir, arguments: &[&str], env: &[(&str, &str)]) -> Output {
+    let script = Path::new(ROOT).join("infra/hooks/first-key.sh");
+    let path = format!("{}:/usr/bin:/bin", stage.path().display());
+    let mut command = Command::new("sh");
+    command.args(arguments.iter().take_while(|argument| argument.starts_with('-'))).arg(script);
+    command.args(arguments.iter().skip_while(|argument| argument.starts_with('-')));
+    command.env_clear().env("PATH", path).env("STAGE", stage.path()).envs(env.iter().copied()).output().unwrap()
+}
+
+fn read(stage: &TempDir, name: &str) -> String {
+    fs::read_to_string(stage.path().join(name)).unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_first_key_is_made_and_the_master_key_is_in_no_argument_and_no_output() {
+    let stage = stage(2).await;
+    let output = run(&stage, &["-x", "group", "app-1"], &[]);
+    let said = String::from_utf8([output.stdout, output.stderr].concat()).unwrap();
+    assert!(output.status.success(), "{said}");
+    assert_eq!(read(&stage, "config"), format!("header = \"x-functions-key: {MASTER_KEY}\"\n"));
+    assert_eq!(read(&stage, "calls").lines().count(), 2, "the first call may come before the identity has its rights");
+    let told = read(&stage, "told");
+    assert!(told.contains("https://app-1.azurewebsites.net/admin/functions/rotate-keys"), "{told}");
+    assert!(!told.contains(MASTER_KEY) && !said.contains(MASTER_KEY), "{told}{said}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn where_there_is_a_key_nobody_asks_for_the_master_key() {
+    let stage = stage(0).await;
+    let names = [("AZURE_RESOURCE_GROUP", "group"), ("AZURE_FUNCTION_APP_NAME", "app-1")];
+    let output = run(&stage, &[], &names);
+    assert!(output.status.success() && !read(&stage, "told").contains("masterKey"), "{output:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn where_a_pipeline_makes_the_keys_the_script_leaves_it_to_that() {
+    let stage = stage(1_000).await;
+    fs::write(stage.path().join("disabled"), "true\n").unwrap();
+    let output = run(&stage, &["group", "app-1"], &[]);
+    assert!(output.status.success() && read(&stage, "calls").is_empty(), "{output:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_key_that_never_comes_is_a_failure_that_says_where_to_look() {
+    let stage = stage(1_000).await;
+    let output = run(&stage, &["group", "app-1"], &[]);
+    assert_eq!(output.status.code(), Some(1));
+    assert!(String::from_utf8_lossy(&output.stderr).contains("docs/deploy.md"), "{output:?}");
+    assert_eq!(read(&stage, "calls").lines().count(), 12, "it gives up");
+    assert!(!run(&stage, &[], &[]).status.success(), "without names it does nothing");
+}

@@ -1,0 +1,48 @@
+//! The app as it is deployed, unpacked into an empty folder and started from there.
+
+use std::path::Path;
+use std::process::Command;
+
+use devkit::commands::package::{Parts, pack, unpack};
+use devkit::commands::stage::{Keys, Options, Stage};
+use devkit::host::Mode;
+
+use crate::app::{BINARY, ROOT};
+use crate::journey::main_job;
+use crate::visitor::Visitor;
+
+/// The binary of the tests stands for the static one, which takes minutes to build.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_package_does_the_main_job() {
+    let dist = tempfile::tempdir().unwrap();
+    let root = Path::new(ROOT);
+    let parts = Parts { root: root.to_owned(), binary: BINARY.into(), spa: root.join("web/dist") };
+    does_the_main_job(&pack(&parts, dist.path()).unwrap()).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "for cargo dev package --verify, which names the package"]
+async fn the_package_under_test_does_the_main_job() {
+    let zip = std::env::var_os("PACKAGE_UNDER_TEST").expect("PACKAGE_UNDER_TEST names a zip");
+    does_the_main_job(Path::new(&zip)).await;
+}
+
+async fn does_the_main_job(zip: &Path) {
+    let folder = tempfile::tempdir().unwrap();
+    let app = folder.path().join("app");
+    unpack(zip, &app).unwrap();
+    let alone = Command::new(app.join("cloakroom")).arg("check").env_clear().current_dir(&app).output().unwrap();
+    let said = String::from_utf8_lossy(&alone.stderr).into_owned() + &String::from_utf8_lossy(&alone.stdout);
+    assert_eq!(alone.status.code(), Some(64), "{said}");
+    assert!(said.contains("CLOAKROOM_PUBLIC_ORIGIN"), "{said}");
+    for mode in [Mode::Forward, Mode::Proxy] {
+        // The host has a clean environment, and its own `host.json` names the executable.
+        let keys = Keys::Vault(folder.path().join("authority.pem"));
+        let options = Options { root: app.clone(), binary: None, keys, mode: Some(mode), ports: [0; 3], print: false };
+        let stage = Stage::set(options).await.unwrap();
+        let context = || format!("{mode:?}: {:?}", stage.host.logs());
+        let page = Visitor::new(&stage.origin).navigate("/").await;
+        assert_eq!(page.body, std::fs::read(app.join("web/dist/index.html")).unwrap(), "{}", context());
+        main_job(&stage.origin, &stage.provider, context).await;
+    }
+}
