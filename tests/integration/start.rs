@@ -1,15 +1,17 @@
 //! Starting, waiting for what is missing, and ending.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
+use std::path::Path;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
+use cloakroom::config::documentation;
 use devkit::commands::stage::{free_port, make_key_file};
 use devkit::provider::{Endpoint, Fault};
 
-use crate::app::{BINARY, Gateway, PATIENCE, TestApp};
+use crate::app::{BINARY, Gateway, PATIENCE, ROOT, TestApp};
 use crate::raw;
 
 fn run(arguments: &[&str], settings: &BTreeMap<String, String>) -> (Option<i32>, String) {
@@ -27,6 +29,30 @@ fn check_on_an_empty_environment_lists_every_required_setting_at_once() {
     }
     assert_eq!(run(&[], &BTreeMap::new()).0, Some(64), "serving stops at the same point");
     assert_eq!(run(&["nonsense"], &BTreeMap::new()).0, Some(64));
+}
+
+/// Settings that may be left out stand there empty, which counts as absent: JSON has no comments.
+#[test]
+fn the_sample_of_local_settings_has_every_setting_and_is_good_once_it_is_filled_in() {
+    let text = std::fs::read_to_string(Path::new(ROOT).join("local.settings.json.sample")).unwrap();
+    let sample: serde_json::Value = serde_json::from_str(&text).unwrap();
+    let values = sample["Values"].as_object().unwrap();
+    let known: BTreeSet<String> = documentation()
+        .lines()
+        .filter_map(|row| Some(format!("CLOAKROOM_{}", row.strip_prefix("| `")?.split('`').next()?)))
+        .collect();
+    let named: BTreeSet<String> = values.keys().filter(|name| name.starts_with("CLOAKROOM_")).cloned().collect();
+    assert_eq!(named, known, "local.settings.json.sample: name every setting, and no other");
+    let fill = |(name, value): (&String, &serde_json::Value)| {
+        let filled = match (name.as_str(), value.as_str().unwrap()) {
+            ("CLOAKROOM_KEY_VAULT_URL", _) => "https://some-vault.vault.azure.net",
+            (_, blank) if blank.starts_with('<') => "11111111-2222-3333-4444-555555555555",
+            (_, value) => value,
+        };
+        (name.clone(), filled.to_owned())
+    };
+    let (code, text) = run(&["check"], &values.iter().map(fill).collect());
+    assert_eq!((code, text.as_str()), (Some(0), "the configuration is good\n"));
 }
 
 #[tokio::test(flavor = "multi_thread")]
