@@ -1,4 +1,4 @@
-//! The script that makes the first key after a deployment, with stand-ins for the programs that it runs.
+//! The scripts beside a deployment, with stand-ins for the programs that they run: the first key, the registration.
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
@@ -57,7 +57,11 @@ async fn stage(wanted: usize) -> TempDir {
 }
 
 fn run(stage: &TempDir, arguments: &[&str], env: &[(&str, &str)]) -> Output {
-    let script = Path::new(ROOT).join("infra/hooks/first-key.sh");
+    script(stage, "first-key.sh", arguments, env)
+}
+
+fn script(stage: &TempDir, name: &str, arguments: &[&str], env: &[(&str, &str)]) -> Output {
+    let script = Path::new(ROOT).join("infra/hooks").join(name);
     let path = format!("{}:/usr/bin:/bin", stage.path().display());
     let mut command = Command::new("sh");
     command.args(arguments.iter().take_while(|argument| argument.starts_with('-'))).arg(script);
@@ -106,4 +110,72 @@ async fn a_key_that_never_comes_is_a_failure_that_says_where_to_look() {
     assert!(String::from_utf8_lossy(&output.stderr).contains("docs/deploy.md"), "{output:?}");
     assert_eq!(read(&stage, "calls").lines().count(), 12, "it gives up");
     assert!(!run(&stage, &[], &[]).status.success(), "without names it does nothing");
+}
+
+/// Answers as az does for a registration, of which `$STAGE/uris` holds the redirect URIs and `$STAGE/trusted` says
+/// whether the identity is trusted.
+const AZ_AD: &str = r#"#!/bin/sh
+case "$1 $2 $3 $4" in
+"ad app show "*) case "$*" in
+  *length*) grep -c '^https://new.example/auth/callback$' "$STAGE/uris" ;;
+  *) cat "$STAGE/uris" ;;
+  esac ;;
+"ad app federated-credential list") cat "$STAGE/trusted" ;;
+"account show "*) echo tenant-1 ;;
+"ad app create "*) echo client-1 ;;
+esac
+case "$*" in
+*create*|*update*) for argument; do printf '%s|' "$argument" >> "$STAGE/told"; done; echo >> "$STAGE/told" ;;
+esac
+"#;
+
+fn registration() -> TempDir {
+    let folder = tempfile::tempdir().unwrap();
+    let old = "https://old.example/auth/callback\nhttps://old.example/auth/logout\n";
+    for (name, text) in [("az", AZ_AD), ("azd", AZ_AD), ("uris", old), ("trusted", "0\n"), ("told", "")] {
+        let path = folder.path().join(name);
+        fs::write(&path, text).unwrap();
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).unwrap();
+    }
+    folder
+}
+
+const OUTPUTS: [(&str, &str); 3] = [
+    ("CLOAKROOM_CLIENT_ID", "client-1"),
+    ("CLOAKROOM_PUBLIC_ORIGIN", "https://new.example"),
+    ("AZURE_IDENTITY_PRINCIPAL_ID", "principal-1"),
+];
+
+#[test]
+fn a_registration_keeps_its_addresses_and_trusts_the_identity_once() {
+    let stage = registration();
+    assert!(script(&stage, "trust-identity.sh", &[], &OUTPUTS).status.success());
+    let told = read(&stage, "told");
+    let [update, credential] = told.splitn(2, '\n').collect::<Vec<_>>()[..] else { panic!("{told}") };
+    let uris = "--web-redirect-uris|https://old.example/auth/callback|https://old.example/auth/logout|\
+                https://new.example/auth/callback|https://new.example/auth/logout|";
+    assert!(update.ends_with(uris), "{update}");
+    let json = credential.split("--parameters|").nth(1).unwrap().trim().trim_end_matches('|');
+    let json: serde_json::Value = serde_json::from_str(json).unwrap();
+    assert_eq!((&json["subject"], &json["name"]), (&"principal-1".into(), &"identity-principal-1".into()));
+    assert_eq!(json["issuer"], "https://login.microsoftonline.com/tenant-1/v2.0");
+    assert_eq!(json["audiences"], serde_json::json!(["api://AzureADTokenExchange"]));
+
+    fs::write(stage.path().join("uris"), "https://new.example/auth/callback\n").unwrap();
+    fs::write(stage.path().join("trusted"), "1\n").unwrap();
+    fs::write(stage.path().join("told"), "").unwrap();
+    assert!(script(&stage, "trust-identity.sh", &[], &OUTPUTS).status.success());
+    assert_eq!(read(&stage, "told"), "", "what is there is left alone");
+}
+
+#[test]
+fn an_application_is_registered_once_and_without_a_secret() {
+    let stage = registration();
+    assert!(script(&stage, "register-app.sh", &[], &OUTPUTS).status.success());
+    assert_eq!(read(&stage, "told"), "", "one that is named is taken");
+    let output = script(&stage, "register-app.sh", &[], &[("AZURE_ENV_NAME", "trial")]);
+    assert!(output.status.success(), "{output:?}");
+    let told = read(&stage, "told");
+    assert!(told.contains("--display-name|cloakroom-trial|") && told.contains("ad|sp|create|--id|client-1|"), "{told}");
+    assert!(!told.contains("credential") && !told.contains("password"), "{told}");
 }
