@@ -7,6 +7,7 @@ use http::header::HOST;
 use http::{HeaderMap, HeaderValue};
 
 use crate::proxy::forward::TRACEPARENT;
+use crate::secret::random_hex;
 
 /// Whether a request was made by the host itself: its readiness probe, or a timer's payload.
 ///
@@ -45,7 +46,7 @@ pub fn trace_id(headers: &HeaderMap) -> String {
         let valid = version.len() == 2 && id.len() == 32 && hex(id) && id.iter().any(|byte| *byte != b'0');
         if valid { String::from_utf8(id.to_vec()).ok() } else { None }
     });
-    continued.unwrap_or_else(|| format!("{:032x}", rand::random::<u128>() | 1))
+    continued.unwrap_or_else(random_hex::<16>)
 }
 
 #[cfg(test)]

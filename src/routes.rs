@@ -3,16 +3,17 @@
 //! The path decides the route, exactly and by whole segments; then the method. Every handler answers for itself, so
 //! that no refusal ever falls through to another route.
 
+mod files;
+
 use std::future::Future;
 use std::sync::Arc;
 
 use bytes::{Buf, Bytes};
 use futures_util::{Stream, TryStreamExt};
-use http::header::{CONTENT_LENGTH, RANGE, SET_COOKIE};
-use http::{HeaderMap, Method, Request, StatusCode, Uri};
+use http::header::{CONTENT_LENGTH, SET_COOKIE};
+use http::{HeaderMap, Method, StatusCode, Uri};
 use http_body::{Body as _, Frame};
-use http_body_util::{BodyExt, Empty, StreamBody};
-use tower::ServiceExt;
+use http_body_util::{BodyExt, StreamBody};
 use warp::filters::BoxedFilter;
 use warp::reply::Response;
 use warp::{Filter, Rejection, Reply as _};
@@ -26,8 +27,8 @@ use crate::guard::navigation::refuse_prefetch;
 use crate::proxy::forward::{Call, has_body};
 use crate::reply::body::{Incomplete, text, without_long_pauses};
 use crate::reply::{Body, BodyError, Context, Refused, Reply, empty, full, problem, wants_page};
-use crate::spa::{Spa, tags};
-use crate::{functions, health, spa};
+use crate::spa::Spa;
+use crate::{functions, health};
 
 /// Where the host posts the payload of the timer.
 const ROTATE_KEYS: &str = "/rotate-keys";
@@ -49,6 +50,8 @@ const HTTP_FUNCTIONS: [&str; 9] = [
 pub struct Seen {
     /// The target as it came.
     pub target: Uri,
+    /// All headers.
+    pub headers: HeaderMap,
     /// Whether the request may be in flight among the others.
     pub admitted: bool,
     /// 32 hex digits.
@@ -59,7 +62,6 @@ pub struct Seen {
 struct Incoming {
     method: Method,
     seen: Arc<Seen>,
-    headers: HeaderMap,
     body: Body,
     now: UnixSeconds,
 }
@@ -87,7 +89,7 @@ pub fn routes(app: &Arc<App>) -> BoxedFilter<(Response,)> {
         route(app, one_too_many(), nothing_there),
     ];
     let spa = app.spa.as_ref().map(|spa| match spa {
-        Spa::Folder(folder) => files(folder),
+        Spa::Folder(folder) => files::routes(folder),
         Spa::Site(_) => route(app, warp::any().boxed(), site),
     });
     let last = route(app, warp::any().boxed(), neither_file_nor_route);
@@ -96,10 +98,10 @@ pub fn routes(app: &Arc<App>) -> BoxedFilter<(Response,)> {
 }
 
 async fn proxy(app: Arc<App>, incoming: Incoming) -> Result<Reply, Refused> {
-    let Incoming { method, seen, headers, body, now } = incoming;
-    let Seen { target, admitted, trace_id } = seen.as_ref();
+    let Incoming { method, seen, body, now } = incoming;
+    let Seen { target, headers, admitted, trace_id } = seen.as_ref();
     let (path, query) = (target.path(), target.query());
-    let call = Call { method: &method, path, query, headers: &headers, trace_id, admitted: *admitted, now };
+    let call = Call { method: &method, path, query, headers, trace_id, admitted: *admitted, now };
     app.proxy.call(call, body).await
 }
 
@@ -109,19 +111,19 @@ async fn ready_for_the_host(_app: Arc<App>, _incoming: Incoming) -> Result<Reply
 
 async fn login(app: Arc<App>, incoming: Incoming) -> Result<Reply, Error> {
     reading_only(&incoming.method)?;
-    refuse_prefetch(&incoming.headers)?;
-    app.auth.login(&incoming.headers, incoming.query(), incoming.now).await
+    refuse_prefetch(incoming.headers())?;
+    app.auth.login(incoming.headers(), incoming.query(), incoming.now).await
 }
 
 async fn callback(app: Arc<App>, incoming: Incoming) -> Result<Reply, Error> {
-    refuse_prefetch(&incoming.headers)?;
+    refuse_prefetch(incoming.headers())?;
     match incoming.method {
         Method::GET | Method::HEAD => {
-            app.auth.callback(&incoming.method, &incoming.headers, incoming.query(), incoming.now).await
+            app.auth.callback(&incoming.method, incoming.headers(), incoming.query(), incoming.now).await
         }
         Method::POST if app.auth.takes_form_post() => {
             let form = text(incoming.body).await?;
-            app.auth.callback(&incoming.method, &incoming.headers, &form, incoming.now).await
+            app.auth.callback(&incoming.method, &incoming.seen.headers, &form, incoming.now).await
         }
         _ if app.auth.takes_form_post() => Err(Error::MethodDenied("GET, HEAD, POST".into())),
         _ => Err(Error::MethodDenied("GET, HEAD".into())),
@@ -130,25 +132,27 @@ async fn callback(app: Arc<App>, incoming: Incoming) -> Result<Reply, Error> {
 
 async fn session(app: Arc<App>, incoming: Incoming) -> Result<Reply, Error> {
     reading_only(&incoming.method)?;
-    refuse_prefetch(&incoming.headers)?;
-    app.auth.session(&incoming.headers, incoming.now).await
+    refuse_prefetch(incoming.headers())?;
+    app.auth.session(incoming.headers(), incoming.now).await
 }
 
 async fn refresh(app: Arc<App>, incoming: Incoming) -> Result<Reply, Refused> {
-    refuse_prefetch(&incoming.headers)?;
+    refuse_prefetch(incoming.headers())?;
     if incoming.method != Method::POST {
         return Err(Error::MethodDenied("POST".into()).into());
     }
-    app.auth.refresh(&incoming.headers, incoming.now).await
+    app.auth.refresh(incoming.headers(), incoming.now).await
 }
 
 async fn logout(app: Arc<App>, incoming: Incoming) -> Result<Reply, Error> {
-    refuse_prefetch(&incoming.headers)?;
+    refuse_prefetch(incoming.headers())?;
     match incoming.method {
-        Method::GET | Method::HEAD => Ok(app.auth.logout_page(&incoming.headers, incoming.query(), incoming.now).await),
+        Method::GET | Method::HEAD => {
+            Ok(app.auth.logout_page(incoming.headers(), incoming.query(), incoming.now).await)
+        }
         Method::POST => {
             let form = text(incoming.body).await?;
-            app.auth.logout(&incoming.headers, &form, incoming.now).await
+            app.auth.logout(&incoming.seen.headers, &form, incoming.now).await
         }
         _ => Err(Error::MethodDenied("GET, HEAD, POST".into())),
     }
@@ -184,7 +188,7 @@ async fn nothing_there(_app: Arc<App>, _incoming: Incoming) -> Result<Reply, Err
 async fn site(app: Arc<App>, incoming: Incoming) -> Result<Reply, Error> {
     let Some(Spa::Site(site)) = &app.spa else { return Err(Error::RouteDenied) };
     let target = &incoming.seen.target;
-    site.get(&incoming.method, target.path(), target.query(), &incoming.headers).await
+    site.get(&incoming.method, target.path(), target.query(), incoming.headers()).await
 }
 
 async fn neither_file_nor_route(_app: Arc<App>, incoming: Incoming) -> Result<Reply, Error> {
@@ -201,6 +205,10 @@ fn reading_only(method: &Method) -> Result<(), Error> {
 }
 
 impl Incoming {
+    fn headers(&self) -> &HeaderMap {
+        &self.seen.headers
+    }
+
     fn query(&self) -> &str {
         self.seen.target.query().unwrap_or_default()
     }
@@ -234,10 +242,10 @@ where
         .then(move |incoming: Incoming| {
             let (app, handler) = (Arc::clone(&app), handler.clone());
             async move {
-                let (seen, wants_page) = (Arc::clone(&incoming.seen), wants_page(&incoming.headers));
+                let (seen, wants_page) = (Arc::clone(&incoming.seen), wants_page(incoming.headers()));
                 let is_head = incoming.method == Method::HEAD;
-                let asker = cors::asker(&incoming.headers, &app.origins);
-                let reply = match cors::preflight(&incoming.method, &incoming.headers, &app.origins) {
+                let asker = cors::asker(incoming.headers(), &app.origins);
+                let reply = match cors::preflight(&incoming.method, incoming.headers(), &app.origins) {
                     None => handler(Arc::clone(&app), incoming).await.map_err(Into::into),
                     Some(Preflight::Granted(_)) => Ok(granted(&app)),
                     Some(Preflight::Denied) => Err(Error::OriginDenied.into()),
@@ -277,13 +285,11 @@ fn refuse(app: &App, refused: Refused, context: &Context) -> Reply {
 }
 
 fn incoming() -> impl Filter<Extract = (Incoming,), Error = Rejection> + Clone {
-    warp::method().and(seen()).and(warp::header::headers_cloned()).and(warp::body::stream()).map(
-        |method, seen, headers: HeaderMap, stream| {
-            // A body is announced (RFC 9112 section 6.3), and most requests have none.
-            let body = if has_body(&headers) { boxed_body(stream) } else { full(Bytes::new()) };
-            Incoming { method, seen, headers, body, now: now() }
-        },
-    )
+    warp::method().and(seen()).and(warp::body::stream()).map(|method, seen: Arc<Seen>, stream| {
+        // A body is announced (RFC 9112 section 6.3), and most requests have none.
+        let body = if has_body(&seen.headers) { boxed_body(stream) } else { full(Bytes::new()) };
+        Incoming { method, seen, body, now: now() }
+    })
 }
 
 fn seen() -> impl Filter<Extract = (Arc<Seen>,), Error = Rejection> + Clone {
@@ -296,13 +302,16 @@ fn boxed_body(stream: impl Stream<Item = Result<impl Buf + 'static, warp::Error>
 }
 
 fn exactly(path: &'static str) -> BoxedFilter<()> {
-    on_path(move |target| target == path)
+    when(move |seen| seen.target.path() == path)
 }
 
 fn beneath(prefixes: Vec<String>) -> BoxedFilter<()> {
-    on_path(move |path| {
+    when(move |seen| {
         let within = |prefix: &String| {
-            path.strip_prefix(prefix.as_str()).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+            seen.target
+                .path()
+                .strip_prefix(prefix.as_str())
+                .is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
         };
         prefixes.iter().any(within)
     })
@@ -310,78 +319,30 @@ fn beneath(prefixes: Vec<String>) -> BoxedFilter<()> {
 
 /// What may not be in flight among the others.
 fn one_too_many() -> BoxedFilter<()> {
-    seen()
-        .and_then(|seen: Arc<Seen>| async move { if seen.admitted { Err(warp::reject::not_found()) } else { Ok(()) } })
-        .untuple_one()
-        .boxed()
+    when(|seen| !seen.admitted)
 }
 
 /// The host asks `GET /` until it is answered, before any key or provider can be reached.
 fn readiness_probe(port: u16) -> BoxedFilter<()> {
-    warp::get()
-        .and(on_target(move |target, headers| target.path() == "/" && functions::is_from_host(headers, port)))
-        .boxed()
+    let fits = move |seen: &Seen| seen.target.path() == "/" && functions::is_from_host(&seen.headers, port);
+    warp::get().and(when(fits)).boxed()
 }
 
 /// What the host posts to the names of functions; anybody else finds nothing there.
 fn posted_by_host(port: u16, paths: &'static [&'static str]) -> BoxedFilter<()> {
-    let fits = move |target: &Uri, headers: &HeaderMap| {
-        paths.contains(&target.path()) && functions::is_from_host(headers, port)
-    };
-    warp::post().and(on_target(fits)).boxed()
+    let fits = move |seen: &Seen| paths.contains(&seen.target.path()) && functions::is_from_host(&seen.headers, port);
+    warp::post().and(when(fits)).boxed()
 }
 
-/// Lets a request through by its path, or leaves it to the next route.
-fn on_path(fits: impl Fn(&str) -> bool + Clone + Send + Sync + 'static) -> BoxedFilter<()> {
+/// Lets a request through, or leaves it to the next route.
+fn when(fits: impl Fn(&Seen) -> bool + Clone + Send + Sync + 'static) -> BoxedFilter<()> {
     seen()
         .and_then(move |seen: Arc<Seen>| {
-            let fits = fits(seen.target.path());
+            let fits = fits(&seen);
             async move { if fits { Ok(()) } else { Err(warp::reject::not_found()) } }
         })
         .untuple_one()
         .boxed()
-}
-
-/// Lets a request through by its target and headers, or leaves it to the next route.
-fn on_target(fits: impl Fn(&Uri, &HeaderMap) -> bool + Clone + Send + Sync + 'static) -> BoxedFilter<()> {
-    seen()
-        .and(warp::header::headers_cloned())
-        .and_then(move |seen: Arc<Seen>, headers: HeaderMap| {
-            let fits = fits(&seen.target, &headers);
-            async move { if fits { Ok(()) } else { Err(warp::reject::not_found()) } }
-        })
-        .untuple_one()
-        .boxed()
-}
-
-/// The SPA's files; its page for navigations to anything else.
-fn files(folder: &spa::Folder) -> BoxedFilter<(Response,)> {
-    let folder = folder.clone();
-    let reading = warp::get().or(warp::head()).unify();
-    let asked = reading.and(seen()).and(warp::header::headers_cloned());
-    let answer = move |seen: Arc<Seen>, headers: HeaderMap| {
-        let folder = folder.clone();
-        async move { file(&folder, seen.target.path(), &headers).await.ok_or_else(warp::reject::not_found) }
-    };
-    asked.and_then(answer).boxed()
-}
-
-async fn file(folder: &spa::Folder, path: &str, headers: &HeaderMap) -> Option<Response> {
-    let (path, file) = folder.find(path, headers)?;
-    let tag = folder.tags().of(&file).await?;
-    let mut response = if tags::is_held(headers, &tag) {
-        StatusCode::NOT_MODIFIED.into_response()
-    } else {
-        // It is asked for anew, without the conditions that came: warp knows only those by the file's time.
-        let mut request = Request::new(Empty::<Bytes>::new());
-        request.headers_mut().extend(tags::range(headers, &tag).map(|range| (RANGE, range)));
-        // In a task of its own: warp answers no request from inside another.
-        let answer = tokio::spawn(warp::service(warp::fs::file(file)).oneshot(request)).await;
-        answer.ok()?.unwrap_or_else(|never| match never {})
-    };
-    tags::write(response.headers_mut(), tag);
-    spa::finish(response.headers_mut(), path);
-    Some(response)
 }
 
 /// An answer as warp has it. A known length is told, else the body would go in chunks; to HEAD it would be that of

@@ -44,8 +44,29 @@ pub fn random_token<const N: usize>() -> String {
     URL_SAFE_NO_PAD.encode(rand::random::<[u8; N]>())
 }
 
+/// `N` random bytes in hex, never all zero, as traces and spans have it (W3C Trace Context).
+#[must_use]
+pub fn random_hex<const N: usize>() -> String {
+    const DIGITS: &[u8; 16] = b"0123456789abcdef";
+    let digit = |four: u8| DIGITS.get(usize::from(four)).map_or('0', |digit| char::from(*digit));
+    let mut bytes = rand::random::<[u8; N]>();
+    if let Some(last) = bytes.last_mut() {
+        *last |= 1;
+    }
+    bytes.iter().flat_map(|byte| [digit(byte >> 4), digit(byte & 15)]).collect()
+}
+
 #[cfg(test)]
 mod tests {
+    #[test]
+    fn random_hex_has_its_length_and_is_never_zero() {
+        for _ in 0..1_000 {
+            let text = random_hex::<1>();
+            assert!(text.len() == 2 && text != "00" && u8::from_str_radix(&text, 16).is_ok(), "{text}");
+        }
+        assert_eq!(random_hex::<16>().len(), 32);
+    }
+
     use super::*;
 
     #[test]

@@ -78,14 +78,11 @@ pub async fn run(listener: TcpListener, app: Arc<App>) -> ExitCode {
         let _ = stream.set_nodelay(true);
         let (routes, rim, phase) = (routes.clone(), rim.clone(), Phase::new());
         let socket = Timed::new(stream, phase.clone());
-        let service = service_fn(move |request| answer(routes.clone(), rim.clone(), phase.clone(), request));
+        // Boxed, so that a connection keeps no room for a request while it is idle.
+        let service = service_fn(move |request| answer(routes.clone(), rim.clone(), phase.clone(), request).boxed());
         let connection = http().serve_connection(TokioIo::new(socket), service);
-        let connection = graceful.watch(connection);
-        tokio::spawn(async move {
-            // A connection that breaks is the other side's affair.
-            let _ = connection.await;
-            drop(permit);
-        });
+        // A connection that breaks is the other side's affair.
+        tokio::spawn(graceful.watch(connection).map(move |_| drop(permit)));
     }
     drop(listener);
     tracing::info!("asked to end; finishing what is in flight");
@@ -147,7 +144,9 @@ where
         refusal.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
         return into_response(refusal, false);
     }
-    let seen = Arc::new(Seen { target: request.uri().clone(), admitted, trace_id });
+    // Moved to where every handler sees them: the routes decide by nothing that warp would look at.
+    let (target, headers) = (std::mem::take(request.uri_mut()), std::mem::take(request.headers_mut()));
+    let seen = Arc::new(Seen { target, headers, admitted, trace_id });
     request.extensions_mut().insert(Arc::clone(&seen));
     match AssertUnwindSafe(routes.call(request)).catch_unwind().await {
         Ok(Ok(response)) => response,

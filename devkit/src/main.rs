@@ -12,7 +12,7 @@ const USAGE: &str = "usage: cargo dev <command>
   test [--all]                every test; --all fails where a part cannot run on this machine
   check-infra                 templates, workflows, functions and the commands in our pages, without Azure
   soak [NAME …]               what takes minutes: rotations, outages and floods, with their figures
-  bench [--load|--keys|--cold]  what the gateway costs beside nginx, what keys cost, what a cold start costs
+  bench [--load|--keys|--parts|--cold]  what a call costs beside nginx, what keys, parts and a cold start cost
   package [--target TRIPLE]   the app as it is deployed: dist/app/ and dist/app.zip; --verify also starts it
   host …                      the stand-in for the Functions host alone; `cargo dev host --help` tells its options";
 

@@ -25,7 +25,7 @@ use crate::guard::origins::Origins;
 use crate::net::Net;
 use crate::reply::body::{Incomplete, until};
 use crate::reply::{Body, Refused, Reply, full};
-use crate::secret::{ExposeSecret, SecretString};
+use crate::secret::{ExposeSecret, SecretString, random_hex};
 use crate::session::Sessions;
 use crate::tokens::{Tokens, challenge};
 use crate::upstream::{Failure, Upstream};
@@ -212,7 +212,7 @@ fn request(
     let mut bearer = HeaderValue::from_maybe_shared(Bytes::from(bearer)).ok()?;
     bearer.set_sensitive(true);
     request.headers_mut().insert(AUTHORIZATION, bearer);
-    let span = format!("00-{}-{:016x}-01", call.trace_id, rand::random::<u64>() | 1);
-    request.headers_mut().insert(TRACEPARENT, HeaderValue::from_str(&span).ok()?);
+    let span = ["00-", call.trace_id, "-", &random_hex::<8>(), "-01"].concat();
+    request.headers_mut().insert(TRACEPARENT, HeaderValue::from_maybe_shared(Bytes::from(span)).ok()?);
     Some(request)
 }

@@ -7,7 +7,7 @@ use http::header::{
 use http::{HeaderMap, HeaderName, HeaderValue};
 
 use super::api_map::Api;
-use super::header_lists::{REQUEST, is_stripped};
+use super::header_lists::{always_passed, is_stripped};
 use crate::guard::csrf;
 use crate::reply;
 
@@ -15,11 +15,11 @@ use crate::reply;
 #[must_use]
 pub fn for_api(headers: &HeaderMap, api: &Api) -> HeaderMap {
     let nominated = nominated(headers);
+    let passes =
+        |name: &HeaderName| (always_passed(name) || api.request_headers.contains(name)) && !nominated.contains(name);
     let mut passed = HeaderMap::with_capacity(headers.len());
-    for name in REQUEST.iter().chain(&api.request_headers).filter(|name| !nominated.contains(name)) {
-        for value in headers.get_all(name) {
-            passed.append(name.clone(), value.clone());
-        }
+    for (name, value) in headers.iter().filter(|(name, _)| passes(name)) {
+        passed.append(name.clone(), value.clone());
     }
     // The length frames the body that streams through, so it is no header that anybody may nominate.
     if let Some(length) = headers.get(CONTENT_LENGTH) {
@@ -107,7 +107,7 @@ mod tests {
         ]);
         let passed = for_api(&headers, &api());
         let names: Vec<&str> = passed.iter().map(|(name, _)| name.as_str()).collect();
-        assert_eq!(names, ["accept", "if-range", "prefer", "prefer", "content-length"]);
+        assert_eq!(names, ["accept", "prefer", "prefer", "if-range", "content-length"]);
     }
 
     #[test]

@@ -12,7 +12,7 @@ use std::process::Stdio;
 use super::stage::{Keys, Options};
 use super::{cargo, root, target};
 
-const USAGE: &str = "usage: cargo dev bench [--load | --keys | --cold]";
+const USAGE: &str = "usage: cargo dev bench [--load | --keys | --parts | --cold]";
 /// The bar for an opening with many keys over one with one key.
 const KEYS_BAR: f64 = 1.03;
 
@@ -24,6 +24,7 @@ pub async fn run(arguments: &[String]) -> u8 {
         [] => all().await,
         ["--load"] => load::run().await,
         ["--keys"] => opening(),
+        ["--parts"] => parts(),
         ["--cold"] => cold::run().await,
         _ => {
             eprintln!("{USAGE}");
@@ -42,7 +43,15 @@ pub async fn run(arguments: &[String]) -> u8 {
 async fn all() -> Outcome<()> {
     load::run().await?;
     opening()?;
+    parts()?;
     cold::run().await
+}
+
+/// Runs `benches/parts.rs`, which prints for itself.
+fn parts() -> Outcome<()> {
+    println!("Building and running benches/parts.rs …");
+    let run = ["run", "--release", "--quiet", "--package", "benches", "--bin", "parts", "--", "--bench"];
+    if cargo().args(run).status()?.success() { Ok(()) } else { Err("the bench does not run".into()) }
 }
 
 /// Runs `benches/opening.rs`, which takes turns, and prints what it found as a table and as it came.

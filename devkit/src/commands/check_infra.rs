@@ -1,4 +1,5 @@
-//! `cargo dev check-infra`: templates, workflows, functions and the commands in our pages, checked without Azure.
+//! `cargo dev check-infra`: the package, templates, workflows, functions and the commands in our pages, checked without
+//! Azure.
 //!
 //! The checks of files that are not ours to define are in Python, beside the programs that know them
 //! (`tests/peers/azure`).
@@ -12,7 +13,7 @@ use std::time::Instant;
 use environments::Environments;
 
 use super::check::{part, step, summary};
-use super::root;
+use super::{package, root};
 use crate::host;
 
 const USAGE: &str = "usage: cargo dev check-infra";
@@ -25,7 +26,11 @@ pub fn run(arguments: &[String]) -> u8 {
         return 2;
     }
     let begun = Instant::now();
-    let mut parts = vec![("functions and host.json", part("functions and host.json", || functions_hold(&root())))];
+    let package = || package::run(&["--verify".to_owned()]) == 0;
+    let mut parts = vec![
+        ("functions and host.json", part("functions and host.json", || functions_hold(&root()))),
+        ("the package and its journey", part("the package and its journey", package)),
+    ];
     match Environments::prepare() {
         Ok(environments) => {
             parts.extend(steps(&environments).into_iter().map(|(name, command)| (name, step(name, command))));

@@ -22,7 +22,7 @@ const USAGE: &str = "usage: cargo dev package [--target TRIPLE | --binary PATH] 
   --spa FOLDER     the files of your own page instead of web/dist
   --verify         also unpack it, start it behind the stand-in for the host, sign in, call and sign out";
 /// What is built where nothing else is asked for: every Rust on Linux has its library.
-const TARGET: &str = "x86_64-unknown-linux-gnu";
+pub const TARGET: &str = "x86_64-unknown-linux-gnu";
 /// Where the page is, in the project and in the package: the gateway looks there when no setting says otherwise.
 const SPA: &str = "web/dist";
 /// The test that starts a package and goes through the main job with it.

@@ -8,7 +8,7 @@ use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 
 use super::super::stage::Stage;
-use super::super::{build_release, target};
+use super::super::{package, target};
 use super::gateway::{get, sign_in, until_listening};
 use super::{Outcome, stage_options, told};
 use crate::identity::{self, Identity};
@@ -24,7 +24,8 @@ const ROUNDS: usize = 21;
 const BAR: Duration = Duration::from_millis(10);
 
 pub(super) async fn run() -> Outcome<()> {
-    let binary = build_release()?;
+    // What is deployed: linked statically.
+    let binary = package::build_static(package::TARGET)?;
     println!("binary: {:.1} MB", std::fs::metadata(&binary)?.len() as f64 / 1e6);
     let stage = Stage::set(stage_options(&binary)).await?;
     let cookie = sign_in(stage.host.addr(), &stage.provider, &stage.origin).await?;

@@ -26,6 +26,7 @@ const LISTING: [&str; 19] = [
     "100644 web/dist/app.js",
     "100644 web/dist/cloakroom.js",
     "100644 web/dist/favicon.svg",
+    "100644 web/dist/graph-middleware.js",
     "100644 web/dist/index.html",
     "100644 web/dist/messages.js",
 ];

@@ -1,0 +1,76 @@
+//! The pure parts of a proxied call, one by one. `cargo dev bench --parts` runs it.
+
+#![expect(clippy::unwrap_used, reason = "a bench that cannot measure should stop")]
+
+use std::hint::black_box;
+
+use cloakroom::guard::csrf::{self, Mode};
+use cloakroom::guard::origins::Origins;
+use cloakroom::origin::Origin;
+use cloakroom::proxy::api_map::{self, Api};
+use cloakroom::proxy::headers;
+use cloakroom::proxy::path::ProvenPath;
+use cloakroom::proxy::patterns::Allowed;
+use criterion::{Criterion, criterion_group, criterion_main};
+use http::{HeaderMap, HeaderName, HeaderValue, Method};
+
+const PATH: &str = "/me/drive/root:/Reports%202026/summary.xlsx:/workbook/tables";
+const MAP: &str = r#"{"graph": {"route": "/graph", "base": "https://graph.microsoft.com/v1.0", "allow": ["GET /me/**"],
+                     "request_headers": ["ConsistencyLevel", "Prefer"]}}"#;
+/// What a browser sends.
+const REQUEST: [(&str, &str); 8] = [
+    ("accept", "application/json, text/plain, */*"),
+    ("accept-encoding", "gzip, deflate, br"),
+    ("accept-language", "en-GB,en;q=0.9,de;q=0.8"),
+    ("host", "app.contoso.example"),
+    ("origin", "https://app.contoso.example"),
+    ("sec-fetch-site", "same-origin"),
+    ("user-agent", "Mozilla/5.0 (X11; Linux x86_64) AppleWebKit/537.36"),
+    ("x-csrf", "1"),
+];
+/// What an API answers.
+const ANSWER: [(&str, &str); 6] = [
+    ("cache-control", "private"),
+    ("content-type", "application/json"),
+    ("etag", "W/\"1\""),
+    ("server", "api/1.0"),
+    ("strict-transport-security", "max-age=31536000"),
+    ("vary", "Accept-Encoding"),
+];
+
+fn parts(bench: &mut Criterion) {
+    let (api, origins) = (api(), Origins::only(Origin::parse("https://app.contoso.example").unwrap()));
+    let (request, answer) = (map(&REQUEST), map(&ANSWER));
+    bench.bench_function("a path is proven", |bench| bench.iter(|| ProvenPath::parse(black_box(PATH))));
+    for count in [1, 200] {
+        let others = (1..count).map(|number| format!("GET /users/*/things-{number}/**"));
+        let allowed = Allowed::compile(&others.chain(["GET /me/**".to_owned()]).collect::<Vec<_>>()).unwrap();
+        bench.bench_function(&format!("a path is looked up among {count} patterns"), |bench| {
+            bench.iter(|| allowed.judge(&Method::GET, black_box(PATH)))
+        });
+    }
+    bench.bench_function("a call is guarded against CSRF", |bench| {
+        bench.iter(|| csrf::check(&Method::POST, black_box(&request), &origins, Mode::Header));
+    });
+    bench.bench_function("request headers are chosen", |bench| {
+        bench.iter(|| headers::for_api(black_box(&request), &api));
+    });
+    bench.bench_function("response headers are cleaned", |bench| {
+        bench.iter(|| {
+            let mut headers = answer.clone();
+            headers::for_browser(&mut headers, &api);
+            headers
+        });
+    });
+}
+
+fn api() -> Api {
+    api_map::parse(MAP).unwrap().remove(0)
+}
+
+fn map(pairs: &[(&'static str, &'static str)]) -> HeaderMap {
+    pairs.iter().map(|(name, value)| (HeaderName::from_static(name), HeaderValue::from_static(value))).collect()
+}
+
+criterion_group!(benches, parts);
+criterion_main!(benches);
