@@ -53,7 +53,7 @@ impl App {
         let tokens = Tokens::new(config.tokens, Arc::clone(&provider), Arc::clone(&sessions));
         Arc::new(Self {
             auth: Auth::new(config.auth, Arc::clone(&provider), Arc::clone(&sessions), Arc::clone(&tokens)),
-            proxy: Proxy::new(config.apis, sessions, tokens, Arc::clone(&origins), Arc::clone(&net)),
+            proxy: Proxy::new(config.apis, sessions, tokens, Arc::clone(&origins), &net),
             net,
             origins,
             ring,

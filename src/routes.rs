@@ -1,4 +1,4 @@
-//! The table of URLs, and the only place beside `server.rs` that knows warp.
+//! The table of URLs; with `routes/files.rs` the only place beside `server.rs` that knows warp.
 //!
 //! The path decides the route, exactly and by whole segments; then the method. Every handler answers for itself, so
 //! that no refusal ever falls through to another route.
@@ -45,8 +45,7 @@ const HTTP_FUNCTIONS: [&str; 9] = [
     "/spa",
 ];
 
-/// What the server saw of a request, put there by it.
-#[derive(Debug)]
+/// What the server saw of a request, put there by it. Nothing prints it: cookies and codes are in there.
 pub struct Seen {
     /// The target as it came.
     pub target: Uri,

@@ -58,15 +58,6 @@ pub fn random_hex<const N: usize>() -> String {
 
 #[cfg(test)]
 mod tests {
-    #[test]
-    fn random_hex_has_its_length_and_is_never_zero() {
-        for _ in 0..1_000 {
-            let text = random_hex::<1>();
-            assert!(text.len() == 2 && text != "00" && u8::from_str_radix(&text, 16).is_ok(), "{text}");
-        }
-        assert_eq!(random_hex::<16>().len(), 32);
-    }
-
     use super::*;
 
     #[test]
@@ -85,5 +76,14 @@ mod tests {
         for bad in ["", "abc", "not base64!", &"A".repeat(42), &"A".repeat(44)] {
             assert!(Key32::from_base64(bad).is_none(), "{bad}");
         }
+    }
+
+    #[test]
+    fn random_hex_has_its_length_and_is_never_zero() {
+        for _ in 0..1_000 {
+            let text = random_hex::<1>();
+            assert!(text.len() == 2 && text != "00" && u8::from_str_radix(&text, 16).is_ok(), "{text}");
+        }
+        assert_eq!(random_hex::<16>().len(), 32);
     }
 }

@@ -10,6 +10,7 @@ use crate::reply::{Reply, json as json_reply};
 
 const INVOCATION: HeaderName = HeaderName::from_static("x-azure-functions-invocationid");
 const FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
+
 /// What to do about payloads.
 const REMEDY: &str = "host.json must set customHandler.enableProxyingHttpRequest (or enableForwardingHttpRequest)";
 

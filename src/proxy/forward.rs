@@ -74,9 +74,9 @@ impl Proxy {
         sessions: Arc<Sessions>,
         tokens: Arc<Tokens>,
         origins: Arc<Origins>,
-        net: Arc<Net>,
+        net: &Arc<Net>,
     ) -> Self {
-        let upstream = |api: &Api| Upstream::new(Arc::clone(&net), api.timeouts.connect, api.base.is_https());
+        let upstream = |api: &Api| Upstream::new(Arc::clone(net), api.timeouts.connect, api.base.is_https());
         let upstreams = apis.iter().map(upstream).collect();
         Self { apis, sessions, tokens, calls: Arc::default(), origins, upstreams }
     }
@@ -208,6 +208,11 @@ fn request(
     *request.method_mut() = call.method.clone();
     *request.uri_mut() = api.base.uri(path, call.query)?;
     *request.headers_mut() = headers::for_api(call.headers, api);
+    // APIs answer 411 to a method that means something by its body and tells no length (RFC 9110 section 8.6), and a
+    // host that forwards leaves out the length of nothing.
+    if matches!(*call.method, Method::PATCH | Method::POST | Method::PUT) && !has_body(call.headers) {
+        request.headers_mut().insert(CONTENT_LENGTH, HeaderValue::from_static("0"));
+    }
     let bearer = ["Bearer ", token.expose_secret()].concat();
     let mut bearer = HeaderValue::from_maybe_shared(Bytes::from(bearer)).ok()?;
     bearer.set_sensitive(true);

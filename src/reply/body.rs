@@ -208,7 +208,8 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn a_body_ends_at_its_deadline() {
         let deadline = Instant::now() + Duration::from_secs(5);
-        assert!(until(Some(deadline), frames(&[3, 3]), ()).collect().await.is_err());
+        assert!(until(Some(deadline), frames(&[3, 1_000]), ()).collect().await.is_err());
+        assert_eq!(Instant::now(), deadline, "not when the sender goes on");
         let deadline = Instant::now() + Duration::from_secs(5);
         assert!(until(Some(deadline), frames(&[2, 2]), ()).collect().await.is_ok());
         assert!(until(None, frames(&[9, 9]), ()).collect().await.is_ok());

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use http::header::RANGE;
-use http::{HeaderMap, Request, StatusCode};
+use http::{Request, StatusCode};
 use http_body_util::Empty;
 use hyper::service::Service;
 use hyper_util::service::TowerToHyperService;
@@ -12,8 +12,13 @@ use warp::filters::BoxedFilter;
 use warp::reply::Response;
 use warp::{Filter, Reply as _};
 
-use super::{Seen, seen};
+use super::{Seen, into_response, seen};
+use crate::error::Error;
+use crate::reply::{Context, problem, wants_page};
 use crate::spa::{Folder, finish, tags};
+
+/// The answers that are a file, a part of one, or about one.
+const FILE: [StatusCode; 3] = [StatusCode::OK, StatusCode::PARTIAL_CONTENT, StatusCode::RANGE_NOT_SATISFIABLE];
 
 /// The SPA's files; its page for navigations to anything else.
 pub(super) fn routes(folder: &Folder) -> BoxedFilter<(Response,)> {
@@ -21,13 +26,14 @@ pub(super) fn routes(folder: &Folder) -> BoxedFilter<(Response,)> {
     let reading = warp::get().or(warp::head()).unify();
     let answer = move |seen: Arc<Seen>| {
         let folder = folder.clone();
-        async move { file(&folder, seen.target.path(), &seen.headers).await.ok_or_else(warp::reject::not_found) }
+        async move { file(&folder, &seen).await.ok_or_else(warp::reject::not_found) }
     };
     reading.and(seen()).and_then(answer).boxed()
 }
 
-async fn file(folder: &Folder, path: &str, headers: &HeaderMap) -> Option<Response> {
-    let (path, file) = folder.find(path, headers)?;
+async fn file(folder: &Folder, seen: &Seen) -> Option<Response> {
+    let headers = &seen.headers;
+    let (path, file) = folder.find(seen.target.path(), headers)?;
     let tag = folder.tags().of(&file).await?;
     let mut response = if tags::is_held(headers, &tag) {
         StatusCode::NOT_MODIFIED.into_response()
@@ -37,9 +43,20 @@ async fn file(folder: &Folder, path: &str, headers: &HeaderMap) -> Option<Respon
         request.headers_mut().extend(tags::range(headers, &tag).map(|range| (RANGE, range)));
         // In a task of its own: warp answers no request from inside another.
         let answer = tokio::spawn(TowerToHyperService::new(warp::service(warp::fs::file(file))).call(request)).await;
-        answer.ok()?.unwrap_or_else(|never| match never {})
+        match answer.map(|answer| answer.unwrap_or_else(|never| match never {})) {
+            Ok(answer) if FILE.contains(&answer.status()) => answer,
+            Ok(answer) if answer.status() == StatusCode::NOT_FOUND => return None,
+            // What keeps a file from being read is no file, and nobody may keep it as one.
+            Ok(_) | Err(_) => return Some(failed(seen)),
+        }
     };
     tags::write(response.headers_mut(), tag);
     finish(response.headers_mut(), path);
     Some(response)
+}
+
+fn failed(seen: &Seen) -> Response {
+    tracing::error!(trace_id = seen.trace_id, "a file of the SPA cannot be read");
+    let (trace_id, wants_page) = (seen.trace_id.clone(), wants_page(&seen.headers));
+    into_response(problem(&Error::Internal, &Context { trace_id, wants_page, link_base: String::new() }), false)
 }

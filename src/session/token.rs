@@ -186,7 +186,7 @@ fn unpack(segments: &[Lying<'_>]) -> SecretString {
         Lying::Bytes(bytes) => (bytes.len() * 4).div_ceil(3),
         Lying::Text(text) => text.len(),
     };
-    // Made as long as it will be, so that it moves nowhere and leaves no copy behind.
+    // Made as long as it will be, so that it never moves on the heap.
     let dots = segments.len().saturating_sub(1);
     let mut token = String::with_capacity(segments.iter().map(length).sum::<usize>() + dots);
     for (position, segment) in segments.iter().enumerate() {

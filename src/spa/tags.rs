@@ -4,11 +4,11 @@
 //! all; and after a deployment is taken back, the file that counts is the older one.
 
 use std::collections::HashMap;
-use std::fs::File;
+use std::fs::{File, Metadata};
 use std::io::{self, Read};
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
-use std::time::SystemTime;
 
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
@@ -21,8 +21,9 @@ const PIECE: usize = 64 * 1_024;
 /// Bytes of the hash that make the tag.
 const TAG_BYTES: usize = 16;
 
-/// What tells, while the process runs, that a file is still the one that was hashed.
-type Stamp = (Option<SystemTime>, u64);
+/// What tells, while the process runs, that a file is still the one that was hashed: its time of change, which nobody
+/// sets, its place on the disk, and its length.
+type Stamp = ((i64, i64), u64, u64);
 
 /// The tags of files, each made once for each state of its file.
 #[derive(Debug, Default)]
@@ -34,7 +35,7 @@ impl Tags {
     /// The tag of a file; none if it cannot be read.
     pub async fn of(&self, file: &Path) -> Option<HeaderValue> {
         let path = file.to_owned();
-        let stamp = tokio::fs::metadata(file).await.ok().map(|file| (file.modified().ok(), file.len()))?;
+        let stamp = stamp(&tokio::fs::metadata(file).await.ok()?);
         let known = self.known.lock().unwrap_or_else(PoisonError::into_inner).get(file).cloned();
         if let Some((of, tag)) = known
             && of == stamp
@@ -46,6 +47,10 @@ impl Tags {
         self.known.lock().unwrap_or_else(PoisonError::into_inner).insert(file.to_owned(), entry);
         Some(tag)
     }
+}
+
+fn stamp(file: &Metadata) -> Stamp {
+    ((file.ctime(), file.ctime_nsec()), file.ino(), file.len())
 }
 
 fn hashed(path: &Path) -> io::Result<HeaderValue> {
@@ -86,6 +91,8 @@ pub fn write(headers: &mut HeaderMap, tag: HeaderValue) {
 
 #[cfg(test)]
 mod tests {
+    use std::time::SystemTime;
+
     use super::*;
 
     fn headers(name: http::HeaderName, value: &str) -> HeaderMap {
@@ -103,10 +110,9 @@ mod tests {
         let tags = Tags::default();
         let tag = tags.of(&one).await.unwrap();
         assert_eq!(tags.of(&other).await.unwrap(), tag);
-        std::fs::write(&one, "changed").unwrap();
-        assert_ne!(tags.of(&one).await.unwrap(), tag, "of the same length, at another time");
-        epoch(&one).unwrap();
-        assert_ne!(Tags::default().of(&one).await.unwrap(), tag, "of the same length and time, in another process");
+        std::fs::write(&other, "changed").unwrap();
+        epoch(&other).unwrap();
+        assert_ne!(tags.of(&other).await.unwrap(), tag, "of the same length and time");
         assert_eq!(tags.of(&folder.path().join("none")).await, None);
     }
 

@@ -45,6 +45,23 @@ async fn without_a_session_the_api_is_never_contacted() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_call_without_a_body_tells_the_api_so() {
+    for reach in EVERY_REACH {
+        let app = TestApp::builder().reach(reach).start().await;
+        let cookie = app.signed_in(ADA).await.cookie_header();
+        for method in ["PATCH", "POST", "PUT"] {
+            let head = format!(
+                "{method} /graph/echo HTTP/1.1\r\nHost: localhost\r\nCookie: {cookie}\r\nX-CSRF: 1\r\n\
+                 Sec-Fetch-Site: same-origin\r\n\r\n"
+            );
+            assert_eq!(raw::status(&raw::exchange(app.port, &head)), 200, "{reach:?} {method}");
+            let request = app.graph.requests().pop().unwrap();
+            assert_eq!((request.method.as_str(), request.header("content-length")), (method, Some("0")), "{reach:?}");
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn only_listed_headers_and_our_token_reach_the_api() {
     for reach in EVERY_REACH {
         let app = TestApp::builder().reach(reach).start().await;

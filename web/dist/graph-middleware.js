@@ -11,7 +11,7 @@ import { fetch, problem } from './cloakroom.js';
 /**
  * The last member of the client's middleware chain, in the place of its HTTPMessageHandler. A call beneath `base`,
  * absolute links of Graph's answers included, goes to the gateway's route, with the CSRF header. Any other goes where
- * it says, as it is: the addresses of upload sessions carry their own proof.
+ * it says: to another origin as it is, since the addresses of upload sessions carry their own proof.
  */
 export class GatewayHandler {
   #base;
