@@ -19,6 +19,9 @@ use crate::session::Sessions;
 use crate::tokens::Tokens;
 use joined::Joined;
 
+/// What the page hears of a sign-in that failed, as `auth_error`.
+type AuthError = &'static str;
+
 /// How the provider answers the authorization request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ResponseMode {

@@ -11,7 +11,7 @@ use http::{HeaderMap, HeaderValue, Method};
 
 use super::joined::{Outcome, Turn};
 use super::transaction::Transaction;
-use super::{Auth, AuthApi, parse_pairs, redirect_status, single};
+use super::{Auth, AuthApi, AuthError, parse_pairs, redirect_status, single};
 use crate::clock::UnixSeconds;
 use crate::error::Error;
 use crate::guard::return_to::ReturnTo;
@@ -22,9 +22,6 @@ use crate::reply::{Reply, redirect};
 use crate::session::seal::Closed;
 use crate::session::token::{AccessToken, Session, User};
 use crate::session::{NotWritten, OpenSession};
-
-/// What the page hears of a sign-in that failed, as `auth_error`.
-pub(super) type AuthError = &'static str;
 
 /// Parameters that forwarding joins with a comma when they are given twice.
 const NO_COMMA: [&str; 4] = ["code", "state", "iss", "error"];

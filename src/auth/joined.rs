@@ -12,7 +12,7 @@ use futures_util::future::{BoxFuture, Shared};
 use lru::LruCache;
 use tokio::time::Instant;
 
-use super::callback::AuthError;
+use super::AuthError;
 use crate::session::OpenSession;
 use crate::session::cookie::LOGIN_SECONDS;
 
