@@ -8,7 +8,7 @@
 # Without arguments the names come from the environment, where azd puts the outputs of the deployment. Where there is a
 # key already, nothing is done; so it may run after every deployment.
 set -eu
-# A caller's tracing has nothing to look for here.
+# A caller's tracing has nothing to look for here; nor has a .curlrc that traces, hence --disable.
 { set +x; } 2>/dev/null
 
 group=${1:-${AZURE_RESOURCE_GROUP:?name the resource group and the app}}
@@ -26,12 +26,18 @@ if [ "$disabled" = true ]; then
   exit 0
 fi
 
-host=$(az functionapp show --resource-group "$group" --name "$app" --query defaultHostName --output tsv)
+# Of an app on Flex Consumption az tells what Azure says, with the name one level down.
+host=$(az functionapp show --resource-group "$group" --name "$app" \
+  --query 'defaultHostName || properties.defaultHostName' --output tsv)
+if [ -z "$host" ]; then
+  echo "az names no host of the app $app in the group $group." >&2
+  exit 1
+fi
 origin=https://$host
 
 # Whether the gateway answers and has a key. It may still lack the provider, which is another matter.
 has_key() {
-  missing=$(curl --silent --max-time 30 --proto =https "$origin/health/ready" |
+  missing=$(curl --disable --silent --max-time 30 --proto =https "$origin/health/ready" |
     sed -n 's/.*"missing": *\[\([^]]*\)\].*/[\1]/p') || return 1
   case $missing in
   '' | *'"keys"'*) return 1 ;;
@@ -42,8 +48,8 @@ has_key() {
 rotate() {
   az functionapp keys list --resource-group "$group" --name "$app" --query masterKey --output tsv |
     sed 's/^/header = "x-functions-key: /; s/[[:space:]]*$/"/' |
-    curl --config - --silent --show-error --max-time 60 --proto =https --output /dev/null --write-out '%{http_code}' \
-      --request POST --header 'content-type: application/json' --data '{"input":null}' \
+    curl --disable --config - --silent --show-error --max-time 60 --proto =https --output /dev/null \
+      --write-out '%{http_code}' --request POST --header 'content-type: application/json' --data '{"input":null}' \
       "$origin/admin/functions/rotate-keys" || true
 }
 

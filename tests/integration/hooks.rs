@@ -14,7 +14,7 @@ const MASTER_KEY: &str = "c2VjcmV0LW1hc3Rlci1rZXk+/w==";
 const AZ: &str = r#"#!/bin/sh
 echo "az $*" >> "$STAGE/told"
 case "$*" in
-*defaultHostName*) echo app-1.azurewebsites.net ;;
+*"--query defaultHostName || properties.defaultHostName --output tsv") cat "$STAGE/host" ;;
 *masterKey*) cat "$STAGE/key" ;;
 *rotate-keys.Disabled*) cat "$STAGE/disabled" ;;
 *) exit 2 ;;
@@ -23,6 +23,7 @@ esac
 /// Answers as the host in front of the gateway does, which needs some calls of the function until there is a key.
 const CURL: &str = r#"#!/bin/sh
 echo "curl $*" >> "$STAGE/told"
+[ "$1" = --disable ] || exit 2
 case "$*" in
 */admin/functions/rotate-keys)
   cat > "$STAGE/config"
@@ -44,7 +45,12 @@ async fn stage(wanted: usize) -> TempDir {
     assert_eq!(before.status, 503, "{}", before.text());
     let after = TestApp::start().await.visitor().get("/health/ready").await;
     let files = [("before", before.text()), ("after", after.text()), ("wanted", wanted.to_string())];
-    let others = [("key", MASTER_KEY.to_owned() + "\r\n"), ("calls", String::new()), ("disabled", String::new())];
+    let others = [
+        ("key", MASTER_KEY.to_owned() + "\r\n"),
+        ("calls", String::new()),
+        ("disabled", String::new()),
+        ("host", "app-1.azurewebsites.net\n".to_owned()),
+    ];
     for (name, text) in files.into_iter().chain(others) {
         fs::write(folder.path().join(name), text).unwrap();
     }
@@ -112,27 +118,44 @@ async fn a_key_that_never_comes_is_a_failure_that_says_where_to_look() {
     assert!(!run(&stage, &[], &[]).status.success(), "without names it does nothing");
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn an_app_whose_host_az_does_not_name_is_a_failure_at_once() {
+    let stage = stage(0).await;
+    fs::write(stage.path().join("host"), "\n").unwrap();
+    let output = run(&stage, &["group", "app-1"], &[]);
+    assert_eq!(output.status.code(), Some(1));
+    assert!(String::from_utf8_lossy(&output.stderr).contains("no host of the app app-1"), "{output:?}");
+    assert!(!read(&stage, "told").contains("curl"), "nobody is asked");
+}
+
 /// Answers as az does for a registration, of which `$STAGE/uris` holds the redirect URIs and `$STAGE/trusted` says
-/// whether the identity is trusted.
+/// whether the identity is trusted. What `$STAGE/refused` names is refused.
 const AZ_AD: &str = r#"#!/bin/sh
+refused=$(cat "$STAGE/refused")
+case "$*" in
+"${refused:-nothing}"*) exit 1 ;;
+esac
 case "$1 $2 $3 $4" in
 "ad app show "*) case "$*" in
   *length*) grep -c '^https://new.example/auth/callback$' "$STAGE/uris" ;;
   *) cat "$STAGE/uris" ;;
   esac ;;
 "ad app federated-credential list") cat "$STAGE/trusted" ;;
+"account show --query id") echo subscription-1 ;;
 "account show "*) echo tenant-1 ;;
 "ad app create "*) echo client-1 ;;
 esac
 case "$*" in
-*create*|*update*) for argument; do printf '%s|' "$argument" >> "$STAGE/told"; done; echo >> "$STAGE/told" ;;
+*create*|*update*|"env set "*) for argument; do printf '%s|' "$argument" >> "$STAGE/told"; done; echo >> "$STAGE/told" ;;
 esac
 "#;
 
 fn registration() -> TempDir {
     let folder = tempfile::tempdir().unwrap();
     let old = "https://old.example/auth/callback\nhttps://old.example/auth/logout\n";
-    for (name, text) in [("az", AZ_AD), ("azd", AZ_AD), ("uris", old), ("trusted", "0\n"), ("told", "")] {
+    for (name, text) in
+        [("az", AZ_AD), ("azd", AZ_AD), ("uris", old), ("trusted", "0\n"), ("told", ""), ("refused", "")]
+    {
         let path = folder.path().join(name);
         fs::write(&path, text).unwrap();
         fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).unwrap();
@@ -173,9 +196,47 @@ fn an_application_is_registered_once_and_without_a_secret() {
     let stage = registration();
     assert!(script(&stage, "register-app.sh", &[], &OUTPUTS).status.success());
     assert_eq!(read(&stage, "told"), "", "one that is named is taken");
+    fs::write(stage.path().join("refused"), "ad sp show").unwrap();
     let output = script(&stage, "register-app.sh", &[], &[("AZURE_ENV_NAME", "trial")]);
     assert!(output.status.success(), "{output:?}");
     let told = read(&stage, "told");
-    assert!(told.contains("--display-name|cloakroom-trial|") && told.contains("ad|sp|create|--id|client-1|"), "{told}");
+    let [app, kept, principal] = told.lines().collect::<Vec<_>>()[..] else { panic!("{told}") };
+    let name = app.split("--display-name|cloakroom-trial-").nth(1).unwrap().split('|').next().unwrap();
+    assert!(name.parse::<u32>().is_ok(), "az would change another's application of the same name: {app}");
+    assert_eq!(
+        (kept, principal),
+        ("env|set|CLOAKROOM_CLIENT_ID|client-1|", "ad|sp|create|--id|client-1|--output|none|")
+    );
     assert!(!told.contains("credential") && !told.contains("password"), "{told}");
+
+    let elsewhere = [("AZURE_ENV_NAME", "trial"), ("AZURE_SUBSCRIPTION_ID", "subscription-2")];
+    assert!(script(&stage, "register-app.sh", &[], &elsewhere).status.success());
+    assert!(!read(&stage, "told").lines().nth(3).unwrap().contains(name), "each subscription has its own");
+}
+
+#[test]
+fn a_service_principal_that_is_missing_is_made_and_one_that_is_refused_is_asked_for() {
+    let stage = registration();
+    fs::write(stage.path().join("refused"), "ad sp show").unwrap();
+    assert!(script(&stage, "register-app.sh", &[], &OUTPUTS).status.success());
+    assert!(read(&stage, "told").starts_with("ad|sp|create|--id|client-1|"), "a run that was cut off is finished");
+    fs::write(stage.path().join("refused"), "ad sp").unwrap();
+    let output = script(&stage, "register-app.sh", &[], &OUTPUTS);
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success() && said.contains("az ad sp create --id client-1"), "{output:?}");
+}
+
+#[test]
+fn who_may_not_change_the_application_is_told_what_to_hand_over() {
+    for refused in ["ad app show", "ad app update", "ad app federated-credential create"] {
+        let stage = registration();
+        fs::write(stage.path().join("refused"), refused).unwrap();
+        let output = script(&stage, "trust-identity.sh", &[], &OUTPUTS);
+        assert_eq!(output.status.code(), Some(1), "{refused}");
+        let said = String::from_utf8(output.stderr).unwrap();
+        for part in ["https://new.example/auth/logout", "--id client-1", "\"subject\": \"principal-1\"", "azd up again"]
+        {
+            assert!(said.contains(part), "{refused}: {part} is missing in {said}");
+        }
+    }
 }
