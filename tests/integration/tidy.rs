@@ -328,6 +328,16 @@ fn no_path_of_a_machine_is_in_a_file() {
 }
 
 #[test]
+fn scripts_are_executable() {
+    let listed = Command::new("git").args(["ls-files", "-s", ".ci/run", "infra/hooks/*.sh"]).current_dir(ROOT).output();
+    let listed = String::from_utf8(listed.unwrap().stdout).unwrap();
+    let scripts: Vec<_> = listed.lines().filter_map(|line| line.split_once('\t')).collect();
+    assert!(scripts.len() > 3, "git lists no scripts: name where they are now");
+    let plain = scripts.iter().filter(|(mode, _)| !mode.starts_with("100755"));
+    none(&plain.map(|(_, path)| format!("git update-index --chmod=+x {path}")).collect::<Vec<_>>());
+}
+
+#[test]
 fn functions_are_anonymous_and_leave_methods_to_the_gateway() {
     let mut complaints = Vec::new();
     for (path, text) in files("", "/function.json") {
@@ -366,6 +376,11 @@ fn the_host_is_told_to_pass_requests_on_as_they_are() {
     for flag in ["enableForwardingHttpRequest", "enableProxyingHttpRequest"] {
         assert_eq!(host["customHandler"][flag], true, "host.json: keep {flag} true, else requests come as payloads");
     }
+    let sampled = &host["logging"]["applicationInsights"]["samplingSettings"];
+    assert_eq!(
+        sampled["excludedTypes"], "Request;Trace;Exception",
+        "host.json: alerts count these, so keep all of them"
+    );
 }
 
 /// The lines of a page with their numbers, without those of code blocks.
