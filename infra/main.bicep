@@ -11,13 +11,12 @@ targetScope = 'resourceGroup'
 @description('Where everything is made.')
 param location string = resourceGroup().location
 
-@description('Name of the function app, unique in Azure: it becomes <name>.azurewebsites.net.')
-@minLength(2)
+@description('Name of the function app, unique in Azure: it becomes <name>.azurewebsites.net. Empty: one is made up.')
 @maxLength(60)
-param appName string = 'cloakroom-${uniqueString(resourceGroup().id)}'
+param appName string = ''
 
-@description('Scheme and host that browsers see. The redirect URI is this and /auth/callback.')
-param publicOrigin string = 'https://${appName}.azurewebsites.net'
+@description('Scheme and host that browsers see; the redirect URI is this and /auth/callback. Empty: the app\'s own.')
+param publicOrigin string = ''
 
 @description('Entra tenant whose users sign in.')
 param tenantId string = tenant().tenantId
@@ -55,10 +54,9 @@ param alwaysReadyInstances int = 0
 @description('Whether the app rotates its keys by its own timer. If not, a pipeline must, and the app only reads keys.')
 param rotateInApp bool = true
 
-@description('Name of the vault, unique in Azure. It holds the key ring and nothing else.')
-@minLength(3)
+@description('Name of the vault, unique in Azure. It holds the key ring and nothing else. Empty: one is made up.')
 @maxLength(24)
-param keyVaultName string = 'kv-${uniqueString(resourceGroup().id, appName)}'
+param keyVaultName string = ''
 
 @description('Name of the secret whose versions are the key ring.')
 param keyName string = 'cloakroom-keys'
@@ -79,11 +77,14 @@ param deployerPrincipalId string = ''
 param tags object = {}
 
 var isFlex = hostingPlan == 'flex'
+// A file of parameters cannot leave one out, so that empty means the default.
+var name = empty(appName) ? 'cloakroom-${uniqueString(resourceGroup().id)}' : appName
+var origin = empty(publicOrigin) ? 'https://${name}.azurewebsites.net' : publicOrigin
 
 module identity 'modules/identity.bicep' = {
   name: 'identity'
   params: {
-    name: 'id-${appName}'
+    name: 'id-${name}'
     location: location
     tags: tags
   }
@@ -92,7 +93,7 @@ module identity 'modules/identity.bicep' = {
 module monitoring 'modules/monitoring.bicep' = {
   name: 'monitoring'
   params: {
-    appName: appName
+    appName: name
     location: location
     tags: tags
     publisherPrincipalId: identity.outputs.principalId
@@ -102,7 +103,7 @@ module monitoring 'modules/monitoring.bicep' = {
 module storage 'modules/storage.bicep' = {
   name: 'storage'
   params: {
-    name: 'st${uniqueString(resourceGroup().id, appName)}'
+    name: 'st${uniqueString(resourceGroup().id, name)}'
     location: location
     tags: tags
     ownerPrincipalId: identity.outputs.principalId
@@ -113,10 +114,10 @@ module storage 'modules/storage.bicep' = {
 module vault 'modules/vault.bicep' = {
   name: 'vault'
   params: {
-    name: keyVaultName
+    name: empty(keyVaultName) ? 'kv-${uniqueString(resourceGroup().id, name)}' : keyVaultName
     location: location
     tags: tags
-    appName: appName
+    appName: name
     gatewayPrincipalId: identity.outputs.principalId
     mayRotate: rotateInApp
     workspaceId: monitoring.outputs.workspaceId
@@ -126,7 +127,7 @@ module vault 'modules/vault.bicep' = {
 module website 'modules/static-website.bicep' = if (staticWebsite) {
   name: 'static-website'
   params: {
-    name: 'web${uniqueString(resourceGroup().id, appName)}'
+    name: 'web${uniqueString(resourceGroup().id, name)}'
     location: location
     tags: tags
     uploaderPrincipalId: deployerPrincipalId
@@ -139,7 +140,7 @@ var gateway = {
   CLOAKROOM_CLIENT_ID: clientId
   CLOAKROOM_KEY_NAME: keyName
   CLOAKROOM_KEY_VAULT_URL: vault.outputs.url
-  CLOAKROOM_PUBLIC_ORIGIN: publicOrigin
+  CLOAKROOM_PUBLIC_ORIGIN: origin
   CLOAKROOM_TENANT_ID: tenantId
 }
 
@@ -163,7 +164,7 @@ var settings = union(host, gateway, site, timer, gatewaySettings)
 module flex 'modules/flex.bicep' = if (isFlex) {
   name: 'flex'
   params: {
-    name: appName
+    name: name
     location: location
     tags: tags
     identityId: identity.outputs.id
@@ -178,7 +179,7 @@ module flex 'modules/flex.bicep' = if (isFlex) {
 module consumption 'modules/consumption.bicep' = if (!isFlex) {
   name: 'consumption'
   params: {
-    name: appName
+    name: name
     location: location
     tags: tags
     identityId: identity.outputs.id
@@ -190,7 +191,7 @@ module consumption 'modules/consumption.bicep' = if (!isFlex) {
 module alerts 'modules/alerts.bicep' = if (!empty(alertEmail)) {
   name: 'alerts'
   params: {
-    appName: appName
+    appName: name
     location: location
     tags: tags
     componentId: monitoring.outputs.componentId
@@ -199,7 +200,7 @@ module alerts 'modules/alerts.bicep' = if (!empty(alertEmail)) {
 }
 
 @description('Name of the function app.')
-output AZURE_FUNCTION_APP_NAME string = appName
+output AZURE_FUNCTION_APP_NAME string = name
 
 @description('The app under its own name, with or without a custom domain.')
 output AZURE_FUNCTION_APP_ORIGIN string = isFlex ? flex!.outputs.origin : consumption!.outputs.origin
@@ -217,7 +218,7 @@ output AZURE_IDENTITY_PRINCIPAL_ID string = identity.outputs.principalId
 output AZURE_RESOURCE_GROUP string = resourceGroup().name
 
 @description('Where browsers go. The app registration needs this with /auth/callback and with /auth/logout.')
-output CLOAKROOM_PUBLIC_ORIGIN string = publicOrigin
+output CLOAKROOM_PUBLIC_ORIGIN string = origin
 
 @description('Storage account of the static website, empty without one.')
 output AZURE_STATIC_WEBSITE_ACCOUNT string = staticWebsite ? website!.outputs.name : ''

@@ -5,6 +5,8 @@ using './main.bicep'
 param clientId = readEnvironmentVariable('CLOAKROOM_CLIENT_ID')
 
 // Everything below may be left out; main.bicep tells the defaults.
+param appName = readEnvironmentVariable('APP_NAME', '')
+param publicOrigin = readEnvironmentVariable('PUBLIC_ORIGIN', '')
 param location = readEnvironmentVariable('AZURE_LOCATION', 'westeurope')
 param hostingPlan = readEnvironmentVariable('HOSTING_PLAN', 'flex')
 param rotateInApp = bool(readEnvironmentVariable('ROTATE_IN_APP', 'true'))
