@@ -10,7 +10,7 @@ const USAGE: &str = "usage: cargo dev <command>
   up [--mode forward|proxy]   the sample page, the gateway and stand-ins for all else; prints the address to open
   up --stand-ins              the stand-ins alone, for `func start`
   test [--all]                every test; --all fails where a part cannot run on this machine
-  check-infra                 templates, workflows, functions and the commands in our pages, without Azure
+  check-infra                 the package, templates, workflows, functions and the commands in our pages, without Azure
   soak [NAME …]               what takes minutes: rotations, outages and floods, with their figures
   bench [--load|--keys|--parts|--cold]  what a call costs beside nginx, what keys, parts and a cold start cost
   package [--target TRIPLE]   the app as it is deployed: dist/app/ and dist/app.zip; --verify also starts it
