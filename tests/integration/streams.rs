@@ -165,3 +165,41 @@ async fn a_body_that_stops_coming_is_refused_without_harm_to_others() {
     }
     assert_eq!(visitor.fetch("GET", "/graph/me").await.status, 200);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_waits_before_sending_is_told_to_go_on_only_where_the_call_goes_on() {
+    let app = TestApp::start().await;
+    let visitor = app.signed_in(ADA).await;
+    let waits = "Content-Length: 5\r\nExpect: 100-continue\r\n";
+    let mut stream = begin(&app, &visitor, "PUT", "/graph/echo/x", waits);
+    read_until(&mut stream, "HTTP/1.1 100 Continue\r\n\r\n");
+    stream.write_all(b"hello").unwrap();
+    let answer = read_until(&mut stream, "hello");
+    assert_eq!(raw::status(&answer), 200, "{answer}");
+    assert_eq!(app.graph.requests().pop().unwrap().header("expect"), None);
+    let answer = read_until(&mut begin(&app, &visitor, "PUT", "/graph/nowhere", waits), "\r\n\r\n");
+    assert_eq!(raw::status(&answer), 404, "{answer}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn trailers_pass_in_neither_direction() {
+    let api = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let base = format!("http://{}/v1.0", api.local_addr().unwrap());
+    let app = TestApp::builder().graph_entry(json!({"base": base})).start().await;
+    let visitor = app.signed_in(ADA).await;
+    let received = std::thread::spawn(move || {
+        let mut stream = api.accept().unwrap().0;
+        let received = read_until(&mut stream, "\r\n0\r\n\r\n");
+        let answer =
+            "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\nTrailer: X-Late\r\n\r\n2\r\nok\r\n0\r\nX-Late: 1\r\n\r\n";
+        stream.write_all(answer.as_bytes()).unwrap();
+        received.to_lowercase()
+    });
+    let chunked = "Transfer-Encoding: chunked\r\nTrailer: X-Late\r\n";
+    let mut stream = begin(&app, &visitor, "PUT", "/graph/echo/x", chunked);
+    stream.write_all(b"5\r\nhello\r\n0\r\nX-Late: 1\r\n\r\n").unwrap();
+    let answer = read_until(&mut stream, "\r\n0\r\n\r\n").to_lowercase();
+    let received = received.join().unwrap();
+    assert!(received.contains("hello") && !received.contains("x-late"), "{received}");
+    assert!(answer.contains("ok") && !answer.contains("x-late"), "{answer}");
+}

@@ -22,6 +22,8 @@ use crate::app::PATIENCE;
 
 /// What brings a browser to a machine that has none.
 const REMEDY: &str = "`cargo dev test` brings it as root; else: apt-get install chromium chromium-driver";
+/// How often the driver may fail to find a port.
+const ATTEMPTS: u8 = 5;
 /// Between two looks at a page.
 const LOOK: Duration = Duration::from_millis(25);
 /// Of the window.
@@ -184,8 +186,14 @@ struct Driver {
 }
 
 impl Driver {
-    /// Starts it on a free port of its own choice, which it tells once it listens.
+    /// Starts it on a free port of its own choice, which it tells once it listens. It chooses the port for one family of
+    /// addresses and gives up when that one is taken for the other, so that one more attempt may be needed.
     fn start(scratch: &Path) -> Self {
+        let started = (0..ATTEMPTS).find_map(|_| Self::attempt(scratch));
+        started.unwrap_or_else(|| panic!("chromedriver ended without a port. {REMEDY}"))
+    }
+
+    fn attempt(scratch: &Path) -> Option<Self> {
         let mut process = Command::new("chromedriver")
             .arg("--port=0")
             .env("TMPDIR", scratch)
@@ -196,9 +204,12 @@ impl Driver {
             .unwrap_or_else(|error| panic!("chromedriver does not start: {error}. {REMEDY}"));
         let mut lines = BufReader::new(process.stdout.take().unwrap()).lines().map_while(Result::ok);
         let port = |line: String| line.rsplit_once(" successfully on port ")?.1.trim_end_matches('.').parse().ok();
-        let port = lines.find_map(port).unwrap_or_else(|| panic!("chromedriver ended without a port. {REMEDY}"));
+        let Some(port) = lines.find_map(port) else {
+            process.wait().unwrap();
+            return None;
+        };
         std::thread::spawn(move || lines.for_each(drop));
-        Self { process, port }
+        Some(Self { process, port })
     }
 }
 
