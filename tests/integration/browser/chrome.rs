@@ -186,8 +186,8 @@ struct Driver {
 }
 
 impl Driver {
-    /// Starts it on a free port of its own choice, which it tells once it listens. It chooses the port for one family of
-    /// addresses and gives up when that one is taken for the other, so that one more attempt may be needed.
+    /// Starts it on a free port of its own choice, which it tells once it listens. It chooses the port for one family
+    /// of addresses and gives up when that one is taken for the other, so that one more attempt may be needed.
     fn start(scratch: &Path) -> Self {
         let started = (0..ATTEMPTS).find_map(|_| Self::attempt(scratch));
         started.unwrap_or_else(|| panic!("chromedriver ended without a port. {REMEDY}"))
