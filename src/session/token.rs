@@ -249,6 +249,21 @@ mod tests {
         assert!(session("opaque", &jwt).encode().len() < jwt.len() * 78 / 100);
     }
 
+    /// Written down, so that an instance of another version goes on reading what this one writes, and the reverse.
+    #[test]
+    fn the_binary_form_stays_as_it_is() {
+        let mut form = vec![2];
+        form.extend([5; 16]);
+        form.extend(b"\x07\xe8\x07\xe9\x07");
+        form.extend(b"\x01s\0\0\0\0\0\x01\x06Reader\0\0");
+        form.extend(b"\x01\x01\x00\x03\x01\x02\x03");
+        form.extend(b"\x01\x05graph\x02\x01\x01a\x01\x02b!\xd0\x0f\xe8\x07");
+        assert_eq!(session("AQID", "a.b!").encode().as_slice(), form);
+        let read = Session::decode(&form).unwrap();
+        assert_eq!(read.refresh_token.unwrap().expose_secret(), "AQID");
+        assert_eq!(read.access_tokens[0].token.expose_secret(), "a.b!");
+    }
+
     #[test]
     fn another_format_or_trailing_bytes_are_no_session() {
         let good = session("r", "a").encode();
