@@ -96,7 +96,7 @@ fn sessions(keys: u8) -> Sessions {
         retention: Duration::from_secs(NOW),
     };
     let ring = Ring::new(Arc::new(Keys(keys)), parameters, Duration::from_secs(300));
-    let cookies = cookie::Config {
+    let cookies = cookie::SessionCookies {
         name: NAME.to_owned(),
         domain: None,
         same_site: SameSite::Strict,
@@ -160,7 +160,7 @@ impl KeySource for Keys {
         Box::pin(async move { Ok(Value { text, content_type: None }) })
     }
 
-    fn list_or_none(&self) -> Answer<'_, Vec<Version>> {
+    fn list_or_empty(&self) -> Answer<'_, Vec<Version>> {
         self.list()
     }
 

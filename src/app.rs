@@ -4,16 +4,16 @@ use std::sync::Arc;
 
 use crate::auth::Auth;
 use crate::config::Config;
-use crate::functions::mode::Host;
+use crate::functions::mode::HostModeObserver;
 use crate::functions::rotate_keys::RotateKeys;
 use crate::guard::origins::Origins;
 use crate::keyring::Ring;
-use crate::net::Net;
+use crate::net::OutboundClients;
 use crate::oidc::Provider;
 use crate::proxy::forward::Proxy;
 use crate::session::Sessions;
 use crate::spa;
-use crate::tokens::Tokens;
+use crate::tokens::TokenService;
 
 /// The gateway, without its socket.
 #[derive(Debug)]
@@ -28,13 +28,13 @@ pub struct App {
     pub rotate_keys: RotateKeys,
     /// The provider.
     pub provider: Arc<Provider>,
-    net: Arc<Net>,
+    net: Arc<OutboundClients>,
     /// The origins of the gateway, the page and others that may call.
     pub origins: Arc<Origins>,
     /// The SPA, if the gateway serves it.
     pub spa: Option<spa::Spa>,
     /// How the host calls.
-    pub host: Host,
+    pub host: HostModeObserver,
     /// The port on which the host calls.
     pub port: u16,
 }
@@ -50,7 +50,7 @@ impl App {
         let sessions = Arc::new(Sessions::new(Arc::clone(&ring), config.cookies, config.sessions, client_id));
         let provider = Arc::new(Provider::new(config.provider, Arc::clone(&net)));
         let origins = Arc::clone(&config.auth.origins);
-        let tokens = Tokens::new(config.tokens, Arc::clone(&provider), Arc::clone(&sessions));
+        let tokens = TokenService::new(config.tokens, Arc::clone(&provider), Arc::clone(&sessions));
         Arc::new(Self {
             auth: Auth::new(config.auth, Arc::clone(&provider), Arc::clone(&sessions), Arc::clone(&tokens)),
             proxy: Proxy::new(config.apis, sessions, tokens, Arc::clone(&origins), &net),
@@ -60,7 +60,7 @@ impl App {
             rotate_keys,
             provider,
             spa: config.spa,
-            host: Host::default(),
+            host: HostModeObserver::default(),
             port: config.port,
         })
     }

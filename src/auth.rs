@@ -1,7 +1,7 @@
 //! Signing in and out: one file for each endpoint.
 
 pub mod callback;
-mod joined;
+mod callback_dedup;
 pub mod login;
 pub mod logout;
 pub mod refresh;
@@ -16,8 +16,8 @@ use crate::guard::origins::Origins;
 use crate::guard::return_to::ReturnTo;
 use crate::oidc::Provider;
 use crate::session::Sessions;
-use crate::tokens::Tokens;
-use joined::Joined;
+use crate::tokens::TokenService;
+use callback_dedup::CallbackDedup;
 
 /// What the page hears of a sign-in that failed, as `auth_error`.
 type AuthError = &'static str;
@@ -69,15 +69,20 @@ pub struct Auth {
     config: Config,
     provider: Arc<Provider>,
     sessions: Arc<Sessions>,
-    tokens: Arc<Tokens>,
-    joined: Joined,
+    tokens: Arc<TokenService>,
+    callback_dedup: CallbackDedup,
 }
 
 impl Auth {
     /// The endpoints over a provider and its sessions.
     #[must_use]
-    pub fn new(config: Config, provider: Arc<Provider>, sessions: Arc<Sessions>, tokens: Arc<Tokens>) -> Arc<Self> {
-        Arc::new(Self { config, provider, sessions, tokens, joined: Joined::default() })
+    pub fn new(
+        config: Config,
+        provider: Arc<Provider>,
+        sessions: Arc<Sessions>,
+        tokens: Arc<TokenService>,
+    ) -> Arc<Self> {
+        Arc::new(Self { config, provider, sessions, tokens, callback_dedup: CallbackDedup::default() })
     }
 
     /// Whether the provider answers by a form that the browser posts.

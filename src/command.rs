@@ -10,11 +10,11 @@ use serde_json::{Value, json};
 use tokio::runtime::{Builder, Runtime};
 
 use crate::clock;
-use crate::config::{Config, Faults, Keys, Vars};
-use crate::keyring::rotate::{self, Listed, NotRevoked};
+use crate::config::{Config, ConfigErrors, Keys, Vars};
+use crate::keyring::rotate::{self, Listed, RevokeError};
 use crate::keyring::states::State;
 use crate::keyring::{KeyId, SourceDown};
-use crate::telemetry::{self, complain, say};
+use crate::telemetry::{self, eprint, print};
 
 /// The command line or the configuration is wrong (`sysexits.h`).
 pub const USAGE: u8 = 64;
@@ -22,7 +22,7 @@ pub const USAGE: u8 = 64;
 const UNAVAILABLE: u8 = 69;
 /// The system does not give what the process needs.
 pub const OS_ERROR: u8 = 71;
-const NO_RUNTIME: &str = "the system gives no event queue";
+const NO_RUNTIME: &str = "cannot create the async runtime";
 
 const HELP: &str = "usage: cloakroom                             serves; the Functions host starts it so
        cloakroom check                       tells everything that is wrong with the settings
@@ -50,12 +50,12 @@ pub fn run(arguments: &[&str], vars: &Vars) -> ExitCode {
 
 /// Complains of every fault at once.
 #[must_use]
-pub fn refuse(faults: &Faults) -> ExitCode {
+pub fn refuse(faults: &ConfigErrors) -> ExitCode {
     fail(USAGE, &faults.to_string())
 }
 
 fn fail(code: u8, text: &str) -> ExitCode {
-    complain(text);
+    eprint(text);
     ExitCode::from(code)
 }
 
@@ -65,7 +65,7 @@ fn check(vars: &Vars, online: bool) -> ExitCode {
         Err(faults) => return refuse(&faults),
     };
     let warnings: String = config.warnings.iter().map(|warning| format!("warning: {warning}\n")).collect();
-    say(&format!("{warnings}the configuration is good"));
+    print(&format!("{warnings}the configuration is good"));
     if online { ask(config) } else { ExitCode::SUCCESS }
 }
 
@@ -76,8 +76,8 @@ fn ask(config: Config) -> ExitCode {
     let findings = runtime.block_on(online::findings(config));
     for (what, finding) in &findings {
         match finding {
-            Ok(there) => say(&format!("{what}: {there}")),
-            Err(missing) => complain(&format!("{what}: {missing}")),
+            Ok(there) => print(&format!("{what}: {there}")),
+            Err(missing) => eprint(&format!("{what}: {missing}")),
         }
     }
     if findings.iter().all(|(_, finding)| finding.is_ok()) { ExitCode::SUCCESS } else { ExitCode::from(UNAVAILABLE) }
@@ -115,7 +115,7 @@ fn keys(arguments: &[&str], vars: &Vars) -> ExitCode {
     });
     match report {
         Ok(report) => {
-            say(&if as_json { report.json.to_string() } else { report.text });
+            print(&if as_json { report.json.to_string() } else { report.text });
             ExitCode::SUCCESS
         }
         Err(problem) => fail(UNAVAILABLE, &problem),
@@ -169,8 +169,8 @@ async fn revoke_key(keys: &Keys, kid: KeyId) -> Result<Report, String> {
     let revocation = rotate::revoke(keys.source.as_ref(), kid, clock::now, &keys.parameters).await;
     let successor = match revocation {
         Ok(revocation) => revocation.successor.map(|kid| kid.to_string()),
-        Err(NotRevoked::Unknown) => return Err(format!("the ring has no key {kid}; cloakroom keys list tells them")),
-        Err(NotRevoked::Down(problem)) => return Err(down(problem)),
+        Err(RevokeError::Unknown) => return Err(format!("the ring has no key {kid}; cloakroom keys list tells them")),
+        Err(RevokeError::Down(problem)) => return Err(down(problem)),
     };
     let heard = humantime::format_duration(keys.refresh);
     let taken_over = successor.as_ref().map(|kid| format!("{kid} seals now\n")).unwrap_or_default();

@@ -11,7 +11,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::keyring::{KeySource, states};
-use crate::net::Net;
+use crate::net::OutboundClients;
 use crate::proxy::api_map::Api;
 use crate::session::{Limits, cookie};
 use crate::{auth, oidc, spa, telemetry, tokens};
@@ -47,7 +47,7 @@ impl FromIterator<(String, String)> for Vars {
 
 /// What is wrong with one variable. Never holds its value.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Fault {
+pub struct ConfigError {
     /// Full name of the variable.
     pub name: String,
     /// What it should be.
@@ -56,12 +56,12 @@ pub struct Fault {
 
 /// Everything that is wrong.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Faults(pub Vec<Fault>);
+pub struct ConfigErrors(pub Vec<ConfigError>);
 
-impl fmt::Display for Faults {
+impl fmt::Display for ConfigErrors {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "the configuration does not hold:")?;
-        self.0.iter().try_for_each(|Fault { name, problem }| write!(f, "\n  {name} {problem}"))
+        write!(f, "invalid configuration:")?;
+        self.0.iter().try_for_each(|ConfigError { name, problem }| write!(f, "\n  {name} {problem}"))
     }
 }
 
@@ -88,7 +88,7 @@ pub struct Config {
     /// The keys.
     pub keys: Keys,
     /// The cookies.
-    pub cookies: cookie::Config,
+    pub cookies: cookie::SessionCookies,
     /// How long sessions live.
     pub sessions: Limits,
     /// When tokens are renewed, and what is asked for each API.
@@ -100,7 +100,7 @@ pub struct Config {
     /// The logs.
     pub log: telemetry::Config,
     /// Outgoing connections, shared with the source of the keys.
-    pub net: Arc<Net>,
+    pub net: Arc<OutboundClients>,
     /// What is allowed but risky.
     pub warnings: Vec<String>,
 }
@@ -110,16 +110,16 @@ impl Config {
     ///
     /// # Errors
     /// Every fault found.
-    pub fn from_vars(vars: &Vars) -> Result<Self, Faults> {
-        parse::Reader::new(vars).read()
+    pub fn from_vars(vars: &Vars) -> Result<Self, ConfigErrors> {
+        parse::ConfigParser::new(vars).read()
     }
 
     /// Reads the settings of the key ring alone, for the commands that need no more.
     ///
     /// # Errors
     /// Every fault found among them.
-    pub fn keys_from_vars(vars: &Vars) -> Result<Keys, Faults> {
-        parse::Reader::new(vars).read_keys()
+    pub fn keys_from_vars(vars: &Vars) -> Result<Keys, ConfigErrors> {
+        parse::ConfigParser::new(vars).read_keys()
     }
 }
 

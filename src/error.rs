@@ -100,7 +100,7 @@ impl Error {
                 fault(400, "navigation_required", "Open this address by navigating to it, not by fetch.")
             }
             Self::OriginDenied => fault(403, "origin_denied", "Calls from this origin are not allowed."),
-            Self::Overloaded => retry(1, "overloaded", "Too much is under way. Try again shortly."),
+            Self::Overloaded => retry(1, "overloaded", "Too many requests in flight. Try again shortly."),
             Self::ProviderUnavailable => {
                 retry(5, "provider_unavailable", "The sign-in service is unavailable. Try again shortly.")
             }
@@ -109,7 +109,7 @@ impl Error {
                 sign_in("session_expired", "The session is over. Sign in again.")
             }
             Self::SessionMissing => sign_in("session_missing", "Nobody is signed in."),
-            Self::StepUpRequired(_) => sign_in("step_up_required", "Signing in once more is needed for this call."),
+            Self::StepUpRequired(_) => sign_in("step_up_required", "This call requires additional authentication."),
             Self::UpstreamTimeout => fault(504, "upstream_timeout", "The API did not answer in time."),
             Self::UpstreamUnavailable => fault(502, "upstream_unavailable", "The API cannot be reached."),
         }

@@ -194,7 +194,7 @@ pub trait KeySource: Send + Sync + fmt::Debug {
     /// The value of one version, by its id.
     fn get<'a>(&'a self, id: &'a str) -> Answer<'a, Value>;
     /// All versions for a rotation, which may be the one that makes the ring: a ring that is not there is empty.
-    fn list_or_none(&self) -> Answer<'_, Vec<Version>>;
+    fn list_or_empty(&self) -> Answer<'_, Vec<Version>>;
     /// Makes a new version and gives its id.
     fn publish<'a>(&'a self, new: &'a NewVersion, now: UnixSeconds) -> Answer<'a, String>;
     /// Disables a version: it neither seals nor opens any more.

@@ -17,6 +17,7 @@ pub mod keyring;
 pub mod net;
 pub mod oidc;
 pub mod origin;
+pub mod path;
 pub mod proxy;
 pub mod reply;
 pub mod routes;

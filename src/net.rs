@@ -14,12 +14,12 @@ const EXCHANGE: Duration = Duration::from_secs(10);
 
 /// TLS and the HTTP client for everything but proxied calls.
 #[derive(Debug, Default)]
-pub struct Net {
+pub struct OutboundClients {
     tls: OnceLock<Option<Arc<ClientConfig>>>,
     http: OnceLock<Option<reqwest::Client>>,
 }
 
-impl Net {
+impl OutboundClients {
     /// Whose HTTP client is the caller's own.
     #[must_use]
     pub fn with_http(client: reqwest::Client) -> Self {

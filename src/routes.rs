@@ -24,6 +24,7 @@ use crate::error::Error;
 use crate::functions::rotate_keys::is_payload;
 use crate::guard::cors::{self, Preflight};
 use crate::guard::navigation::refuse_prefetch;
+use crate::path::strip_prefix_segments;
 use crate::proxy::forward::{Call, has_body};
 use crate::reply::body::{Incomplete, text, without_long_pauses};
 use crate::reply::{Body, BodyError, Context, Refused, Reply, empty, full, problem, wants_page};
@@ -46,7 +47,7 @@ const HTTP_FUNCTIONS: [&str; 9] = [
 ];
 
 /// What the server saw of a request, put there by it. Nothing prints it: cookies and codes are in there.
-pub struct Seen {
+pub struct RequestHead {
     /// The target as it came.
     pub target: Uri,
     /// All headers.
@@ -58,9 +59,9 @@ pub struct Seen {
 }
 
 /// A request as the handlers see it.
-struct Incoming {
+struct GatewayRequest {
     method: Method,
-    seen: Arc<Seen>,
+    head: Arc<RequestHead>,
     body: Body,
     now: UnixSeconds,
 }
@@ -69,10 +70,10 @@ struct Incoming {
 #[must_use]
 pub fn routes(app: &Arc<App>) -> BoxedFilter<(Response,)> {
     let apis = app.proxy.apis.iter().map(|api| api.route.clone()).chain(["/api".to_owned()]);
-    let proxied = beneath(apis.collect());
-    let rest = beneath(vec!["/auth".to_owned(), "/health".to_owned(), ROTATE_KEYS.to_owned()]);
+    let proxied = under_any(apis.collect());
+    let rest = under_any(vec!["/auth".to_owned(), "/health".to_owned(), ROTATE_KEYS.to_owned()]);
     let table = [
-        called(app, proxied, proxy),
+        route_with_own_admission(app, proxied, proxy),
         route(app, readiness_probe(app.port), ready_for_the_host),
         route(app, exactly("/auth/login"), login),
         route(app, exactly("/auth/callback"), callback),
@@ -84,8 +85,8 @@ pub fn routes(app: &Arc<App>) -> BoxedFilter<(Response,)> {
         route(app, posted_by_host(app.port, &[ROTATE_KEYS]), rotate_keys),
         route(app, posted_by_host(app.port, &HTTP_FUNCTIONS), payload),
         route(app, rest, nothing_there),
-        // Refuses by being a line, before anything is read from the disk.
-        route(app, one_too_many(), nothing_there),
+        // Rejects non-admitted requests before the file route touches the disk.
+        route(app, not_admitted(), nothing_there),
     ];
     let spa = app.spa.as_ref().map(|spa| match spa {
         Spa::Folder(folder) => files::routes(folder),
@@ -96,25 +97,25 @@ pub fn routes(app: &Arc<App>) -> BoxedFilter<(Response,)> {
     table.into_iter().chain(spa).rev().fold(last, |rest, route| route.or(rest).unify().boxed())
 }
 
-async fn proxy(app: Arc<App>, incoming: Incoming) -> Result<Reply, Refused> {
-    let Incoming { method, seen, body, now } = incoming;
-    let Seen { target, headers, admitted, trace_id } = seen.as_ref();
+async fn proxy(app: Arc<App>, incoming: GatewayRequest) -> Result<Reply, Refused> {
+    let GatewayRequest { method, head, body, now } = incoming;
+    let RequestHead { target, headers, admitted, trace_id } = head.as_ref();
     let (path, query) = (target.path(), target.query());
     let call = Call { method: &method, path, query, headers, trace_id, admitted: *admitted, now };
     app.proxy.call(call, body).await
 }
 
-async fn ready_for_the_host(_app: Arc<App>, _incoming: Incoming) -> Result<Reply, Error> {
+async fn ready_for_the_host(_app: Arc<App>, _incoming: GatewayRequest) -> Result<Reply, Error> {
     Ok(empty(StatusCode::OK))
 }
 
-async fn login(app: Arc<App>, incoming: Incoming) -> Result<Reply, Error> {
+async fn login(app: Arc<App>, incoming: GatewayRequest) -> Result<Reply, Error> {
     reading_only(&incoming.method)?;
     refuse_prefetch(incoming.headers())?;
     app.auth.login(incoming.headers(), incoming.query(), incoming.now).await
 }
 
-async fn callback(app: Arc<App>, incoming: Incoming) -> Result<Reply, Error> {
+async fn callback(app: Arc<App>, incoming: GatewayRequest) -> Result<Reply, Error> {
     refuse_prefetch(incoming.headers())?;
     match incoming.method {
         Method::GET | Method::HEAD => {
@@ -122,20 +123,20 @@ async fn callback(app: Arc<App>, incoming: Incoming) -> Result<Reply, Error> {
         }
         Method::POST if app.auth.takes_form_post() => {
             let form = text(incoming.body).await?;
-            app.auth.callback(&incoming.method, &incoming.seen.headers, &form, incoming.now).await
+            app.auth.callback(&incoming.method, &incoming.head.headers, &form, incoming.now).await
         }
         _ if app.auth.takes_form_post() => Err(Error::MethodDenied("GET, HEAD, POST".into())),
         _ => Err(Error::MethodDenied("GET, HEAD".into())),
     }
 }
 
-async fn session(app: Arc<App>, incoming: Incoming) -> Result<Reply, Error> {
+async fn session(app: Arc<App>, incoming: GatewayRequest) -> Result<Reply, Error> {
     reading_only(&incoming.method)?;
     refuse_prefetch(incoming.headers())?;
     app.auth.session(incoming.headers(), incoming.now).await
 }
 
-async fn refresh(app: Arc<App>, incoming: Incoming) -> Result<Reply, Refused> {
+async fn refresh(app: Arc<App>, incoming: GatewayRequest) -> Result<Reply, Refused> {
     refuse_prefetch(incoming.headers())?;
     if incoming.method != Method::POST {
         return Err(Error::MethodDenied("POST".into()).into());
@@ -143,7 +144,7 @@ async fn refresh(app: Arc<App>, incoming: Incoming) -> Result<Reply, Refused> {
     app.auth.refresh(incoming.headers(), incoming.now).await
 }
 
-async fn logout(app: Arc<App>, incoming: Incoming) -> Result<Reply, Error> {
+async fn logout(app: Arc<App>, incoming: GatewayRequest) -> Result<Reply, Error> {
     refuse_prefetch(incoming.headers())?;
     match incoming.method {
         Method::GET | Method::HEAD => {
@@ -151,23 +152,23 @@ async fn logout(app: Arc<App>, incoming: Incoming) -> Result<Reply, Error> {
         }
         Method::POST => {
             let form = text(incoming.body).await?;
-            app.auth.logout(&incoming.seen.headers, &form, incoming.now).await
+            app.auth.logout(&incoming.head.headers, &form, incoming.now).await
         }
         _ => Err(Error::MethodDenied("GET, HEAD, POST".into())),
     }
 }
 
-async fn live(_app: Arc<App>, incoming: Incoming) -> Result<Reply, Error> {
+async fn live(_app: Arc<App>, incoming: GatewayRequest) -> Result<Reply, Error> {
     reading_only(&incoming.method)?;
     Ok(health::live())
 }
 
-async fn ready(app: Arc<App>, incoming: Incoming) -> Result<Reply, Error> {
+async fn ready(app: Arc<App>, incoming: GatewayRequest) -> Result<Reply, Error> {
     reading_only(&incoming.method)?;
     Ok(health::ready(&app.ring, &app.provider, app.host.mode().name()))
 }
 
-async fn rotate_keys(app: Arc<App>, incoming: Incoming) -> Result<Reply, Error> {
+async fn rotate_keys(app: Arc<App>, incoming: GatewayRequest) -> Result<Reply, Error> {
     let payload = text(incoming.body).await.unwrap_or_default();
     if !is_payload(payload.as_bytes()) {
         return Err(Error::RouteDenied);
@@ -175,22 +176,22 @@ async fn rotate_keys(app: Arc<App>, incoming: Incoming) -> Result<Reply, Error> 
     Ok(app.rotate_keys.step(incoming.now).await)
 }
 
-async fn payload(app: Arc<App>, incoming: Incoming) -> Result<Reply, Error> {
+async fn payload(app: Arc<App>, incoming: GatewayRequest) -> Result<Reply, Error> {
     let payload = text(incoming.body).await.unwrap_or_default();
     if is_payload(payload.as_bytes()) { Ok(app.host.refuse_payload()) } else { Err(Error::RouteDenied) }
 }
 
-async fn nothing_there(_app: Arc<App>, _incoming: Incoming) -> Result<Reply, Error> {
+async fn nothing_there(_app: Arc<App>, _incoming: GatewayRequest) -> Result<Reply, Error> {
     Err(Error::RouteDenied)
 }
 
-async fn site(app: Arc<App>, incoming: Incoming) -> Result<Reply, Error> {
+async fn site(app: Arc<App>, incoming: GatewayRequest) -> Result<Reply, Error> {
     let Some(Spa::Site(site)) = &app.spa else { return Err(Error::RouteDenied) };
-    let target = &incoming.seen.target;
+    let target = &incoming.head.target;
     site.get(&incoming.method, target.path(), target.query(), incoming.headers()).await
 }
 
-async fn neither_file_nor_route(_app: Arc<App>, incoming: Incoming) -> Result<Reply, Error> {
+async fn neither_file_nor_route(_app: Arc<App>, incoming: GatewayRequest) -> Result<Reply, Error> {
     reading_only(&incoming.method)?;
     Err(Error::RouteDenied)
 }
@@ -203,25 +204,25 @@ fn reading_only(method: &Method) -> Result<(), Error> {
     }
 }
 
-impl Incoming {
+impl GatewayRequest {
     fn headers(&self) -> &HeaderMap {
-        &self.seen.headers
+        &self.head.headers
     }
 
     fn query(&self) -> &str {
-        self.seen.target.query().unwrap_or_default()
+        self.head.target.query().unwrap_or_default()
     }
 }
 
 /// One line of the table: a path, and what answers there unless too much is in flight.
 fn route<H, F, E>(app: &Arc<App>, path: BoxedFilter<()>, handler: H) -> BoxedFilter<(Response,)>
 where
-    H: Fn(Arc<App>, Incoming) -> F + Clone + Send + Sync + 'static,
+    H: Fn(Arc<App>, GatewayRequest) -> F + Clone + Send + Sync + 'static,
     F: Future<Output = Result<Reply, E>> + Send + 'static,
     E: Into<Refused> + Send + 'static,
 {
-    called(app, path, move |app, incoming: Incoming| {
-        let admitted = if incoming.seen.admitted { Ok(handler.clone()) } else { Err(Error::Overloaded) };
+    route_with_own_admission(app, path, move |app, incoming: GatewayRequest| {
+        let admitted = if incoming.head.admitted { Ok(handler.clone()) } else { Err(Error::Overloaded) };
         async move {
             let handler = admitted.map_err(Refused::from)?;
             handler(app, incoming).await.map_err(Into::into)
@@ -230,30 +231,30 @@ where
 }
 
 /// A line whose handler minds by itself whether too much is in flight.
-fn called<H, F, E>(app: &Arc<App>, path: BoxedFilter<()>, handler: H) -> BoxedFilter<(Response,)>
+fn route_with_own_admission<H, F, E>(app: &Arc<App>, path: BoxedFilter<()>, handler: H) -> BoxedFilter<(Response,)>
 where
-    H: Fn(Arc<App>, Incoming) -> F + Clone + Send + Sync + 'static,
+    H: Fn(Arc<App>, GatewayRequest) -> F + Clone + Send + Sync + 'static,
     F: Future<Output = Result<Reply, E>> + Send + 'static,
     E: Into<Refused> + Send + 'static,
 {
     let app = Arc::clone(app);
     path.and(incoming())
-        .then(move |incoming: Incoming| {
+        .then(move |incoming: GatewayRequest| {
             let (app, handler) = (Arc::clone(&app), handler.clone());
             async move {
-                let (seen, wants_page) = (Arc::clone(&incoming.seen), wants_page(incoming.headers()));
+                let (head, wants_page) = (Arc::clone(&incoming.head), wants_page(incoming.headers()));
                 let is_head = incoming.method == Method::HEAD;
-                let asker = cors::asker(incoming.headers(), &app.origins);
+                let allowed_origin = cors::allowed_origin(incoming.headers(), &app.origins);
                 let reply = match cors::preflight(&incoming.method, incoming.headers(), &app.origins) {
                     None => handler(Arc::clone(&app), incoming).await.map_err(Into::into),
-                    Some(Preflight::Granted(_)) => Ok(granted(&app)),
+                    Some(Preflight::Granted(_)) => Ok(preflight_response(&app)),
                     Some(Preflight::Denied) => Err(Error::OriginDenied.into()),
                 };
                 let mut reply = reply.unwrap_or_else(|refused: Refused| {
                     let link_base = app.origins.link_base().to_owned();
-                    refuse(&app, refused, &Context { trace_id: seen.trace_id.clone(), wants_page, link_base })
+                    refuse(&app, refused, &Context { trace_id: head.trace_id.clone(), wants_page, link_base })
                 });
-                cors::share(reply.headers_mut(), asker, &app.origins);
+                cors::add_cors_headers(reply.headers_mut(), allowed_origin, &app.origins);
                 into_response(reply, is_head)
             }
         })
@@ -261,9 +262,9 @@ where
 }
 
 /// The answer to a preflight of an allowed origin.
-fn granted(app: &App) -> Reply {
+fn preflight_response(app: &App) -> Reply {
     let mut reply = empty(StatusCode::NO_CONTENT);
-    cors::grant(reply.headers_mut(), app.proxy.request_headers());
+    cors::add_preflight_headers(reply.headers_mut(), app.proxy.request_headers());
     reply
 }
 
@@ -283,16 +284,16 @@ fn refuse(app: &App, refused: Refused, context: &Context) -> Reply {
     reply
 }
 
-fn incoming() -> impl Filter<Extract = (Incoming,), Error = Rejection> + Clone {
-    warp::method().and(seen()).and(warp::body::stream()).map(|method, seen: Arc<Seen>, stream| {
+fn incoming() -> impl Filter<Extract = (GatewayRequest,), Error = Rejection> + Clone {
+    warp::method().and(head()).and(warp::body::stream()).map(|method, head: Arc<RequestHead>, stream| {
         // A body is announced (RFC 9112 section 6.3), and most requests have none.
-        let body = if has_body(&seen.headers) { boxed_body(stream) } else { full(Bytes::new()) };
-        Incoming { method, seen, body, now: now() }
+        let body = if has_body(&head.headers) { boxed_body(stream) } else { full(Bytes::new()) };
+        GatewayRequest { method, head, body, now: now() }
     })
 }
 
-fn seen() -> impl Filter<Extract = (Arc<Seen>,), Error = Rejection> + Clone {
-    warp::ext::get::<Arc<Seen>>()
+fn head() -> impl Filter<Extract = (Arc<RequestHead>,), Error = Rejection> + Clone {
+    warp::ext::get::<Arc<RequestHead>>()
 }
 
 fn boxed_body(stream: impl Stream<Item = Result<impl Buf + 'static, warp::Error>> + Send + Sync + 'static) -> Body {
@@ -301,43 +302,36 @@ fn boxed_body(stream: impl Stream<Item = Result<impl Buf + 'static, warp::Error>
 }
 
 fn exactly(path: &'static str) -> BoxedFilter<()> {
-    when(move |seen| seen.target.path() == path)
+    when(move |head| head.target.path() == path)
 }
 
-fn beneath(prefixes: Vec<String>) -> BoxedFilter<()> {
-    when(move |seen| {
-        let within = |prefix: &String| {
-            seen.target
-                .path()
-                .strip_prefix(prefix.as_str())
-                .is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
-        };
-        prefixes.iter().any(within)
-    })
+fn under_any(prefixes: Vec<String>) -> BoxedFilter<()> {
+    when(move |head| prefixes.iter().any(|prefix| strip_prefix_segments(head.target.path(), prefix).is_some()))
 }
 
 /// What may not be in flight among the others.
-fn one_too_many() -> BoxedFilter<()> {
-    when(|seen| !seen.admitted)
+fn not_admitted() -> BoxedFilter<()> {
+    when(|head| !head.admitted)
 }
 
 /// The host asks `GET /` until it is answered, before any key or provider can be reached.
 fn readiness_probe(port: u16) -> BoxedFilter<()> {
-    let fits = move |seen: &Seen| seen.target.path() == "/" && functions::is_from_host(&seen.headers, port);
+    let fits = move |head: &RequestHead| head.target.path() == "/" && functions::is_from_host(&head.headers, port);
     warp::get().and(when(fits)).boxed()
 }
 
 /// What the host posts to the names of functions; anybody else finds nothing there.
 fn posted_by_host(port: u16, paths: &'static [&'static str]) -> BoxedFilter<()> {
-    let fits = move |seen: &Seen| paths.contains(&seen.target.path()) && functions::is_from_host(&seen.headers, port);
+    let fits =
+        move |head: &RequestHead| paths.contains(&head.target.path()) && functions::is_from_host(&head.headers, port);
     warp::post().and(when(fits)).boxed()
 }
 
 /// Lets a request through, or leaves it to the next route.
-fn when(fits: impl Fn(&Seen) -> bool + Clone + Send + Sync + 'static) -> BoxedFilter<()> {
-    seen()
-        .and_then(move |seen: Arc<Seen>| {
-            let fits = fits(&seen);
+fn when(fits: impl Fn(&RequestHead) -> bool + Clone + Send + Sync + 'static) -> BoxedFilter<()> {
+    head()
+        .and_then(move |head: Arc<RequestHead>| {
+            let fits = fits(&head);
             async move { if fits { Ok(()) } else { Err(warp::reject::not_found()) } }
         })
         .untuple_one()

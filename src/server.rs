@@ -28,8 +28,8 @@ use crate::app::App;
 use crate::error::Error;
 use crate::functions::{is_from_host, trace_id};
 use crate::reply::{Context, problem};
-use crate::routes::{Seen, into_response, routes};
-use connection::{Answered, Phase, Timed};
+use crate::routes::{RequestHead, into_response, routes};
+use connection::{ConnState, TimeoutStream, TrackedBody};
 use load::{Load, Permit, is_exempt};
 
 /// Most bytes of the head of a request.
@@ -56,7 +56,7 @@ pub async fn run(listener: TcpListener, app: Arc<App>) -> ExitCode {
     tracing::info!(port = app.port, "listening");
     app.load_in_background();
     let routes = TowerToHyperService::new(warp::service(routes(&app)));
-    let rim = Rim { app: Arc::clone(&app), load: Arc::default() };
+    let state = ServerState { app: Arc::clone(&app), load: Arc::default() };
     let connections = Arc::new(Semaphore::new(CONNECTIONS));
     let graceful = GracefulShutdown::new();
     let mut end = std::pin::pin!(asked_to_end());
@@ -76,10 +76,11 @@ pub async fn run(listener: TcpListener, app: Arc<App>) -> ExitCode {
         };
         // Without it the second segment of an answer waits 40 ms for the other side's acknowledgement.
         let _ = stream.set_nodelay(true);
-        let (routes, rim, phase) = (routes.clone(), rim.clone(), Phase::new());
-        let socket = Timed::new(stream, phase.clone());
+        let (routes, state, connection_state) = (routes.clone(), state.clone(), ConnState::new());
+        let socket = TimeoutStream::new(stream, connection_state.clone());
         // Boxed, so that a connection keeps no room for a request while it is idle.
-        let service = service_fn(move |request| answer(routes.clone(), rim.clone(), phase.clone(), request).boxed());
+        let service =
+            service_fn(move |request| answer(routes.clone(), state.clone(), connection_state.clone(), request).boxed());
         let connection = http().serve_connection(TokioIo::new(socket), service);
         // A connection that breaks is the other side's affair.
         tokio::spawn(graceful.watch(connection).map(move |_| drop(permit)));
@@ -99,9 +100,9 @@ fn http() -> http1::Builder {
     http
 }
 
-/// What the rim asks before the routes.
+/// What the state asks before the routes.
 #[derive(Clone)]
-struct Rim {
+struct ServerState {
     app: Arc<App>,
     load: Arc<Load>,
 }
@@ -116,20 +117,25 @@ impl<B> BodyOf for hyper::Response<B> {
 }
 
 type WarpBody = <WarpResponse as BodyOf>::Body;
-type Answer = hyper::Response<Answered<WarpBody, Option<Permit>>>;
+type Answer = hyper::Response<TrackedBody<WarpBody, Option<Permit>>>;
 
 /// Answers a request whatever it is, and holds its place among those in flight until the answer is out.
-async fn answer<S>(routes: S, rim: Rim, phase: Phase, request: Request<Incoming>) -> Result<Answer, Infallible>
+async fn answer<S>(
+    routes: S,
+    state: ServerState,
+    connection_state: ConnState,
+    request: Request<Incoming>,
+) -> Result<Answer, Infallible>
 where
     S: Service<Request<Incoming>, Response = WarpResponse, Error = Infallible>,
 {
-    phase.request_begins();
-    rim.app.host.hear(request.headers(), rim.app.port);
+    connection_state.request_begins();
+    state.app.host.observe(request.headers(), state.app.port);
     let path = request.uri().path();
-    let exempt = is_exempt(path) || is_from_host(request.headers(), rim.app.port);
-    let held = if exempt { None } else { rim.load.admit(path) };
+    let exempt = is_exempt(path) || is_from_host(request.headers(), state.app.port);
+    let held = if exempt { None } else { state.load.admit(path) };
     let response = guarded(routes, exempt || held.is_some(), request).await;
-    Ok(response.map(|body| Answered::new(body, phase, held)))
+    Ok(response.map(|body| TrackedBody::new(body, connection_state, held)))
 }
 
 /// Odd targets are refused before warp, which panics on some; a panic becomes a 500.
@@ -144,14 +150,14 @@ where
         refusal.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
         return into_response(refusal, false);
     }
-    // Moved to where every handler sees them: the routes decide by nothing that warp would look at.
+    // Move URI and headers into an extension; routing uses our own predicates.
     let (target, headers) = (std::mem::take(request.uri_mut()), std::mem::take(request.headers_mut()));
-    let seen = Arc::new(Seen { target, headers, admitted, trace_id });
-    request.extensions_mut().insert(Arc::clone(&seen));
+    let head = Arc::new(RequestHead { target, headers, admitted, trace_id });
+    request.extensions_mut().insert(Arc::clone(&head));
     match AssertUnwindSafe(routes.call(request)).catch_unwind().await {
         Ok(Ok(response)) => response,
         Ok(Err(never)) => match never {},
-        Err(_) => into_response(problem(&Error::Internal, &context(&seen.trace_id)), false),
+        Err(_) => into_response(problem(&Error::Internal, &context(&head.trace_id)), false),
     }
 }
 

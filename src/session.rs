@@ -1,9 +1,9 @@
 //! Sessions: what is in one, how it is sealed, and the cookies that carry it.
 
 mod base64url;
+pub mod cache;
 pub mod cookie;
 pub mod ended;
-pub mod known;
 pub mod seal;
 pub mod token;
 
@@ -16,10 +16,10 @@ use http::{HeaderMap, HeaderValue};
 use crate::clock::UnixSeconds;
 use crate::error::Error;
 use crate::keyring::{KeyId, Purpose, Ring};
+use cache::SessionCache;
 use cookie::{Presented, TooLarge};
 use ended::EndedSessions;
-use known::Known;
-use seal::{Binding, Closed, Opened};
+use seal::{Binding, Opened, UnsealError};
 use token::{Session, SessionId};
 
 /// How long sessions live.
@@ -39,7 +39,7 @@ pub struct Sessions {
     /// The keys.
     pub ring: Arc<Ring>,
     /// Names and attributes of the cookies.
-    pub cookies: cookie::Config,
+    pub cookies: cookie::SessionCookies,
     /// How long sessions live.
     pub limits: Limits,
     /// The sessions ended here.
@@ -47,7 +47,7 @@ pub struct Sessions {
     /// The sessions that another sign-in in the same browser replaced; a slow answer must not bring one back.
     pub replaced: EndedSessions,
     /// What this instance knows beyond the cookies.
-    pub known: Known,
+    pub cache: SessionCache,
     client_id: String,
 }
 
@@ -67,7 +67,7 @@ pub struct OpenSession {
 
 /// Why a request carries no session that counts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum NoSession {
+pub enum OpenError {
     /// It is over, or its cookie does not open.
     Expired,
     /// Nobody can tell before the source of the keys answers.
@@ -78,19 +78,19 @@ pub enum NoSession {
     UnknownKey,
 }
 
-impl From<NoSession> for Error {
-    fn from(why: NoSession) -> Self {
+impl From<OpenError> for Error {
+    fn from(why: OpenError) -> Self {
         match why {
-            NoSession::Expired | NoSession::UnknownKey => Self::SessionExpired,
-            NoSession::KeyUnavailable => Self::KeysUnavailable,
-            NoSession::Missing => Self::SessionMissing,
+            OpenError::Expired | OpenError::UnknownKey => Self::SessionExpired,
+            OpenError::KeyUnavailable => Self::KeysUnavailable,
+            OpenError::Missing => Self::SessionMissing,
         }
     }
 }
 
 /// Why a session cannot be written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum NotWritten {
+pub enum WriteError {
     /// No key seals.
     KeysUnavailable,
     /// It does not fit the cookies.
@@ -100,14 +100,14 @@ pub enum NotWritten {
 impl Sessions {
     /// Sessions of one client.
     #[must_use]
-    pub fn new(ring: Arc<Ring>, cookies: cookie::Config, limits: Limits, client_id: String) -> Self {
+    pub fn new(ring: Arc<Ring>, cookies: cookie::SessionCookies, limits: Limits, client_id: String) -> Self {
         Self {
             ring,
             cookies,
             limits,
             ended: EndedSessions::default(),
             replaced: EndedSessions::default(),
-            known: Known::default(),
+            cache: SessionCache::default(),
             client_id,
         }
     }
@@ -115,25 +115,25 @@ impl Sessions {
     /// The session that a request carries.
     ///
     /// # Errors
-    /// [`NoSession`].
-    pub async fn open(&self, headers: &HeaderMap, now: UnixSeconds) -> Result<OpenSession, NoSession> {
+    /// [`OpenError`].
+    pub async fn open(&self, headers: &HeaderMap, now: UnixSeconds) -> Result<OpenSession, OpenError> {
         let sealed = match self.cookies.session(headers) {
-            Presented::Missing => return Err(NoSession::Missing),
-            Presented::Invalid => return Err(NoSession::Expired),
+            Presented::Missing => return Err(OpenError::Missing),
+            Presented::Invalid => return Err(OpenError::Expired),
             Presented::Sealed(sealed) => sealed,
         };
         let opened = self.unseal(Purpose::Session, &self.cookies.name, &sealed, now).await;
         let opened = opened.map_err(|closed| match closed {
-            Closed::Invalid => NoSession::Expired,
-            Closed::KeyUnavailable => NoSession::KeyUnavailable,
-            Closed::UnknownKey => NoSession::UnknownKey,
+            UnsealError::Invalid => OpenError::Expired,
+            UnsealError::KeyUnavailable => OpenError::KeyUnavailable,
+            UnsealError::UnknownKey => OpenError::UnknownKey,
         })?;
-        let mut session = Session::decode(opened.payload()).ok_or(NoSession::Expired)?;
+        let mut session = Session::decode(opened.payload()).ok_or(OpenError::Expired)?;
         let idle_until = session.active_at.saturating_add(self.limits.idle.as_secs());
         if now >= idle_until || self.ended.contains(&session.id) {
-            return Err(NoSession::Expired);
+            return Err(OpenError::Expired);
         }
-        let is_stale = self.known.renew(&mut session, now);
+        let is_stale = self.cache.merge_newer_tokens(&mut session, now);
         let several_cookies = matches!(sealed, Cow::Owned(_));
         Ok(OpenSession { session, expires_at: opened.expires_at, kid: Some(opened.kid), several_cookies, is_stale })
     }
@@ -144,29 +144,29 @@ impl Sessions {
     /// There are no lines for a session that was ended or replaced here.
     ///
     /// # Errors
-    /// [`NotWritten`].
-    pub async fn write(&self, open: &OpenSession, now: UnixSeconds) -> Result<Vec<HeaderValue>, NotWritten> {
-        let key = self.ring.sealing(now).await.map_err(|_| NotWritten::KeysUnavailable)?;
+    /// [`WriteError`].
+    pub async fn write(&self, open: &OpenSession, now: UnixSeconds) -> Result<Vec<HeaderValue>, WriteError> {
+        let key = self.ring.sealing(now).await.map_err(|_| WriteError::KeysUnavailable)?;
         let name = &self.cookies.name;
         let binding = Binding { purpose: Purpose::Session, name, client_id: &self.client_id };
         // From here on nothing waits, so that generations are given out in their order.
-        let mut session = self.known.prepare_write(open, now);
+        let mut session = self.cache.prepare_write(open, now);
         let lines = loop {
             let sealed = seal::seal(&key, binding, now, open.expires_at, &session.encode());
             match self.cookies.write_session(&sealed) {
                 Ok(lines) => break lines,
                 Err(TooLarge) => {
-                    let token = session.leave_out_largest().ok_or(NotWritten::TooLarge)?;
-                    self.known.keep_left_out(open, token, session.generation);
+                    let token = session.leave_out_largest().ok_or(WriteError::TooLarge)?;
+                    self.cache.keep_left_out(open, token, session.generation);
                 }
             }
         };
-        Ok(if self.is_past(&session.id) { Vec::new() } else { lines })
+        Ok(if self.is_ended_or_replaced(&session.id) { Vec::new() } else { lines })
     }
 
     /// Whether a session was ended or replaced here, so that no answer of its time may touch the cookie.
     #[must_use]
-    pub fn is_past(&self, id: &SessionId) -> bool {
+    pub fn is_ended_or_replaced(&self, id: &SessionId) -> bool {
         self.ended.contains(id) || self.replaced.contains(id)
     }
 
@@ -180,14 +180,14 @@ impl Sessions {
 
     /// Whether this instance has newer tokens of a session by now than when it was opened.
     #[must_use]
-    pub fn knows_better(&self, open: &OpenSession, now: UnixSeconds) -> bool {
-        self.known.renew(&mut open.session.clone(), now)
+    pub fn has_newer_tokens(&self, open: &OpenSession, now: UnixSeconds) -> bool {
+        self.cache.merge_newer_tokens(&mut open.session.clone(), now)
     }
 
     /// Ends a session here: it is refused, and no slow answer writes it any more.
     pub fn end(&self, open: &OpenSession, now: UnixSeconds) {
         self.ended.insert(open.session.id, open.expires_at, now);
-        self.known.forget(&open.session.id);
+        self.cache.forget(&open.session.id);
     }
 
     fn activity_pause(&self, open: &OpenSession) -> u64 {
@@ -212,14 +212,14 @@ impl Sessions {
     /// Opens what [`Self::seal`] sealed.
     ///
     /// # Errors
-    /// [`Closed`].
+    /// [`UnsealError`].
     pub async fn unseal(
         &self,
         purpose: Purpose,
         name: &str,
         sealed: &[u8],
         now: UnixSeconds,
-    ) -> Result<Opened, Closed> {
+    ) -> Result<Opened, UnsealError> {
         let binding = Binding { purpose, name, client_id: &self.client_id };
         seal::open(&self.ring, binding, sealed, now, self.limits.clock_skew.as_secs()).await
     }

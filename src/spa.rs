@@ -116,7 +116,7 @@ fn is_hash(word: &str) -> bool {
 }
 
 /// Headers that every file carries.
-pub fn finish(headers: &mut HeaderMap, path: &str) {
+pub fn add_file_headers(headers: &mut HeaderMap, path: &str) {
     headers.insert(header::CACHE_CONTROL, caching(path));
     crate::reply::secure(headers);
 }

@@ -65,14 +65,22 @@ pub fn report_panics_without_their_text() {
     }));
 }
 
+/// An error code of another system in the form that may be logged: at most 64 ASCII letters, digits and underscores.
+///
+/// Such a code may echo a request, secrets included, or contain line breaks.
+#[must_use]
+pub fn loggable_code(code: &str) -> String {
+    code.chars().filter(|one| one.is_ascii_alphanumeric() || *one == '_').take(64).collect()
+}
+
 /// What a command answers.
-pub fn say(text: &str) {
+pub fn print(text: &str) {
     // Nobody listening is no reason to fail.
     let _ = writeln!(stdout(), "{text}");
 }
 
 /// What a command complains of.
-pub fn complain(text: &str) {
+pub fn eprint(text: &str) {
     // Nobody listening is no reason to fail.
     let _ = writeln!(stderr(), "{text}");
 }

@@ -19,7 +19,7 @@ use crate::oidc::Provider;
 use crate::oidc::id_token::Subject;
 use crate::oidc::refresh::{RefreshFault, Refreshed, Scopes};
 use crate::secret::SecretString;
-use crate::session::known::{Redeemed, Wanting};
+use crate::session::cache::{Redeemed, RequiredInteraction};
 use crate::session::token::{AccessToken, SessionId, User};
 use crate::session::{OpenSession, Sessions};
 
@@ -32,14 +32,14 @@ pub struct Config {
     /// Asked with every API's own: what the sign-in asks.
     pub scopes: Vec<String>,
     /// What is asked for each API, by its name.
-    pub apis: BTreeMap<String, Wanted>,
+    pub apis: BTreeMap<String, TokenRequest>,
     /// A token with less life left, in seconds, is renewed before a call.
     pub skew: u64,
 }
 
 /// What is asked for an API.
 #[derive(Debug, Clone)]
-pub struct Wanted {
+pub struct TokenRequest {
     /// Its scopes.
     pub scopes: Vec<String>,
     /// Its resource indicator (RFC 8707).
@@ -48,17 +48,17 @@ pub struct Wanted {
 
 /// Renews tokens.
 #[derive(Debug)]
-pub struct Tokens {
+pub struct TokenService {
     config: Config,
     provider: Arc<Provider>,
     sessions: Arc<Sessions>,
-    flights: Mutex<HashMap<Goal, Flight>>,
+    flights: Mutex<HashMap<RefreshKey, InFlight>>,
 }
 
 /// For whom a redemption is, and for which API; without one it only renews the session.
-type Goal = (SessionId, Option<String>);
+type RefreshKey = (SessionId, Option<String>);
 /// A redemption under way.
-type Flight = Shared<BoxFuture<'static, Result<Option<AccessToken>, RefreshFault>>>;
+type InFlight = Shared<BoxFuture<'static, Result<Option<AccessToken>, RefreshFault>>>;
 
 /// The state of an API's token, for the page.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -68,11 +68,11 @@ pub enum Status {
     /// Neither.
     Expired,
     /// The user has to do something first.
-    Needs(Wanting),
+    Requires(RequiredInteraction),
 }
 
-impl Tokens {
-    /// Tokens from a provider.
+impl TokenService {
+    /// TokenService from a provider.
     #[must_use]
     pub fn new(config: Config, provider: Arc<Provider>, sessions: Arc<Sessions>) -> Arc<Self> {
         Arc::new(Self { config, provider, sessions, flights: Mutex::default() })
@@ -96,7 +96,7 @@ impl Tokens {
         if let Some(token) = held.filter(|token| token.is_fresh(now, self.config.skew)) {
             return Ok(Cow::Borrowed(token));
         }
-        let renewal = self.renewed(open, api, now);
+        let renewal = self.fresh_token(open, api, now);
         let outcome = match held {
             None => renewal.await,
             Some(valid) => match tokio::time::timeout(WAIT_WHILE_VALID, renewal).await {
@@ -116,7 +116,7 @@ impl Tokens {
     ///
     /// # Errors
     /// As [`Self::for_call`]; of several the one that ends the session, else the first.
-    pub async fn renew_all(self: &Arc<Self>, open: &OpenSession, now: UnixSeconds) -> Result<(), Error> {
+    pub async fn refresh_all(self: &Arc<Self>, open: &OpenSession, now: UnixSeconds) -> Result<(), Error> {
         if open.session.refresh_token.is_none() && open.session.access_tokens.iter().any(|token| !token.is_over(now)) {
             return Ok(());
         }
@@ -126,7 +126,7 @@ impl Tokens {
         if goals.is_empty() {
             goals.push(None);
         }
-        let flights: Vec<Flight> = {
+        let flights: Vec<InFlight> = {
             let mut flights = self.flights();
             goals.iter().map(|api| self.flight(&mut flights, open, *api)).collect()
         };
@@ -140,33 +140,39 @@ impl Tokens {
     /// What the page may know of an API's token. Nothing is asked for it.
     #[must_use]
     pub fn status(&self, open: &OpenSession, api: &str, now: UnixSeconds) -> Status {
-        if let Some(wanting) = self.sessions.known.wanting(&open.session.id, api) {
-            return Status::Needs(wanting);
+        if let Some(wanting) = self.sessions.cache.wanting(&open.session.id, api) {
+            return Status::Requires(wanting);
         }
-        let spent = |token| self.sessions.known.is_spent(&open.session.id, token);
+        let spent = |token| self.sessions.cache.is_spent(&open.session.id, token);
         let renewable = open.session.refresh_token.as_ref().is_some_and(|token| !spent(token));
         if renewable || open.session.access_token(api, now).is_some() { Status::Ok } else { Status::Expired }
     }
 
     /// Takes note that an API refused a token. With `claims`, what it asks of the next sign-in, no instance should use
     /// the token again, and the refusal that sends the user there is the answer.
-    pub async fn refused(&self, open: &OpenSession, token: AccessToken, claims: &str, now: UnixSeconds) -> Error {
+    pub async fn on_claims_challenge(
+        &self,
+        open: &OpenSession,
+        token: AccessToken,
+        claims: &str,
+        now: UnixSeconds,
+    ) -> Error {
         let api = token.api.clone();
-        self.sessions.known.refuse(open, token, true);
+        self.sessions.cache.drop_rejected_token(open, token, true);
         self.refusal(open, &api, RefreshFault::StepUp(Some(claims.to_owned())), now).await
     }
 
     /// Takes note that an API does not accept a token: it is not given to calls with an older cookie any more.
-    pub fn doubted(&self, open: &OpenSession, token: AccessToken) {
-        self.sessions.known.refuse(open, token, false);
+    pub fn on_unauthorized(&self, open: &OpenSession, token: AccessToken) {
+        self.sessions.cache.drop_rejected_token(open, token, false);
     }
 
     /// A token that another call has brought by now, or else the redemption, joined or begun.
-    fn renewed(self: &Arc<Self>, open: &OpenSession, api: &str, now: UnixSeconds) -> Flight {
+    fn fresh_token(self: &Arc<Self>, open: &OpenSession, api: &str, now: UnixSeconds) -> InFlight {
         // One lock over both looks: what lands between them would be redeemed a second time.
         let mut flights = self.flights();
         let mut session = open.session.clone();
-        self.sessions.known.renew(&mut session, now);
+        self.sessions.cache.merge_newer_tokens(&mut session, now);
         let found = session.access_token(api, now).filter(|token| token.is_fresh(now, self.config.skew));
         match found {
             Some(token) => ready(Ok(Some(token.clone()))).boxed().shared(),
@@ -175,15 +181,20 @@ impl Tokens {
     }
 
     /// The redemption for a goal: the one under way, or a new one that goes on even if nobody waits for it.
-    fn flight(self: &Arc<Self>, flights: &mut HashMap<Goal, Flight>, open: &OpenSession, api: Option<&str>) -> Flight {
+    fn flight(
+        self: &Arc<Self>,
+        flights: &mut HashMap<RefreshKey, InFlight>,
+        open: &OpenSession,
+        api: Option<&str>,
+    ) -> InFlight {
         let goal = (open.session.id, api.map(str::to_owned));
         if let Some(flight) = flights.get(&goal) {
             return flight.clone();
         }
-        let (tokens, open, landed) = (Arc::clone(self), open.clone(), goal.clone());
+        let (tokens, open, key) = (Arc::clone(self), open.clone(), goal.clone());
         let flight = async move {
-            let outcome = tokens.redeem(&open, landed.1.as_deref()).await;
-            tokens.flights().remove(&landed);
+            let outcome = tokens.redeem(&open, key.1.as_deref()).await;
+            tokens.flights().remove(&key);
             outcome
         };
         let flight = flight.boxed().shared();
@@ -192,30 +203,30 @@ impl Tokens {
         flight
     }
 
-    fn flights(&self) -> MutexGuard<'_, HashMap<Goal, Flight>> {
+    fn flights(&self) -> MutexGuard<'_, HashMap<RefreshKey, InFlight>> {
         self.flights.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     async fn redeem(&self, open: &OpenSession, api: Option<&str>) -> Result<Option<AccessToken>, RefreshFault> {
-        let known = &self.sessions.known;
-        let queue = known.queue(open);
+        let cache = &self.sessions.cache;
+        let queue = cache.queue(open);
         let _turn = queue.lock().await;
         if self.sessions.ended.contains(&open.session.id) {
-            known.forget(&open.session.id);
+            cache.forget(&open.session.id);
             return Err(RefreshFault::Over);
         }
         // Whoever was before in the queue may have brought the next refresh token.
         let mut session = open.session.clone();
-        known.renew(&mut session, clock::now());
+        cache.merge_newer_tokens(&mut session, clock::now());
         let refresh_token = session.refresh_token.as_ref().ok_or(RefreshFault::Over)?;
-        if known.is_spent(&session.id, refresh_token) {
+        if cache.is_spent(&session.id, refresh_token) {
             return Err(RefreshFault::Over);
         }
         let Refreshed { refresh_token: next, outcome } = self.ask(refresh_token, &session.user, api).await;
         match &outcome {
-            Err(RefreshFault::Over) => known.spend(open, refresh_token.clone()),
-            Err(RefreshFault::Consent) => known.want(open, api.unwrap_or_default(), Wanting::Consent),
-            Err(RefreshFault::StepUp(_)) => known.want(open, api.unwrap_or_default(), Wanting::StepUp),
+            Err(RefreshFault::Over) => cache.spend(open, refresh_token.clone()),
+            Err(RefreshFault::Consent) => cache.require(open, api.unwrap_or_default(), RequiredInteraction::Consent),
+            Err(RefreshFault::StepUp(_)) => cache.require(open, api.unwrap_or_default(), RequiredInteraction::StepUp),
             Ok(_) | Err(RefreshFault::Unavailable) => {}
         }
         if self.sessions.ended.contains(&session.id) {
@@ -226,7 +237,7 @@ impl Tokens {
             return Err(RefreshFault::Over);
         }
         let access_token = outcome.as_ref().ok().cloned().flatten();
-        known.remember(open, Redeemed { refresh_token: next, access_token }, clock::now());
+        cache.remember(open, Redeemed { refresh_token: next, access_token }, clock::now());
         outcome
     }
 

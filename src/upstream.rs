@@ -18,7 +18,7 @@ use hyper_util::rt::{TokioExecutor, TokioTimer};
 use tokio::time::{Instant, timeout, timeout_at};
 use tower_service::Service;
 
-use crate::net::Net;
+use crate::net::OutboundClients;
 use crate::reply::body::Incomplete;
 use crate::reply::{Body, BodyError};
 
@@ -35,7 +35,7 @@ type Pool = legacy::Client<Connector, Body>;
 /// The client. Nothing is loaded before its first use, so that nothing delays the start.
 #[derive(Debug)]
 pub struct Upstream {
-    net: Arc<Net>,
+    net: Arc<OutboundClients>,
     connect: Duration,
     is_https: bool,
     pool: Mutex<Option<(Instant, Pool)>>,
@@ -57,7 +57,7 @@ pub enum Failure {
 impl Upstream {
     /// A client with a deadline for connections, TLS included. Where addresses are http on loopback, no roots are read.
     #[must_use]
-    pub const fn new(net: Arc<Net>, connect: Duration, is_https: bool) -> Self {
+    pub const fn new(net: Arc<OutboundClients>, connect: Duration, is_https: bool) -> Self {
         Self { net, connect, is_https, pool: Mutex::new(None) }
     }
 
@@ -66,7 +66,9 @@ impl Upstream {
     /// # Errors
     /// [`Failure`].
     pub async fn send(&self, request: Request<Body>, deadline: Instant) -> Result<Response<Incoming>, Failure> {
-        let pool = self.pool().ok_or_else(|| Failure::Unreachable("there is no TLS".to_owned()))?;
+        let pool = self
+            .pool()
+            .ok_or_else(|| Failure::Unreachable("TLS configuration unavailable (no trusted roots?)".to_owned()))?;
         match timeout_at(deadline, pool.request(request)).await {
             Err(_) => Err(Failure::Timeout),
             Ok(Ok(answer)) => Ok(answer),

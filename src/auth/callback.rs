@@ -9,19 +9,19 @@ use futures_util::FutureExt;
 use http::header::SET_COOKIE;
 use http::{HeaderMap, HeaderValue, Method};
 
-use super::joined::{Outcome, Turn};
+use super::callback_dedup::{Attempt, Outcome};
 use super::transaction::Transaction;
 use super::{Auth, AuthApi, AuthError, parse_pairs, redirect_status, single};
 use crate::clock::UnixSeconds;
 use crate::error::Error;
 use crate::guard::return_to::ReturnTo;
-use crate::oidc::grants::{Code, Tokens};
+use crate::oidc::grants::{Code, TokenResponse};
 use crate::oidc::id_token::Claims;
 use crate::oidc::provider::{SignInFault, is_transient};
 use crate::reply::{Reply, redirect};
-use crate::session::seal::Closed;
+use crate::session::seal::UnsealError;
 use crate::session::token::{AccessToken, Session, User};
-use crate::session::{NotWritten, OpenSession};
+use crate::session::{OpenSession, WriteError};
 
 /// Parameters that forwarding joins with a comma when they are given twice.
 const NO_COMMA: [&str; 4] = ["code", "state", "iss", "error"];
@@ -43,8 +43,8 @@ impl Auth {
         let state = single(&pairs, "state").ok().flatten().unwrap_or_default().to_owned();
         let transaction = match Transaction::open(self, headers, &state, now).await {
             Ok(transaction) => transaction,
-            Err(Closed::KeyUnavailable) => return Err(Error::KeysUnavailable),
-            Err(Closed::Invalid | Closed::UnknownKey) => {
+            Err(UnsealError::KeyUnavailable) => return Err(Error::KeysUnavailable),
+            Err(UnsealError::Invalid | UnsealError::UnknownKey) => {
                 return Ok(redirect(
                     status,
                     &self.config.origins.page(&self.config.return_uri.with_error("login_expired")),
@@ -83,7 +83,7 @@ impl Auth {
             let (auth, transaction) = (Arc::clone(self), transaction.clone());
             async move { auth.complete(&pairs, &transaction, now).await }.boxed()
         };
-        let Turn::Wait { flight, is_first } = self.joined.turn(&transaction.state, begin) else {
+        let Attempt::Wait { flight, is_first } = self.callback_dedup.turn(&transaction.state, begin) else {
             return Err("login_expired");
         };
         let open = flight.await?;
@@ -91,8 +91,8 @@ impl Auth {
             return Err("login_expired");
         }
         let lines = self.sessions.write(&open, now).await.map_err(|fault| match fault {
-            NotWritten::KeysUnavailable => "keys_unavailable",
-            NotWritten::TooLarge => "cookie_too_large",
+            WriteError::KeysUnavailable => "keys_unavailable",
+            WriteError::TooLarge => "cookie_too_large",
         })?;
         if let Some(replaced) = transaction.replaces {
             self.sessions.replaced.insert(replaced, open.expires_at, now);
@@ -103,8 +103,8 @@ impl Auth {
 
     async fn complete(&self, pairs: &[(String, String)], transaction: &Transaction, now: UnixSeconds) -> Outcome {
         let twice = pairs.iter().any(|(name, _)| single(pairs, name).is_err());
-        let joined = pairs.iter().any(|(name, value)| NO_COMMA.contains(&name.as_str()) && value.contains(','));
-        if twice || joined || !self.issuer_fits(pairs).await? {
+        let callback_dedup = pairs.iter().any(|(name, value)| NO_COMMA.contains(&name.as_str()) && value.contains(','));
+        if twice || callback_dedup || !self.issuer_fits(pairs).await? {
             return Err("login_failed");
         }
         let one = |name| single(pairs, name).ok().flatten();
@@ -142,7 +142,7 @@ impl Auth {
     }
 }
 
-fn new_session(tokens: Tokens, claims: Claims, api: Option<&AuthApi>, now: UnixSeconds) -> Session {
+fn new_session(tokens: TokenResponse, claims: Claims, api: Option<&AuthApi>, now: UnixSeconds) -> Session {
     let life = tokens.life();
     let access_token = api.map(|api| AccessToken {
         api: api.name.clone(),

@@ -17,7 +17,7 @@ use crate::oidc::refresh::CAPABILITIES;
 use crate::reply::{Reply, redirect};
 use crate::session::OpenSession;
 use crate::session::cookie::surplus_logins;
-use crate::session::seal::Closed;
+use crate::session::seal::UnsealError;
 use crate::tokens::challenge::{self, Challenge};
 
 /// The prompts of OpenID Connect Core that may be asked for.
@@ -26,7 +26,7 @@ const PROMPTS: [&str; 4] = ["login", "select_account", "consent", "none"];
 const HINT: usize = 320;
 
 /// What a login may ask for.
-struct Wishes<'a> {
+struct LoginParams<'a> {
     return_to: ReturnTo,
     /// The API to sign in for.
     api: Option<&'a AuthApi>,
@@ -40,7 +40,7 @@ struct Wishes<'a> {
 struct Request<'a> {
     api: Option<&'a AuthApi>,
     claims: Option<&'a str>,
-    wishes: &'a Wishes<'a>,
+    wishes: &'a LoginParams<'a>,
 }
 
 impl Auth {
@@ -81,7 +81,7 @@ impl Auth {
         Ok(reply)
     }
 
-    fn wishes<'a>(&'a self, pairs: &'a [(String, String)]) -> Result<Wishes<'a>, Error> {
+    fn wishes<'a>(&'a self, pairs: &'a [(String, String)]) -> Result<LoginParams<'a>, Error> {
         let one = |name: &str, fault| single(pairs, name).map_err(|()| Error::BadRequest(fault));
         let hint = |name: &str, fault| {
             let value = one(name, fault)?;
@@ -98,10 +98,10 @@ impl Auth {
             return Err(Error::BadRequest("prompt is login, select_account, consent or none"));
         }
         let api = match one("api", "api is given more than once")? {
-            Some(name) => Some(self.api(name).ok_or(Error::BadRequest("api is the name of no API"))?),
+            Some(name) => Some(self.api(name).ok_or(Error::BadRequest("unknown api"))?),
             None => self.config.sign_in_api.as_deref().and_then(|name| self.api(name)),
         };
-        Ok(Wishes {
+        Ok(LoginParams {
             return_to,
             api,
             challenge: one("challenge", "challenge is given more than once")?,
@@ -113,10 +113,10 @@ impl Auth {
 
     /// What was asked of this sign-in, by a challenge that this gateway sealed for the very session.
     async fn challenge(&self, sealed: &str, open: Option<&OpenSession>, now: UnixSeconds) -> Result<Challenge, Error> {
-        const INVALID: Error = Error::BadRequest("challenge is none of ours, is over, or is another session's");
+        const INVALID: Error = Error::BadRequest("challenge is invalid, expired or for another session");
         let challenge = challenge::open(&self.sessions, sealed, now).await.map_err(|closed| match closed {
-            Closed::KeyUnavailable => Error::KeysUnavailable,
-            Closed::Invalid | Closed::UnknownKey => INVALID,
+            UnsealError::KeyUnavailable => Error::KeysUnavailable,
+            UnsealError::Invalid | UnsealError::UnknownKey => INVALID,
         })?;
         let other = open.is_some_and(|open| open.session.id != challenge.session);
         if other { Err(INVALID) } else { Ok(challenge) }

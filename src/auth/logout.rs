@@ -59,7 +59,7 @@ impl Auth {
             let logout_url = self.end(open.as_ref(), now).await;
             return self.signed_out(redirect(StatusCode::FOUND, &logout_url), headers);
         }
-        let metadata = self.provider.known_metadata();
+        let metadata = self.provider.cached_metadata();
         let end_session = metadata.and_then(|metadata| metadata.end_session_endpoint.clone());
         let ends_at = end_session.map(|url| url.origin().ascii_serialization());
         // Where the form's redirects lead: to the provider, and from there to a page that is on an origin of its own.

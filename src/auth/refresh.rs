@@ -8,7 +8,7 @@ use crate::clock::UnixSeconds;
 use crate::error::Error;
 use crate::guard::csrf;
 use crate::reply::{Refused, Reply, empty};
-use crate::session::{NoSession, NotWritten};
+use crate::session::{OpenError, WriteError};
 
 impl Auth {
     /// Renews the session's tokens and writes its cookie; counts as activity. 204.
@@ -19,26 +19,26 @@ impl Auth {
     pub async fn refresh(&self, headers: &HeaderMap, now: UnixSeconds) -> Result<Reply, Refused> {
         csrf::check(&Method::POST, headers, &self.config.origins, csrf::Mode::Header)?;
         let open = self.sessions.open(headers, now).await.map_err(|why| match why {
-            NoSession::Expired => Error::SessionGone,
+            OpenError::Expired => Error::SessionGone,
             other => other.into(),
         })?;
-        let renewed = self.tokens.renew_all(&open, now).await;
+        let renewed = self.tokens.refresh_all(&open, now).await;
         if renewed == Err(Error::SessionExpired) {
             // While the provider was asked, another sign-in may have put its cookie in this one's place.
-            let past = self.sessions.is_past(&open.session.id);
+            let past = self.sessions.is_ended_or_replaced(&open.session.id);
             return Err(if past { Error::SessionExpired } else { Error::SessionGone }.into());
         }
-        if renewed == Err(Error::ProviderUnavailable) && !self.sessions.knows_better(&open, now) {
+        if renewed == Err(Error::ProviderUnavailable) && !self.sessions.has_newer_tokens(&open, now) {
             return Err(Error::ProviderUnavailable.into());
         }
         let lines = match self.sessions.write(&open, now).await {
             Ok(lines) => lines,
             // The new tokens are kept here; the cookie stays as it was.
-            Err(NotWritten::TooLarge) => Vec::new(),
-            Err(NotWritten::KeysUnavailable) => return Err(Error::KeysUnavailable.into()),
+            Err(WriteError::TooLarge) => Vec::new(),
+            Err(WriteError::KeysUnavailable) => return Err(Error::KeysUnavailable.into()),
         };
         if let Err(error) = renewed {
-            // Tokens of other APIs may be new, and asking is activity whatever came of it.
+            // TokenService of other APIs may be new, and asking is activity whatever came of it.
             return Err(Refused { error, cookies: lines });
         }
         let mut reply = empty(StatusCode::NO_CONTENT);

@@ -8,8 +8,8 @@ use crate::clock::UnixSeconds;
 use crate::error::Error;
 use crate::keyring::Purpose;
 use crate::reply::{Reply, json as json_reply};
-use crate::session::known::Wanting;
-use crate::session::{NoSession, OpenSession};
+use crate::session::cache::RequiredInteraction;
+use crate::session::{OpenError, OpenSession};
 use crate::tokens::Status;
 
 impl Auth {
@@ -43,7 +43,7 @@ impl Auth {
                     "csrf": csrf,
                 })
             }
-            Err(NoSession::KeyUnavailable) => return Err(Error::KeysUnavailable),
+            Err(OpenError::KeyUnavailable) => return Err(Error::KeysUnavailable),
             Err(_) => json!({"authenticated": false, "links": {"login": format!("{base}/auth/login")}, "csrf": csrf}),
         };
         Ok(json_reply(StatusCode::OK, &body))
@@ -54,8 +54,8 @@ impl Auth {
             let status = match self.tokens.status(open, name, now) {
                 Status::Ok => return (name.clone(), json!({"path": route, "status": "ok"})),
                 Status::Expired => "expired",
-                Status::Needs(Wanting::Consent) => "needs_consent",
-                Status::Needs(Wanting::StepUp) => "needs_step_up",
+                Status::Requires(RequiredInteraction::Consent) => "needs_consent",
+                Status::Requires(RequiredInteraction::StepUp) => "needs_step_up",
             };
             let login_url = format!("{}/auth/login?api={name}", self.config.origins.link_base());
             (name.clone(), json!({"path": route, "status": status, "login_url": login_url}))

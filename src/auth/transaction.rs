@@ -9,7 +9,7 @@ use crate::clock::{self, UnixSeconds};
 use crate::keyring::Purpose;
 use crate::secret::{SecretString, random_token};
 use crate::session::cookie::LOGIN_SECONDS;
-use crate::session::seal::Closed;
+use crate::session::seal::UnsealError;
 use crate::session::token::SessionId;
 
 /// Version of the payload after the times.
@@ -72,20 +72,20 @@ impl Transaction {
     /// The transaction that a callback's state names, if this browser began it.
     ///
     /// # Errors
-    /// [`Closed`]; but for [`Closed::KeyUnavailable`], one that does not open counts as absent.
+    /// [`UnsealError`]; but for [`UnsealError::KeyUnavailable`], one that does not open counts as absent.
     pub(super) async fn open(
         auth: &Auth,
         headers: &http::HeaderMap,
         state: &str,
         now: UnixSeconds,
-    ) -> Result<Self, Closed> {
-        let id = id_of(state).ok_or(Closed::Invalid)?;
+    ) -> Result<Self, UnsealError> {
+        let id = id_of(state).ok_or(UnsealError::Invalid)?;
         let cookies = &auth.sessions.cookies;
-        let sealed = cookies.login(headers, id).ok_or(Closed::Invalid)?;
+        let sealed = cookies.login(headers, id).ok_or(UnsealError::Invalid)?;
         let opened = auth.sessions.unseal(Purpose::Login, &cookies.login_name(id), sealed, now).await?;
-        let transaction = Self::decode(opened.payload()).ok_or(Closed::Invalid)?;
+        let transaction = Self::decode(opened.payload()).ok_or(UnsealError::Invalid)?;
         let same: bool = transaction.state.as_bytes().ct_eq(state.as_bytes()).into();
-        if same { Ok(transaction) } else { Err(Closed::Invalid) }
+        if same { Ok(transaction) } else { Err(UnsealError::Invalid) }
     }
 
     pub(super) fn decode(payload: &[u8]) -> Option<Self> {

@@ -1,4 +1,4 @@
-//! Reading each setting into its type. A fault is noted and the reading goes on, so that all are told at once.
+//! Reading each setting into its type. A fault is or_record and the reading goes on, so that all are told at once.
 
 mod keys;
 mod origins;
@@ -11,17 +11,17 @@ use std::time::Duration;
 use url::Host;
 
 use super::settings::{SETTINGS, STORE};
-use super::{Config, Fault, Faults, Keys, PREFIX, Vars, app_root};
+use super::{Config, ConfigError, ConfigErrors, Keys, PREFIX, Vars, app_root};
 use crate::auth::{self, AuthApi, ResponseMode};
 use crate::functions;
-use crate::net::Net;
+use crate::net::OutboundClients;
 use crate::oidc::provider;
 use crate::origin::Origin;
 use crate::proxy::api_map::{self, Api};
 use crate::session::Limits;
 use crate::session::cookie::{self, SameSite};
 use crate::telemetry;
-use crate::tokens::{self, Wanted};
+use crate::tokens::{self, TokenRequest};
 
 /// The API map that ships.
 const GRAPH: &str = include_str!("../../apis.json");
@@ -30,19 +30,19 @@ const SHARED_HOSTS: [&str; 2] = [".azurefd.net", ".web.core.windows.net"];
 /// Longest duration of a setting in seconds.
 const LONGEST: u64 = 366 * 86_400;
 
-pub(super) struct Reader<'a> {
+pub(super) struct ConfigParser<'a> {
     vars: &'a Vars,
-    faults: Vec<Fault>,
+    faults: Vec<ConfigError>,
     warnings: Vec<String>,
-    net: Arc<Net>,
+    net: Arc<OutboundClients>,
 }
 
-impl<'a> Reader<'a> {
+impl<'a> ConfigParser<'a> {
     pub(super) fn new(vars: &'a Vars) -> Self {
         Self { vars, faults: Vec::new(), warnings: Vec::new(), net: Arc::default() }
     }
 
-    pub(super) fn read(mut self) -> Result<Config, Faults> {
+    pub(super) fn read(mut self) -> Result<Config, ConfigErrors> {
         self.refuse_unknown();
         let port = self.port();
         let public_origin = self.public_origin();
@@ -79,17 +79,17 @@ impl<'a> Reader<'a> {
                     warnings: self.warnings,
                 })
             }
-            _ => Err(Faults(self.faults)),
+            _ => Err(ConfigErrors(self.faults)),
         }
     }
 
-    pub(super) fn read_keys(mut self) -> Result<Keys, Faults> {
+    pub(super) fn read_keys(mut self) -> Result<Keys, ConfigErrors> {
         self.refuse_unknown();
         let skew = self.duration("CLOCK_SKEW", Duration::from_secs(300));
         let sessions = self.sessions(skew);
         match self.keys(&sessions) {
             Some(keys) if self.faults.is_empty() => Ok(keys),
-            _ => Err(Faults(self.faults)),
+            _ => Err(ConfigErrors(self.faults)),
         }
     }
 
@@ -98,10 +98,10 @@ impl<'a> Reader<'a> {
     }
 
     fn fault(&mut self, name: &str, problem: impl Into<String>) {
-        self.faults.push(Fault { name: format!("{PREFIX}{name}"), problem: problem.into() });
+        self.faults.push(ConfigError { name: format!("{PREFIX}{name}"), problem: problem.into() });
     }
 
-    fn noted<T>(&mut self, name: &str, outcome: Result<T, impl Into<String>>) -> Option<T> {
+    fn or_record<T>(&mut self, name: &str, outcome: Result<T, impl Into<String>>) -> Option<T> {
         outcome.map_err(|problem| self.fault(name, problem)).ok()
     }
 
@@ -117,7 +117,7 @@ impl<'a> Reader<'a> {
         let Some(text) = self.get(name) else { return default };
         let parsed =
             humantime::parse_duration(text).ok().filter(|duration| (1..=LONGEST).contains(&duration.as_secs()));
-        self.noted(name, parsed.ok_or("is a duration from a second to a year, such as 90s, 5m or 8h"))
+        self.or_record(name, parsed.ok_or("is a duration from a second to a year, such as 90s, 5m or 8h"))
             .unwrap_or(default)
     }
 
@@ -125,7 +125,7 @@ impl<'a> Reader<'a> {
         let ours: Vec<&str> = self.vars.0.keys().filter_map(|name| name.strip_prefix(PREFIX)).collect();
         for name in ours {
             if !SETTINGS.iter().chain([&STORE]).any(|setting| setting.name == name) {
-                self.fault(name, "is no setting; see docs/configuration.md");
+                self.fault(name, "is an unknown setting; see docs/configuration.md");
             }
         }
         if self.get(STORE.name).is_some_and(|store| store != "cookie") {
@@ -136,12 +136,13 @@ impl<'a> Reader<'a> {
     fn port(&mut self) -> Option<u16> {
         const NAME: &str = "FUNCTIONS_CUSTOMHANDLER_PORT";
         let port = functions::port(self.vars.get(NAME));
-        port.map_err(|problem| self.faults.push(Fault { name: NAME.to_owned(), problem: problem.to_owned() })).ok()
+        port.map_err(|problem| self.faults.push(ConfigError { name: NAME.to_owned(), problem: problem.to_owned() }))
+            .ok()
     }
 
     fn public_origin(&mut self) -> Option<Origin> {
         let text = self.required("PUBLIC_ORIGIN")?;
-        let origin = self.noted("PUBLIC_ORIGIN", Origin::parse(text))?;
+        let origin = self.or_record("PUBLIC_ORIGIN", Origin::parse(text))?;
         let host = origin.url().host_str().unwrap_or_default();
         if SHARED_HOSTS.iter().any(|shared| host.ends_with(shared)) {
             self.warnings.push(format!(
@@ -195,7 +196,11 @@ impl<'a> Reader<'a> {
         }
     }
 
-    fn cookies(&mut self, public_origin: Option<&Origin>, response_mode: ResponseMode) -> Option<cookie::Config> {
+    fn cookies(
+        &mut self,
+        public_origin: Option<&Origin>,
+        response_mode: ResponseMode,
+    ) -> Option<cookie::SessionCookies> {
         let name = self.get("COOKIE_NAME").unwrap_or("cloakroom");
         let word = |byte: u8| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte);
         if name.len() > 64 || name.starts_with("__") || !name.bytes().all(word) {
@@ -219,8 +224,8 @@ impl<'a> Reader<'a> {
         let budget = self
             .get("COOKIE_BUDGET")
             .map_or(Some(7_000), |text| text.parse().ok().filter(|bytes| (1_000..=16_000).contains(bytes)));
-        let budget = self.noted("COOKIE_BUDGET", budget.ok_or("is a number of bytes from 1000 to 16000"))?;
-        Some(cookie::Config {
+        let budget = self.or_record("COOKIE_BUDGET", budget.ok_or("is a number of bytes from 1000 to 16000"))?;
+        Some(cookie::SessionCookies {
             name: format!("{prefix}{name}"),
             domain,
             same_site: self.same_site(),
@@ -266,18 +271,18 @@ impl<'a> Reader<'a> {
         let text = self.get("SCOPES").unwrap_or("openid profile email offline_access");
         let scopes: Vec<String> = text.split_ascii_whitespace().map(str::to_owned).collect();
         let good = scopes.iter().any(|scope| scope == "openid") && text.is_ascii();
-        self.noted("SCOPES", good.then_some(scopes).ok_or("is scopes separated by spaces, openid among them"))
+        self.or_record("SCOPES", good.then_some(scopes).ok_or("is scopes separated by spaces, openid among them"))
     }
 
     fn log(&mut self) -> telemetry::Config {
         let Some(text) = self.get("LOG") else { return telemetry::Config::default() };
-        self.noted("LOG", telemetry::Config::parse(text)).unwrap_or_default()
+        self.or_record("LOG", telemetry::Config::parse(text)).unwrap_or_default()
     }
 }
 
 /// What is asked for each API when its token is renewed.
 fn tokens_config(auth: &auth::Config, skew: Duration) -> tokens::Config {
     let wanted =
-        |api: &AuthApi| (api.name.clone(), Wanted { scopes: api.scopes.clone(), resource: api.resource.clone() });
+        |api: &AuthApi| (api.name.clone(), TokenRequest { scopes: api.scopes.clone(), resource: api.resource.clone() });
     tokens::Config { scopes: auth.scopes.clone(), apis: auth.apis.iter().map(wanted).collect(), skew: skew.as_secs() }
 }

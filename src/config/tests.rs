@@ -9,7 +9,7 @@ const GOOD: [(&str, &str); 5] = [
 ];
 
 /// The good settings with some replaced, or, with an empty value, left out.
-fn read(changes: &[(&str, &str)]) -> Result<Config, Faults> {
+fn read(changes: &[(&str, &str)]) -> Result<Config, ConfigErrors> {
     let vars = GOOD.iter().chain(changes).map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
     Config::from_vars(&vars)
 }
@@ -71,7 +71,7 @@ fn faults_never_hold_the_value() {
 
 #[test]
 fn unknown_settings_are_named() {
-    assert!(fault(&[("CLOAKROOM_CLIENT_SECRETT", "x")]).starts_with("CLOAKROOM_CLIENT_SECRETT is no setting"));
+    assert!(fault(&[("CLOAKROOM_CLIENT_SECRETT", "x")]).starts_with("CLOAKROOM_CLIENT_SECRETT is an unknown setting"));
     assert!(fault(&[("CLOAKROOM_STORE", "redis://localhost")]).starts_with("CLOAKROOM_STORE"));
     assert!(read(&[("CLOAKROOM_STORE", "cookie"), ("CLOAKROOM_KEY_VAULT_URL", "")]).is_ok());
 }

@@ -53,9 +53,9 @@ impl Mode {
 
 /// The host as it was heard last.
 #[derive(Debug, Default)]
-pub struct Host(AtomicU8);
+pub struct HostModeObserver(AtomicU8);
 
-impl Host {
+impl HostModeObserver {
     /// How it calls.
     #[must_use]
     pub fn mode(&self) -> Mode {
@@ -64,7 +64,7 @@ impl Host {
     }
 
     /// Takes note of a request; a mode that is new is logged.
-    pub fn hear(&self, headers: &HeaderMap, port: u16) {
+    pub fn observe(&self, headers: &HeaderMap, port: u16) {
         self.note(Mode::of(headers, port));
     }
 
@@ -86,7 +86,7 @@ impl Host {
         if mode == Mode::Payload {
             tracing::error!(mode = mode.name(), "the host sends payloads, which cannot work: {REMEDY}");
         } else {
-            tracing::info!(mode = mode.name(), "the host calls");
+            tracing::info!(mode = mode.name(), "host mode detected");
         }
     }
 }
@@ -118,7 +118,7 @@ mod tests {
 
     #[test]
     fn the_last_word_counts() {
-        let host = Host::default();
+        let host = HostModeObserver::default();
         assert_eq!(host.mode(), Mode::Unknown);
         host.note(Mode::Forwarding);
         host.note(Mode::Unknown);

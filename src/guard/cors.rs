@@ -19,7 +19,7 @@ const REMEMBERED: &str = "600";
 /// A preflight and what becomes of it.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Preflight {
-    /// It is answered 204 with the headers of [`grant`].
+    /// It is answered 204 with the headers of [`add_preflight_headers`].
     Granted(HeaderValue),
     /// It is refused, without a CORS header.
     Denied,
@@ -32,11 +32,11 @@ pub fn preflight(method: &Method, headers: &HeaderMap, origins: &Origins) -> Opt
     if !is_preflight || !headers.contains_key(ORIGIN) {
         return None;
     }
-    Some(asker(headers, origins).map_or(Preflight::Denied, Preflight::Granted))
+    Some(allowed_origin(headers, origins).map_or(Preflight::Denied, Preflight::Granted))
 }
 
-/// The headers that grant a preflight, but for those of [`share`]. `passed` are the request headers that may come.
-pub fn grant(answer: &mut HeaderMap, passed: impl Iterator<Item = HeaderName>) {
+/// Adds the preflight-only headers. `passed` are the request headers that a page may send.
+pub fn add_preflight_headers(answer: &mut HeaderMap, passed: impl Iterator<Item = HeaderName>) {
     let names: Vec<String> = ["x-csrf".to_owned()].into_iter().chain(passed.map(|name| name.to_string())).collect();
     if let Ok(names) = HeaderValue::from_str(&names.join(", ")) {
         answer.insert(ACCESS_CONTROL_ALLOW_HEADERS, names);
@@ -46,8 +46,8 @@ pub fn grant(answer: &mut HeaderMap, passed: impl Iterator<Item = HeaderName>) {
     answer.append(VARY, HeaderValue::from_static("Access-Control-Request-Headers, Access-Control-Request-Method"));
 }
 
-/// Lets a page on an allowed origin read an answer, refusals included. `asker` is what [`asker`] found.
-pub fn share(answer: &mut HeaderMap, asker: Option<HeaderValue>, origins: &Origins) {
+/// Lets a page on an allowed origin read a response, errors included. `allowed_origin`: see [`allowed_origin`].
+pub fn add_cors_headers(answer: &mut HeaderMap, allowed_origin: Option<HeaderValue>, origins: &Origins) {
     if origins.allowed.is_empty() {
         return;
     }
@@ -55,7 +55,7 @@ pub fn share(answer: &mut HeaderMap, asker: Option<HeaderValue>, origins: &Origi
     if !says_so {
         answer.append(VARY, HeaderValue::from_static("Origin"));
     }
-    if let Some(origin) = asker {
+    if let Some(origin) = allowed_origin {
         answer.insert(ACCESS_CONTROL_ALLOW_ORIGIN, origin);
         answer.insert(ACCESS_CONTROL_ALLOW_CREDENTIALS, HeaderValue::from_static("true"));
         answer.insert(ACCESS_CONTROL_EXPOSE_HEADERS, HeaderValue::from_static(EXPOSED));
@@ -64,7 +64,7 @@ pub fn share(answer: &mut HeaderMap, asker: Option<HeaderValue>, origins: &Origi
 
 /// The one origin of a request, if it is on the list.
 #[must_use]
-pub fn asker(headers: &HeaderMap, origins: &Origins) -> Option<HeaderValue> {
+pub fn allowed_origin(headers: &HeaderMap, origins: &Origins) -> Option<HeaderValue> {
     let mut values = headers.get_all(ORIGIN).iter();
     let (value, second) = (values.next()?, values.next());
     let listed = second.is_none() && value.to_str().is_ok_and(|origin| origins.allows(origin));
@@ -120,7 +120,7 @@ mod tests {
     fn only_a_listed_origin_may_read_an_answer() {
         let shared = |origin: &'static str, origins: &Origins| {
             let mut answer = HeaderMap::new();
-            share(&mut answer, asker(&headers(&[("origin", origin)]), origins), origins);
+            add_cors_headers(&mut answer, allowed_origin(&headers(&[("origin", origin)]), origins), origins);
             answer
         };
         let answer = shared(PAGE, &origins());

@@ -4,6 +4,7 @@ use percent_encoding::{AsciiSet, CONTROLS, percent_decode_str, utf8_percent_enco
 use url::Url;
 
 use crate::origin::Origin;
+use crate::path::strip_prefix_segments;
 
 /// Most bytes of a return path.
 const LIMIT: usize = 1_024;
@@ -63,7 +64,7 @@ fn is_auth_error(pair: &str) -> bool {
 fn is_reserved(url: &Url, reserved: &[String]) -> Option<bool> {
     let mut path = url.path().to_owned();
     for _ in 0..DECODINGS {
-        if reserved.iter().any(|prefix| is_beneath(&segments(&path), prefix)) {
+        if reserved.iter().any(|prefix| strip_prefix_segments(&normalized(&path), prefix).is_some()) {
             return Some(true);
         }
         let decoded = percent_decode_str(&path).decode_utf8_lossy().into_owned();
@@ -75,8 +76,8 @@ fn is_reserved(url: &Url, reserved: &[String]) -> Option<bool> {
     None
 }
 
-/// The segments of a path as a server might take them: `\` as `/`, no empty ones, dots resolved.
-fn segments(path: &str) -> Vec<&str> {
+/// A path as a server might read it: `\` as `/`, no empty segments, dot segments resolved.
+fn normalized(path: &str) -> String {
     let mut segments = Vec::new();
     for segment in path.split(['/', '\\']) {
         match segment {
@@ -87,12 +88,7 @@ fn segments(path: &str) -> Vec<&str> {
             other => segments.push(other),
         }
     }
-    segments
-}
-
-fn is_beneath(segments: &[&str], prefix: &str) -> bool {
-    let prefix: Vec<&str> = prefix.split('/').filter(|segment| !segment.is_empty()).collect();
-    segments.starts_with(&prefix)
+    format!("/{}", segments.join("/"))
 }
 
 #[cfg(test)]

@@ -180,7 +180,7 @@ impl KeySource for FileRing {
         }))
     }
 
-    fn list_or_none(&self) -> Answer<'_, Vec<Version>> {
+    fn list_or_empty(&self) -> Answer<'_, Vec<Version>> {
         Box::pin(self.blocking(|ring| ring.read_or_none().map(versions)))
     }
 

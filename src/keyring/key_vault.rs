@@ -25,9 +25,10 @@ use url::Url;
 
 use super::{Answer, CONTENT_TYPE, KeyId, KeySource, NewVersion, SourceDown, Value, Version};
 use crate::clock::UnixSeconds;
-use crate::net::Net;
+use crate::net::OutboundClients;
 use crate::origin::is_loopback;
 use crate::secret::ExposeSecret;
+use crate::telemetry::loggable_code;
 
 /// Who asks the vault.
 #[derive(Debug, Clone)]
@@ -45,7 +46,7 @@ pub struct KeyVault {
     url: Url,
     name: String,
     identity: Identity,
-    net: Arc<Net>,
+    net: Arc<OutboundClients>,
     client: Mutex<Option<Arc<SecretClient>>>,
 }
 
@@ -67,7 +68,7 @@ enum Operation {
 impl KeyVault {
     /// The ring of this name. Nothing is asked yet.
     #[must_use]
-    pub fn new(url: Url, name: String, identity: Identity, net: Arc<Net>) -> Self {
+    pub fn new(url: Url, name: String, identity: Identity, net: Arc<OutboundClients>) -> Self {
         Self { url, name, identity, net, client: Mutex::default() }
     }
 
@@ -159,7 +160,11 @@ impl Refusal {
         let detail = body.and_then(|body| body.error);
         let inner = detail.as_ref().and_then(|detail| detail.inner_error.as_ref()?.code.clone());
         let code = detail.and_then(|detail| detail.code).or_else(|| error_code.clone());
-        Self { status: status(error), code: word(code), inner: word(inner) }
+        Self {
+            status: status(error),
+            code: loggable_code(&code.unwrap_or_default()),
+            inner: loggable_code(&inner.unwrap_or_default()),
+        }
     }
 
     fn tell(&self, operation: Operation, vault: &KeyVault, error: &Error) -> String {
@@ -205,11 +210,6 @@ impl Refusal {
     }
 }
 
-/// A code as it may be logged: letters and digits only, whatever the other side sent.
-fn word(code: Option<String>) -> String {
-    code.unwrap_or_default().chars().filter(char::is_ascii_alphanumeric).take(64).collect()
-}
-
 fn status(error: &Error) -> Option<u16> {
     error.http_status().map(u16::from)
 }
@@ -217,7 +217,7 @@ fn status(error: &Error) -> Option<u16> {
 fn version(item: &SecretProperties) -> Option<Version> {
     let id = item.resource_id().ok()?.version?;
     let Some(kid) = KeyId::from_version(&id) else {
-        tracing::error!("a version takes no part: its id is not 32 hex digits");
+        tracing::error!("key version ignored: its id is not 32 hex digits");
         return None;
     };
     let attributes = item.attributes.clone().unwrap_or_default();
@@ -252,7 +252,7 @@ impl KeySource for KeyVault {
         })
     }
 
-    fn list_or_none(&self) -> Answer<'_, Vec<Version>> {
+    fn list_or_empty(&self) -> Answer<'_, Vec<Version>> {
         self.list()
     }
 

@@ -14,7 +14,7 @@ use tokio::time::{Instant, timeout};
 use super::states::{Parameters, State};
 use super::{Answer, Key, KeyId, KeySource, SourceDown};
 use crate::clock::{UnixSeconds, now as wall_clock};
-use memory::{Fetched, Inner, Lookup, View, without_twins};
+use memory::{Fetched, Inner, Lookup, View, dedup_by_kid};
 
 /// Deadline of one call to the source, its retry included.
 pub(super) const SOURCE_DEADLINE: Duration = Duration::from_secs(5);
@@ -41,7 +41,7 @@ pub enum Opening {
 
 /// No key can be had to seal with.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct NoSealingKey;
+pub struct SealingKeyUnavailable;
 
 /// The ring. All methods may be called at once from anywhere.
 #[derive(Debug)]
@@ -90,8 +90,8 @@ impl Ring {
     ///
     /// # Errors
     /// There is none and the source gives none.
-    pub async fn sealing(&self, now: UnixSeconds) -> Result<Arc<Key>, NoSealingKey> {
-        if let Some(key) = self.with_view(now, |inner| inner.active_key().or_else(|| inner.stand_in())) {
+    pub async fn sealing(&self, now: UnixSeconds) -> Result<Arc<Key>, SealingKeyUnavailable> {
+        if let Some(key) = self.with_view(now, |inner| inner.active_key().or_else(|| inner.fallback_key())) {
             return Ok(key);
         }
         let asked = Instant::now();
@@ -99,12 +99,12 @@ impl Ring {
         if !self.failed_since(asked) {
             self.load(now, |view| view.active).await;
         }
-        self.with_view(now, Inner::sealing_key).ok_or(NoSealingKey)
+        self.with_view(now, Inner::sealing_key).ok_or(SealingKeyUnavailable)
     }
 
     /// The key that a sealed value names.
     pub async fn opening(&self, kid: KeyId, now: UnixSeconds) -> Opening {
-        match self.known(kid, now) {
+        match self.lookup(kid, now) {
             Lookup::Decided(opening) => return opening,
             Lookup::Unlisted if !self.may_list_for_unknown() && !self.a_list_may_be_under_way() => {
                 return self.verdict_without_asking();
@@ -113,19 +113,19 @@ impl Ring {
         }
         let asked = Instant::now();
         let _flight = self.asking.lock().await;
-        if self.failed_since(asked) && !matches!(self.known(kid, now), Lookup::Decided(_)) {
+        if self.failed_since(asked) && !matches!(self.lookup(kid, now), Lookup::Decided(_)) {
             return Opening::Unavailable;
         }
-        if matches!(self.known(kid, now), Lookup::Unlisted) && self.may_list_for_unknown() {
+        if matches!(self.lookup(kid, now), Lookup::Unlisted) && self.may_list_for_unknown() {
             self.write(|inner| inner.asked_for_unknown = Some(Instant::now()));
             self.list(now).await;
         }
-        match self.known(kid, now) {
+        match self.lookup(kid, now) {
             Lookup::Decided(opening) => opening,
             Lookup::Unlisted => self.verdict_without_asking(),
             Lookup::Unfetched(id) => match self.fetch(kid, &id, now).await {
                 Err(SourceDown(_)) => Opening::Unavailable,
-                Ok(()) => match self.known(kid, now) {
+                Ok(()) => match self.lookup(kid, now) {
                     Lookup::Decided(opening) => opening,
                     Lookup::Unlisted | Lookup::Unfetched(_) => Opening::Unknown,
                 },
@@ -166,7 +166,7 @@ impl Ring {
         }
     }
 
-    fn known(&self, kid: KeyId, now: UnixSeconds) -> Lookup {
+    fn lookup(&self, kid: KeyId, now: UnixSeconds) -> Lookup {
         self.with_view(now, |inner| inner.lookup(kid))
     }
 
@@ -197,13 +197,13 @@ impl Ring {
     }
 
     async fn list(&self, now: UnixSeconds) -> bool {
-        let listed = twice(|| self.source.list()).await.and_then(|versions| match versions.as_slice() {
+        let listed = hedged(|| self.source.list()).await.and_then(|versions| match versions.as_slice() {
             [] => Err(SourceDown("there is no key; cloakroom keys rotate makes the first".to_owned())),
             _ => Ok(versions),
         });
         match listed {
             Ok(versions) => {
-                let versions = without_twins(versions);
+                let versions = dedup_by_kid(versions);
                 self.write(|inner| {
                     inner.take_list(versions);
                     inner.list_problem = None;
@@ -251,21 +251,21 @@ impl Ring {
         if is_overdue {
             tracing::error!(
                 event = "key_overdue",
-                "the key that seals is past its life: see that rotation runs and that the source answers"
+                "active key is older than KEY_LIFE; check the rotation timer and the key source"
             );
         }
         self.write(|inner| inner.is_overdue = is_overdue);
     }
 
     async fn fetch(&self, kid: KeyId, id: &str, now: UnixSeconds) -> Result<(), SourceDown> {
-        let value = twice(|| self.source.get(id)).await.inspect_err(|SourceDown(problem)| {
+        let value = hedged(|| self.source.get(id)).await.inspect_err(|SourceDown(problem)| {
             tracing::error!(%kid, %problem, "a key could not be fetched");
             self.write(|inner| inner.failed = Some(Instant::now()));
         })?;
         let fetched = match value.key() {
             Some(material) => Fetched::Key(Arc::new(Key::new(kid, &material))),
             None => {
-                tracing::error!(%kid, "a version takes no part: its value is not the base64url of 32 bytes, or its content type is another's");
+                tracing::error!(%kid, "key version ignored: its value is not the base64url of 32 bytes, or its content type is another's");
                 Fetched::NotAKey
             }
         };
@@ -302,7 +302,7 @@ impl Ring {
 /// Asks, and once more when that fails or takes long; the first good answer counts, within one deadline for both.
 ///
 /// A first attempt that is merely slow goes on beside the second: a vault that hung for it may answer the other.
-pub(super) async fn twice<'a, T>(ask: impl Fn() -> Answer<'a, T>) -> Result<T, SourceDown> {
+pub(super) async fn hedged<'a, T>(ask: impl Fn() -> Answer<'a, T>) -> Result<T, SourceDown> {
     let both = async {
         let mut first = ask();
         match timeout(FIRST_ATTEMPT, &mut first).await {

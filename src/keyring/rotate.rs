@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 
-use super::ring::twice;
-use super::states::{Known, Parameters, State, activation, states};
+use super::ring::hedged;
+use super::states::{Parameters, State, ValueStatus, activation, states};
 use super::{KeyId, KeySource, NewVersion, SourceDown, Version};
 use crate::clock::UnixSeconds;
 
@@ -50,14 +50,14 @@ pub struct Revocation {
 
 /// Why a revocation did nothing, or only its first half.
 #[derive(Debug, PartialEq, Eq)]
-pub enum NotRevoked {
+pub enum RevokeError {
     /// The source is down.
     Down(SourceDown),
     /// There is no such key.
     Unknown,
 }
 
-impl From<SourceDown> for NotRevoked {
+impl From<SourceDown> for RevokeError {
     fn from(down: SourceDown) -> Self {
         Self::Down(down)
     }
@@ -77,7 +77,7 @@ pub async fn rotate(source: &dyn KeySource, now: UnixSeconds, parameters: &Param
         outcome.published = Some(publish(source, expires, false, now).await?);
     }
     for version in plan.disable {
-        twice(|| source.disable(&version.id)).await?;
+        hedged(|| source.disable(&version.id)).await?;
         outcome.disabled.push(version.kid);
     }
     Ok(outcome)
@@ -94,7 +94,7 @@ pub async fn list(
 ) -> Result<Vec<Listed>, SourceDown> {
     let versions = with_values(source).await?;
     let (states, _) = states(&versions, now, parameters);
-    let listed = |((version, _), state): ((Version, Known), State)| {
+    let listed = |((version, _), state): ((Version, ValueStatus), State)| {
         let activation = activation(&version, parameters);
         Listed { version, state, activation }
     };
@@ -108,15 +108,15 @@ pub async fn list(
 /// Disables a key. Of the active one it first publishes a successor that hardly waits, and waits for it.
 ///
 /// # Errors
-/// [`NotRevoked`].
+/// [`RevokeError`].
 pub async fn revoke(
     source: &dyn KeySource,
     kid: KeyId,
     clock: impl Fn() -> UnixSeconds,
     parameters: &Parameters,
-) -> Result<Revocation, NotRevoked> {
+) -> Result<Revocation, RevokeError> {
     let listed = list(source, clock(), parameters).await?;
-    let target = listed.into_iter().find(|listed| listed.version.kid == kid).ok_or(NotRevoked::Unknown)?;
+    let target = listed.into_iter().find(|listed| listed.version.kid == kid).ok_or(RevokeError::Unknown)?;
     let mut successor = None;
     if target.state == State::Active {
         let now = clock();
@@ -126,7 +126,7 @@ pub async fn revoke(
             tokio::time::sleep(Duration::from_secs(1)).await;
         }
     }
-    twice(|| source.disable(&target.version.id)).await?;
+    hedged(|| source.disable(&target.version.id)).await?;
     Ok(Revocation { successor })
 }
 
@@ -157,27 +157,27 @@ async fn publish(
 }
 
 /// All versions, the enabled ones with what their values are.
-async fn with_values(source: &dyn KeySource) -> Result<Vec<(Version, Known)>, SourceDown> {
+async fn with_values(source: &dyn KeySource) -> Result<Vec<(Version, ValueStatus)>, SourceDown> {
     let mut versions = Vec::new();
-    for version in twice(|| source.list_or_none()).await? {
+    for version in hedged(|| source.list_or_empty()).await? {
         let known = if version.enabled {
-            let value = twice(|| source.get(&version.id)).await?;
-            if value.key().is_some() { Known::Valid } else { Known::Invalid }
+            let value = hedged(|| source.get(&version.id)).await?;
+            if value.key().is_some() { ValueStatus::Valid } else { ValueStatus::Invalid }
         } else {
-            Known::Unfetched
+            ValueStatus::Unfetched
         };
         versions.push((version, known));
     }
     Ok(versions)
 }
 
-fn plan(versions: &[(Version, Known)], now: UnixSeconds, parameters: &Parameters) -> Plan {
-    let valid = |(version, known): &&(Version, Known)| version.enabled && *known == Known::Valid;
+fn plan(versions: &[(Version, ValueStatus)], now: UnixSeconds, parameters: &Parameters) -> Plan {
+    let valid = |(version, known): &&(Version, ValueStatus)| version.enabled && *known == ValueStatus::Valid;
     let newest = versions.iter().filter(valid).map(|(version, _)| version.created).max();
     let ripe = parameters.life.saturating_sub(parameters.propagation).as_secs();
     let due = newest.is_none_or(|created| now.saturating_sub(created) >= ripe);
     let (states, _) = states(versions, now, parameters);
-    let over = |(version, _): &&(Version, Known)| version.expires.is_some_and(|expires| expires <= now);
+    let over = |(version, _): &&(Version, ValueStatus)| version.expires.is_some_and(|expires| expires <= now);
     let retired = versions.iter().zip(states).filter(|(_, state)| *state == State::Retired).map(|(version, _)| version);
     Plan {
         publish: due.then(|| expiry(now, parameters)),

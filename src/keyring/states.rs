@@ -46,7 +46,7 @@ impl State {
 
 /// What is known of a version's value.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Known {
+pub enum ValueStatus {
     /// Fetched, and no key: it takes no part.
     Invalid,
     /// Not fetched: counts as a key, and retires no other.
@@ -65,12 +65,16 @@ pub fn activation(version: &Version, parameters: &Parameters) -> UnixSeconds {
 
 /// The state of each version, in the given order, and the moment until which that holds.
 #[must_use]
-pub fn states(versions: &[(Version, Known)], now: UnixSeconds, parameters: &Parameters) -> (Vec<State>, UnixSeconds) {
+pub fn states(
+    versions: &[(Version, ValueStatus)],
+    now: UnixSeconds,
+    parameters: &Parameters,
+) -> (Vec<State>, UnixSeconds) {
     let mut states: Vec<State> = versions
         .iter()
         .map(|(version, known)| match (version.enabled, known) {
             (false, _) => State::Revoked,
-            (true, Known::Invalid) => State::Invalid,
+            (true, ValueStatus::Invalid) => State::Invalid,
             (true, _) => State::Published,
         })
         .collect();
@@ -87,7 +91,7 @@ pub fn states(versions: &[(Version, Known)], now: UnixSeconds, parameters: &Para
             None => State::Active,
             Some((successor_activation, successor)) => {
                 let ends = successor_activation.saturating_add(parameters.retention.as_secs());
-                let proven = versions.get(*successor).is_some_and(|(_, known)| *known == Known::Valid);
+                let proven = versions.get(*successor).is_some_and(|(_, known)| *known == ValueStatus::Valid);
                 if now >= ends && proven {
                     State::Retired
                 } else {
@@ -104,7 +108,11 @@ pub fn states(versions: &[(Version, Known)], now: UnixSeconds, parameters: &Para
 }
 
 /// The versions that take part, by (activation, created, id): activation and index of each.
-fn oldest_first(versions: &[(Version, Known)], parameters: &Parameters, states: &[State]) -> Vec<(UnixSeconds, usize)> {
+fn oldest_first(
+    versions: &[(Version, ValueStatus)],
+    parameters: &Parameters,
+    states: &[State],
+) -> Vec<(UnixSeconds, usize)> {
     let mut order: Vec<_> = versions
         .iter()
         .zip(states)
@@ -142,7 +150,7 @@ mod tests {
     }
 
     fn at(now: UnixSeconds, versions: &[Version]) -> Vec<State> {
-        let known: Vec<_> = versions.iter().map(|version| (version.clone(), Known::Valid)).collect();
+        let known: Vec<_> = versions.iter().map(|version| (version.clone(), ValueStatus::Valid)).collect();
         states(&known, now, &PARAMETERS).0
     }
 
@@ -167,13 +175,13 @@ mod tests {
 
     #[test]
     fn a_version_that_is_no_key_takes_no_part() {
-        let two = [(version(1, 1_000), Known::Valid), (version(2, 2_000), Known::Invalid)];
+        let two = [(version(1, 1_000), ValueStatus::Valid), (version(2, 2_000), ValueStatus::Invalid)];
         assert_eq!(states(&two, 900_000, &PARAMETERS).0, [State::Active, State::Invalid]);
     }
 
     #[test]
     fn none_retires_before_its_successor_was_seen_to_be_a_key() {
-        let two = [(version(1, 1_000), Known::Valid), (version(2, 2_000), Known::Unfetched)];
+        let two = [(version(1, 1_000), ValueStatus::Valid), (version(2, 2_000), ValueStatus::Unfetched)];
         assert_eq!(states(&two, 900_000, &PARAMETERS).0, [State::Retiring, State::Active]);
     }
 
@@ -208,9 +216,9 @@ mod tests {
             let versions: Vec<_> = made.iter().enumerate().map(|(number, (created, enabled, known))| {
                 let mut one = version(u8::try_from(number).unwrap(), *created);
                 one.enabled = *enabled;
-                (one, [Known::Invalid, Known::Unfetched, Known::Valid][usize::from(*known)])
+                (one, [ValueStatus::Invalid, ValueStatus::Unfetched, ValueStatus::Valid][usize::from(*known)])
             }).collect();
-            let usable = versions.iter().any(|(one, known)| one.enabled && *known != Known::Invalid);
+            let usable = versions.iter().any(|(one, known)| one.enabled && *known != ValueStatus::Invalid);
             let (all, holds_until) = states(&versions, now, &PARAMETERS);
             let sealing = all.iter().filter(|state| **state == State::Active).count();
             proptest::prop_assert_eq!(sealing, usize::from(usable));

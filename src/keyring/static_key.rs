@@ -51,7 +51,7 @@ impl KeySource for StaticKey {
         Box::pin(async move { Ok(value) })
     }
 
-    fn list_or_none(&self) -> Answer<'_, Vec<Version>> {
+    fn list_or_empty(&self) -> Answer<'_, Vec<Version>> {
         self.list()
     }
 

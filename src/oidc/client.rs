@@ -10,7 +10,7 @@ use azure_identity::{ManagedIdentityCredential, ManagedIdentityCredentialOptions
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 
 use super::discovery::Metadata;
-use crate::net::Net;
+use crate::net::OutboundClients;
 use crate::secret::{ExposeSecret, SecretString};
 
 /// What RFC 6749 section 2.3.1 leaves as it is.
@@ -26,12 +26,12 @@ pub struct Client {
     /// Its id.
     pub id: String,
     /// What it proves itself with.
-    pub proof: Proof,
+    pub authentication: ClientAuthentication,
 }
 
 /// What a client proves itself with.
 #[derive(Debug)]
-pub enum Proof {
+pub enum ClientAuthentication {
     /// A token of the managed identity, as client assertion.
     Assertion(Assertion),
     /// A secret.
@@ -42,7 +42,7 @@ pub enum Proof {
 pub struct Assertion {
     identity: Option<String>,
     audience: &'static str,
-    net: Arc<Net>,
+    net: Arc<OutboundClients>,
     credential: Mutex<Option<Arc<ManagedIdentityCredential>>>,
 }
 
@@ -65,20 +65,20 @@ impl Client {
         mut form: Vec<(&'a str, &'a str)>,
     ) -> Result<reqwest::RequestBuilder, String> {
         let methods = metadata.token_endpoint_auth_methods_supported.as_deref().unwrap_or_default();
-        match &self.proof {
-            Proof::Assertion(assertion) => {
+        match &self.authentication {
+            ClientAuthentication::Assertion(assertion) => {
                 let token = assertion.token().await?;
                 form.push(("client_id", &self.id));
                 form.push(("client_assertion_type", JWT_BEARER));
                 form.push(("client_assertion", token.expose_secret()));
                 Ok(request.form(&form))
             }
-            Proof::Secret(secret) if methods.iter().any(|method| method == "client_secret_post") => {
+            ClientAuthentication::Secret(secret) if methods.iter().any(|method| method == "client_secret_post") => {
                 form.push(("client_id", &self.id));
                 form.push(("client_secret", secret.expose_secret()));
                 Ok(request.form(&form))
             }
-            Proof::Secret(secret) => {
+            ClientAuthentication::Secret(secret) => {
                 let encode = |text: &str| utf8_percent_encode(text, UNRESERVED).to_string();
                 Ok(request.basic_auth(encode(&self.id), Some(encode(secret.expose_secret()))).form(&form))
             }
@@ -89,7 +89,7 @@ impl Client {
 impl Assertion {
     /// Assertions of the app's identity; of a user-assigned one by its client id. The audience names the cloud.
     #[must_use]
-    pub fn new(identity: Option<String>, audience: &'static str, net: Arc<Net>) -> Self {
+    pub fn new(identity: Option<String>, audience: &'static str, net: Arc<OutboundClients>) -> Self {
         Self { identity, audience, net, credential: Mutex::default() }
     }
 

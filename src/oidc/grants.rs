@@ -13,7 +13,7 @@ const DEFAULT_LIFE: u64 = 3_600;
 const LONGEST_LIFE: u64 = 7 * 24 * 3_600;
 /// What the token endpoint gave.
 #[derive(Debug, Deserialize)]
-pub struct Tokens {
+pub struct TokenResponse {
     /// Goes to the API.
     pub access_token: SecretString,
     token_type: String,
@@ -37,7 +37,7 @@ enum Lifetime {
     Text(String),
 }
 
-impl Tokens {
+impl TokenResponse {
     /// How long the access token lives, in seconds.
     #[must_use]
     pub fn life(&self) -> u64 {
@@ -92,7 +92,7 @@ pub async fn redeem_code(
     metadata: &Metadata,
     client: &Client,
     code: &Code<'_>,
-) -> Result<Tokens, Failure> {
+) -> Result<TokenResponse, Failure> {
     let mut form = vec![
         ("grant_type", "authorization_code"),
         ("code", code.code),
@@ -112,7 +112,7 @@ pub async fn redeem_refresh_token(
     metadata: &Metadata,
     client: &Client,
     refresh: &Refresh<'_>,
-) -> Result<Tokens, Failure> {
+) -> Result<TokenResponse, Failure> {
     let mut form = vec![
         ("grant_type", "refresh_token"),
         ("refresh_token", refresh.refresh_token.expose_secret()),
@@ -128,10 +128,10 @@ async fn redeem(
     metadata: &Metadata,
     client: &Client,
     form: Vec<(&str, &str)>,
-) -> Result<Tokens, Failure> {
+) -> Result<TokenResponse, Failure> {
     let request = http.post(metadata.token_endpoint.clone());
     let request = client.authenticate(request, metadata, form).await.map_err(Failure::Unavailable)?;
-    let tokens: Tokens = http::json(request).await?;
+    let tokens: TokenResponse = http::json(request).await?;
     if tokens.is_bearer() { Ok(tokens) } else { Err(Failure::Unavailable("the token type is not Bearer".to_owned())) }
 }
 
@@ -159,7 +159,7 @@ pub async fn revoke(
 mod tests {
     use super::*;
 
-    fn tokens(expires_in: &str) -> Tokens {
+    fn tokens(expires_in: &str) -> TokenResponse {
         let json = format!(r#"{{"access_token":"CANARY","token_type":"bearer"{expires_in}}}"#);
         serde_json::from_str(&json).unwrap()
     }

@@ -10,7 +10,7 @@ use sha2::{Digest, Sha256};
 use subtle::ConstantTimeEq;
 
 use super::discovery::{Admission, Authority, Metadata, Tenants};
-use super::jwks::{Found, Key, KeySet};
+use super::jwks::{Key, KeyLookup, KeySet};
 use super::signature;
 use crate::clock::UnixSeconds;
 
@@ -27,7 +27,7 @@ pub struct Expected<'a> {
     /// This client.
     pub client_id: &'a str,
     /// What ties it to this browser.
-    pub tie: Tie<'a>,
+    pub tie: ExpectedBinding<'a>,
     /// The access token that came with it, for `at_hash`.
     pub access_token: Option<&'a str>,
     /// The time, Unix seconds.
@@ -38,7 +38,7 @@ pub struct Expected<'a> {
 
 /// What ties a token to a browser.
 #[derive(Debug, Clone, Copy)]
-pub enum Tie<'a> {
+pub enum ExpectedBinding<'a> {
     /// The nonce of the login transaction.
     Login(&'a str),
     /// Who is signed in (OpenID Connect Core 12.2). There is no nonce to expect.
@@ -173,9 +173,9 @@ fn verify_signature(token: &str, keys: &KeySet) -> Result<Claims, Fault> {
         return Err(Fault::Type);
     }
     let candidates = match keys.find(alg, kid.as_deref()) {
-        Found::Keys(candidates) => candidates,
-        Found::Unfit => return Err(Fault::Algorithm),
-        Found::Nothing => return Err(Fault::UnknownKey),
+        KeyLookup::Candidates(candidates) => candidates,
+        KeyLookup::AlgorithmMismatch => return Err(Fault::Algorithm),
+        KeyLookup::NotFound => return Err(Fault::UnknownKey),
     };
     // A provider may publish several keys under one id: all of them are its own.
     let mut verdict = Err(Fault::UnknownKey);
@@ -267,13 +267,13 @@ fn seconds(number: &serde_json::Number) -> Result<UnixSeconds, Fault> {
 
 fn verify_tie(claims: &Claims, expected: &Expected<'_>) -> Result<(), Fault> {
     match expected.tie {
-        Tie::Login(nonce) => {
+        ExpectedBinding::Login(nonce) => {
             let same = claims.nonce.as_deref().is_some_and(|found| found.as_bytes().ct_eq(nonce.as_bytes()).into());
             if !same {
                 return Err(Fault::Nonce);
             }
         }
-        Tie::Refresh(subject) => {
+        ExpectedBinding::Refresh(subject) => {
             let other_tenant = expected.authority.tenants != Tenants::Unchecked && claims.tid.as_deref() != subject.tid;
             if claims.sub != subject.sub || other_tenant {
                 return Err(Fault::OtherUser);

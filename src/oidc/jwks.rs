@@ -33,13 +33,13 @@ impl<'de> Deserialize<'de> for KeySet {
 
 /// What a look-up gave.
 #[derive(Debug)]
-pub enum Found<'a> {
+pub enum KeyLookup<'a> {
     /// The keys of that id: one, if the provider keeps the rules.
-    Keys(Vec<&'a Key>),
+    Candidates(Vec<&'a Key>),
     /// No key for signatures has that id; a fresh set may have it.
-    Nothing,
+    NotFound,
     /// There is a key of that id, but it never signs by that algorithm.
-    Unfit,
+    AlgorithmMismatch,
 }
 
 impl KeySet {
@@ -52,14 +52,14 @@ impl KeySet {
 
     /// The key for a token of this algorithm and key id. A token without one needs exactly one key that fits.
     #[must_use]
-    pub fn find(&self, algorithm: Algorithm, kid: Option<&str>) -> Found<'_> {
+    pub fn find(&self, algorithm: Algorithm, kid: Option<&str>) -> KeyLookup<'_> {
         let named = |key: &&Key| key.signs() && kid.is_none_or(|kid| key.jwk.common.key_id.as_deref() == Some(kid));
         let named: Vec<&Key> = self.0.iter().filter(named).collect();
         let fitting: Vec<&Key> = named.iter().copied().filter(|key| key.fits(algorithm)).collect();
         match (kid, fitting.len()) {
-            (Some(_), 0) if !named.is_empty() => Found::Unfit,
-            (Some(_), 1..) | (None, 1) => Found::Keys(fitting),
-            _ => Found::Nothing,
+            (Some(_), 0) if !named.is_empty() => KeyLookup::AlgorithmMismatch,
+            (Some(_), 1..) | (None, 1) => KeyLookup::Candidates(fitting),
+            _ => KeyLookup::NotFound,
         }
     }
 }

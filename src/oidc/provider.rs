@@ -9,12 +9,12 @@ use url::Url;
 
 use super::client::Client;
 use super::discovery::{Authority, Metadata};
-use super::grants::{self, Code, Tokens};
+use super::grants::{self, Code, TokenResponse};
 use super::http::{self, Failure};
-use super::id_token::{self, Claims, Expected, Fault, Tie};
+use super::id_token::{self, Claims, Expected, ExpectedBinding, Fault};
 use super::jwks::KeySet;
 use crate::clock::{self, UnixSeconds};
-use crate::net::Net;
+use crate::net::OutboundClients;
 use crate::secret::SecretString;
 
 /// How often metadata and keys are loaded anew.
@@ -41,7 +41,7 @@ pub struct Config {
     pub clock_skew: u64,
 }
 
-/// The provider is not known yet, or does not answer. The log has the reason.
+/// The provider is not cache yet, or does not answer. The log has the reason.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Unavailable;
 
@@ -60,13 +60,13 @@ pub enum SignInFault {
 #[derive(Debug)]
 pub struct Provider {
     config: Config,
-    net: Arc<Net>,
-    known: RwLock<Known>,
+    net: Arc<OutboundClients>,
+    cache: RwLock<ProviderCache>,
     asking: Mutex<()>,
 }
 
 #[derive(Debug, Default)]
-struct Known {
+struct ProviderCache {
     metadata: Option<Arc<Metadata>>,
     keys: Option<Arc<KeySet>>,
     attempted: Option<Instant>,
@@ -76,10 +76,10 @@ struct Known {
 }
 
 impl Provider {
-    /// A provider of which nothing is known yet.
+    /// A provider of which nothing is cache yet.
     #[must_use]
-    pub fn new(config: Config, net: Arc<Net>) -> Self {
-        Self { config, net, known: RwLock::default(), asking: Mutex::default() }
+    pub fn new(config: Config, net: Arc<OutboundClients>) -> Self {
+        Self { config, net, cache: RwLock::default(), asking: Mutex::default() }
     }
 
     /// The client id.
@@ -101,19 +101,19 @@ impl Provider {
     /// Whether the metadata was loaded once. A later outage does not change it.
     #[must_use]
     pub fn was_ready(&self) -> bool {
-        self.read(|known| known.metadata.is_some())
+        self.read(|cache| cache.metadata.is_some())
     }
 
     /// Whether the last load failed.
     #[must_use]
     pub fn is_down(&self) -> bool {
-        self.read(|known| known.is_down)
+        self.read(|cache| cache.is_down)
     }
 
     /// The metadata if it was loaded, without asking.
     #[must_use]
-    pub fn known_metadata(&self) -> Option<Arc<Metadata>> {
-        self.read(|known| known.metadata.clone())
+    pub fn cached_metadata(&self) -> Option<Arc<Metadata>> {
+        self.read(|cache| cache.metadata.clone())
     }
 
     /// The metadata, loaded now if it never was.
@@ -121,14 +121,14 @@ impl Provider {
     /// # Errors
     /// It never was and cannot be.
     pub async fn metadata(&self) -> Result<Arc<Metadata>, Unavailable> {
-        if let Some(metadata) = self.known_metadata() {
+        if let Some(metadata) = self.cached_metadata() {
             return Ok(metadata);
         }
         let _flight = self.asking.lock().await;
-        if !self.read(|known| known.attempted.is_some_and(|at| at.elapsed() < ATTEMPT_PAUSE)) {
+        if !self.read(|cache| cache.attempted.is_some_and(|at| at.elapsed() < ATTEMPT_PAUSE)) {
             self.load().await;
         }
-        self.known_metadata().ok_or(Unavailable)
+        self.cached_metadata().ok_or(Unavailable)
     }
 
     /// Keeps metadata and keys fresh for ever. What cannot be had stays as it was.
@@ -139,12 +139,12 @@ impl Provider {
                 let _flight = self.asking.lock().await;
                 self.load().await;
             }
-            let complete = self.read(|known| known.metadata.is_some() && known.keys.is_some() && !known.is_down);
+            let complete = self.read(|cache| cache.metadata.is_some() && cache.keys.is_some() && !cache.is_down);
             let pause = if complete {
                 backoff = Duration::from_millis(250);
                 REFRESH.mul_f64(rand::random_range(0.8..=1.0))
             } else {
-                // Once it was known, sign-ins go on with what is in memory, and the log need not fill.
+                // Once it was cache, sign-ins go on with what is in memory, and the log need not fill.
                 let limit = if self.was_ready() { OUTAGE_BACKOFF_LIMIT } else { BACKOFF_LIMIT };
                 backoff = limit.min(backoff * 2);
                 backoff
@@ -157,7 +157,7 @@ impl Provider {
     ///
     /// # Errors
     /// [`SignInFault`]; the log has more.
-    pub async fn sign_in(&self, code: &Code<'_>, nonce: &str) -> Result<(Tokens, Claims), SignInFault> {
+    pub async fn sign_in(&self, code: &Code<'_>, nonce: &str) -> Result<(TokenResponse, Claims), SignInFault> {
         let metadata = self.metadata().await.map_err(|Unavailable| SignInFault::Unavailable)?;
         // Keys first: without them the code would be spent for nothing.
         self.keys(&metadata).await.ok_or(SignInFault::Unavailable)?;
@@ -174,21 +174,22 @@ impl Provider {
                 }
             }
         })?;
-        let claims = self.verify(&metadata, &tokens, Tie::Login(nonce), clock::now()).await.map_err(|fault| {
-            tracing::warn!(?fault, "the ID token is refused");
-            match fault {
-                Fault::Tenant => SignInFault::TenantDenied,
-                Fault::KeysUnavailable => SignInFault::Unavailable,
-                _ => SignInFault::Failed,
-            }
-        })?;
+        let claims =
+            self.verify(&metadata, &tokens, ExpectedBinding::Login(nonce), clock::now()).await.map_err(|fault| {
+                tracing::warn!(?fault, "the ID token is refused");
+                match fault {
+                    Fault::Tenant => SignInFault::TenantDenied,
+                    Fault::KeysUnavailable => SignInFault::Unavailable,
+                    _ => SignInFault::Failed,
+                }
+            })?;
         Ok((tokens, claims))
     }
 
     /// Revokes a refresh token where the provider can; a failure is logged.
     pub async fn revoke(&self, refresh_token: &SecretString) {
         let (Ok(metadata), Some(http)) = (self.metadata().await, self.net.http()) else {
-            tracing::warn!("the refresh token could not be revoked: the provider is not known yet");
+            tracing::warn!("the refresh token could not be revoked: the provider is not cache yet");
             return;
         };
         if let Err(problem) = grants::revoke(http, &metadata, &self.config.client, refresh_token).await {
@@ -200,8 +201,8 @@ impl Provider {
     pub(super) async fn verify(
         &self,
         metadata: &Metadata,
-        tokens: &Tokens,
-        tie: Tie<'_>,
+        tokens: &TokenResponse,
+        tie: ExpectedBinding<'_>,
         now: UnixSeconds,
     ) -> Result<Claims, Fault> {
         use crate::secret::ExposeSecret;
@@ -232,24 +233,24 @@ impl Provider {
             Some(metadata) => self.fetch_keys(&metadata.jwks_uri).await,
             None => None,
         };
-        self.write(|known| {
-            known.attempted = Some(Instant::now());
-            known.is_down = metadata.is_none() || keys.is_none();
-            known.metadata = metadata.map(Arc::new).or_else(|| known.metadata.take());
-            known.keys = keys.map(Arc::new).or_else(|| known.keys.take());
+        self.write(|cache| {
+            cache.attempted = Some(Instant::now());
+            cache.is_down = metadata.is_none() || keys.is_none();
+            cache.metadata = metadata.map(Arc::new).or_else(|| cache.metadata.take());
+            cache.keys = keys.map(Arc::new).or_else(|| cache.keys.take());
         });
     }
 
     async fn keys(&self, metadata: &Metadata) -> Option<Arc<KeySet>> {
-        if let Some(keys) = self.read(|known| known.keys.clone()) {
+        if let Some(keys) = self.read(|cache| cache.keys.clone()) {
             return Some(keys);
         }
         let _flight = self.asking.lock().await;
-        if let Some(keys) = self.read(|known| known.keys.clone()) {
+        if let Some(keys) = self.read(|cache| cache.keys.clone()) {
             return Some(keys);
         }
         let keys = Arc::new(self.fetch_keys(&metadata.jwks_uri).await?);
-        self.write(|known| known.keys = Some(Arc::clone(&keys)));
+        self.write(|cache| cache.keys = Some(Arc::clone(&keys)));
         Some(keys)
     }
 
@@ -257,18 +258,18 @@ impl Provider {
     /// came with the last one decide; when it failed, nobody can tell.
     async fn keys_for_unknown(&self, metadata: &Metadata, seen: &Arc<KeySet>) -> Option<Arc<KeySet>> {
         let _flight = self.asking.lock().await;
-        let current = self.read(|known| known.keys.clone()).unwrap_or_else(|| Arc::clone(seen));
+        let current = self.read(|cache| cache.keys.clone()).unwrap_or_else(|| Arc::clone(seen));
         if !Arc::ptr_eq(&current, seen) {
             return Some(current);
         }
-        let recent = self.read(|known| known.asked_for_unknown_key.filter(|(at, _)| at.elapsed() < UNKNOWN_KEY_PAUSE));
+        let recent = self.read(|cache| cache.asked_for_unknown_key.filter(|(at, _)| at.elapsed() < UNKNOWN_KEY_PAUSE));
         if let Some((_, came)) = recent {
             return came.then_some(current);
         }
         let fresh = self.fetch_keys(&metadata.jwks_uri).await.map(Arc::new);
-        self.write(|known| {
-            known.asked_for_unknown_key = Some((Instant::now(), fresh.is_some()));
-            known.keys = fresh.clone().or_else(|| known.keys.take());
+        self.write(|cache| {
+            cache.asked_for_unknown_key = Some((Instant::now(), fresh.is_some()));
+            cache.keys = fresh.clone().or_else(|| cache.keys.take());
         });
         fresh
     }
@@ -297,12 +298,12 @@ impl Provider {
         })
     }
 
-    fn read<T>(&self, read: impl FnOnce(&Known) -> T) -> T {
-        read(&self.known.read().unwrap_or_else(PoisonError::into_inner))
+    fn read<T>(&self, read: impl FnOnce(&ProviderCache) -> T) -> T {
+        read(&self.cache.read().unwrap_or_else(PoisonError::into_inner))
     }
 
-    fn write<T>(&self, write: impl FnOnce(&mut Known) -> T) -> T {
-        write(&mut self.known.write().unwrap_or_else(PoisonError::into_inner))
+    fn write<T>(&self, write: impl FnOnce(&mut ProviderCache) -> T) -> T {
+        write(&mut self.cache.write().unwrap_or_else(PoisonError::into_inner))
     }
 }
 

@@ -2,11 +2,12 @@
 
 use super::Provider;
 use super::discovery::Metadata;
-use super::grants::{self, Refresh, Tokens};
+use super::grants::{self, Refresh, TokenResponse};
 use super::http::{Failure, Refusal};
-use super::id_token::{Fault, Subject, Tie};
+use super::id_token::{ExpectedBinding, Fault, Subject};
 use crate::clock;
 use crate::secret::SecretString;
+use crate::telemetry::loggable_code;
 
 /// The claims request of a client that answers claims challenges (continuous access evaluation).
 pub const CAPABILITIES: &str = r#"{"access_token":{"xms_cc":{"values":["cp1"]}}}"#;
@@ -58,7 +59,7 @@ impl Provider {
         scopes: Scopes<'_>,
         resource: Option<&str>,
         subject: Subject<'_>,
-    ) -> Refreshed<Tokens> {
+    ) -> Refreshed<TokenResponse> {
         let none = |fault| Refreshed { refresh_token: None, outcome: Err(fault) };
         let (Ok(metadata), Some(http)) = (self.metadata().await, self.http()) else {
             return none(RefreshFault::Unavailable);
@@ -70,7 +71,7 @@ impl Provider {
             Ok(tokens) => tokens,
             Err(failure) => return none(fault(failure)),
         };
-        match self.judge(&metadata, &tokens, scopes, subject).await {
+        match self.validate_refreshed(&metadata, &tokens, scopes, subject).await {
             // Not even the refresh token is the user's, for all that is known.
             Err(RefreshFault::Over) => none(RefreshFault::Over),
             verdict => Refreshed { refresh_token: tokens.refresh_token.take(), outcome: verdict.map(|()| tokens) },
@@ -78,15 +79,15 @@ impl Provider {
     }
 
     /// Whether new tokens are those of the user and good for the API.
-    async fn judge(
+    async fn validate_refreshed(
         &self,
         metadata: &Metadata,
-        tokens: &Tokens,
+        tokens: &TokenResponse,
         scopes: Scopes<'_>,
         subject: Subject<'_>,
     ) -> Result<(), RefreshFault> {
         if tokens.id_token.is_some() {
-            let verified = self.verify(metadata, tokens, Tie::Refresh(subject), clock::now()).await;
+            let verified = self.verify(metadata, tokens, ExpectedBinding::Refresh(subject), clock::now()).await;
             verified.map_err(|fault| {
                 tracing::warn!(?fault, "the refreshed ID token is refused");
                 if fault == Fault::KeysUnavailable { RefreshFault::Unavailable } else { RefreshFault::Over }
@@ -104,16 +105,11 @@ fn fault(failure: Failure) -> RefreshFault {
         }
         Failure::Refused(refusal) => {
             let fault = meaning(&refusal);
-            let (error, suberror) = (word(&refusal.error), refusal.suberror.as_deref().map(word));
-            tracing::warn!(error, ?suberror, meaning = fault.name(), "no new tokens");
+            let (error, suberror) = (loggable_code(&refusal.error), refusal.suberror.as_deref().map(loggable_code));
+            tracing::warn!(error, ?suberror, meaning = fault.name(), "token refresh rejected");
             fault
         }
     }
-}
-
-/// A code as it may be logged, whatever the other side sent.
-fn word(code: &str) -> String {
-    code.chars().filter(|one| one.is_ascii_alphanumeric() || *one == '_').take(64).collect()
 }
 
 impl RefreshFault {

@@ -18,10 +18,10 @@ const WAIT: Duration = Duration::from_secs(2);
 
 /// Calls in flight by session.
 #[derive(Debug, Default)]
-pub struct Calls(Mutex<HashMap<SessionId, Session>>);
+pub struct Calls(Mutex<HashMap<SessionId, Slots>>);
 
 #[derive(Debug)]
-struct Session {
+struct Slots {
     places: Arc<Semaphore>,
     /// Those that have a place or wait for one.
     here: usize,
@@ -29,30 +29,30 @@ struct Session {
 
 /// A call's place, until it is dropped.
 #[derive(Debug)]
-pub struct Place {
+pub struct CallPermit {
     _permit: OwnedSemaphorePermit,
-    _here: Here,
+    _here: Registration,
 }
 
 /// Keeps a session in the table while any of its calls needs it.
 #[derive(Debug)]
-struct Here {
+struct Registration {
     calls: Arc<Calls>,
     session: SessionId,
 }
 
 impl Calls {
     /// A place for one more call, waiting a little where the session has too many.
-    pub async fn enter(self: &Arc<Self>, session: SessionId) -> Option<Place> {
-        let places = self.arrive(session)?;
-        let here = Here { calls: Arc::clone(self), session };
+    pub async fn acquire(self: &Arc<Self>, session: SessionId) -> Option<CallPermit> {
+        let places = self.register(session)?;
+        let here = Registration { calls: Arc::clone(self), session };
         let permit = timeout(WAIT, places.acquire_owned()).await.ok()?.ok()?;
-        Some(Place { _permit: permit, _here: here })
+        Some(CallPermit { _permit: permit, _here: here })
     }
 
-    fn arrive(&self, session: SessionId) -> Option<Arc<Semaphore>> {
+    fn register(&self, session: SessionId) -> Option<Arc<Semaphore>> {
         let mut table = self.table();
-        let new = || Session { places: Arc::new(Semaphore::new(LIMIT)), here: 0 };
+        let new = || Slots { places: Arc::new(Semaphore::new(LIMIT)), here: 0 };
         let session = table.entry(session).or_insert_with(new);
         if session.here >= LIMIT + WAITING {
             return None;
@@ -61,12 +61,12 @@ impl Calls {
         Some(Arc::clone(&session.places))
     }
 
-    fn table(&self) -> MutexGuard<'_, HashMap<SessionId, Session>> {
+    fn table(&self) -> MutexGuard<'_, HashMap<SessionId, Slots>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-impl Drop for Here {
+impl Drop for Registration {
     fn drop(&mut self) {
         let mut table = self.calls.table();
         if let Some(session) = table.get_mut(&self.session) {
@@ -87,19 +87,19 @@ mod tests {
         let calls = Arc::new(Calls::default());
         let mut places = Vec::new();
         for _ in 0..LIMIT {
-            places.push(calls.enter([1; 16]).await.unwrap());
+            places.push(calls.acquire([1; 16]).await.unwrap());
         }
-        assert!(calls.enter([1; 16]).await.is_none(), "nobody leaves");
-        assert!(calls.enter([2; 16]).await.is_some());
+        assert!(calls.acquire([1; 16]).await.is_none(), "nobody leaves");
+        assert!(calls.acquire([2; 16]).await.is_some());
         let waiting = tokio::spawn({
             let calls = Arc::clone(&calls);
-            async move { calls.enter([1; 16]).await.is_some() }
+            async move { calls.acquire([1; 16]).await.is_some() }
         });
         tokio::time::sleep(Duration::from_secs(1)).await;
-        let crowd: Vec<_> = (1..WAITING).map(|_| calls.arrive([1; 16]).unwrap()).collect();
-        assert!(calls.arrive([1; 16]).is_none(), "no more than so many wait");
+        let crowd: Vec<_> = (1..WAITING).map(|_| calls.register([1; 16]).unwrap()).collect();
+        assert!(calls.register([1; 16]).is_none(), "no more than so many wait");
         for _ in crowd {
-            drop(Here { calls: Arc::clone(&calls), session: [1; 16] });
+            drop(Registration { calls: Arc::clone(&calls), session: [1; 16] });
         }
         places.pop();
         assert!(waiting.await.unwrap(), "a burst that passes is served");

@@ -22,12 +22,13 @@ use crate::clock::UnixSeconds;
 use crate::error::Error;
 use crate::guard::csrf;
 use crate::guard::origins::Origins;
-use crate::net::Net;
+use crate::net::OutboundClients;
+use crate::path::strip_prefix_segments;
 use crate::reply::body::{Incomplete, until};
 use crate::reply::{Body, Refused, Reply, full};
 use crate::secret::{ExposeSecret, SecretString, random_hex};
 use crate::session::Sessions;
-use crate::tokens::{Tokens, challenge};
+use crate::tokens::{TokenService, challenge};
 use crate::upstream::{Failure, Upstream};
 
 /// The trace that a call continues (W3C Trace Context).
@@ -41,7 +42,7 @@ pub struct Proxy {
     /// The API map.
     pub apis: Vec<Api>,
     sessions: Arc<Sessions>,
-    tokens: Arc<Tokens>,
+    tokens: Arc<TokenService>,
     calls: Arc<Calls>,
     origins: Arc<Origins>,
     /// One for each API, in their order.
@@ -72,9 +73,9 @@ impl Proxy {
     pub fn new(
         apis: Vec<Api>,
         sessions: Arc<Sessions>,
-        tokens: Arc<Tokens>,
+        tokens: Arc<TokenService>,
         origins: Arc<Origins>,
-        net: &Arc<Net>,
+        net: &Arc<OutboundClients>,
     ) -> Self {
         let upstream = |api: &Api| Upstream::new(Arc::clone(net), api.timeouts.connect, api.base.is_https());
         let upstreams = apis.iter().map(upstream).collect();
@@ -96,7 +97,8 @@ impl Proxy {
     pub async fn call(&self, call: Call<'_>, body: Body) -> Result<Reply, Refused> {
         let arrived = Instant::now();
         let mut apis = self.apis.iter().zip(&self.upstreams);
-        let found = apis.find_map(|(api, upstream)| Some((api, upstream, behind(&api.route, call.path)?)));
+        let found =
+            apis.find_map(|(api, upstream)| Some((api, upstream, strip_prefix_segments(call.path, &api.route)?)));
         let path = ProvenPath::parse(found.map_or(call.path, |(.., rest)| rest)).map_err(Error::BadRequest)?;
         if !call.admitted {
             return Err(Error::Overloaded.into());
@@ -104,12 +106,12 @@ impl Proxy {
         let mode = found.map_or(csrf::Mode::Header, |(api, ..)| api.csrf);
         csrf::check(call.method, call.headers, &self.origins, mode)?;
         let mut open = self.sessions.open(call.headers, call.now).await.map_err(Error::from)?;
-        let place = self.calls.enter(open.session.id).await.ok_or(Error::Overloaded)?;
+        let place = self.calls.acquire(open.session.id).await.ok_or(Error::Overloaded)?;
         let (api, upstream, _) = found.ok_or(Error::RouteDenied)?;
-        match api.allowed.judge(call.method, &path.decoded) {
+        match api.allowed.check(call.method, &path.decoded) {
             Verdict::Allowed => {}
-            Verdict::OtherMethods(allow) => return Err(Error::MethodDenied(allow.into()).into()),
-            Verdict::NoPath => return Err(Error::RouteDenied.into()),
+            Verdict::MethodNotAllowed(allow) => return Err(Error::MethodDenied(allow.into()).into()),
+            Verdict::NotFound => return Err(Error::RouteDenied.into()),
         }
         if declared_length(call.headers).is_some_and(|length| length > api.max_body) {
             return Err(Error::BodyTooLarge.into());
@@ -120,17 +122,19 @@ impl Proxy {
         let asked = ask(api, upstream, &call, &path, &token.token, body, deadline).await;
         let error = match asked.as_ref().map(|reply| challenge::asked_by(reply.status(), reply.headers())) {
             Ok(None) => None,
-            Ok(Some(claims)) => Some(self.tokens.refused(&open, token.clone().into_owned(), &claims, call.now).await),
+            Ok(Some(claims)) => {
+                Some(self.tokens.on_claims_challenge(&open, token.clone().into_owned(), &claims, call.now).await)
+            }
             Err(error) => Some(error.clone()),
         };
         if let Some(error) = error {
-            // Tokens that were renewed for this call may be all that the provider still takes.
+            // TokenService that were renewed for this call may be all that the provider still takes.
             let lines = if is_new { self.sessions.write(&open, call.now).await.ok() } else { None };
             return Err(Refused { error, cookies: lines.unwrap_or_default() });
         }
         let mut reply = asked?;
         if reply.status() == StatusCode::UNAUTHORIZED {
-            self.tokens.doubted(&open, token.clone().into_owned());
+            self.tokens.on_unauthorized(&open, token.clone().into_owned());
         }
         headers::for_browser(reply.headers_mut(), api);
         // New tokens are written whenever they come, an activity only while the answer is quick.
@@ -180,11 +184,6 @@ async fn ask(
             }
         }
     }
-}
-
-/// What is behind an API's route, by whole segments.
-fn behind<'a>(route: &str, path: &'a str) -> Option<&'a str> {
-    path.strip_prefix(route).filter(|rest| rest.is_empty() || rest.starts_with('/'))
 }
 
 fn declared_length(headers: &HeaderMap) -> Option<u64> {

@@ -31,9 +31,9 @@ pub enum Verdict {
     /// It may go on.
     Allowed,
     /// The path may be called, but with these methods.
-    OtherMethods(String),
+    MethodNotAllowed(String),
     /// The path may not be called.
-    NoPath,
+    NotFound,
 }
 
 impl Allowed {
@@ -77,21 +77,21 @@ impl Allowed {
 
     /// Judges a call by its method and its decoded path.
     #[must_use]
-    pub fn judge(&self, method: &Method, path: &str) -> Verdict {
+    pub fn check(&self, method: &Method, path: &str) -> Verdict {
         let ends = self.reached(path);
         let allowed = || ends.iter().filter_map(|end| self.nodes.get(*end)).flat_map(|node| &node.methods);
         if allowed().next().is_none() {
-            return Verdict::NoPath;
+            return Verdict::NotFound;
         }
         // TRACE would echo our token, and CONNECT has no path that could be judged: no pattern allows them.
         if *method == Method::TRACE || *method == Method::CONNECT {
-            return Verdict::OtherMethods(allow_header(allowed()));
+            return Verdict::MethodNotAllowed(allow_header(allowed()));
         }
         // HEAD goes with GET.
         let wanted = if *method == Method::HEAD { &Method::GET } else { method };
         let fits =
             |allowed: &Option<Method>| allowed.as_ref().is_none_or(|allowed| allowed == wanted || allowed == method);
-        if allowed().any(fits) { Verdict::Allowed } else { Verdict::OtherMethods(allow_header(allowed())) }
+        if allowed().any(fits) { Verdict::Allowed } else { Verdict::MethodNotAllowed(allow_header(allowed())) }
     }
 
     /// The nodes to which a path leads.
@@ -169,7 +169,7 @@ mod tests {
     }
 
     fn judge(lines: &[&str], method: &str, path: &str) -> Verdict {
-        allowed(lines).judge(&Method::from_bytes(method.as_bytes()).unwrap(), path)
+        allowed(lines).check(&Method::from_bytes(method.as_bytes()).unwrap(), path)
     }
 
     #[test]
@@ -197,7 +197,7 @@ mod tests {
             ("/users('x.y')", "/users('x-y')", false),
             ("/é", "/é", true),
         ] {
-            let expected = if fits { Verdict::Allowed } else { Verdict::NoPath };
+            let expected = if fits { Verdict::Allowed } else { Verdict::NotFound };
             assert_eq!(judge(&[&format!("GET {pattern}")], "GET", path), expected, "{pattern} {path}");
         }
     }
@@ -206,13 +206,13 @@ mod tests {
     fn methods_are_told_apart_from_paths() {
         let lines = ["GET /me", "PATCH /me", "* /any"];
         assert_eq!(judge(&lines, "HEAD", "/me"), Verdict::Allowed, "HEAD goes with GET");
-        assert_eq!(judge(&lines, "POST", "/me"), Verdict::OtherMethods("GET, HEAD, PATCH".to_owned()));
+        assert_eq!(judge(&lines, "POST", "/me"), Verdict::MethodNotAllowed("GET, HEAD, PATCH".to_owned()));
         assert_eq!(judge(&lines, "FOO", "/any"), Verdict::Allowed);
         for never in ["TRACE", "CONNECT"] {
-            assert!(matches!(judge(&lines, never, "/any"), Verdict::OtherMethods(_)), "{never}");
+            assert!(matches!(judge(&lines, never, "/any"), Verdict::MethodNotAllowed(_)), "{never}");
         }
-        assert_eq!(judge(&lines, "GET", "/other"), Verdict::NoPath);
-        assert_eq!(judge(&["PATCH /me"], "HEAD", "/me"), Verdict::OtherMethods("PATCH".to_owned()));
+        assert_eq!(judge(&lines, "GET", "/other"), Verdict::NotFound);
+        assert_eq!(judge(&["PATCH /me"], "HEAD", "/me"), Verdict::MethodNotAllowed("PATCH".to_owned()));
     }
 
     #[test]
@@ -243,13 +243,13 @@ mod tests {
                 (0..1_000).map(|number| format!("GET {}", shape.replace("{}", &number.to_string()))).collect();
             let allowed = Allowed::compile(&lines).unwrap();
             assert_eq!(
-                allowed.judge(&Method::GET, "/users/ada/things-999/a/b"),
+                allowed.check(&Method::GET, "/users/ada/things-999/a/b"),
                 match shape {
-                    "/**/{}/**/**/x" => Verdict::NoPath,
+                    "/**/{}/**/**/x" => Verdict::NotFound,
                     _ => Verdict::Allowed,
                 }
             );
-            assert_eq!(allowed.judge(&Method::GET, "/users/ada/things-1000"), Verdict::NoPath);
+            assert_eq!(allowed.check(&Method::GET, "/users/ada/things-1000"), Verdict::NotFound);
         }
     }
 
@@ -276,7 +276,7 @@ mod tests {
             let segments: Vec<&str> = path[1..].split('/').collect();
             let split = |pattern: &String| matches(&pattern[1..].split('/').collect::<Vec<_>>(), &segments);
             let expected = patterns.iter().any(split);
-            let found = Allowed::compile(&lines).unwrap().judge(&Method::GET, &path) == Verdict::Allowed;
+            let found = Allowed::compile(&lines).unwrap().check(&Method::GET, &path) == Verdict::Allowed;
             proptest::prop_assert_eq!(found, expected, "{:?} {}", lines, path);
         }
     }

@@ -12,10 +12,10 @@ use warp::filters::BoxedFilter;
 use warp::reply::Response;
 use warp::{Filter, Reply as _};
 
-use super::{Seen, into_response, seen};
+use super::{RequestHead, head, into_response};
 use crate::error::Error;
 use crate::reply::{Context, problem, wants_page};
-use crate::spa::{Folder, finish, tags};
+use crate::spa::{Folder, add_file_headers, tags};
 
 /// The answers that are a file, a part of one, or about one.
 const FILE: [StatusCode; 3] = [StatusCode::OK, StatusCode::PARTIAL_CONTENT, StatusCode::RANGE_NOT_SATISFIABLE];
@@ -24,18 +24,18 @@ const FILE: [StatusCode; 3] = [StatusCode::OK, StatusCode::PARTIAL_CONTENT, Stat
 pub(super) fn routes(folder: &Folder) -> BoxedFilter<(Response,)> {
     let folder = folder.clone();
     let reading = warp::get().or(warp::head()).unify();
-    let answer = move |seen: Arc<Seen>| {
+    let answer = move |head: Arc<RequestHead>| {
         let folder = folder.clone();
-        async move { file(&folder, &seen).await.ok_or_else(warp::reject::not_found) }
+        async move { file(&folder, &head).await.ok_or_else(warp::reject::not_found) }
     };
-    reading.and(seen()).and_then(answer).boxed()
+    reading.and(head()).and_then(answer).boxed()
 }
 
-async fn file(folder: &Folder, seen: &Seen) -> Option<Response> {
-    let headers = &seen.headers;
-    let (path, file) = folder.find(seen.target.path(), headers)?;
-    let tag = folder.tags().of(&file).await?;
-    let mut response = if tags::is_held(headers, &tag) {
+async fn file(folder: &Folder, head: &RequestHead) -> Option<Response> {
+    let headers = &head.headers;
+    let (path, file) = folder.find(head.target.path(), headers)?;
+    let tag = folder.tags().etag_for(&file).await?;
+    let mut response = if tags::none_match_hit(headers, &tag) {
         StatusCode::NOT_MODIFIED.into_response()
     } else {
         // It is asked for anew, without the conditions that came: warp knows only those by the file's time.
@@ -47,16 +47,16 @@ async fn file(folder: &Folder, seen: &Seen) -> Option<Response> {
             Ok(answer) if FILE.contains(&answer.status()) => answer,
             Ok(answer) if answer.status() == StatusCode::NOT_FOUND => return None,
             // What keeps a file from being read is no file, and nobody may keep it as one.
-            Ok(_) | Err(_) => return Some(failed(seen)),
+            Ok(_) | Err(_) => return Some(failed(head)),
         }
     };
-    tags::write(response.headers_mut(), tag);
-    finish(response.headers_mut(), path);
+    tags::set_etag(response.headers_mut(), tag);
+    add_file_headers(response.headers_mut(), path);
     Some(response)
 }
 
-fn failed(seen: &Seen) -> Response {
-    tracing::error!(trace_id = seen.trace_id, "a file of the SPA cannot be read");
-    let (trace_id, wants_page) = (seen.trace_id.clone(), wants_page(&seen.headers));
+fn failed(head: &RequestHead) -> Response {
+    tracing::error!(trace_id = head.trace_id, "a file of the SPA cannot be read");
+    let (trace_id, wants_page) = (head.trace_id.clone(), wants_page(&head.headers));
     into_response(problem(&Error::Internal, &Context { trace_id, wants_page, link_base: String::new() }), false)
 }

@@ -23,12 +23,12 @@ const IDLE: Duration = Duration::from_secs(300);
 /// Longest time in which the other side takes nothing of an answer.
 const WRITE: Duration = Duration::from_secs(30);
 
-/// What a connection is doing, known to its socket and to its requests.
+/// What a connection is activity, known to its socket and to its requests.
 #[derive(Debug, Clone)]
-pub(super) struct Phase(Arc<Mutex<(Doing, Instant)>>);
+pub(super) struct ConnState(Arc<Mutex<(Activity, Instant)>>);
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Doing {
+enum Activity {
     /// Waits for a request.
     Idle,
     /// The head of one is coming.
@@ -37,62 +37,62 @@ enum Doing {
     Request,
 }
 
-impl Phase {
+impl ConnState {
     pub(super) fn new() -> Self {
-        Self(Arc::new(Mutex::new((Doing::Idle, Instant::now()))))
+        Self(Arc::new(Mutex::new((Activity::Idle, Instant::now()))))
     }
 
     /// A head is whole: from now on the request's own deadlines count.
     pub(super) fn request_begins(&self) {
-        self.set(Doing::Request);
+        self.set(Activity::Request);
     }
 
-    fn set(&self, doing: Doing) {
-        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = (doing, Instant::now());
+    fn set(&self, activity: Activity) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = (activity, Instant::now());
     }
 
-    fn get(&self) -> (Doing, Instant) {
+    fn get(&self) -> (Activity, Instant) {
         *self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn deadline(&self) -> Option<Instant> {
         match self.get() {
-            (Doing::Idle, since) => Some(since + IDLE),
-            (Doing::Head, since) => Some(since + HEAD),
-            (Doing::Request, _) => None,
+            (Activity::Idle, since) => Some(since + IDLE),
+            (Activity::Head, since) => Some(since + HEAD),
+            (Activity::Request, _) => None,
         }
     }
 }
 
 /// The socket of a connection.
 #[derive(Debug)]
-pub(super) struct Timed {
+pub(super) struct TimeoutStream {
     stream: TcpStream,
-    phase: Phase,
+    state: ConnState,
     timer: Pin<Box<Sleep>>,
     /// Runs while nothing of an answer is taken.
-    stuck: Option<Pin<Box<Sleep>>>,
+    write_timer: Option<Pin<Box<Sleep>>>,
 }
 
-impl Timed {
-    pub(super) fn new(stream: TcpStream, phase: Phase) -> Self {
-        Self { stream, phase, timer: Box::pin(sleep_until(Instant::now() + IDLE)), stuck: None }
+impl TimeoutStream {
+    pub(super) fn new(stream: TcpStream, state: ConnState) -> Self {
+        Self { stream, state, timer: Box::pin(sleep_until(Instant::now() + IDLE)), write_timer: None }
     }
 }
 
-impl Timed {
+impl TimeoutStream {
     /// Fails a write that has waited too long; any that goes on starts the time anew.
     fn timed<T>(&mut self, context: &mut Context<'_>, wrote: Poll<io::Result<T>>) -> Poll<io::Result<T>> {
         if wrote.is_ready() {
-            self.stuck = None;
+            self.write_timer = None;
             return wrote;
         }
-        let stuck = self.stuck.get_or_insert_with(|| Box::pin(sleep_until(Instant::now() + WRITE)));
-        stuck.as_mut().poll(context).map(|()| Err(io::ErrorKind::TimedOut.into()))
+        let write_timer = self.write_timer.get_or_insert_with(|| Box::pin(sleep_until(Instant::now() + WRITE)));
+        write_timer.as_mut().poll(context).map(|()| Err(io::ErrorKind::TimedOut.into()))
     }
 }
 
-impl AsyncRead for Timed {
+impl AsyncRead for TimeoutStream {
     fn poll_read(
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
@@ -101,12 +101,12 @@ impl AsyncRead for Timed {
         let before = buffer.filled().len();
         let read = Pin::new(&mut self.stream).poll_read(context, buffer);
         if read.is_ready() {
-            if buffer.filled().len() > before && self.phase.get().0 == Doing::Idle {
-                self.phase.set(Doing::Head);
+            if buffer.filled().len() > before && self.state.get().0 == Activity::Idle {
+                self.state.set(Activity::Head);
             }
             return read;
         }
-        let Some(deadline) = self.phase.deadline() else { return Poll::Pending };
+        let Some(deadline) = self.state.deadline() else { return Poll::Pending };
         if self.timer.deadline() != deadline {
             self.timer.as_mut().reset(deadline);
         }
@@ -114,7 +114,7 @@ impl AsyncRead for Timed {
     }
 }
 
-impl AsyncWrite for Timed {
+impl AsyncWrite for TimeoutStream {
     fn poll_write(mut self: Pin<&mut Self>, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         let wrote = Pin::new(&mut self.stream).poll_write(context, bytes);
         self.timed(context, wrote)
@@ -145,25 +145,25 @@ impl AsyncWrite for Timed {
 /// The body of an answer. When it ends, or nobody wants it any more, the connection is idle again and what was held for
 /// the request is let go.
 #[derive(Debug)]
-pub(super) struct Answered<B, H> {
+pub(super) struct TrackedBody<B, H> {
     body: B,
-    phase: Phase,
+    state: ConnState,
     _held: H,
 }
 
-impl<B, H> Answered<B, H> {
-    pub(super) const fn new(body: B, phase: Phase, held: H) -> Self {
-        Self { body, phase, _held: held }
+impl<B, H> TrackedBody<B, H> {
+    pub(super) const fn new(body: B, state: ConnState, held: H) -> Self {
+        Self { body, state, _held: held }
     }
 }
 
-impl<B, H> Drop for Answered<B, H> {
+impl<B, H> Drop for TrackedBody<B, H> {
     fn drop(&mut self) {
-        self.phase.set(Doing::Idle);
+        self.state.set(Activity::Idle);
     }
 }
 
-impl<B, H> Body for Answered<B, H>
+impl<B, H> Body for TrackedBody<B, H>
 where
     B: Body + Unpin,
     B::Data: Buf,
@@ -196,15 +196,15 @@ mod tests {
     use super::*;
 
     /// A socket of ours, and the other side's.
-    async fn pair() -> (Timed, TcpStream) {
+    async fn pair() -> (TimeoutStream, TcpStream) {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let other = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
         let (ours, _) = listener.accept().await.unwrap();
-        (Timed::new(ours, Phase::new()), other)
+        (TimeoutStream::new(ours, ConnState::new()), other)
     }
 
     #[tokio::test]
-    async fn who_takes_nothing_of_an_answer_is_given_up() {
+    async fn stalled_write_times_out_after_30s() {
         let (mut ours, _other) = pair().await;
         tokio::time::pause();
         let begun = Instant::now();
@@ -221,7 +221,7 @@ mod tests {
         let begun = Instant::now();
         assert_eq!(ours.read_u8().await.unwrap_err().kind(), io::ErrorKind::TimedOut);
         assert_eq!(begun.elapsed().as_secs(), HEAD.as_secs());
-        ours.phase.set(Doing::Idle);
+        ours.state.set(Activity::Idle);
         let begun = Instant::now();
         assert_eq!(ours.read_u8().await.unwrap_err().kind(), io::ErrorKind::TimedOut);
         assert_eq!(begun.elapsed().as_secs(), IDLE.as_secs());

@@ -4,6 +4,8 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
+use crate::path::strip_prefix_segments;
+
 /// Most requests in flight.
 const ALL: usize = 90;
 /// Most of them that are not under `/auth`.
@@ -26,7 +28,7 @@ pub(super) struct Permit {
 impl Load {
     /// Leave for a request, by its path; nothing when too many are in flight.
     pub(super) fn admit(self: &Arc<Self>, path: &str) -> Option<Permit> {
-        let is_other = !is_beneath(path, "/auth");
+        let is_other = strip_prefix_segments(path, "/auth").is_none();
         if !take(&self.all, ALL) {
             return None;
         }
@@ -49,11 +51,7 @@ impl Drop for Permit {
 
 /// Whether a path never counts: health must be told when all is full.
 pub(super) fn is_exempt(path: &str) -> bool {
-    is_beneath(path, "/health")
-}
-
-fn is_beneath(path: &str, prefix: &str) -> bool {
-    path.strip_prefix(prefix).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+    strip_prefix_segments(path, "/health").is_some()
 }
 
 fn take(count: &AtomicUsize, bound: usize) -> bool {

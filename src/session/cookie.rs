@@ -45,7 +45,7 @@ impl SameSite {
 
 /// Names and attributes of the cookies.
 #[derive(Debug, Clone)]
-pub struct Config {
+pub struct SessionCookies {
     /// Full name of the session cookie, prefix included.
     pub name: String,
     /// Parent domain, where the name's prefix allows one.
@@ -73,7 +73,7 @@ pub enum Presented<'a> {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct TooLarge;
 
-impl Config {
+impl SessionCookies {
     /// Name and value of every pair that carries a name of ours or begins with one.
     fn pairs<'a>(&'a self, headers: &'a HeaderMap) -> impl Iterator<Item = (&'a [u8], &'a [u8])> {
         pairs(headers).filter(|(name, _)| name.starts_with(self.name.as_bytes()))

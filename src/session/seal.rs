@@ -52,7 +52,7 @@ impl Opened {
 
 /// Why a value does not open.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Closed {
+pub enum UnsealError {
     /// It is not ours, not intact, not for this, or over.
     Invalid,
     /// Nobody can tell before the source of the keys answers.
@@ -102,23 +102,23 @@ fn seal_with_nonce(
 /// Opens a sealed value with the one key that it names; never tries a second.
 ///
 /// # Errors
-/// [`Closed`]; how a value is invalid is not told.
+/// [`UnsealError`]; how a value is invalid is not told.
 pub async fn open(
     ring: &Ring,
     binding: Binding<'_>,
     sealed: &[u8],
     now: UnixSeconds,
     clock_skew: u64,
-) -> Result<Opened, Closed> {
-    let envelope = Envelope::parse(sealed).ok_or(Closed::Invalid)?;
+) -> Result<Opened, UnsealError> {
+    let envelope = Envelope::parse(sealed).ok_or(UnsealError::Invalid)?;
     let key = match ring.opening(envelope.kid, now).await {
         Opening::Key(key) => key,
-        Opening::Unknown => return Err(Closed::UnknownKey),
-        Opening::Unavailable => return Err(Closed::KeyUnavailable),
+        Opening::Unknown => return Err(UnsealError::UnknownKey),
+        Opening::Unavailable => return Err(UnsealError::KeyUnavailable),
     };
-    let opened = envelope.open(&key, binding).ok_or(Closed::Invalid)?;
+    let opened = envelope.open(&key, binding).ok_or(UnsealError::Invalid)?;
     let from_the_future = opened.issued_at > now.saturating_add(clock_skew);
-    if from_the_future || now >= opened.expires_at { Err(Closed::Invalid) } else { Ok(opened) }
+    if from_the_future || now >= opened.expires_at { Err(UnsealError::Invalid) } else { Ok(opened) }
 }
 
 /// A sealed value taken apart: refused here, it never causes a key look-up.

@@ -86,8 +86,8 @@ impl AccessToken {
     }
 }
 
-/// The form. `S` is a segment of a token, what stands between two dots: [`Packed`] on the way in, [`Lying`] on the way
-/// out, which copies nothing.
+/// The wire format. `S` is one dot-separated segment of a token: [`SegmentOut`] to write, [`SegmentRef`] to read
+/// without copying.
 #[derive(Serialize, Deserialize)]
 struct Wire<S> {
     id: SessionId,
@@ -100,13 +100,13 @@ struct Wire<S> {
 }
 
 #[derive(Serialize)]
-enum Packed {
+enum SegmentOut {
     Bytes(Zeroizing<Vec<u8>>),
     Text(Zeroizing<String>),
 }
 
 #[derive(Deserialize)]
-enum Lying<'a> {
+enum SegmentRef<'a> {
     Bytes(&'a [u8]),
     Text(&'a str),
 }
@@ -133,7 +133,7 @@ impl Session {
     #[must_use]
     pub fn decode(payload: &[u8]) -> Option<Self> {
         let (&FORMAT, bytes) = payload.split_first()? else { return None };
-        let (wire, rest): (Wire<Lying<'_>>, _) = postcard::take_from_bytes(bytes).ok()?;
+        let (wire, rest): (Wire<SegmentRef<'_>>, _) = postcard::take_from_bytes(bytes).ok()?;
         if !rest.is_empty() {
             return None;
         }
@@ -173,18 +173,18 @@ impl Session {
     }
 }
 
-fn pack(token: &SecretString) -> Vec<Packed> {
+fn pack(token: &SecretString) -> Vec<SegmentOut> {
     let segment = |text: &str| match BASE64URL.decode(text) {
-        Ok(bytes) => Packed::Bytes(Zeroizing::new(bytes)),
-        Err(_) => Packed::Text(Zeroizing::new(text.to_owned())),
+        Ok(bytes) => SegmentOut::Bytes(Zeroizing::new(bytes)),
+        Err(_) => SegmentOut::Text(Zeroizing::new(text.to_owned())),
     };
     token.expose_secret().split('.').map(segment).collect()
 }
 
-fn unpack(segments: &[Lying<'_>]) -> SecretString {
-    let length = |segment: &Lying<'_>| match segment {
-        Lying::Bytes(bytes) => (bytes.len() * 4).div_ceil(3),
-        Lying::Text(text) => text.len(),
+fn unpack(segments: &[SegmentRef<'_>]) -> SecretString {
+    let length = |segment: &SegmentRef<'_>| match segment {
+        SegmentRef::Bytes(bytes) => (bytes.len() * 4).div_ceil(3),
+        SegmentRef::Text(text) => text.len(),
     };
     // Made as long as it will be, so that it never moves on the heap.
     let dots = segments.len().saturating_sub(1);
@@ -194,8 +194,8 @@ fn unpack(segments: &[Lying<'_>]) -> SecretString {
             token.push('.');
         }
         match segment {
-            Lying::Bytes(bytes) => BASE64URL.encode_string(bytes, &mut token),
-            Lying::Text(text) => token.push_str(text),
+            SegmentRef::Bytes(bytes) => BASE64URL.encode_string(bytes, &mut token),
+            SegmentRef::Text(text) => token.push_str(text),
         }
     }
     token.into()

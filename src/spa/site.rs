@@ -12,9 +12,9 @@ use http::header::{
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, StatusCode};
 use tokio::time::Instant;
 
-use super::{INDEX, finish, is_navigation};
+use super::{INDEX, add_file_headers, is_navigation};
 use crate::error::Error;
-use crate::net::{CONNECT, Net};
+use crate::net::{CONNECT, OutboundClients};
 use crate::proxy::api_map::Base;
 use crate::proxy::path::ProvenPath;
 use crate::reply::body::until;
@@ -68,7 +68,7 @@ pub struct Site {
 impl Site {
     /// The website at a base address.
     #[must_use]
-    pub fn new(base: Base, net: Arc<Net>) -> Self {
+    pub fn new(base: Base, net: Arc<OutboundClients>) -> Self {
         let upstream = Upstream::new(net, CONNECT, base.is_https());
         Self { base, upstream }
     }
@@ -133,7 +133,7 @@ impl Site {
         let kind = reply.headers().get(CONTENT_TYPE).and_then(|kind| kind.to_str().ok()).unwrap_or_default();
         let is_page = kind.starts_with("text/html");
         let is_there = !is_page && (reply.status().is_success() || reply.status() == StatusCode::NOT_MODIFIED);
-        finish(reply.headers_mut(), if is_there { path } else { INDEX });
+        add_file_headers(reply.headers_mut(), if is_there { path } else { INDEX });
         Ok(reply)
     }
 

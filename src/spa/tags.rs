@@ -33,7 +33,7 @@ pub struct Tags {
 
 impl Tags {
     /// The tag of a file; none if it cannot be read.
-    pub async fn of(&self, file: &Path) -> Option<HeaderValue> {
+    pub async fn etag_for(&self, file: &Path) -> Option<HeaderValue> {
         let path = file.to_owned();
         let stamp = stamp(&tokio::fs::metadata(file).await.ok()?);
         let known = self.known.lock().unwrap_or_else(PoisonError::into_inner).get(file).cloned();
@@ -70,7 +70,7 @@ fn hashed(path: &Path) -> io::Result<HeaderValue> {
 /// Whether the browser has the file as it is (RFC 9110, section 13.1.2). Whether something changed the tag to a weak
 /// one on its way, as those who compress do, makes no difference.
 #[must_use]
-pub fn is_held(headers: &HeaderMap, tag: &HeaderValue) -> bool {
+pub fn none_match_hit(headers: &HeaderMap, tag: &HeaderValue) -> bool {
     let lists = headers.get_all(IF_NONE_MATCH).into_iter().filter_map(|list| list.to_str().ok());
     let mut tags = lists.flat_map(|list| list.split(',')).map(str::trim);
     tags.any(|held| held == "*" || tag == held.strip_prefix("W/").unwrap_or(held))
@@ -84,7 +84,7 @@ pub fn range(headers: &HeaderMap, tag: &HeaderValue) -> Option<HeaderValue> {
 }
 
 /// Tells the tag and no time, so that nobody asks by the time.
-pub fn write(headers: &mut HeaderMap, tag: HeaderValue) {
+pub fn set_etag(headers: &mut HeaderMap, tag: HeaderValue) {
     headers.remove(LAST_MODIFIED);
     headers.insert(ETAG, tag);
 }
@@ -108,22 +108,22 @@ mod tests {
         let epoch = |path: &Path| File::options().write(true).open(path).unwrap().set_modified(SystemTime::UNIX_EPOCH);
         epoch(&other).unwrap();
         let tags = Tags::default();
-        let tag = tags.of(&one).await.unwrap();
-        assert_eq!(tags.of(&other).await.unwrap(), tag);
+        let tag = tags.etag_for(&one).await.unwrap();
+        assert_eq!(tags.etag_for(&other).await.unwrap(), tag);
         std::fs::write(&other, "changed").unwrap();
         epoch(&other).unwrap();
-        assert_ne!(tags.of(&other).await.unwrap(), tag, "of the same length and time");
-        assert_eq!(tags.of(&folder.path().join("none")).await, None);
+        assert_ne!(tags.etag_for(&other).await.unwrap(), tag, "of the same length and time");
+        assert_eq!(tags.etag_for(&folder.path().join("none")).await, None);
     }
 
     #[test]
     fn a_tag_is_held_in_any_form_and_no_other_is() {
         let tag = HeaderValue::from_static("\"a\"");
         for held in ["\"a\"", "W/\"a\"", "\"b\", \"a\"", "*"] {
-            assert!(is_held(&headers(IF_NONE_MATCH, held), &tag), "{held}");
+            assert!(none_match_hit(&headers(IF_NONE_MATCH, held), &tag), "{held}");
         }
         for other in ["\"b\"", "a", "\"\"", ""] {
-            assert!(!is_held(&headers(IF_NONE_MATCH, other), &tag), "{other}");
+            assert!(!none_match_hit(&headers(IF_NONE_MATCH, other), &tag), "{other}");
         }
     }
 

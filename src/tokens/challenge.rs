@@ -11,7 +11,7 @@ use serde_json::{Map, Value, json};
 
 use crate::clock::UnixSeconds;
 use crate::keyring::Purpose;
-use crate::session::seal::Closed;
+use crate::session::seal::UnsealError;
 use crate::session::token::SessionId;
 use crate::session::{OpenSession, Sessions};
 
@@ -81,11 +81,11 @@ pub async fn seal(
 /// Opens a challenge that was sealed here or by another instance.
 ///
 /// # Errors
-/// [`Closed`].
-pub async fn open(sessions: &Sessions, sealed: &str, now: UnixSeconds) -> Result<Challenge, Closed> {
+/// [`UnsealError`].
+pub async fn open(sessions: &Sessions, sealed: &str, now: UnixSeconds) -> Result<Challenge, UnsealError> {
     let opened = sessions.unseal(Purpose::Challenge, "", sealed.as_bytes(), now).await?;
-    let Some((&FORMAT, payload)) = opened.payload().split_first() else { return Err(Closed::Invalid) };
-    postcard::from_bytes(payload).map_err(|_| Closed::Invalid)
+    let Some((&FORMAT, payload)) = opened.payload().split_first() else { return Err(UnsealError::Invalid) };
+    postcard::from_bytes(payload).map_err(|_| UnsealError::Invalid)
 }
 
 /// The claims request of a sign-in: of strict JSON of at most 2 KB only the member `access_token`, and the capability

@@ -12,8 +12,8 @@ use super::*;
 use crate::keyring::Ring;
 use crate::keyring::states::Parameters;
 use crate::keyring::static_key::StaticKey;
-use crate::net::Net;
-use crate::oidc::client::{Client, Proof};
+use crate::net::OutboundClients;
+use crate::oidc::client::{Client, ClientAuthentication};
 use crate::oidc::discovery::{Authority, Tenants};
 use crate::oidc::provider;
 use crate::secret::{ExposeSecret, Key32};
@@ -129,11 +129,11 @@ async fn pause() {
     }
 }
 
-fn tokens(addr: SocketAddr) -> Arc<Tokens> {
+fn tokens(addr: SocketAddr) -> Arc<TokenService> {
     let day = Duration::from_secs(86_400);
     let parameters = Parameters { propagation: day, life: day, retention: day };
     let ring = Ring::new(Arc::new(StaticKey::new(&Key32::new([7; 32]))), parameters, day);
-    let cookies = cookie::Config {
+    let cookies = cookie::SessionCookies {
         name: "__Host-Http-x".to_owned(),
         domain: None,
         same_site: cookie::SameSite::Strict,
@@ -143,12 +143,12 @@ fn tokens(addr: SocketAddr) -> Arc<Tokens> {
     let limits = Limits { idle: day, max: day, clock_skew: Duration::from_secs(300) };
     let sessions = Sessions::new(Arc::new(ring), cookies, limits, "client".to_owned());
     let authority = Authority { url: Url::parse(&format!("http://{addr}")).unwrap(), tenants: Tenants::Unchecked };
-    let client = Client { id: "client".to_owned(), proof: Proof::Secret("secret".into()) };
+    let client = Client { id: "client".to_owned(), authentication: ClientAuthentication::Secret("secret".into()) };
     let config = provider::Config { authority, client, clock_skew: 300 };
-    let provider = Provider::new(config, Arc::new(Net::default()));
-    let api = |name: &str| (name.to_owned(), Wanted { scopes: vec![name.to_owned()], resource: None });
+    let provider = Provider::new(config, Arc::new(OutboundClients::default()));
+    let api = |name: &str| (name.to_owned(), TokenRequest { scopes: vec![name.to_owned()], resource: None });
     let config = Config { scopes: vec!["openid".to_owned()], apis: APIS.map(api).into(), skew: 60 };
-    Tokens::new(config, Arc::new(provider), Arc::new(sessions))
+    TokenService::new(config, Arc::new(provider), Arc::new(sessions))
 }
 
 /// A cookie as the sign-in left it: every tab that shows it is behind.
@@ -166,7 +166,7 @@ fn signed_in(user: &str) -> OpenSession {
 }
 
 /// One tab that calls until its user's refresh tokens were redeemed so often.
-async fn tab(tokens: Arc<Tokens>, double: Arc<Double>, open: OpenSession, redemptions: u64) {
+async fn tab(tokens: Arc<TokenService>, double: Arc<Double>, open: OpenSession, redemptions: u64) {
     let user = open.session.user.sub.clone();
     while double.redemptions_of(&user) < redemptions {
         let api = APIS[usize::from(rand::random::<bool>())];
@@ -202,7 +202,7 @@ async fn a_session_that_was_ended_while_the_provider_was_asked_gets_no_token() {
     let (double, addr) = Double::start().await;
     let tokens = tokens(addr);
     let open = signed_in("ada");
-    let queue = tokens.sessions.known.queue(&open);
+    let queue = tokens.sessions.cache.queue(&open);
     let turn = queue.lock().await;
     let (waiting, shown) = (Arc::clone(&tokens), open.clone());
     let call = tokio::spawn(async move { waiting.for_call(&shown, "one", clock::now()).await.map(|_| ()) });
@@ -224,7 +224,7 @@ async fn a_scope_that_was_not_granted_costs_no_refresh_token() {
     *double.refused.lock().unwrap() = Some("two");
     let refused = tokens.for_call(&open, "two", clock::now()).await.unwrap_err();
     assert_eq!(refused, Error::ConsentRequired("/auth/login?api=two".into()));
-    assert_eq!(tokens.status(&open, "two", clock::now()), Status::Needs(Wanting::Consent));
+    assert_eq!(tokens.status(&open, "two", clock::now()), Status::Requires(RequiredInteraction::Consent));
     assert!(tokens.for_call(&open, "one", clock::now()).await.is_ok(), "the next refresh token was kept");
     *double.refused.lock().unwrap() = None;
     assert!(tokens.for_call(&open, "two", clock::now()).await.is_ok());

@@ -67,7 +67,7 @@ impl KeySource for Memory {
         }))
     }
 
-    fn list_or_none(&self) -> Answer<'_, Vec<Version>> {
+    fn list_or_empty(&self) -> Answer<'_, Vec<Version>> {
         Box::pin(self.call(|versions| attributes(versions)))
     }
 

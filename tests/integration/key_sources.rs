@@ -11,7 +11,7 @@ use cloakroom::keyring::rotate::rotate;
 use cloakroom::keyring::states::Parameters;
 use cloakroom::keyring::static_key::StaticKey;
 use cloakroom::keyring::{CONTENT_TYPE, KeyId, KeySource, NewVersion, Opening, Ring, Version};
-use cloakroom::net::Net;
+use cloakroom::net::OutboundClients;
 use cloakroom::secret::{ExposeSecret, Key32};
 
 use crate::key_vault::key;
@@ -40,7 +40,7 @@ fn find<'a>(versions: &'a [Version], id: &str) -> &'a Version {
 async fn a_missing_ring_has_no_versions(place: &Place) {
     let source = place.source("missing");
     assert_eq!(source.list().await.unwrap_or_default(), [], "no versions; whether that is an error is its own affair");
-    assert_eq!(source.list_or_none().await, Ok(Vec::new()));
+    assert_eq!(source.list_or_empty().await, Ok(Vec::new()));
     assert!(source.get(&"0".repeat(32)).await.is_err());
     assert!(source.disable(&"0".repeat(32)).await.is_err());
     let ring = Ring::new(source, PARAMETERS, Duration::from_secs(300));
@@ -59,7 +59,7 @@ async fn what_is_published_is_listed_and_given(place: &Place) {
     }
     let listed = source.list().await.unwrap();
     assert_eq!(listed.len(), 2);
-    assert_eq!(sorted(source.list_or_none().await.unwrap()), sorted(listed.clone()));
+    assert_eq!(sorted(source.list_or_empty().await.unwrap()), sorted(listed.clone()));
     for (byte, id) in (1..).zip(&ids) {
         let version = find(&listed, id);
         assert_eq!(Some(version.kid), KeyId::from_version(id));
@@ -181,7 +181,7 @@ async fn the_file_ring_conforms() {
 async fn the_static_key_is_listed_and_given_and_cannot_rotate() {
     let source = StaticKey::new(&Key32::new([7; 32]));
     let listed = source.list().await.unwrap();
-    assert_eq!(source.list_or_none().await.unwrap(), listed);
+    assert_eq!(source.list_or_empty().await.unwrap(), listed);
     let [version] = listed.as_slice() else { panic!("{listed:?}") };
     assert!(version.enabled && version.expires.is_none());
     assert_eq!(source.get(&version.id).await.unwrap().key().unwrap().expose(), &[7; 32]);
@@ -200,7 +200,7 @@ async fn a_vault_that_names_another_resource_is_refused_and_sent_no_token() {
         ["https://graph.microsoft.com", "https://vault.azure.net.attacker.example", "https://managedhsm.azure.net"]
     {
         let (vault, credential) = places::vault_for(resource).await;
-        let net = Arc::new(Net::with_http(http(vault.ca_pem(), vault.addr())));
+        let net = Arc::new(OutboundClients::with_http(http(vault.ca_pem(), vault.addr())));
         let url = format!("https://{HOST}").parse().unwrap();
         let source = KeyVault::new(url, "ring".to_owned(), Identity::Given(Arc::new(credential.clone())), net);
         assert!(source.list().await.is_err() && source.get(&"0".repeat(32)).await.is_err(), "{resource}");

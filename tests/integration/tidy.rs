@@ -14,7 +14,7 @@ use serde_json::Value;
 use crate::app::ROOT;
 
 /// The modules of `src/` from top to bottom, as in `docs/architecture.md`. Imports point down this list.
-const ORDER: [&str; 24] = [
+const ORDER: [&str; 25] = [
     "main",
     "command",
     "server",
@@ -37,6 +37,7 @@ const ORDER: [&str; 24] = [
     "telemetry",
     "net",
     "origin",
+    "path",
     "secret",
     "clock",
 ];

@@ -64,7 +64,7 @@ pub const CALL: [(&str, &str); 4] =
 impl Visitor {
     pub fn new(origin: &str) -> Self {
         let client = reqwest::Client::builder()
-            .tls_backend_preconfigured(cloakroom::net::Net::default().tls_without_roots().unwrap())
+            .tls_backend_preconfigured(cloakroom::net::OutboundClients::default().tls_without_roots().unwrap())
             .redirect(Policy::none())
             .no_proxy()
             .build()

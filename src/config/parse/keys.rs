@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::{PREFIX, Reader};
+use super::{ConfigParser, PREFIX};
 use crate::config::Keys;
 use crate::keyring::KeySource;
 use crate::keyring::file::FileRing;
@@ -14,7 +14,7 @@ use crate::origin::Origin;
 use crate::secret::Key32;
 use crate::session::Limits;
 
-impl Reader<'_> {
+impl ConfigParser<'_> {
     pub(super) fn keys(&mut self, sessions: &Limits) -> Option<Keys> {
         let refresh = self.duration("KEY_REFRESH", Duration::from_secs(300));
         let propagation = self.duration("KEY_PROPAGATION", Duration::from_secs(900));
@@ -40,19 +40,19 @@ impl Reader<'_> {
         let [name] = named.as_slice() else {
             match named.as_slice() {
                 [] => self.fault("KEY_VAULT_URL", format!("or {PREFIX}KEY_FILE or {PREFIX}ENC_KEY is required")),
-                [.., extra] => self.fault(extra, "stands beside another source of keys; there is one"),
+                [.., extra] => self.fault(extra, "conflicts with another key source; set only one"),
             }
             return None;
         };
         if *name != "KEY_VAULT_URL" && self.get("KEY_NAME").is_some() {
-            self.fault("KEY_NAME", format!("goes with {PREFIX}KEY_VAULT_URL only"));
+            self.fault("KEY_NAME", format!("is only valid together with {PREFIX}KEY_VAULT_URL"));
         }
         let value = self.get(name)?;
         match *name {
             "KEY_FILE" => Some(Arc::new(FileRing::new(value.into()))),
             "ENC_KEY" => {
                 let key = Key32::from_base64(value).ok_or("is base64 or base64url of 32 bytes");
-                Some(Arc::new(StaticKey::new(&self.noted("ENC_KEY", key)?)))
+                Some(Arc::new(StaticKey::new(&self.or_record("ENC_KEY", key)?)))
             }
             _ => self.key_vault(value),
         }
@@ -60,12 +60,12 @@ impl Reader<'_> {
 
     fn key_vault(&mut self, url: &str) -> Option<Arc<dyn KeySource>> {
         let origin = Origin::parse(url).ok().filter(|origin| origin.url().scheme() == "https");
-        let origin = self.noted("KEY_VAULT_URL", origin.ok_or("is the vault's https address without a path"));
+        let origin = self.or_record("KEY_VAULT_URL", origin.ok_or("is the vault's https address without a path"));
         let name = self.get("KEY_NAME").unwrap_or("cloakroom-keys");
         let good =
             (1..=127).contains(&name.len()) && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-');
         let name =
-            self.noted("KEY_NAME", good.then(|| name.to_owned()).ok_or("is 1 to 127 letters, digits and hyphens"));
+            self.or_record("KEY_NAME", good.then(|| name.to_owned()).ok_or("is 1 to 127 letters, digits and hyphens"));
         let identity = if self.vars.get("IDENTITY_ENDPOINT").is_some() {
             Identity::Managed(self.vars.get("AZURE_CLIENT_ID").map(str::to_owned))
         } else {

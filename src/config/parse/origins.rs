@@ -2,12 +2,12 @@
 
 use std::sync::Arc;
 
-use super::{PREFIX, Reader};
+use super::{ConfigParser, PREFIX};
 use crate::guard::origins::Origins;
 use crate::guard::return_to::ReturnTo;
 use crate::origin::Origin;
 
-impl Reader<'_> {
+impl ConfigParser<'_> {
     /// The origins, and where the browser goes when nobody says where: a path of the page.
     pub(super) fn origins(&mut self, public: Origin, reserved: &[String]) -> Option<(Arc<Origins>, ReturnTo)> {
         let allowed = self.allowed_origins()?;
@@ -21,7 +21,7 @@ impl Reader<'_> {
         let return_uri = ReturnTo::parse(path, &spa, reserved).ok_or(format!(
             "is a path of the app, or one on {PREFIX}PUBLIC_ORIGIN or on one of {PREFIX}ALLOWED_ORIGINS"
         ));
-        let return_uri = self.noted("RETURN_URI", return_uri)?;
+        let return_uri = self.or_record("RETURN_URI", return_uri)?;
         let cross_site = self.get("SAMESITE") == Some("none");
         Some((Arc::new(Origins { public, spa, allowed, cross_site }), return_uri))
     }
@@ -30,6 +30,6 @@ impl Reader<'_> {
         let Some(list) = self.get("ALLOWED_ORIGINS") else { return Some(Vec::new()) };
         let origins: Result<Vec<Origin>, &str> = list.split(',').map(|one| Origin::parse(one.trim())).collect();
         let rule = |_| "is origins, comma-separated, each scheme, host and port only (http on loopback only)";
-        self.noted("ALLOWED_ORIGINS", origins.map_err(rule))
+        self.or_record("ALLOWED_ORIGINS", origins.map_err(rule))
     }
 }

@@ -3,13 +3,13 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use super::{PREFIX, Reader, app_root};
+use super::{ConfigParser, PREFIX, app_root};
 use crate::origin::Origin;
 use crate::proxy::api_map::Base;
 use crate::spa::site::Site;
 use crate::spa::{Folder, Spa};
 
-impl Reader<'_> {
+impl ConfigParser<'_> {
     pub(super) fn spa(&mut self, public_origin: Option<&Origin>) -> Option<Spa> {
         let root = app_root(self.vars);
         match self.get("SPA") {
@@ -23,7 +23,7 @@ impl Reader<'_> {
 
     fn site(&mut self, url: &str, public_origin: Option<&Origin>) -> Option<Spa> {
         let base = Base::parse(url).map_err(|_| "as a URL is https (http on loopback only) without query or fragment");
-        let base = self.noted("SPA", base)?;
+        let base = self.or_record("SPA", base)?;
         if public_origin.is_some_and(|origin| url.starts_with(origin.as_str())) {
             self.fault("SPA", format!("is {PREFIX}PUBLIC_ORIGIN itself; name the website behind it"));
         }
@@ -31,7 +31,7 @@ impl Reader<'_> {
     }
 
     fn folder(&mut self, root: &Path, folder: &Path) -> Option<Spa> {
-        let folder = self.noted("SPA", Folder::open(folder))?;
+        let folder = self.or_record("SPA", Folder::open(folder))?;
         let key_file = self.get("KEY_FILE").and_then(|path| resolved(Path::new(path)));
         if key_file.is_some_and(|key_file| key_file.starts_with(folder.root())) {
             self.fault("SPA", format!("holds the file of {PREFIX}KEY_FILE, which would be served"));

@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use url::Url;
 
-use super::{PREFIX, Reader};
-use crate::oidc::client::{Assertion, Client, Proof};
+use super::{ConfigParser, PREFIX};
+use crate::oidc::client::{Assertion, Client, ClientAuthentication};
 use crate::oidc::discovery::{Authority, Tenants, is_guid};
 use crate::origin::{is_loopback, is_secure};
 
@@ -21,11 +21,11 @@ const AUDIENCES: [(&str, &str); 3] = [
     ("login.partner.microsoftonline.cn", "api://AzureADTokenExchangeChina"),
 ];
 
-impl Reader<'_> {
+impl ConfigParser<'_> {
     pub(super) fn authority(&mut self) -> Option<Authority> {
         match (self.get("TENANT_ID"), self.get("AUTHORITY")) {
             (Some(_), Some(_)) => {
-                self.fault("TENANT_ID", format!("stands beside {PREFIX}AUTHORITY; there is one provider"));
+                self.fault("TENANT_ID", format!("conflicts with {PREFIX}AUTHORITY; set only one"));
                 None
             }
             (None, None) => {
@@ -45,9 +45,9 @@ impl Reader<'_> {
             .ok()
             .filter(bare)
             .ok_or("is an https URL (http on loopback only) without query and fragment");
-        let url = self.noted("AUTHORITY", url)?;
+        let url = self.or_record("AUTHORITY", url)?;
         if self.get("CLOUD").is_some() {
-            self.fault("CLOUD", format!("goes with {PREFIX}TENANT_ID only"));
+            self.fault("CLOUD", format!("is only valid together with {PREFIX}TENANT_ID"));
         }
         let tenants = match self.get("ALLOWED_TENANTS") {
             None => Tenants::Unchecked,
@@ -74,7 +74,10 @@ impl Reader<'_> {
                 return None;
             }
             (_, Some(_)) => {
-                self.fault("ALLOWED_TENANTS", format!("goes with {PREFIX}TENANT_ID organizations or common only"));
+                self.fault(
+                    "ALLOWED_TENANTS",
+                    format!("is only valid together with {PREFIX}TENANT_ID organizations or common"),
+                );
                 return None;
             }
             ("consumers", None) => Tenants::One(CONSUMERS.to_owned()),
@@ -94,7 +97,7 @@ impl Reader<'_> {
         }
         let tenants: Vec<String> = list.split(',').map(|tenant| tenant.trim().to_ascii_lowercase()).collect();
         let good = tenants.iter().all(|tenant| is_guid(tenant));
-        self.noted(
+        self.or_record(
             "ALLOWED_TENANTS",
             good.then_some(Tenants::Listed(tenants)).ok_or("is tenant ids, comma-separated, or *"),
         )
@@ -104,10 +107,10 @@ impl Reader<'_> {
         let id = self.required("CLIENT_ID");
         let good = |id: &str| id.len() <= 255 && id.chars().all(|character| !character.is_control());
         let id = id.and_then(|id| {
-            self.noted("CLIENT_ID", if good(id) { Ok(id) } else { Err("is at most 255 bytes of text") })
+            self.or_record("CLIENT_ID", if good(id) { Ok(id) } else { Err("is at most 255 bytes of text") })
         });
-        let proof = match (self.get("CLIENT_SECRET"), self.vars.get("IDENTITY_ENDPOINT")) {
-            (Some(secret), _) => Proof::Secret(secret.into()),
+        let authentication = match (self.get("CLIENT_SECRET"), self.vars.get("IDENTITY_ENDPOINT")) {
+            (Some(secret), _) => ClientAuthentication::Secret(secret.into()),
             (None, Some(_)) => {
                 let identity = self.vars.get("AZURE_CLIENT_ID").map(str::to_owned);
                 let Some(audience) = authority.map_or(Some(AUDIENCE), assertion_audience) else {
@@ -117,14 +120,14 @@ impl Reader<'_> {
                     );
                     return None;
                 };
-                Proof::Assertion(Assertion::new(identity, audience, Arc::clone(&self.net)))
+                ClientAuthentication::Assertion(Assertion::new(identity, audience, Arc::clone(&self.net)))
             }
             (None, None) => {
                 self.fault("CLIENT_SECRET", "is required where there is no managed identity (IDENTITY_ENDPOINT)");
                 return None;
             }
         };
-        Some(Client { id: id?.to_owned(), proof })
+        Some(Client { id: id?.to_owned(), authentication })
     }
 }
 

@@ -8,11 +8,11 @@ use tokio::time::Instant;
 
 use super::Opening;
 use crate::clock::UnixSeconds;
-use crate::keyring::states::{Known, Parameters, State, activation, states};
+use crate::keyring::states::{Parameters, State, ValueStatus, activation, states};
 use crate::keyring::{Key, KeyId, Version};
 
 /// How long an older key stands in, without asking, for one that could not be fetched.
-const STAND_IN_PAUSE: Duration = Duration::from_secs(15);
+const FALLBACK_PAUSE: Duration = Duration::from_secs(15);
 
 /// What is known of the source.
 #[derive(Debug, Default)]
@@ -88,8 +88,8 @@ impl Inner {
     }
 
     /// The one before the active key, while it makes no sense to ask for the active one again.
-    pub(super) fn stand_in(&self) -> Option<Arc<Key>> {
-        let failing = self.failed.is_some_and(|failed| failed.elapsed() < STAND_IN_PAUSE);
+    pub(super) fn fallback_key(&self) -> Option<Arc<Key>> {
+        let failing = self.failed.is_some_and(|failed| failed.elapsed() < FALLBACK_PAUSE);
         failing.then(|| self.sealing_key()).flatten()
     }
 
@@ -102,9 +102,9 @@ impl Inner {
 
     pub(super) fn rebuild(&mut self, now: UnixSeconds, parameters: &Parameters) {
         let known = |version: &Version| match self.keys.get(&version.kid) {
-            None => Known::Unfetched,
-            Some(Fetched::Key(_)) => Known::Valid,
-            Some(Fetched::NotAKey) => Known::Invalid,
+            None => ValueStatus::Unfetched,
+            Some(Fetched::Key(_)) => ValueStatus::Valid,
+            Some(Fetched::NotAKey) => ValueStatus::Invalid,
         };
         let versions: Vec<_> = self.versions.iter().map(|version| (version.clone(), known(version))).collect();
         let (found, holds_until) = states(&versions, now, parameters);
@@ -115,7 +115,7 @@ impl Inner {
             })
         };
         let sealing = in_state(State::Active).chain(in_state(State::Retiring));
-        let sealing = sealing.filter(|(.., known)| *known == Known::Valid).max_by_key(|(order, ..)| *order);
+        let sealing = sealing.filter(|(.., known)| *known == ValueStatus::Valid).max_by_key(|(order, ..)| *order);
         let with_state = versions.iter().map(|(version, _)| version).zip(&found);
         self.view = View {
             active: in_state(State::Active).next().map(|(_, kid, _)| kid),
@@ -128,13 +128,13 @@ impl Inner {
 }
 
 /// Of two versions with one kid the later created takes no part.
-pub(super) fn without_twins(mut versions: Vec<Version>) -> Vec<Version> {
+pub(super) fn dedup_by_kid(mut versions: Vec<Version>) -> Vec<Version> {
     versions.sort_by(|a, b| (a.created, &a.id).cmp(&(b.created, &b.id)));
     let mut seen = HashSet::new();
     versions.retain(|version| {
         let first = seen.insert(version.kid);
         if !first {
-            tracing::error!(version = %version.id, "a version takes no part: an earlier one begins with the same 16 hex digits");
+            tracing::error!(version = %version.id, "key version ignored: an earlier one begins with the same 16 hex digits");
         }
         first
     });

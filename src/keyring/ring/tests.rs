@@ -33,7 +33,7 @@ impl KeySource for Scripted {
         self.answer(Value { text: text.into(), content_type })
     }
 
-    fn list_or_none(&self) -> Answer<'_, Vec<Version>> {
+    fn list_or_empty(&self) -> Answer<'_, Vec<Version>> {
         self.list()
     }
 

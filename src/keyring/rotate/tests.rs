@@ -109,5 +109,5 @@ async fn revoking_another_key_only_disables_it() {
     let revocation = revoke(&ring, first, || later + 900, &PARAMETERS).await.unwrap();
     assert_eq!(revocation, Revocation { successor: None });
     assert_eq!(states_at(&ring, later + 900).await, [State::Revoked, State::Active]);
-    assert_eq!(revoke(&ring, KeyId([9; 8]), || later, &PARAMETERS).await, Err(NotRevoked::Unknown));
+    assert_eq!(revoke(&ring, KeyId([9; 8]), || later, &PARAMETERS).await, Err(RevokeError::Unknown));
 }

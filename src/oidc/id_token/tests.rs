@@ -223,7 +223,7 @@ fn good(name: &'static str, token: String) -> Row {
     row(name, token, Ok(()))
 }
 
-fn judge(row: &Row, tie: Tie<'_>) -> Verdict {
+fn verify_row(row: &Row, tie: ExpectedBinding<'_>) -> Verdict {
     let (url, tenants, issuer) = if row.tenants {
         (
             "https://login.example/common/v2.0",
@@ -258,10 +258,11 @@ fn every_fault_has_its_name_at_login_and_at_refresh() {
     let mut complaints = Vec::new();
     for row in &rows {
         let subject = Subject { sub: SUB, tid: row.tenants.then_some(TENANT) };
-        for (when, tie, expected) in
-            [("login", Tie::Login(NONCE), row.login), ("refresh", Tie::Refresh(subject), row.refresh)]
-        {
-            let found = judge(row, tie);
+        for (when, tie, expected) in [
+            ("login", ExpectedBinding::Login(NONCE), row.login),
+            ("refresh", ExpectedBinding::Refresh(subject), row.refresh),
+        ] {
+            let found = verify_row(row, tie);
             if found != expected {
                 complaints.push(format!("{} at {when}: {found:?} instead of {expected:?}", row.name));
             }
@@ -281,17 +282,17 @@ fn another_tenant_at_a_refresh_is_another_user() {
         draft.claims["iss"] = format!("https://login.example/{TENANT}/v2.0").into();
     });
     let row = Row { tenants: true, ..good("tenants", token) };
-    let judge = |tid| judge(&row, Tie::Refresh(Subject { sub: SUB, tid }));
-    assert_eq!(judge(Some(TENANT)), Ok(()));
-    assert_eq!(judge(Some(OTHER_TENANT)), Err(Fault::OtherUser));
-    assert_eq!(judge(None), Err(Fault::OtherUser));
+    let verify_row = |tid| verify_row(&row, ExpectedBinding::Refresh(Subject { sub: SUB, tid }));
+    assert_eq!(verify_row(Some(TENANT)), Ok(()));
+    assert_eq!(verify_row(Some(OTHER_TENANT)), Err(Fault::OtherUser));
+    assert_eq!(verify_row(None), Err(Fault::OtherUser));
 }
 
 proptest::proptest! {
     #[test]
     fn no_token_panics(text in "[A-Za-z0-9_.=-]{0,120}", header in ".{0,60}", payload in ".{0,60}") {
         for token in [text, signed(&header, payload.as_bytes(), By::Nothing)] {
-            let _ = judge(&good("", token), Tie::Login(NONCE));
+            let _ = verify_row(&good("", token), ExpectedBinding::Login(NONCE));
         }
     }
 }

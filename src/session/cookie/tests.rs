@@ -1,7 +1,7 @@
 use super::*;
 
-fn config() -> Config {
-    Config {
+fn config() -> SessionCookies {
+    SessionCookies {
         name: "__Host-Http-cloakroom".to_owned(),
         domain: None,
         same_site: SameSite::Strict,
@@ -92,7 +92,7 @@ fn the_budget_counts_names_and_separators() {
 
 #[test]
 fn a_deletion_repeats_every_attribute() {
-    let config = Config { name: "__Secure-x".to_owned(), domain: Some("example.org".to_owned()), ..config() };
+    let config = SessionCookies { name: "__Secure-x".to_owned(), domain: Some("example.org".to_owned()), ..config() };
     let lines = config.delete_session();
     assert_eq!(lines.len(), 4);
     assert_eq!(

@@ -89,7 +89,7 @@ impl KeySource for VectorRing {
         Box::pin(async move { Ok(Value { text: text.into(), content_type: None }) })
     }
 
-    fn list_or_none(&self) -> Answer<'_, Vec<Version>> {
+    fn list_or_empty(&self) -> Answer<'_, Vec<Version>> {
         self.list()
     }
 
@@ -141,8 +141,8 @@ async fn the_known_answers_open() {
 }
 
 /// Invalid either way: for good, or under a key that nobody here knows.
-fn is_invalid(outcome: &Result<Opened, Closed>) -> bool {
-    matches!(outcome, Err(Closed::Invalid | Closed::UnknownKey))
+fn is_invalid(outcome: &Result<Opened, UnsealError>) -> bool {
+    matches!(outcome, Err(UnsealError::Invalid | UnsealError::UnknownKey))
 }
 
 #[tokio::test]
@@ -197,5 +197,5 @@ async fn a_missing_source_is_not_an_invalid_value() {
     let key = Key::new(KeyId([1; 8]), &Key32::new([7; 32]));
     let sealed = seal(&key, BINDING, 1_000, 2_000, b"payload");
     let ring = ring(crate::keyring::file::FileRing::new("/nonexistent/keys.json".into()));
-    assert_eq!(open(&ring, BINDING, sealed.as_bytes(), 1_000, 300).await.err(), Some(Closed::KeyUnavailable));
+    assert_eq!(open(&ring, BINDING, sealed.as_bytes(), 1_000, 300).await.err(), Some(UnsealError::KeyUnavailable));
 }

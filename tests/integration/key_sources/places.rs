@@ -11,7 +11,7 @@ use azure_core::time::OffsetDateTime;
 use cloakroom::keyring::KeySource;
 use cloakroom::keyring::file::FileRing;
 use cloakroom::keyring::key_vault::{Identity as Asking, KeyVault};
-use cloakroom::net::Net;
+use cloakroom::net::OutboundClients;
 use devkit::identity::{Identity, KEY_VAULT, Options};
 use devkit::vault::{self, Vault};
 use rustls::pki_types::CertificateDer;
@@ -72,7 +72,7 @@ impl Place {
         match self {
             Self::Folder(_) => Arc::new(FileRing::new(self.path(ring))),
             Self::Vault { http, credential, .. } => {
-                let net = Arc::new(Net::with_http(http.clone()));
+                let net = Arc::new(OutboundClients::with_http(http.clone()));
                 let asking = Asking::Given(Arc::new(credential.clone()));
                 Arc::new(KeyVault::new(format!("https://{HOST}").parse().unwrap(), ring.to_owned(), asking, net))
             }

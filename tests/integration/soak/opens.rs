@@ -10,7 +10,7 @@ use cloakroom::keyring::{
     Answer, KeyId, KeySource, NewVersion, Purpose, Ring, SourceDown, Value, Version, rotate::rotate,
 };
 use cloakroom::secret::{ExposeSecret, SecretString};
-use cloakroom::session::cookie::{Config, SameSite};
+use cloakroom::session::cookie::{SameSite, SessionCookies};
 use cloakroom::session::{Limits, Sessions};
 
 use super::figure;
@@ -54,7 +54,7 @@ impl KeySource for Memory {
         Box::pin(async move { value.ok_or_else(|| SourceDown("there is no such version".to_owned())) })
     }
 
-    fn list_or_none(&self) -> Answer<'_, Vec<Version>> {
+    fn list_or_empty(&self) -> Answer<'_, Vec<Version>> {
         self.list()
     }
 
@@ -99,7 +99,7 @@ struct Instance {
 impl Instance {
     fn new(source: &Arc<Memory>, life: u64) -> Self {
         let ring = Ring::new(Arc::clone(source) as Arc<dyn KeySource>, parameters(life), Duration::from_secs(REFRESH));
-        let cookies = Config {
+        let cookies = SessionCookies {
             name: NAME.to_owned(),
             domain: None,
             same_site: SameSite::Strict,

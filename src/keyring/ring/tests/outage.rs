@@ -34,11 +34,11 @@ async fn an_attempt_that_hangs_does_not_hold_the_other_up() {
         let answer: Answer<'_, u32> = Box::pin(async move { if hangs { std::future::pending().await } else { Ok(1) } });
         answer
     };
-    assert_eq!(twice(|| ask(1)).await, Ok(1));
+    assert_eq!(hedged(|| ask(1)).await, Ok(1));
     assert_eq!(begun.elapsed().as_secs(), 2, "the second begins after two seconds");
     *attempts.lock().unwrap() = 0;
     let begun = Instant::now();
-    assert!(twice(|| ask(9)).await.is_err());
+    assert!(hedged(|| ask(9)).await.is_err());
     assert_eq!((begun.elapsed().as_secs(), *attempts.lock().unwrap()), (5, 2), "one deadline for both");
 }
 
@@ -53,5 +53,5 @@ async fn a_first_attempt_that_is_slow_still_counts() {
         });
         answer
     };
-    assert_eq!(twice(ask).await, Ok(1));
+    assert_eq!(hedged(ask).await, Ok(1));
 }

@@ -20,7 +20,7 @@ const REMEMBERED: u64 = 60;
 
 /// The table.
 #[derive(Debug)]
-pub struct Known(Mutex<LruCache<SessionId, Entry>>);
+pub struct SessionCache(Mutex<LruCache<SessionId, Entry>>);
 
 /// What is known of one session.
 #[derive(Debug, Default)]
@@ -36,7 +36,7 @@ struct Entry {
     /// A refresh token that the provider takes no more.
     spent: Option<SecretString>,
     /// What the last redemption for an API ended with, if it wants the user.
-    wanting: Vec<(String, Wanting)>,
+    wanting: Vec<(String, RequiredInteraction)>,
     /// Whose turn it is to redeem.
     queue: Arc<tokio::sync::Mutex<()>>,
     /// The newest activity that was written here.
@@ -59,7 +59,7 @@ struct Kept {
 
 /// What an API wants of the user before there is a token for it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Wanting {
+pub enum RequiredInteraction {
     /// Consent to its scopes.
     Consent,
     /// Another authentication.
@@ -75,16 +75,16 @@ pub struct Redeemed {
     pub access_token: Option<AccessToken>,
 }
 
-impl Default for Known {
+impl Default for SessionCache {
     fn default() -> Self {
         Self(Mutex::new(LruCache::new(LIMIT)))
     }
 }
 
-impl Known {
+impl SessionCache {
     /// Brings a session of a cookie up to what is known here. Whether that changed it is the answer.
-    pub fn renew(&self, session: &mut Session, now: UnixSeconds) -> bool {
-        self.table().get_mut(&session.id).is_some_and(|entry| entry.renew(session, now))
+    pub fn merge_newer_tokens(&self, session: &mut Session, now: UnixSeconds) -> bool {
+        self.table().get_mut(&session.id).is_some_and(|entry| entry.merge_newer_tokens(session, now))
     }
 
     /// Brings a session up to what is known here and gives it the next generation, higher than any that is known: in
@@ -94,7 +94,7 @@ impl Known {
         let mut table = self.table();
         let entry = table.get_or_insert_mut(open.session.id, || Entry::until(open.expires_at));
         let mut session = open.session.clone();
-        entry.renew(&mut session, now);
+        entry.merge_newer_tokens(&mut session, now);
         session.generation = entry.next_generation(open.session.generation);
         // A slow answer's request may have come before one whose activity is written already.
         entry.active_at = entry.active_at.max(session.active_at).max(now);
@@ -125,12 +125,12 @@ impl Known {
     }
 
     /// No longer gives out a token that its API refused; with `also_from_cookies` not even one that a cookie holds.
-    pub fn refuse(&self, open: &OpenSession, token: AccessToken, also_from_cookies: bool) {
+    pub fn drop_rejected_token(&self, open: &OpenSession, token: AccessToken, also_from_cookies: bool) {
         self.change(open, |entry| {
             entry.access_tokens.retain(|kept| !is_same(&kept.token, &token));
             if also_from_cookies {
                 entry.wanting.retain(|(api, _)| *api != token.api);
-                entry.wanting.push((token.api.clone(), Wanting::StepUp));
+                entry.wanting.push((token.api.clone(), RequiredInteraction::StepUp));
                 entry.refused.retain(|refused| refused.api != token.api);
                 entry.refused.push(token);
             }
@@ -138,7 +138,7 @@ impl Known {
     }
 
     /// Notes what an API wants of the user.
-    pub fn want(&self, open: &OpenSession, api: &str, wanting: Wanting) {
+    pub fn require(&self, open: &OpenSession, api: &str, wanting: RequiredInteraction) {
         self.change(open, |entry| {
             entry.wanting.retain(|(of, _)| of != api);
             entry.wanting.push((api.to_owned(), wanting));
@@ -146,7 +146,7 @@ impl Known {
     }
 
     /// What an API wants of the user, as far as is known.
-    pub fn wanting(&self, id: &SessionId, api: &str) -> Option<Wanting> {
+    pub fn wanting(&self, id: &SessionId, api: &str) -> Option<RequiredInteraction> {
         let table = self.table();
         table.peek(id)?.wanting.iter().find(|(of, _)| of == api).map(|(_, wanting)| *wanting)
     }
@@ -194,8 +194,8 @@ impl Entry {
         Self { expires_at, ..Self::default() }
     }
 
-    /// Brings a session up to what is known. Whether its cookie should hear of it is the answer.
-    fn renew(&mut self, session: &mut Session, now: UnixSeconds) -> bool {
+    /// Brings a session up to what is known. Returns true if the cookie must be rewritten.
+    fn merge_newer_tokens(&mut self, session: &mut Session, now: UnixSeconds) -> bool {
         let mut changed = false;
         if let Some((generation, token)) = &self.refresh_token
             && *generation > session.generation

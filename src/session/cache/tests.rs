@@ -23,9 +23,9 @@ fn redeemed(refresh_token: &str, access_token: Option<AccessToken>) -> Redeemed 
 }
 
 /// Refresh token and access tokens after a look at what is known.
-fn renewed(known: &Known, open: &OpenSession, now: UnixSeconds) -> (String, Vec<String>, bool) {
+fn renewed(known: &SessionCache, open: &OpenSession, now: UnixSeconds) -> (String, Vec<String>, bool) {
     let mut session = open.session.clone();
-    let changed = known.renew(&mut session, now);
+    let changed = known.merge_newer_tokens(&mut session, now);
     let text = |token: &SecretString| token.expose_secret().to_owned();
     (
         text(session.refresh_token.as_ref().unwrap()),
@@ -36,7 +36,7 @@ fn renewed(known: &Known, open: &OpenSession, now: UnixSeconds) -> (String, Vec<
 
 #[test]
 fn an_old_cookie_gets_the_new_tokens_for_a_minute_and_the_refresh_token_for_good() {
-    let known = Known::default();
+    let known = SessionCache::default();
     let old = open(1, 1);
     assert_eq!(renewed(&known, &old, 100), ("r0".to_owned(), vec!["a0".to_owned()], false));
     known.remember(&old, redeemed("r1", Some(token("graph", "a1", 2_000))), 100);
@@ -48,7 +48,7 @@ fn an_old_cookie_gets_the_new_tokens_for_a_minute_and_the_refresh_token_for_good
 
 #[test]
 fn a_cookie_of_another_instance_that_is_newer_keeps_its_refresh_token() {
-    let known = Known::default();
+    let known = SessionCache::default();
     known.remember(&open(1, 1), redeemed("r1", None), 100);
     let newer = open(1, 3);
     assert_eq!(renewed(&known, &newer, 101).0, "r0");
@@ -58,7 +58,7 @@ fn a_cookie_of_another_instance_that_is_newer_keeps_its_refresh_token() {
 
 #[test]
 fn generations_only_rise() {
-    let known = Known::default();
+    let known = SessionCache::default();
     let old = open(1, 5);
     assert_eq!(known.prepare_write(&old, 0).generation, 6);
     assert_eq!(known.prepare_write(&old, 0).generation, 7);
@@ -68,14 +68,14 @@ fn generations_only_rise() {
 
 #[test]
 fn a_refused_token_is_not_given_out_again() {
-    let known = Known::default();
+    let known = SessionCache::default();
     let old = open(1, 1);
     known.remember(&old, redeemed("r1", Some(token("graph", "a1", 2_000))), 100);
-    known.refuse(&old, token("graph", "a1", 2_000), false);
+    known.drop_rejected_token(&old, token("graph", "a1", 2_000), false);
     assert_eq!(renewed(&known, &old, 101).1, ["a0"], "the cookie's own is not doubted");
-    known.refuse(&old, token("graph", "a0", 1_000), true);
+    known.drop_rejected_token(&old, token("graph", "a0", 1_000), true);
     assert!(renewed(&known, &old, 101).1.is_empty());
-    assert_eq!(known.wanting(&[1; 16], "graph"), Some(Wanting::StepUp));
+    assert_eq!(known.wanting(&[1; 16], "graph"), Some(RequiredInteraction::StepUp));
     known.remember(&old, redeemed("r2", Some(token("graph", "a2", 2_000))), 102);
     assert_eq!(renewed(&known, &old, 103).1, ["a2"]);
     assert_eq!(known.wanting(&[1; 16], "graph"), None, "a new token answers it");
@@ -83,7 +83,7 @@ fn a_refused_token_is_not_given_out_again() {
 
 #[test]
 fn what_was_left_out_of_the_cookie_is_kept_until_it_ends_and_is_no_reason_to_write() {
-    let known = Known::default();
+    let known = SessionCache::default();
     let old = open(1, 1);
     known.keep_left_out(&old, token("orders", "b1", 2_000), 1);
     assert_eq!(renewed(&known, &old, 1_999), ("r0".to_owned(), vec!["a0".to_owned(), "b1".to_owned()], false));
@@ -92,7 +92,7 @@ fn what_was_left_out_of_the_cookie_is_kept_until_it_ends_and_is_no_reason_to_wri
 
 #[test]
 fn a_new_token_replaces_the_old_one_even_if_it_ends_sooner() {
-    let known = Known::default();
+    let known = SessionCache::default();
     let old = open(1, 1);
     known.remember(&old, redeemed("r1", Some(token("graph", "a1", 900))), 100);
     assert_eq!(renewed(&known, &old, 101), ("r1".to_owned(), vec!["a1".to_owned()], true));
@@ -105,7 +105,7 @@ fn a_new_token_replaces_the_old_one_even_if_it_ends_sooner() {
 
 #[test]
 fn a_newer_cookie_of_another_instance_keeps_its_access_token() {
-    let known = Known::default();
+    let known = SessionCache::default();
     known.remember(&open(1, 1), redeemed("r1", Some(token("graph", "a1", 2_000))), 100);
     let mut newer = open(1, 3);
     newer.session.access_tokens = vec![token("graph", "a2", 1_500)];
@@ -114,7 +114,7 @@ fn a_newer_cookie_of_another_instance_keeps_its_access_token() {
 
 #[test]
 fn only_the_spent_refresh_token_is_spent() {
-    let known = Known::default();
+    let known = SessionCache::default();
     let old = open(1, 1);
     known.spend(&old, "r0".into());
     assert!(known.is_spent(&[1; 16], &"r0".into()));
@@ -124,7 +124,7 @@ fn only_the_spent_refresh_token_is_spent() {
 
 #[test]
 fn the_table_is_bounded_and_forgets_what_is_over() {
-    let known = Known::default();
+    let known = SessionCache::default();
     for number in 0..LIMIT.get() as u128 + 5 {
         let mut one = open(1, 1);
         one.session.id = number.to_be_bytes();
@@ -137,7 +137,7 @@ fn the_table_is_bounded_and_forgets_what_is_over() {
 
 #[test]
 fn debug_does_not_leak_tokens() {
-    let known = Known::default();
+    let known = SessionCache::default();
     known.remember(&open(1, 1), redeemed("CANARY-r", Some(token("graph", "CANARY-a", 2_000))), 100);
     known.spend(&open(1, 1), "CANARY-s".into());
     let entries = format!("{:?} {:?}", known, known.table().iter().collect::<Vec<_>>());
