@@ -45,7 +45,7 @@ pub fn cargo() -> std::process::Command {
 /// It does not build.
 pub fn build_release() -> std::io::Result<PathBuf> {
     println!("Building the release binary …");
-    let built = cargo().args(["build", "--release", "--quiet", "--bin", "cloakroom"]).status()?;
+    let built = cargo().args(["build", "--release", "--package", "cloakroom", "--bin", "cloakroom"]).status()?;
     let binary = target().join("release/cloakroom");
     if built.success() { Ok(binary) } else { Err(std::io::Error::other("the gateway does not build")) }
 }

@@ -8,6 +8,7 @@ use devkit::host;
 const USAGE: &str = "usage: cargo dev <command>
 
   up [--mode forward|proxy]   the sample page, the gateway and stand-ins for all else; prints the address to open
+     [--verbose]              also prints the log of host and gateway
   up --stand-ins              the stand-ins alone, for `func start`
   test [--all]                every test; --all fails where a part cannot run on this machine
   check-infra                 the package, templates, workflows, functions and the commands in our pages, without Azure

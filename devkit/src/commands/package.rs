@@ -122,7 +122,8 @@ fn megabytes(bytes: u64) -> f64 {
 pub fn build_static(triple: &str) -> io::Result<PathBuf> {
     println!("Building for {triple} …");
     let mut build = cargo();
-    build.args(["build", "--release", "--quiet", "--bin", "cloakroom", "--target", triple]);
+    // The package is named, so that features which only the devkit asks of shared dependencies are left out.
+    build.args(["build", "--release", "--package", "cloakroom", "--bin", "cloakroom", "--target", triple]);
     // The target is named even where it is this machine's own: flags would else reach macros and build scripts too,
     // which cannot be static. The other variable would win over this one.
     build.env("RUSTFLAGS", "-C target-feature=+crt-static").env_remove("CARGO_ENCODED_RUSTFLAGS");

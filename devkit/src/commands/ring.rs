@@ -22,13 +22,14 @@ const STYLE: &str = "\
 @media(prefers-color-scheme:dark){:root{--ground:#14171b;--card:#1e2329;--ink:#eceff2;--soft:#a3adb8;--line:#39424c;--accent:#7db8f5;--on:#0c1520;--good:#5fce8f}}
 *{box-sizing:border-box}
 body{margin:0;min-height:100vh;display:grid;place-items:center;padding:1rem;background:var(--ground);color:var(--ink);font:1rem/1.5 system-ui,sans-serif}
-main{width:100%;max-width:44rem;padding:2rem;background:var(--card);border:1px solid var(--line);border-radius:.75rem}
+main{width:100%;max-width:56rem;padding:2rem;background:var(--card);border:1px solid var(--line);border-radius:.75rem}
 h1{margin:0 0 .25rem;font-size:1.4rem;line-height:1.3}
 p{margin:0 0 1.25rem;color:var(--soft)}
 pre{white-space:pre-wrap;border-left:.25rem solid #c4314b;padding-left:.75rem}
 div{overflow-x:auto;margin-bottom:1.25rem}
 table{border-collapse:collapse;width:100%;font-variant-numeric:tabular-nums}
-th,td{text-align:left;padding:.5rem .75rem .5rem 0;border-bottom:1px solid var(--line);white-space:nowrap}
+th,td{text-align:left;padding:.5rem .75rem .5rem 0;border-bottom:1px solid var(--line)}
+code{overflow-wrap:anywhere}
 th{color:var(--soft);font-weight:600;font-size:.85rem}
 .active td{color:var(--good);font-weight:600}
 .retired td,.revoked td,.invalid td{color:var(--soft)}
@@ -153,9 +154,9 @@ fn page(status: StatusCode, body: &str) -> Response<Body> {
         "<!DOCTYPE html><html lang=\"en\"><meta charset=\"utf-8\">\
          <meta name=\"viewport\" content=\"width=device-width\"><meta http-equiv=\"refresh\" content=\"2\">\
          <title>Key ring</title><style>{STYLE}</style><main><h1>Key ring</h1>\
-         <p>The versions of the secret in the vault, as <code>cloakroom keys list</code> tells them.</p>{body}\
-         <p>A new version seals 30 seconds after it was put. Sessions go on: the old key opens them, and the next call \
-         seals them anew.</p>\
+         <p>The versions of the secret in the vault, as <code>cloakroom keys list</code> prints them.</p>{body}\
+         <p>A new version seals 30 seconds after it was created. Sessions continue: the old key opens them, and the \
+         next call seals them under the new one.</p>\
          <form method=\"post\" action=\"/rotate\"><button>Rotate now</button></form></main></html>"
     );
     reply::html(status, page)

@@ -126,10 +126,11 @@ impl Stage {
             ..HostOptions::new(&options.root)
         })
         .await?;
-        host.wait_ready().await?;
+        host.wait_ready().await.map_err(|error| with_log(&error.to_string(), &host, options.print))?;
         let stage = Self { origin, provider, graph, host, cloud, settings };
         if stage.cloud.is_some() {
-            stage.make_first_key().await?;
+            let made = stage.make_first_key().await;
+            made.map_err(|error| with_log(&error.to_string(), &stage.host, options.print))?;
         }
         Ok(stage)
     }
@@ -154,6 +155,12 @@ impl Stage {
             tokio::time::sleep(Duration::from_millis(50)).await;
         }
     }
+}
+
+/// A failure of the host with its log, unless that was printed already.
+pub fn with_log(what: &str, host: &Host, printed: bool) -> Box<dyn std::error::Error + Send + Sync> {
+    let lines = if printed { Vec::new() } else { host.logs() };
+    lines.iter().map(|line| line.text.as_str()).chain([what]).collect::<Vec<_>>().join("\n").into()
 }
 
 /// The vault, where there is one, and the settings that lead to the keys.

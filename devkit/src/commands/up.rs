@@ -3,7 +3,7 @@
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 
 use super::ring::RingPage;
-use super::stage::{Keys, Options, Stage, Surroundings, free_port};
+use super::stage::{Keys, Options, Stage, Surroundings, free_port, with_log};
 use super::{cargo, root, target};
 use crate::host::Mode;
 
@@ -11,16 +11,20 @@ use crate::host::Mode;
 const PORTS: [(&str, u16); 3] = [("the page", 7071), ("the provider", 7072), ("Microsoft Graph", 7073)];
 /// The port of the page that shows the key ring.
 const RING: (&str, u16) = ("the key ring", 7076);
-const USAGE: &str = "usage: cargo dev up [--mode forward|proxy | --stand-ins]";
+const USAGE: &str = "usage: cargo dev up [--verbose] [--mode forward|proxy] | --stand-ins";
 /// The settings that lead `func start` to the stand-ins.
 const LOCAL_SETTINGS: &str = "devkit/local.settings.json";
 
-/// Builds the gateway, starts it with all that it needs, and runs until Ctrl-C. Gives the exit code.
+/// Builds the gateway, starts it with everything it needs, and runs until Ctrl-C. Returns the exit code.
 pub async fn run(arguments: &[String]) -> u8 {
-    let done = match arguments.iter().map(String::as_str).collect::<Vec<_>>().as_slice() {
-        [] => up(None).await,
-        ["--mode", "forward"] => up(Some(Mode::Forward)).await,
-        ["--mode", "proxy"] => up(Some(Mode::Proxy)).await,
+    let mut arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
+    let all = arguments.len();
+    arguments.retain(|argument| *argument != "--verbose");
+    let verbose = arguments.len() < all;
+    let done = match arguments.as_slice() {
+        [] => up(None, verbose).await,
+        ["--mode", "forward"] => up(Some(Mode::Forward), verbose).await,
+        ["--mode", "proxy"] => up(Some(Mode::Proxy), verbose).await,
         ["--stand-ins"] => stand_ins().await,
         _ => {
             eprintln!("{USAGE}");
@@ -36,9 +40,9 @@ pub async fn run(arguments: &[String]) -> u8 {
     }
 }
 
-async fn up(mode: Option<Mode>) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
+async fn up(mode: Option<Mode>, verbose: bool) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
     println!("Building the gateway …");
-    if !cargo().args(["build", "--quiet", "--bin", "cloakroom"]).status()?.success() {
+    if !cargo().args(["build", "--bin", "cloakroom"]).status()?.success() {
         return Err("the gateway does not build".into());
     }
     let ports = [pick(PORTS[0])?, pick(PORTS[1])?, pick(PORTS[2])?];
@@ -49,7 +53,7 @@ async fn up(mode: Option<Mode>) -> Result<(), Box<dyn std::error::Error + Send +
         keys: Keys::Vault(target().join("devkit/vault-ca.pem")),
         mode,
         ports,
-        print: true,
+        print: verbose,
     };
     let stage = Stage::set(options).await?;
     let ring = match &stage.cloud {
@@ -59,20 +63,17 @@ async fn up(mode: Option<Mode>) -> Result<(), Box<dyn std::error::Error + Send +
         }
         None => None,
     };
-    println!("\n  Open {}\n", stage.origin);
+    println!("\n  Provider (any user name, no password)  http://{}", stage.provider.addr());
+    println!("  Microsoft Graph                        {}", stage.graph.base());
     if let Some(ring) = &ring {
-        println!("  Watch the keys, and rotate them while a session goes on, at {}.", ring.url());
-        println!("  The stand-in for Key Vault keeps them in memory: sessions end with this command.");
+        println!("  Key ring, to watch and to rotate       {}", ring.url());
     }
-    println!(
-        "  Sign in as anybody; the provider is a stand-in at {}, and so is Microsoft Graph at {}.",
-        stage.provider.addr(),
-        stage.graph.addr()
-    );
-    println!("  The host calls the gateway by {}. Ctrl-C ends everything.\n", mode_name(mode));
+    println!("\n  All of these are stand-ins that keep their data in memory: sessions end with this command.");
+    println!("  {}Ctrl-C stops everything.", if verbose { "" } else { "--verbose prints the log. " });
+    println!("\n  Open {}\n", stage.origin);
     tokio::select! {
         signal = tokio::signal::ctrl_c() => signal?,
-        () = stage.host.wait_shut_down() => return Err("the host gave up; its lines above say why".into()),
+        () = stage.host.wait_shut_down() => return Err(with_log("the host has shut down", &stage.host, verbose)),
     }
     stage.host.stop().await;
     Ok(())
@@ -99,14 +100,6 @@ async fn stand_ins() -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
     println!("Then open {}. Ctrl-C ends everything.", around.origin);
     tokio::signal::ctrl_c().await?;
     Ok(())
-}
-
-const fn mode_name(mode: Option<Mode>) -> &'static str {
-    match mode {
-        Some(Mode::Forward) => "forwarding",
-        Some(Mode::Proxy) | None => "proxying",
-        Some(Mode::Payload) => "payloads",
-    }
 }
 
 /// The usual port, or, when that is busy, another, which is told.
