@@ -13,6 +13,7 @@ pub mod error;
 pub mod functions;
 pub mod guard;
 pub mod health;
+pub mod jose;
 pub mod keyring;
 pub mod net;
 pub mod oidc;

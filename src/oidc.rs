@@ -1,13 +1,12 @@
-//! The relying party: discovery, keys, ID tokens, and the calls to the token endpoint.
+//! The OpenID Connect relying party: discovery, claims profiles, token requests, client authentication.
 
+pub mod claims;
 pub mod client;
 pub mod discovery;
 pub mod grants;
 pub mod http;
 pub mod id_token;
-pub mod jwks;
 pub mod provider;
 pub mod refresh;
-mod signature;
 
 pub use provider::Provider;

@@ -17,7 +17,7 @@ use crate::clock::{self, UnixSeconds};
 use crate::error::Error;
 use crate::oidc::Provider;
 use crate::oidc::id_token::Subject;
-use crate::oidc::refresh::{RefreshFault, Refreshed, Scopes};
+use crate::oidc::refresh::{RefreshError, Refreshed, Scopes};
 use crate::secret::SecretString;
 use crate::session::cache::{Redeemed, RequiredInteraction};
 use crate::session::token::{AccessToken, SessionId, User};
@@ -58,7 +58,7 @@ pub struct TokenService {
 /// For whom a redemption is, and for which API; without one it only renews the session.
 type RefreshKey = (SessionId, Option<String>);
 /// A redemption under way.
-type InFlight = Shared<BoxFuture<'static, Result<Option<AccessToken>, RefreshFault>>>;
+type InFlight = Shared<BoxFuture<'static, Result<Option<AccessToken>, RefreshError>>>;
 
 /// The state of an API's token, for the page.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -133,7 +133,7 @@ impl TokenService {
         let outcomes = join_all(flights).await;
         let mut faults = goals.into_iter().zip(outcomes).filter_map(|(api, outcome)| Some((api, outcome.err()?)));
         let Some(first) = faults.next() else { return Ok(()) };
-        let (api, fault) = faults.find(|(_, fault)| *fault == RefreshFault::Over).unwrap_or(first);
+        let (api, fault) = faults.find(|(_, fault)| *fault == RefreshError::Expired).unwrap_or(first);
         Err(self.refusal(open, api.unwrap_or_default(), fault, now).await)
     }
 
@@ -159,7 +159,7 @@ impl TokenService {
     ) -> Error {
         let api = token.api.clone();
         self.sessions.cache.drop_rejected_token(open, token, true);
-        self.refusal(open, &api, RefreshFault::StepUp(Some(claims.to_owned())), now).await
+        self.refusal(open, &api, RefreshError::StepUpRequired(Some(claims.to_owned())), now).await
     }
 
     /// Takes note that an API does not accept a token: it is not given to calls with an older cookie any more.
@@ -207,34 +207,38 @@ impl TokenService {
         self.flights.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    async fn redeem(&self, open: &OpenSession, api: Option<&str>) -> Result<Option<AccessToken>, RefreshFault> {
+    async fn redeem(&self, open: &OpenSession, api: Option<&str>) -> Result<Option<AccessToken>, RefreshError> {
         let cache = &self.sessions.cache;
         let queue = cache.queue(open);
         let _turn = queue.lock().await;
         if self.sessions.ended.contains(&open.session.id) {
             cache.forget(&open.session.id);
-            return Err(RefreshFault::Over);
+            return Err(RefreshError::Expired);
         }
         // Whoever was before in the queue may have brought the next refresh token.
         let mut session = open.session.clone();
         cache.merge_newer_tokens(&mut session, clock::now());
-        let refresh_token = session.refresh_token.as_ref().ok_or(RefreshFault::Over)?;
+        let refresh_token = session.refresh_token.as_ref().ok_or(RefreshError::Expired)?;
         if cache.is_spent(&session.id, refresh_token) {
-            return Err(RefreshFault::Over);
+            return Err(RefreshError::Expired);
         }
         let Refreshed { refresh_token: next, outcome } = self.ask(refresh_token, &session.user, api).await;
         match &outcome {
-            Err(RefreshFault::Over) => cache.spend(open, refresh_token.clone()),
-            Err(RefreshFault::Consent) => cache.require(open, api.unwrap_or_default(), RequiredInteraction::Consent),
-            Err(RefreshFault::StepUp(_)) => cache.require(open, api.unwrap_or_default(), RequiredInteraction::StepUp),
-            Ok(_) | Err(RefreshFault::Unavailable) => {}
+            Err(RefreshError::Expired) => cache.spend(open, refresh_token.clone()),
+            Err(RefreshError::ConsentRequired) => {
+                cache.require(open, api.unwrap_or_default(), RequiredInteraction::Consent)
+            }
+            Err(RefreshError::StepUpRequired(_)) => {
+                cache.require(open, api.unwrap_or_default(), RequiredInteraction::StepUp)
+            }
+            Ok(_) | Err(RefreshError::Unavailable) => {}
         }
         if self.sessions.ended.contains(&session.id) {
             // The sign-out could revoke only the refresh token of its time. Those who waited get nothing any more.
             if let Some(next) = &next {
                 self.provider.revoke(next).await;
             }
-            return Err(RefreshFault::Over);
+            return Err(RefreshError::Expired);
         }
         let access_token = outcome.as_ref().ok().cloned().flatten();
         cache.remember(open, Redeemed { refresh_token: next, access_token }, clock::now());
@@ -253,7 +257,7 @@ impl TokenService {
         let resource = wanted.and_then(|wanted| wanted.resource.as_deref());
         let subject = Subject { sub: &user.sub, tid: user.tid.as_deref() };
         let asked_at = clock::now();
-        self.provider.refresh(refresh_token, scopes, resource, subject).await.map(|tokens| {
+        self.provider.refresh(refresh_token, scopes, resource, subject, &clock::now).await.map(|tokens| {
             let life = tokens.life();
             let expires_at = asked_at.saturating_add(life);
             api.map(|api| AccessToken { api: api.to_owned(), token: tokens.access_token, expires_at, life })
@@ -261,13 +265,13 @@ impl TokenService {
     }
 
     /// What the page hears of a fault, with the way out of it.
-    async fn refusal(&self, open: &OpenSession, api: &str, fault: RefreshFault, now: UnixSeconds) -> Error {
+    async fn refusal(&self, open: &OpenSession, api: &str, fault: RefreshError, now: UnixSeconds) -> Error {
         let login_url = if api.is_empty() { "/auth/login".to_owned() } else { format!("/auth/login?api={api}") };
         match fault {
-            RefreshFault::Over => Error::SessionExpired,
-            RefreshFault::Unavailable => Error::ProviderUnavailable,
-            RefreshFault::Consent => Error::ConsentRequired(login_url.into()),
-            RefreshFault::StepUp(claims) => {
+            RefreshError::Expired => Error::SessionExpired,
+            RefreshError::Unavailable => Error::ProviderUnavailable,
+            RefreshError::ConsentRequired => Error::ConsentRequired(login_url.into()),
+            RefreshError::StepUpRequired(claims) => {
                 let challenge = match claims {
                     Some(claims) => challenge::seal(&self.sessions, open, api, &claims, now).await,
                     None => None,

@@ -12,12 +12,12 @@ use http::{HeaderMap, HeaderValue, Method};
 use super::callback_dedup::{Attempt, Outcome};
 use super::transaction::Transaction;
 use super::{Auth, AuthApi, AuthError, parse_pairs, redirect_status, single};
-use crate::clock::UnixSeconds;
+use crate::clock::{self, UnixSeconds};
 use crate::error::Error;
 use crate::guard::return_to::ReturnTo;
-use crate::oidc::grants::{Code, TokenResponse};
-use crate::oidc::id_token::Claims;
-use crate::oidc::provider::{SignInFault, is_transient};
+use crate::oidc::grants::{CodeExchange, TokenResponse};
+use crate::oidc::id_token::IdToken;
+use crate::oidc::provider::{SignInError, is_transient};
 use crate::reply::{Reply, redirect};
 use crate::session::seal::UnsealError;
 use crate::session::token::{AccessToken, Session, User};
@@ -116,12 +116,13 @@ impl Auth {
         // The API map may have changed since the sign-in began.
         let api = transaction.api.as_deref().and_then(|name| self.api(name));
         let resource = api.and_then(|api| api.resource.as_deref());
-        let code = Code { code, verifier: &verifier, redirect_uri: &redirect_uri, resource };
-        let (tokens, claims) = self.provider.sign_in(&code, &transaction.nonce).await.map_err(|fault| match fault {
-            SignInFault::Failed => "login_failed",
-            SignInFault::TenantDenied => "tenant_denied",
-            SignInFault::Unavailable => "provider_unavailable",
-        })?;
+        let exchange = CodeExchange { code, verifier: &verifier, redirect_uri: &redirect_uri, resource };
+        let (tokens, claims) =
+            self.provider.sign_in(&exchange, &transaction.nonce, &clock::now).await.map_err(|fault| match fault {
+                SignInError::Failed => "login_failed",
+                SignInError::TenantDenied => "tenant_denied",
+                SignInError::Unavailable => "provider_unavailable",
+            })?;
         if transaction.only_sub.as_ref().is_some_and(|sub| *sub != claims.sub) {
             tracing::warn!("another user than the one who was challenged has answered");
             return Err("login_failed");
@@ -142,7 +143,7 @@ impl Auth {
     }
 }
 
-fn new_session(tokens: TokenResponse, claims: Claims, api: Option<&AuthApi>, now: UnixSeconds) -> Session {
+fn new_session(tokens: TokenResponse, claims: IdToken, api: Option<&AuthApi>, now: UnixSeconds) -> Session {
     let life = tokens.life();
     let access_token = api.map(|api| AccessToken {
         api: api.name.clone(),
@@ -161,7 +162,7 @@ fn new_session(tokens: TokenResponse, claims: Claims, api: Option<&AuthApi>, now
     }
 }
 
-fn user(claims: Claims) -> User {
+fn user(claims: IdToken) -> User {
     User {
         sub: claims.sub,
         oid: claims.oid,

@@ -1,65 +1,59 @@
-//! Provider metadata (OpenID Connect Discovery 1.0, RFC 8414) and which issuer a token may name.
+//! Provider metadata (OpenID Connect Discovery 1.0, RFC 8414), and which issuers and tenants are accepted.
 
 use serde::Deserialize;
 use url::Url;
 
 use crate::origin::{is_loopback, is_secure};
 
-/// Stands for the tenant in Entra's multi-tenant issuers.
+/// The placeholder for the tenant in Entra's multi-tenant issuers.
 pub(super) const TENANT_TEMPLATE: &str = "{tenantid}";
 
 /// The provider as configured.
 #[derive(Debug, Clone)]
 pub struct Authority {
-    /// Where discovery starts, without the well-known suffix.
+    /// The discovery URL without the well-known suffix.
     pub url: Url,
-    /// Whose users may sign in.
     pub tenants: Tenants,
 }
 
-/// Which tenants may sign in.
+/// Which tenants may sign in (contract 7.3).
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Tenants {
-    /// `tid` is a plain claim: any OpenID Connect provider.
+    /// Not Entra: `tid` is an ordinary claim.
     Unchecked,
-    /// Exactly this tenant of Entra.
+    /// This tenant of Entra only.
     One(String),
-    /// Only these.
+    /// Any of these tenants of Entra.
     Listed(Vec<String>),
-    /// Everybody, on purpose.
+    /// Every tenant of Entra.
     Any,
 }
 
-/// What the gateway uses of the provider's metadata.
+/// The members of the provider's metadata that are used.
 #[derive(Debug, Clone, Deserialize)]
 pub struct Metadata {
-    /// Names the provider in every token; may hold a template.
+    /// May contain the tenant template.
     pub issuer: String,
-    /// Where the browser signs in.
     pub authorization_endpoint: Url,
-    /// Where codes are redeemed.
     pub token_endpoint: Url,
-    /// Where the signing keys are.
     pub jwks_uri: Url,
-    /// Where the browser signs out.
     #[serde(default)]
     pub end_session_endpoint: Option<Url>,
-    /// Where refresh tokens are revoked (RFC 7009).
+    /// Token revocation (RFC 7009).
     #[serde(default)]
     pub revocation_endpoint: Option<Url>,
-    /// How the client proves itself; absent means `client_secret_basic`.
     #[serde(default)]
     pub token_endpoint_auth_methods_supported: Option<Vec<String>>,
     /// Whether callbacks carry `iss` (RFC 9207).
     #[serde(default)]
     pub authorization_response_iss_parameter_supported: bool,
-    /// Which of its clouds this is: only Entra says so.
+    /// Which of its clouds this is. Only Entra sends it.
     #[serde(default)]
     pub cloud_instance_name: Option<String>,
 }
 
 impl Metadata {
-    /// Whether the provider wants to hear that the client answers claims challenges (`cp1`): Entra does.
+    /// Whether the client tells the provider that it handles claims challenges (`cp1`). Only Entra understands that.
     #[must_use]
     pub const fn takes_capabilities(&self) -> bool {
         self.cloud_instance_name.is_some()
@@ -67,67 +61,67 @@ impl Metadata {
 }
 
 impl Authority {
-    /// The address of the metadata.
     #[must_use]
     pub fn discovery_url(&self) -> String {
         format!("{}/.well-known/openid-configuration", self.url.as_str().trim_end_matches('/'))
     }
 
-    /// Whether metadata found there may be used.
+    /// Checks that metadata belongs to this authority and that its endpoints are secure.
     ///
     /// # Errors
     /// What is wrong with it, for the log.
-    pub fn accept(&self, metadata: &Metadata) -> Result<(), String> {
+    pub fn validate(&self, metadata: &Metadata) -> Result<(), String> {
         let configured = self.url.as_str().trim_end_matches('/');
         let same = metadata.issuer.trim_end_matches('/') == configured;
         let template = metadata.issuer.contains(TENANT_TEMPLATE);
-        // Where the issuer names the tenant by its id, the authority may do so by a word: the rest is the same.
+        // Entra's issuer has the tenant's id where the authority may have a word such as `common`, so that only the
+        // origins can be compared.
         let issuer = Url::parse(&metadata.issuer.replace(TENANT_TEMPLATE, "tenant"));
-        let at_home = issuer.is_ok_and(|issuer| issuer.origin() == self.url.origin());
+        let same_origin = issuer.is_ok_and(|issuer| issuer.origin() == self.url.origin());
         match (&self.tenants, same, template) {
             (Tenants::Unchecked, true, false) => {}
-            (Tenants::One(_), _, false) | (Tenants::Listed(_) | Tenants::Any, _, true) if at_home => {}
+            (Tenants::One(_), _, false) | (Tenants::Listed(_) | Tenants::Any, _, true) if same_origin => {}
             (Tenants::Unchecked, _, true) => {
-                return Err("its issuer is a template: set CLOAKROOM_ALLOWED_TENANTS".to_owned());
+                return Err("the issuer has a tenant template: set CLOAKROOM_ALLOWED_TENANTS".to_owned());
             }
             (Tenants::Listed(_) | Tenants::Any, true, false) => {
-                return Err("its issuer is no template: CLOAKROOM_ALLOWED_TENANTS does not go with it".to_owned());
+                return Err("the issuer has no tenant template: remove CLOAKROOM_ALLOWED_TENANTS".to_owned());
             }
-            _ => return Err(format!("its issuer {:?} is not the configured authority", metadata.issuer)),
+            _ => return Err(format!("the issuer {:?} is not the configured authority", metadata.issuer)),
         }
         let endpoints = [&metadata.authorization_endpoint, &metadata.token_endpoint, &metadata.jwks_uri];
         let optional = [&metadata.end_session_endpoint, &metadata.revocation_endpoint].into_iter().flatten();
         let mut all = endpoints.into_iter().chain(optional);
         match all.find(|url| !is_secure(url) || (url.scheme() == "http" && !is_loopback(&self.url))) {
-            Some(url) => Err(format!("it names {url}, which is neither https nor on loopback")),
+            Some(url) => Err(format!("the endpoint {url} is neither https nor on loopback")),
             None => Ok(()),
         }
     }
 
-    /// Whether an ID token's `iss` and `tid` are those of a tenant that may sign in.
-    #[must_use]
-    pub fn admits(&self, metadata: &Metadata, iss: &str, tid: Option<&str>) -> Admission {
+    /// Checks that the `iss` and `tid` of a token are those of the provider and of a tenant that may sign in.
+    ///
+    /// # Errors
+    /// [`IssuerError`].
+    pub fn check_issuer(&self, metadata: &Metadata, iss: &str, tid: Option<&str>) -> Result<(), IssuerError> {
         let agrees = |tid: &str| metadata.issuer.replace(TENANT_TEMPLATE, tid) == iss;
         match (&self.tenants, tid) {
-            (Tenants::Unchecked, _) if metadata.issuer == iss => Admission::Admitted,
-            (Tenants::One(tenant), Some(tid)) if agrees(tid) && tid == tenant => Admission::Admitted,
-            (Tenants::Any, Some(tid)) if is_guid(tid) && agrees(tid) => Admission::Admitted,
+            (Tenants::Unchecked, _) if metadata.issuer == iss => Ok(()),
+            (Tenants::One(tenant), Some(tid)) if agrees(tid) && tid == tenant => Ok(()),
+            (Tenants::Any, Some(tid)) if is_guid(tid) && agrees(tid) => Ok(()),
             (Tenants::Listed(tenants), Some(tid)) if is_guid(tid) && agrees(tid) => {
-                if tenants.iter().any(|tenant| tenant == tid) { Admission::Admitted } else { Admission::OtherTenant }
+                if tenants.iter().any(|tenant| tenant == tid) { Ok(()) } else { Err(IssuerError::OtherTenant) }
             }
-            _ => Admission::WrongIssuer,
+            _ => Err(IssuerError::WrongIssuer),
         }
     }
 }
 
-/// What a token's issuer and tenant amount to.
+/// Why issuer and tenant of a token are rejected.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Admission {
-    /// They may sign in.
-    Admitted,
-    /// A genuine user of a tenant that is not allowed.
+pub enum IssuerError {
+    /// A token of the provider for a tenant that may not sign in.
     OtherTenant,
-    /// Not a token of this provider.
+    /// Not a token of this provider, or `iss` and `tid` disagree.
     WrongIssuer,
 }
 
@@ -171,21 +165,24 @@ mod tests {
     fn the_issuer_must_be_the_authority() {
         let one = authority("https://login.example/realm", Tenants::Unchecked);
         assert_eq!(one.discovery_url(), "https://login.example/realm/.well-known/openid-configuration");
-        assert!(one.accept(&metadata("https://login.example/realm")).is_ok());
-        assert!(one.accept(&metadata("https://evil.example/realm")).is_err());
-        assert!(one.accept(&metadata("https://login.example/{tenantid}/v2.0")).is_err(), "a template wants a list");
+        assert!(one.validate(&metadata("https://login.example/realm")).is_ok());
+        assert!(one.validate(&metadata("https://evil.example/realm")).is_err());
+        assert!(
+            one.validate(&metadata("https://login.example/{tenantid}/v2.0")).is_err(),
+            "a template needs a list of tenants"
+        );
     }
 
     #[test]
-    fn an_issuer_that_names_the_tenant_is_at_the_authority_too() {
+    fn a_multi_tenant_issuer_must_have_the_authoritys_origin() {
         let listed = authority("https://login.example/common/v2.0", Tenants::Any);
-        assert!(listed.accept(&metadata("https://login.example/{tenantid}/v2.0")).is_ok());
-        assert!(listed.accept(&metadata("https://evil.example/{tenantid}/v2.0")).is_err());
-        assert!(listed.accept(&metadata("https://login.example/common/v2.0")).is_err(), "no template");
+        assert!(listed.validate(&metadata("https://login.example/{tenantid}/v2.0")).is_ok());
+        assert!(listed.validate(&metadata("https://evil.example/{tenantid}/v2.0")).is_err());
+        assert!(listed.validate(&metadata("https://login.example/common/v2.0")).is_err(), "no template");
         let one = authority("https://login.example/consumers/v2.0", Tenants::One(TENANT.to_owned()));
-        assert!(one.accept(&metadata(&format!("https://login.example/{TENANT}/v2.0"))).is_ok());
-        assert!(one.accept(&metadata(&format!("https://evil.example/{TENANT}/v2.0"))).is_err());
-        assert!(one.accept(&metadata("https://login.example/{tenantid}/v2.0")).is_err());
+        assert!(one.validate(&metadata(&format!("https://login.example/{TENANT}/v2.0"))).is_ok());
+        assert!(one.validate(&metadata(&format!("https://evil.example/{TENANT}/v2.0"))).is_err());
+        assert!(one.validate(&metadata("https://login.example/{tenantid}/v2.0")).is_err());
     }
 
     #[test]
@@ -193,31 +190,34 @@ mod tests {
         let one = authority("https://login.example", Tenants::Unchecked);
         let mut plain = metadata("https://login.example");
         plain.token_endpoint = Url::parse("http://login.example/token").unwrap();
-        assert!(one.accept(&plain).is_err());
+        assert!(one.validate(&plain).is_err());
         plain.token_endpoint = Url::parse("http://127.0.0.1/token").unwrap();
-        assert!(one.accept(&plain).is_err(), "loopback serves an authority on loopback only");
+        assert!(one.validate(&plain).is_err(), "http on loopback only for an authority on loopback");
     }
 
     #[test]
     fn issuer_and_tenant_must_agree_and_be_allowed() {
-        use Admission::{Admitted, OtherTenant, WrongIssuer};
+        use IssuerError::{OtherTenant, WrongIssuer};
         let template = metadata("https://login.example/{tenantid}/v2.0");
         let listed = authority("https://login.example/common/v2.0", Tenants::Listed(vec![TENANT.to_owned()]));
         let iss = |tenant: &str| format!("https://login.example/{tenant}/v2.0");
-        assert_eq!(listed.admits(&template, &iss(TENANT), Some(TENANT)), Admitted);
-        assert_eq!(listed.admits(&template, &iss(OTHER), Some(OTHER)), OtherTenant);
-        assert_eq!(listed.admits(&template, &iss(OTHER), Some(TENANT)), WrongIssuer);
-        assert_eq!(listed.admits(&template, &iss(TENANT), None), WrongIssuer);
-        assert_eq!(listed.admits(&template, "https://login.example/{tenantid}/v2.0", Some("{tenantid}")), WrongIssuer);
+        assert_eq!(listed.check_issuer(&template, &iss(TENANT), Some(TENANT)), Ok(()));
+        assert_eq!(listed.check_issuer(&template, &iss(OTHER), Some(OTHER)), Err(OtherTenant));
+        assert_eq!(listed.check_issuer(&template, &iss(OTHER), Some(TENANT)), Err(WrongIssuer));
+        assert_eq!(listed.check_issuer(&template, &iss(TENANT), None), Err(WrongIssuer));
+        assert_eq!(
+            listed.check_issuer(&template, "https://login.example/{tenantid}/v2.0", Some("{tenantid}")),
+            Err(WrongIssuer)
+        );
         let any = authority("https://login.example/common/v2.0", Tenants::Any);
-        assert_eq!(any.admits(&template, &iss(OTHER), Some(OTHER)), Admitted);
+        assert_eq!(any.check_issuer(&template, &iss(OTHER), Some(OTHER)), Ok(()));
         let one = authority("https://login.example/t/v2.0", Tenants::One(TENANT.to_owned()));
-        assert_eq!(one.admits(&metadata(&iss(TENANT)), &iss(TENANT), Some(TENANT)), Admitted);
-        assert_eq!(one.admits(&metadata(&iss(TENANT)), &iss(TENANT), Some(OTHER)), WrongIssuer);
+        assert_eq!(one.check_issuer(&metadata(&iss(TENANT)), &iss(TENANT), Some(TENANT)), Ok(()));
+        assert_eq!(one.check_issuer(&metadata(&iss(TENANT)), &iss(TENANT), Some(OTHER)), Err(WrongIssuer));
         let plain = authority("https://login.example", Tenants::Unchecked);
         assert_eq!(
-            plain.admits(&metadata("https://login.example"), "https://login.example", Some("anything")),
-            Admitted
+            plain.check_issuer(&metadata("https://login.example"), "https://login.example", Some("anything")),
+            Ok(())
         );
     }
 }

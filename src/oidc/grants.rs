@@ -1,31 +1,29 @@
-//! The token endpoint (RFC 6749 sections 4.1.3 and 5) and revocation (RFC 7009).
+//! Requests to the token endpoint (RFC 6749 sections 4.1.3, 5 and 6) and to the revocation endpoint (RFC 7009).
 
 use serde::Deserialize;
 
 use super::client::Client;
 use super::discovery::Metadata;
-use super::http::{self, Failure};
+use super::http::{self, RequestError};
 use crate::secret::{ExposeSecret, SecretString};
 
-/// Life of an access token whose answer does not tell, in seconds.
+/// Lifetime of an access token without `expires_in`, in seconds.
 const DEFAULT_LIFE: u64 = 3_600;
-/// Longest life that is believed, in seconds.
+/// Longest lifetime that is believed, in seconds.
 const LONGEST_LIFE: u64 = 7 * 24 * 3_600;
-/// What the token endpoint gave.
+
+/// A successful token response (RFC 6749 section 5.1).
 #[derive(Debug, Deserialize)]
 pub struct TokenResponse {
-    /// Goes to the API.
     pub access_token: SecretString,
     token_type: String,
     #[serde(default)]
     expires_in: Option<Lifetime>,
-    /// Brings the next ones.
     #[serde(default)]
     pub refresh_token: Option<SecretString>,
-    /// Says who signed in.
     #[serde(default)]
     pub id_token: Option<SecretString>,
-    /// What the access token is good for, where that is not what was asked (RFC 6749 section 3.3).
+    /// The granted scopes, where they are not the requested ones (RFC 6749 section 3.3).
     #[serde(default)]
     pub scope: Option<String>,
 }
@@ -38,7 +36,7 @@ enum Lifetime {
 }
 
 impl TokenResponse {
-    /// How long the access token lives, in seconds.
+    /// Lifetime of the access token in seconds.
     #[must_use]
     pub fn life(&self) -> u64 {
         let seconds = match &self.expires_in {
@@ -50,92 +48,94 @@ impl TokenResponse {
         seconds.map_or(DEFAULT_LIFE, |seconds: f64| (seconds as u64).min(LONGEST_LIFE))
     }
 
-    /// Whether the access token goes as `Bearer`.
     #[must_use]
     pub fn is_bearer(&self) -> bool {
         self.token_type.eq_ignore_ascii_case("bearer")
     }
 }
 
-/// What redeeming a code needs.
+/// The parameters of a code exchange (RFC 6749 section 4.1.3).
 #[derive(Debug)]
-pub struct Code<'a> {
-    /// The code from the callback.
+pub struct CodeExchange<'a> {
     pub code: &'a str,
     /// The PKCE verifier of the login transaction (RFC 7636).
     pub verifier: &'a SecretString,
     /// The redirect URI of the authorization request.
     pub redirect_uri: &'a str,
-    /// The API's resource indicator, where the provider wants one (RFC 8707).
+    /// Resource indicator of the API (RFC 8707).
     pub resource: Option<&'a str>,
 }
 
-/// What redeeming a refresh token needs (RFC 6749 section 6).
+/// The parameters of a refresh token grant (RFC 6749 section 6).
 #[derive(Debug)]
-pub struct Refresh<'a> {
-    /// The refresh token.
+pub struct RefreshGrant<'a> {
     pub refresh_token: &'a SecretString,
-    /// What the access token should be good for, separated by spaces.
+    /// Space-separated.
     pub scope: &'a str,
-    /// The API's resource indicator, where the provider wants one (RFC 8707).
+    /// Resource indicator of the API (RFC 8707).
     pub resource: Option<&'a str>,
-    /// The claims request, where the provider takes capabilities.
+    /// The claims request, where the provider understands capabilities.
     pub claims: Option<&'a str>,
 }
 
-/// Redeems a code. Never tried twice: a code is good for once.
+/// Exchanges an authorization code for tokens. Never retried: a code is valid once.
 ///
 /// # Errors
-/// What the provider refused, or that it is unavailable.
-pub async fn redeem_code(
+/// [`RequestError`].
+pub async fn exchange_code(
     http: &reqwest::Client,
     metadata: &Metadata,
     client: &Client,
-    code: &Code<'_>,
-) -> Result<TokenResponse, Failure> {
+    exchange: &CodeExchange<'_>,
+) -> Result<TokenResponse, RequestError> {
     let mut form = vec![
         ("grant_type", "authorization_code"),
-        ("code", code.code),
-        ("code_verifier", code.verifier.expose_secret()),
-        ("redirect_uri", code.redirect_uri),
+        ("code", exchange.code),
+        ("code_verifier", exchange.verifier.expose_secret()),
+        ("redirect_uri", exchange.redirect_uri),
     ];
-    form.extend(code.resource.map(|resource| ("resource", resource)));
-    redeem(http, metadata, client, form).await
+    form.extend(exchange.resource.map(|resource| ("resource", resource)));
+    token_request(http, metadata, client, form).await
 }
 
-/// Redeems a refresh token. Never tried twice: the provider may have spent it, whatever became of the answer.
+/// Obtains tokens for a refresh token. Never retried: the provider may have consumed the refresh token even if its
+/// response was lost.
 ///
 /// # Errors
-/// What the provider refused, or that it is unavailable.
-pub async fn redeem_refresh_token(
+/// [`RequestError`].
+pub async fn refresh(
     http: &reqwest::Client,
     metadata: &Metadata,
     client: &Client,
-    refresh: &Refresh<'_>,
-) -> Result<TokenResponse, Failure> {
+    grant: &RefreshGrant<'_>,
+) -> Result<TokenResponse, RequestError> {
     let mut form = vec![
         ("grant_type", "refresh_token"),
-        ("refresh_token", refresh.refresh_token.expose_secret()),
-        ("scope", refresh.scope),
+        ("refresh_token", grant.refresh_token.expose_secret()),
+        ("scope", grant.scope),
     ];
-    form.extend(refresh.resource.map(|resource| ("resource", resource)));
-    form.extend(refresh.claims.map(|claims| ("claims", claims)));
-    redeem(http, metadata, client, form).await
+    form.extend(grant.resource.map(|resource| ("resource", resource)));
+    form.extend(grant.claims.map(|claims| ("claims", claims)));
+    token_request(http, metadata, client, form).await
 }
 
-async fn redeem(
+async fn token_request(
     http: &reqwest::Client,
     metadata: &Metadata,
     client: &Client,
     form: Vec<(&str, &str)>,
-) -> Result<TokenResponse, Failure> {
+) -> Result<TokenResponse, RequestError> {
     let request = http.post(metadata.token_endpoint.clone());
-    let request = client.authenticate(request, metadata, form).await.map_err(Failure::Unavailable)?;
+    let request = client.authenticate(request, metadata, form).await.map_err(RequestError::Unavailable)?;
     let tokens: TokenResponse = http::json(request).await?;
-    if tokens.is_bearer() { Ok(tokens) } else { Err(Failure::Unavailable("the token type is not Bearer".to_owned())) }
+    if tokens.is_bearer() {
+        Ok(tokens)
+    } else {
+        Err(RequestError::Unavailable("the token type is not Bearer".to_owned()))
+    }
 }
 
-/// Revokes a refresh token where the provider can.
+/// Revokes a refresh token. Does nothing where the provider has no revocation endpoint.
 ///
 /// # Errors
 /// What went wrong, for the log.
@@ -149,8 +149,8 @@ pub async fn revoke(
     let form = vec![("token", refresh_token.expose_secret()), ("token_type_hint", "refresh_token")];
     let request = client.authenticate(http.post(endpoint), metadata, form).await?;
     match request.send().await {
-        Ok(answer) if answer.status().is_success() => Ok(()),
-        Ok(answer) => Err(format!("status {}", answer.status())),
+        Ok(response) if response.status().is_success() => Ok(()),
+        Ok(response) => Err(format!("status {}", response.status())),
         Err(error) => Err(error.without_url().to_string()),
     }
 }
@@ -165,7 +165,7 @@ mod tests {
     }
 
     #[test]
-    fn odd_lifetimes_are_bounded() {
+    fn lifetimes_are_lenient_and_bounded() {
         for (text, seconds) in [
             ("", 3_600),
             (r#","expires_in":3599"#, 3_599),

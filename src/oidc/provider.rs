@@ -1,4 +1,4 @@
-//! The provider as the gateway knows it: metadata and keys, loaded in the background, kept when it goes away.
+//! The provider: its metadata and signing keys, loaded in the background and kept through an outage, and sign-ins.
 
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
@@ -7,93 +7,89 @@ use tokio::sync::Mutex;
 use tokio::time::Instant;
 use url::Url;
 
+use super::claims::{self, ClaimsProfile, Context, TokenError};
 use super::client::Client;
 use super::discovery::{Authority, Metadata};
-use super::grants::{self, Code, TokenResponse};
-use super::http::{self, Failure};
-use super::id_token::{self, Claims, Expected, ExpectedBinding, Fault};
-use super::jwks::KeySet;
-use crate::clock::{self, UnixSeconds};
+use super::grants::{self, CodeExchange, TokenResponse};
+use super::http::{self, RequestError};
+use super::id_token::{IdToken, SignIn};
+use crate::clock::Clock;
+use crate::jose::{JwtError, KeySet};
 use crate::net::OutboundClients;
-use crate::secret::SecretString;
+use crate::secret::{ExposeSecret, SecretString};
+use crate::telemetry::loggable_code;
 
-/// How often metadata and keys are loaded anew.
+/// Interval between loads of metadata and keys.
 const REFRESH: Duration = Duration::from_secs(3_600);
-/// Longest pause between attempts while nothing was loaded.
+/// Shortest pause between attempts after a failure.
+const BACKOFF_START: Duration = Duration::from_millis(250);
+/// Longest pause between attempts before the first success.
 const BACKOFF_LIMIT: Duration = Duration::from_secs(4);
-/// Longest pause between attempts once something was loaded.
+/// Longest pause between attempts after the first success.
 const OUTAGE_BACKOFF_LIMIT: Duration = Duration::from_secs(120);
-/// Deadline of one document.
+/// Deadline for the metadata, and for the keys.
 const DOCUMENT: Duration = Duration::from_secs(5);
-/// Least pause between loads of the keys for an unknown key id.
+/// Shortest interval between loads of the keys because of an unknown key id (contract 7.1).
 const UNKNOWN_KEY_PAUSE: Duration = Duration::from_secs(60);
-/// Least pause between attempts that requests make while nothing was loaded.
+/// Shortest interval between attempts that requests cause before the first success.
 const ATTEMPT_PAUSE: Duration = Duration::from_secs(1);
 
-/// Which provider, as which client.
 #[derive(Debug)]
 pub struct Config {
-    /// The provider.
     pub authority: Authority,
-    /// The client.
     pub client: Client,
-    /// Tolerance for its clock, in seconds.
+    /// Tolerance for the provider's clock, in seconds.
     pub clock_skew: u64,
 }
 
-/// The provider is not cache yet, or does not answer. The log has the reason.
+/// The metadata was never loaded and cannot be loaded now. The reason was logged.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Unavailable;
 
-/// Why a sign-in did not yield a user.
+/// Why a sign-in failed. The reason was logged.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum SignInFault {
-    /// The provider refused the code, or its answer does not hold.
+pub enum SignInError {
+    /// The provider rejected the code, or its ID token is invalid.
     Failed,
-    /// A user of a tenant that may not sign in.
     TenantDenied,
-    /// The provider is unavailable.
     Unavailable,
 }
 
-/// The provider.
 #[derive(Debug)]
 pub struct Provider {
     config: Config,
     net: Arc<OutboundClients>,
     cache: RwLock<ProviderCache>,
-    asking: Mutex<()>,
+    /// Held while metadata or keys are loaded, so that concurrent requests cause one load.
+    loading: Mutex<()>,
 }
 
 #[derive(Debug, Default)]
 struct ProviderCache {
     metadata: Option<Arc<Metadata>>,
     keys: Option<Arc<KeySet>>,
-    attempted: Option<Instant>,
-    /// When the keys were last loaded for an unknown key id, and whether they came.
-    asked_for_unknown_key: Option<(Instant, bool)>,
+    attempted_at: Option<Instant>,
+    /// When the keys were last loaded because of an unknown key id, and whether that succeeded.
+    unknown_key_load: Option<(Instant, bool)>,
     is_down: bool,
 }
 
 impl Provider {
-    /// A provider of which nothing is cache yet.
+    /// A provider without metadata and keys; nothing is loaded yet.
     #[must_use]
     pub fn new(config: Config, net: Arc<OutboundClients>) -> Self {
-        Self { config, net, cache: RwLock::default(), asking: Mutex::default() }
+        Self { config, net, cache: RwLock::default(), loading: Mutex::default() }
     }
 
-    /// The client id.
     #[must_use]
     pub fn client_id(&self) -> &str {
         &self.config.client.id
     }
 
-    /// The client that the gateway is.
     pub(super) const fn client(&self) -> &Client {
         &self.config.client
     }
 
-    /// The HTTP client for exchanges with the provider.
     pub(super) fn http(&self) -> Option<&reqwest::Client> {
         self.net.http()
     }
@@ -110,41 +106,42 @@ impl Provider {
         self.read(|cache| cache.is_down)
     }
 
-    /// The metadata if it was loaded, without asking.
+    /// The metadata, if it was loaded. Sends no request.
     #[must_use]
     pub fn cached_metadata(&self) -> Option<Arc<Metadata>> {
         self.read(|cache| cache.metadata.clone())
     }
 
-    /// The metadata, loaded now if it never was.
+    /// The metadata, which is loaded now if it never was.
     ///
     /// # Errors
-    /// It never was and cannot be.
+    /// It cannot be loaded.
     pub async fn metadata(&self) -> Result<Arc<Metadata>, Unavailable> {
         if let Some(metadata) = self.cached_metadata() {
             return Ok(metadata);
         }
-        let _flight = self.asking.lock().await;
-        if !self.read(|cache| cache.attempted.is_some_and(|at| at.elapsed() < ATTEMPT_PAUSE)) {
+        let _guard = self.loading.lock().await;
+        if !self.read(|cache| cache.attempted_at.is_some_and(|at| at.elapsed() < ATTEMPT_PAUSE)) {
             self.load().await;
         }
         self.cached_metadata().ok_or(Unavailable)
     }
 
-    /// Keeps metadata and keys fresh for ever. What cannot be had stays as it was.
+    /// Loads metadata and keys at intervals, without end. After a failure the cached ones stay in use.
     pub async fn keep_fresh(&self) {
-        let mut backoff = Duration::from_millis(250);
+        let mut backoff = BACKOFF_START;
         loop {
             {
-                let _flight = self.asking.lock().await;
+                let _guard = self.loading.lock().await;
                 self.load().await;
             }
             let complete = self.read(|cache| cache.metadata.is_some() && cache.keys.is_some() && !cache.is_down);
             let pause = if complete {
-                backoff = Duration::from_millis(250);
+                backoff = BACKOFF_START;
                 REFRESH.mul_f64(rand::random_range(0.8..=1.0))
             } else {
-                // Once it was cache, sign-ins go on with what is in memory, and the log need not fill.
+                // After the first success sign-ins work with the cached metadata, so frequent attempts would only
+                // fill the log.
                 let limit = if self.was_ready() { OUTAGE_BACKOFF_LIMIT } else { BACKOFF_LIMIT };
                 backoff = limit.min(backoff * 2);
                 backoff
@@ -153,43 +150,52 @@ impl Provider {
         }
     }
 
-    /// Redeems a code and verifies who signed in.
+    /// Exchanges a code and verifies the ID token.
     ///
     /// # Errors
-    /// [`SignInFault`]; the log has more.
-    pub async fn sign_in(&self, code: &Code<'_>, nonce: &str) -> Result<(TokenResponse, Claims), SignInFault> {
-        let metadata = self.metadata().await.map_err(|Unavailable| SignInFault::Unavailable)?;
-        // Keys first: without them the code would be spent for nothing.
-        self.keys(&metadata).await.ok_or(SignInFault::Unavailable)?;
-        let http = self.net.http().ok_or(SignInFault::Unavailable)?;
-        let tokens = grants::redeem_code(http, &metadata, &self.config.client, code).await.map_err(|failure| {
-            match failure {
-                Failure::Refused(refusal) => {
-                    tracing::warn!(error = ?refusal.error, suberror = ?refusal.suberror, "the provider refused the code");
-                    if is_transient(&refusal.error) { SignInFault::Unavailable } else { SignInFault::Failed }
-                }
-                Failure::Unavailable(problem) => {
-                    tracing::error!(%problem, "the code could not be redeemed");
-                    SignInFault::Unavailable
-                }
+    /// [`SignInError`].
+    pub async fn sign_in(
+        &self,
+        exchange: &CodeExchange<'_>,
+        nonce: &str,
+        clock: Clock<'_>,
+    ) -> Result<(TokenResponse, IdToken), SignInError> {
+        let metadata = self.metadata().await.map_err(|Unavailable| SignInError::Unavailable)?;
+        // Without keys the ID token could not be verified, and the code would be used up.
+        self.keys(&metadata).await.ok_or(SignInError::Unavailable)?;
+        let http = self.net.http().ok_or(SignInError::Unavailable)?;
+        let tokens = grants::exchange_code(http, &metadata, &self.config.client, exchange)
+            .await
+            .map_err(|error| code_exchange_error(&error))?;
+        match self.verify_sign_in(&metadata, &tokens, nonce, clock).await {
+            Ok(claims) => Ok((tokens, claims)),
+            Err(error) => {
+                tracing::warn!(reason = %error, "the ID token of a sign-in is rejected");
+                Err(match error {
+                    TokenError::Tenant => SignInError::TenantDenied,
+                    TokenError::KeysUnavailable => SignInError::Unavailable,
+                    _ => SignInError::Failed,
+                })
             }
-        })?;
-        let claims =
-            self.verify(&metadata, &tokens, ExpectedBinding::Login(nonce), clock::now()).await.map_err(|fault| {
-                tracing::warn!(?fault, "the ID token is refused");
-                match fault {
-                    Fault::Tenant => SignInFault::TenantDenied,
-                    Fault::KeysUnavailable => SignInFault::Unavailable,
-                    _ => SignInFault::Failed,
-                }
-            })?;
-        Ok((tokens, claims))
+        }
     }
 
-    /// Revokes a refresh token where the provider can; a failure is logged.
+    async fn verify_sign_in(
+        &self,
+        metadata: &Metadata,
+        tokens: &TokenResponse,
+        nonce: &str,
+        clock: Clock<'_>,
+    ) -> Result<IdToken, TokenError> {
+        let id_token = tokens.id_token.as_ref().ok_or(TokenError::Malformed("id_token"))?;
+        let profile = SignIn { nonce, access_token: tokens.access_token.expose_secret() };
+        self.verify(metadata, id_token, &profile, clock).await
+    }
+
+    /// Revokes a refresh token, where the provider has an endpoint for that. A failure is logged.
     pub async fn revoke(&self, refresh_token: &SecretString) {
         let (Ok(metadata), Some(http)) = (self.metadata().await, self.net.http()) else {
-            tracing::warn!("the refresh token could not be revoked: the provider is not cache yet");
+            tracing::warn!("the refresh token could not be revoked: the provider's metadata is not loaded");
             return;
         };
         if let Err(problem) = grants::revoke(http, &metadata, &self.config.client, refresh_token).await {
@@ -197,36 +203,34 @@ impl Provider {
         }
     }
 
-    /// Verifies the ID token among new tokens.
-    pub(super) async fn verify(
+    /// Verifies a token that the provider signed; loads the keys again if it names an unknown one.
+    pub(super) async fn verify<P: ClaimsProfile>(
         &self,
         metadata: &Metadata,
-        tokens: &TokenResponse,
-        tie: ExpectedBinding<'_>,
-        now: UnixSeconds,
-    ) -> Result<Claims, Fault> {
-        use crate::secret::ExposeSecret;
-        let token = tokens.id_token.as_ref().ok_or(Fault::Malformed)?.expose_secret();
-        let expected = Expected {
-            authority: &self.config.authority,
-            metadata,
-            client_id: &self.config.client.id,
-            tie,
-            access_token: Some(tokens.access_token.expose_secret()),
-            now,
-            clock_skew: self.config.clock_skew,
+        token: &SecretString,
+        profile: &P,
+        clock: Clock<'_>,
+    ) -> Result<P::Claims, TokenError> {
+        let verify = |keys: &KeySet| {
+            let context = Context {
+                authority: &self.config.authority,
+                metadata,
+                client_id: &self.config.client.id,
+                now: clock(),
+                clock_skew: self.config.clock_skew,
+            };
+            claims::verify(token.expose_secret(), keys, profile, &context)
         };
-        let keys = self.keys(metadata).await.ok_or(Fault::KeysUnavailable)?;
-        match id_token::verify(token, &keys, &expected) {
-            Err(Fault::UnknownKey) => {
-                let keys = self.keys_for_unknown(metadata, &keys).await.ok_or(Fault::KeysUnavailable)?;
-                id_token::verify(token, &keys, &expected)
+        let keys = self.keys(metadata).await.ok_or(TokenError::KeysUnavailable)?;
+        match verify(&keys) {
+            Err(TokenError::Jwt(JwtError::UnknownKey)) => {
+                verify(&*self.keys_for_unknown(metadata, &keys).await.ok_or(TokenError::KeysUnavailable)?)
             }
-            verdict => verdict,
+            outcome => outcome,
         }
     }
 
-    /// Loads the metadata, and the keys if there are none; the caller holds the flight.
+    /// Loads metadata and keys; what cannot be loaded stays as it was. The caller holds `loading`.
     async fn load(&self) {
         let metadata = self.fetch_metadata().await;
         let keys = match &metadata {
@@ -234,7 +238,7 @@ impl Provider {
             None => None,
         };
         self.write(|cache| {
-            cache.attempted = Some(Instant::now());
+            cache.attempted_at = Some(Instant::now());
             cache.is_down = metadata.is_none() || keys.is_none();
             cache.metadata = metadata.map(Arc::new).or_else(|| cache.metadata.take());
             cache.keys = keys.map(Arc::new).or_else(|| cache.keys.take());
@@ -242,11 +246,12 @@ impl Provider {
     }
 
     async fn keys(&self, metadata: &Metadata) -> Option<Arc<KeySet>> {
-        if let Some(keys) = self.read(|cache| cache.keys.clone()) {
+        let cached = || self.read(|cache| cache.keys.clone());
+        if let Some(keys) = cached() {
             return Some(keys);
         }
-        let _flight = self.asking.lock().await;
-        if let Some(keys) = self.read(|cache| cache.keys.clone()) {
+        let _guard = self.loading.lock().await;
+        if let Some(keys) = cached() {
             return Some(keys);
         }
         let keys = Arc::new(self.fetch_keys(&metadata.jwks_uri).await?);
@@ -254,47 +259,49 @@ impl Provider {
         Some(keys)
     }
 
-    /// The keys loaded anew because a token names an unknown one, at most once a minute. Between two loads those that
-    /// came with the last one decide; when it failed, nobody can tell.
+    /// The keys, loaded again because a token names a key that `seen` lacks, at most once a minute. In between, the
+    /// keys of the last such load count; if it failed, there are none.
     async fn keys_for_unknown(&self, metadata: &Metadata, seen: &Arc<KeySet>) -> Option<Arc<KeySet>> {
-        let _flight = self.asking.lock().await;
+        let _guard = self.loading.lock().await;
         let current = self.read(|cache| cache.keys.clone()).unwrap_or_else(|| Arc::clone(seen));
         if !Arc::ptr_eq(&current, seen) {
             return Some(current);
         }
-        let recent = self.read(|cache| cache.asked_for_unknown_key.filter(|(at, _)| at.elapsed() < UNKNOWN_KEY_PAUSE));
-        if let Some((_, came)) = recent {
-            return came.then_some(current);
+        let recent = self.read(|cache| cache.unknown_key_load.filter(|(at, _)| at.elapsed() < UNKNOWN_KEY_PAUSE));
+        if let Some((_, succeeded)) = recent {
+            return succeeded.then_some(current);
         }
-        let fresh = self.fetch_keys(&metadata.jwks_uri).await.map(Arc::new);
+        let keys = self.fetch_keys(&metadata.jwks_uri).await.map(Arc::new);
         self.write(|cache| {
-            cache.asked_for_unknown_key = Some((Instant::now(), fresh.is_some()));
-            cache.keys = fresh.clone().or_else(|| cache.keys.take());
+            cache.unknown_key_load = Some((Instant::now(), keys.is_some()));
+            cache.keys = keys.clone().or_else(|| cache.keys.take());
         });
-        fresh
+        keys
     }
 
     async fn fetch_metadata(&self) -> Option<Metadata> {
         let url = self.config.authority.discovery_url();
-        let found = match self.document::<Metadata>(&url).await {
-            Ok(metadata) => self.config.authority.accept(&metadata).map(|()| metadata),
+        let fetched = match self.document::<Metadata>(&url).await {
+            Ok(metadata) => self.config.authority.validate(&metadata).map(|()| metadata),
             Err(problem) => Err(problem),
         };
-        found.inspect_err(|problem| tracing::error!(%url, %problem, "the provider's metadata cannot be had")).ok()
+        fetched
+            .inspect_err(|problem| tracing::error!(%url, %problem, "the provider's metadata could not be loaded"))
+            .ok()
     }
 
     async fn fetch_keys(&self, url: &Url) -> Option<KeySet> {
-        let found = self.document(url.as_str()).await;
-        let found = found
-            .and_then(|keys: KeySet| if keys.is_empty() { Err("no key in it is of use".to_owned()) } else { Ok(keys) });
-        found.inspect_err(|problem| tracing::error!(%url, %problem, "the provider's keys cannot be had")).ok()
+        let fetched = self.document(url.as_str()).await.and_then(|keys: KeySet| {
+            if keys.is_empty() { Err("the key set has no key for RS256, PS256 or ES256".to_owned()) } else { Ok(keys) }
+        });
+        fetched.inspect_err(|problem| tracing::error!(%url, %problem, "the provider's keys could not be loaded")).ok()
     }
 
     async fn document<T: serde::de::DeserializeOwned>(&self, url: &str) -> Result<T, String> {
-        let client = self.net.http().ok_or("there is no HTTP client")?;
-        http::json(client.get(url).timeout(DOCUMENT)).await.map_err(|failure| match failure {
-            Failure::Refused(refusal) => format!("refused: {:?}", refusal.error),
-            Failure::Unavailable(problem) => problem,
+        let client = self.net.http().ok_or("the HTTP client could not be created")?;
+        http::json(client.get(url).timeout(DOCUMENT)).await.map_err(|error| match error {
+            RequestError::Rejected(response) => format!("error {}", loggable_code(&response.error)),
+            RequestError::Unavailable(problem) => problem,
         })
     }
 
@@ -307,7 +314,22 @@ impl Provider {
     }
 }
 
-/// Errors by which a provider says that it is itself unwell (RFC 6749 section 4.1.2.1).
+/// Logs why a code exchange failed.
+fn code_exchange_error(error: &RequestError) -> SignInError {
+    match error {
+        RequestError::Rejected(response) => {
+            let (error, suberror) = (loggable_code(&response.error), response.suberror.as_deref().map(loggable_code));
+            tracing::warn!(error, ?suberror, "the provider rejected the code");
+            if is_transient(&response.error) { SignInError::Unavailable } else { SignInError::Failed }
+        }
+        RequestError::Unavailable(problem) => {
+            tracing::error!(%problem, "the code could not be exchanged");
+            SignInError::Unavailable
+        }
+    }
+}
+
+/// Whether an error code says that the provider itself is unavailable (RFC 6749 section 4.1.2.1).
 #[must_use]
 pub fn is_transient(error: &str) -> bool {
     matches!(error, "server_error" | "temporarily_unavailable")

@@ -1,4 +1,5 @@
-//! The crypto provider of `jsonwebtoken`, over ring: verification of RS256, PS256 and ES256, and nothing else.
+//! The crypto provider for `jsonwebtoken`, implemented with ring: it verifies RS256, PS256 and ES256, and does nothing
+//! else.
 
 use std::sync::Once;
 
@@ -11,22 +12,19 @@ use ring::signature::{
     UnparsedPublicKey,
 };
 
-static PROVIDER: CryptoProvider = CryptoProvider {
-    signer_factory: refuse_to_sign,
-    verifier_factory: verifier,
-    key_utils: KeyUtils::new_unimplemented(),
-};
+static PROVIDER: CryptoProvider =
+    CryptoProvider { signer_factory: no_signer, verifier_factory: verifier, key_utils: KeyUtils::new_unimplemented() };
 
-/// Makes ring the crypto of `jsonwebtoken`. Further calls change nothing.
+/// Registers the provider with `jsonwebtoken`, once per process.
 pub(super) fn install() {
     static ONCE: Once = Once::new();
     ONCE.call_once(|| {
-        // Another provider can only be there if this ran before.
+        // Fails only if a provider is registered already, and nothing else registers one.
         let _ = PROVIDER.install_default();
     });
 }
 
-fn refuse_to_sign(_: &Algorithm, _: &EncodingKey) -> Result<Box<dyn JwtSigner>, Error> {
+fn no_signer(_: &Algorithm, _: &EncodingKey) -> Result<Box<dyn JwtSigner>, Error> {
     Err(ErrorKind::InvalidAlgorithm.into())
 }
 

@@ -1,21 +1,20 @@
-//! The provider's signing keys.
+//! Keys that verify signatures (RFC 7517).
 
 use jsonwebtoken::jwk::{AlgorithmParameters, EllipticCurve, Jwk, KeyAlgorithm, KeyOperations, PublicKeyUse};
 use jsonwebtoken::{Algorithm, DecodingKey};
 use serde::Deserialize;
 
-use super::discovery::TENANT_TEMPLATE;
+use super::jwt::ALGORITHMS;
 
-/// A key set (RFC 7517 section 5). Members that are no keys we understand are passed over.
+/// A key set (RFC 7517 section 5). Members that cannot be read as a key are ignored.
 #[derive(Debug, Default)]
 pub struct KeySet(Vec<Key>);
 
-/// A key.
+/// A public key (RFC 7517 section 4).
 #[derive(Debug, Deserialize)]
 pub struct Key {
     #[serde(flatten)]
     jwk: Jwk,
-    /// For whom it signs: keys of Entra's many-tenant documents say so, some by the template.
     issuer: Option<String>,
 }
 
@@ -31,28 +30,26 @@ impl<'de> Deserialize<'de> for KeySet {
     }
 }
 
-/// What a look-up gave.
+/// The keys that may have signed a token.
 #[derive(Debug)]
-pub enum KeyLookup<'a> {
-    /// The keys of that id: one, if the provider keeps the rules.
+pub(super) enum KeyLookup<'a> {
+    /// The keys of that id that fit the algorithm: one, unless the provider reuses an id.
     Candidates(Vec<&'a Key>),
-    /// No key for signatures has that id; a fresh set may have it.
+    /// No signature key has that id, or there is no id and not exactly one key fits.
     NotFound,
-    /// There is a key of that id, but it never signs by that algorithm.
+    /// A signature key has that id, but cannot sign with that algorithm.
     AlgorithmMismatch,
 }
 
 impl KeySet {
-    /// Whether no key in it could have signed an ID token.
+    /// Whether the set has no key that could verify a token.
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        let usable = |key: &Key| [Algorithm::RS256, Algorithm::PS256, Algorithm::ES256].iter().any(|of| key.fits(*of));
-        !self.0.iter().any(usable)
+        !self.0.iter().any(|key| ALGORITHMS.iter().any(|algorithm| key.fits(*algorithm)))
     }
 
-    /// The key for a token of this algorithm and key id. A token without one needs exactly one key that fits.
-    #[must_use]
-    pub fn find(&self, algorithm: Algorithm, kid: Option<&str>) -> KeyLookup<'_> {
+    /// The keys for a token of this algorithm and key id. Without a key id, exactly one key must fit.
+    pub(super) fn find(&self, algorithm: Algorithm, kid: Option<&str>) -> KeyLookup<'_> {
         let named = |key: &&Key| key.signs() && kid.is_none_or(|kid| key.jwk.common.key_id.as_deref() == Some(kid));
         let named: Vec<&Key> = self.0.iter().filter(named).collect();
         let fitting: Vec<&Key> = named.iter().copied().filter(|key| key.fits(algorithm)).collect();
@@ -65,26 +62,25 @@ impl KeySet {
 }
 
 impl Key {
-    /// The key in the form that verifies.
-    pub(super) fn decoding(&self) -> Option<DecodingKey> {
-        DecodingKey::from_jwk(&self.jwk).ok()
+    /// The member `issuer`, which is not of RFC 7517: Entra names there the issuer that the key signs for.
+    #[must_use]
+    pub fn issuer(&self) -> Option<&str> {
+        self.issuer.as_deref()
     }
 
-    /// Whether a token of this issuer and tenant may be signed by it.
-    pub(super) fn signs_for(&self, iss: &str, tid: Option<&str>) -> bool {
-        let expected = self.issuer.as_ref().map(|issuer| issuer.replace(TENANT_TEMPLATE, tid.unwrap_or_default()));
-        expected.is_none_or(|expected| expected == iss)
+    pub(super) fn decoding(&self) -> Option<DecodingKey> {
+        DecodingKey::from_jwk(&self.jwk).ok()
     }
 
     /// Whether it is a key for signatures (RFC 7517 sections 4.2 and 4.3).
     fn signs(&self) -> bool {
         let common = &self.jwk.common;
-        let verifies = |of: &Vec<KeyOperations>| of.contains(&KeyOperations::Verify);
+        let verifies = |operations: &Vec<KeyOperations>| operations.contains(&KeyOperations::Verify);
         matches!(common.public_key_use, None | Some(PublicKeyUse::Signature))
             && common.key_operations.as_ref().is_none_or(verifies)
     }
 
-    /// Whether it may have signed with an algorithm: kind, use and its own `alg` agree.
+    /// Whether it may have signed with an algorithm: its type, its use and its own `alg` agree.
     fn fits(&self, algorithm: Algorithm) -> bool {
         let kind = match (&self.jwk.algorithm, algorithm) {
             (AlgorithmParameters::RSA(_), Algorithm::RS256 | Algorithm::PS256) => true,
