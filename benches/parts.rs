@@ -4,13 +4,13 @@
 
 use std::hint::black_box;
 
-use cloakroom::guard::csrf::{self, Mode};
+use cloakroom::api_map::path::ProvenPath;
+use cloakroom::api_map::patterns::AllowList;
+use cloakroom::api_map::{ApiMap, CsrfMode};
+use cloakroom::guard::csrf;
 use cloakroom::guard::origins::Origins;
 use cloakroom::origin::Origin;
-use cloakroom::proxy::api_map::{self, Api};
 use cloakroom::proxy::headers;
-use cloakroom::proxy::path::ProvenPath;
-use cloakroom::proxy::patterns::Allowed;
 use criterion::{Criterion, criterion_group, criterion_main};
 use http::{HeaderMap, HeaderName, HeaderValue, Method};
 
@@ -39,33 +39,31 @@ const ANSWER: [(&str, &str); 6] = [
 ];
 
 fn parts(bench: &mut Criterion) {
-    let (api, origins) = (api(), Origins::only(Origin::parse("https://app.contoso.example").unwrap()));
+    let apis = ApiMap::parse(MAP).unwrap();
+    let api = apis.get("graph").unwrap();
+    let origins = Origins::only(Origin::parse("https://app.contoso.example").unwrap());
     let (request, answer) = (map(&REQUEST), map(&ANSWER));
     bench.bench_function("a path is proven", |bench| bench.iter(|| ProvenPath::parse(black_box(PATH))));
     for count in [1, 200] {
         let others = (1..count).map(|number| format!("GET /users/*/things-{number}/**"));
-        let allowed = Allowed::compile(&others.chain(["GET /me/**".to_owned()]).collect::<Vec<_>>()).unwrap();
+        let allowed = AllowList::compile(&others.chain(["GET /me/**".to_owned()]).collect::<Vec<_>>()).unwrap();
         bench.bench_function(&format!("a path is looked up among {count} patterns"), |bench| {
             bench.iter(|| allowed.check(&Method::GET, black_box(PATH)))
         });
     }
     bench.bench_function("a call is guarded against CSRF", |bench| {
-        bench.iter(|| csrf::check(&Method::POST, black_box(&request), &origins, Mode::Header));
+        bench.iter(|| csrf::check(&Method::POST, black_box(&request), &origins, CsrfMode::Header));
     });
     bench.bench_function("request headers are chosen", |bench| {
-        bench.iter(|| headers::for_api(black_box(&request), &api));
+        bench.iter(|| headers::for_api(black_box(&request), api));
     });
     bench.bench_function("response headers are cleaned", |bench| {
         bench.iter(|| {
             let mut headers = answer.clone();
-            headers::for_browser(&mut headers, &api);
+            headers::for_browser(&mut headers, api);
             headers
         });
     });
-}
-
-fn api() -> Api {
-    api_map::parse(MAP).unwrap().remove(0)
 }
 
 fn map(pairs: &[(&'static str, &'static str)]) -> HeaderMap {

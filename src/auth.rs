@@ -12,6 +12,7 @@ use std::sync::Arc;
 
 use http::{HeaderValue, StatusCode};
 
+use crate::api_map::ApiMap;
 use crate::guard::origins::Origins;
 use crate::guard::return_to::ReturnTo;
 use crate::oidc::Provider;
@@ -44,23 +45,7 @@ pub struct Config {
     pub response_mode: ResponseMode,
     /// Paths that the gateway answers itself, for return paths.
     pub reserved: Vec<String>,
-    /// The API whose scopes a sign-in asks for when it names none, by its name.
-    pub sign_in_api: Option<String>,
-    /// Every API.
-    pub apis: Vec<AuthApi>,
-}
-
-/// What signing in knows of an API.
-#[derive(Debug, Clone)]
-pub struct AuthApi {
-    /// Its name.
-    pub name: String,
-    /// Where the gateway offers it.
-    pub route: String,
-    /// Its scopes.
-    pub scopes: Vec<String>,
-    /// Its resource indicator (RFC 8707).
-    pub resource: Option<String>,
+    pub apis: Arc<ApiMap>,
 }
 
 /// The endpoints under `/auth`.
@@ -94,11 +79,6 @@ impl Auth {
     /// The redirect URI, from configuration only.
     fn redirect_uri(&self) -> String {
         format!("{}/auth/callback", self.config.origins.public)
-    }
-
-    /// An API by its name.
-    fn api(&self, name: &str) -> Option<&AuthApi> {
-        self.config.apis.iter().find(|api| api.name == name)
     }
 
     /// The lines that delete the session cookie.

@@ -10,9 +10,9 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::api_map::ApiMap;
 use crate::keyring::{KeySource, states};
 use crate::net::OutboundClients;
-use crate::proxy::api_map::Api;
 use crate::session::{Limits, cookie};
 use crate::{auth, oidc, spa, telemetry, tokens};
 pub use settings::{SETTINGS, Setting, documentation};
@@ -94,7 +94,7 @@ pub struct Config {
     /// When tokens are renewed, and what is asked for each API.
     pub tokens: tokens::Config,
     /// The API map.
-    pub apis: Vec<Api>,
+    pub apis: Arc<ApiMap>,
     /// Where the SPA is.
     pub spa: Option<spa::Spa>,
     /// The logs.

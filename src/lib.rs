@@ -4,6 +4,7 @@
 //! The modules stand in the order in which a request meets them; imports point down that list. `docs/architecture.md`
 //! tells the invariants.
 
+pub mod api_map;
 pub mod app;
 pub mod auth;
 pub mod clock;

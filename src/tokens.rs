@@ -6,13 +6,14 @@
 pub mod challenge;
 
 use std::borrow::Cow;
-use std::collections::{BTreeMap, HashMap};
+use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use futures_util::FutureExt;
 use futures_util::future::{BoxFuture, Shared, join_all, ready};
 
+use crate::api_map::ApiMap;
 use crate::clock::{self, UnixSeconds};
 use crate::error::Error;
 use crate::oidc::Provider;
@@ -31,19 +32,10 @@ const WAIT_WHILE_VALID: Duration = Duration::from_secs(2);
 pub struct Config {
     /// Asked with every API's own: what the sign-in asks.
     pub scopes: Vec<String>,
-    /// What is asked for each API, by its name.
-    pub apis: BTreeMap<String, TokenRequest>,
+    /// The APIs, for the scopes and the resource of each.
+    pub apis: Arc<ApiMap>,
     /// A token with less life left, in seconds, is renewed before a call.
     pub skew: u64,
-}
-
-/// What is asked for an API.
-#[derive(Debug, Clone)]
-pub struct TokenRequest {
-    /// Its scopes.
-    pub scopes: Vec<String>,
-    /// Its resource indicator (RFC 8707).
-    pub resource: Option<String>,
 }
 
 /// Renews tokens.
@@ -120,7 +112,7 @@ impl TokenService {
         if open.session.refresh_token.is_none() && open.session.access_tokens.iter().any(|token| !token.is_over(now)) {
             return Ok(());
         }
-        let known = |api: &str| self.config.apis.contains_key(api);
+        let known = |api: &str| self.config.apis.get(api).is_some();
         let held = open.session.access_tokens.iter().map(|token| token.api.as_str()).filter(|api| known(api));
         let mut goals: Vec<Option<&str>> = held.map(Some).collect();
         if goals.is_empty() {

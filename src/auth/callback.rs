@@ -11,7 +11,8 @@ use http::{HeaderMap, HeaderValue, Method};
 
 use super::callback_dedup::{Attempt, Outcome};
 use super::transaction::Transaction;
-use super::{Auth, AuthApi, AuthError, parse_pairs, redirect_status, single};
+use super::{Auth, AuthError, parse_pairs, redirect_status, single};
+use crate::api_map::Api;
 use crate::clock::{self, UnixSeconds};
 use crate::error::Error;
 use crate::guard::return_to::ReturnTo;
@@ -114,7 +115,7 @@ impl Auth {
         let code = one("code").filter(|code| !code.is_empty()).ok_or("login_failed")?;
         let (redirect_uri, verifier) = (self.redirect_uri(), transaction.verifier());
         // The API map may have changed since the sign-in began.
-        let api = transaction.api.as_deref().and_then(|name| self.api(name));
+        let api = transaction.api.as_deref().and_then(|name| self.config.apis.get(name));
         let resource = api.and_then(|api| api.resource.as_deref());
         let exchange = CodeExchange { code, verifier: &verifier, redirect_uri: &redirect_uri, resource };
         let (tokens, claims) =
@@ -143,7 +144,7 @@ impl Auth {
     }
 }
 
-fn new_session(tokens: TokenResponse, claims: IdToken, api: Option<&AuthApi>, now: UnixSeconds) -> Session {
+fn new_session(tokens: TokenResponse, claims: IdToken, api: Option<&Api>, now: UnixSeconds) -> Session {
     let life = tokens.life();
     let access_token = api.map(|api| AccessToken {
         api: api.name.clone(),

@@ -7,7 +7,8 @@ use sha2::{Digest, Sha256};
 use url::Url;
 
 use super::transaction::Transaction;
-use super::{Auth, AuthApi, ResponseMode, parse_pairs, single};
+use super::{Auth, ResponseMode, parse_pairs, single};
+use crate::api_map::Api;
 use crate::clock::UnixSeconds;
 use crate::error::Error;
 use crate::guard::navigation;
@@ -29,7 +30,7 @@ const HINT: usize = 320;
 struct LoginParams<'a> {
     return_to: ReturnTo,
     /// The API to sign in for.
-    api: Option<&'a AuthApi>,
+    api: Option<&'a Api>,
     challenge: Option<&'a str>,
     prompt: Option<&'a str>,
     login_hint: Option<&'a str>,
@@ -38,7 +39,7 @@ struct LoginParams<'a> {
 
 /// What the authorization request asks besides what every one does.
 struct Request<'a> {
-    api: Option<&'a AuthApi>,
+    api: Option<&'a Api>,
     claims: Option<&'a str>,
     wishes: &'a LoginParams<'a>,
 }
@@ -57,7 +58,7 @@ impl Auth {
             Some(sealed) => Some(self.challenge(sealed, open.as_ref(), now).await?),
             None => None,
         };
-        let api = challenge.as_ref().map_or(wishes.api, |challenge| self.api(&challenge.api));
+        let api = challenge.as_ref().map_or(wishes.api, |challenge| self.config.apis.get(&challenge.api));
         let metadata = self.provider.metadata().await.map_err(|_| Error::ProviderUnavailable)?;
         let transaction = Transaction {
             api: api.map(|api| api.name.clone()),
@@ -98,8 +99,8 @@ impl Auth {
             return Err(Error::BadRequest("prompt is login, select_account, consent or none"));
         }
         let api = match one("api", "api is given more than once")? {
-            Some(name) => Some(self.api(name).ok_or(Error::BadRequest("unknown api"))?),
-            None => self.config.sign_in_api.as_deref().and_then(|name| self.api(name)),
+            Some(name) => Some(self.config.apis.get(name).ok_or(Error::BadRequest("unknown api"))?),
+            None => self.config.apis.sign_in_api(),
         };
         Ok(LoginParams {
             return_to,
@@ -154,7 +155,7 @@ impl Auth {
     }
 
     /// `SCOPES` and those of an API, each once.
-    fn scopes<'a>(&'a self, api: Option<&'a AuthApi>) -> Vec<&'a str> {
+    fn scopes<'a>(&'a self, api: Option<&'a Api>) -> Vec<&'a str> {
         let mut scopes: Vec<&str> = Vec::new();
         for scope in self.config.scopes.iter().chain(api.iter().flat_map(|api| &api.scopes)) {
             if !scopes.contains(&scope.as_str()) {

@@ -8,6 +8,7 @@ use http::{HeaderMap, Method, StatusCode};
 use serde_json::json;
 
 use super::{Auth, parse_pairs, single};
+use crate::api_map::CsrfMode;
 use crate::clock::UnixSeconds;
 use crate::error::Error;
 use crate::guard::csrf::{self, FormOrigin};
@@ -27,7 +28,7 @@ impl Auth {
     /// [`Error::CsrfFailed`] or [`Error::OriginDenied`]; the session goes on then.
     pub async fn logout(&self, headers: &HeaderMap, body: &str, now: UnixSeconds) -> Result<Reply, Error> {
         if !is_form(headers) {
-            csrf::check(&Method::POST, headers, &self.config.origins, csrf::Mode::Header)?;
+            csrf::check(&Method::POST, headers, &self.config.origins, CsrfMode::Header)?;
             let open = self.sessions.open(headers, now).await.ok();
             let logout_url = self.end(open.as_ref(), now).await;
             return Ok(self.signed_out(json_reply(StatusCode::OK, &json!({"logout_url": logout_url})), headers));

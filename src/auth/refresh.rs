@@ -4,6 +4,7 @@ use http::header::SET_COOKIE;
 use http::{HeaderMap, Method, StatusCode};
 
 use super::Auth;
+use crate::api_map::CsrfMode;
 use crate::clock::UnixSeconds;
 use crate::error::Error;
 use crate::guard::csrf;
@@ -17,7 +18,7 @@ impl Auth {
     /// What CSRF refuses; [`Error::SessionMissing`], [`Error::KeysUnavailable`]; [`Error::SessionGone`] when the
     /// session is over, unless its key is unknown here; and what keeps the tokens from being renewed.
     pub async fn refresh(&self, headers: &HeaderMap, now: UnixSeconds) -> Result<Reply, Refused> {
-        csrf::check(&Method::POST, headers, &self.config.origins, csrf::Mode::Header)?;
+        csrf::check(&Method::POST, headers, &self.config.origins, CsrfMode::Header)?;
         let open = self.sessions.open(headers, now).await.map_err(|why| match why {
             OpenError::Expired => Error::SessionGone,
             other => other.into(),

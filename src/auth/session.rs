@@ -3,7 +3,8 @@
 use http::{HeaderMap, StatusCode};
 use serde_json::{Map, Value, json};
 
-use super::{Auth, AuthApi};
+use super::Auth;
+use crate::api_map::Api;
 use crate::clock::UnixSeconds;
 use crate::error::Error;
 use crate::keyring::Purpose;
@@ -50,7 +51,7 @@ impl Auth {
     }
 
     fn apis(&self, open: &OpenSession, now: UnixSeconds) -> Map<String, Value> {
-        let entry = |AuthApi { name, route, .. }: &AuthApi| {
+        let entry = |Api { name, route, .. }: &Api| {
             let status = match self.tokens.status(open, name, now) {
                 Status::Ok => return (name.clone(), json!({"path": route, "status": "ok"})),
                 Status::Expired => "expired",

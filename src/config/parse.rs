@@ -12,16 +12,16 @@ use url::Host;
 
 use super::settings::{SETTINGS, STORE};
 use super::{Config, ConfigError, ConfigErrors, Keys, PREFIX, Vars, app_root};
-use crate::auth::{self, AuthApi, ResponseMode};
+use crate::api_map::ApiMap;
+use crate::auth::{self, ResponseMode};
 use crate::functions;
 use crate::net::OutboundClients;
 use crate::oidc::provider;
 use crate::origin::Origin;
-use crate::proxy::api_map::{self, Api};
 use crate::session::Limits;
 use crate::session::cookie::{self, SameSite};
 use crate::telemetry;
-use crate::tokens::{self, TokenRequest};
+use crate::tokens;
 
 /// The API map that ships.
 const GRAPH: &str = include_str!("../../apis.json");
@@ -52,7 +52,7 @@ impl<'a> ConfigParser<'a> {
         let refresh_skew = self.duration("REFRESH_SKEW", Duration::from_secs(60));
         let authority = self.authority();
         let client = self.client(authority.as_ref());
-        let apis = self.apis();
+        let apis = Arc::new(self.apis());
         let response_mode = self.response_mode();
         let cookies = self.cookies(public_origin.as_ref(), response_mode);
         let spa = self.spa(public_origin.as_ref());
@@ -62,7 +62,11 @@ impl<'a> ConfigParser<'a> {
             (Some(port), Some(auth), Some(authority), Some(client), Some(keys), Some(cookies))
                 if self.faults.is_empty() =>
             {
-                let tokens = tokens_config(&auth, refresh_skew);
+                let tokens = tokens::Config {
+                    scopes: auth.scopes.clone(),
+                    apis: Arc::clone(&apis),
+                    skew: refresh_skew.as_secs(),
+                };
                 let provider = provider::Config { authority, client, clock_skew: skew.as_secs() };
                 Ok(Config {
                     port,
@@ -161,7 +165,7 @@ impl<'a> ConfigParser<'a> {
         Limits { idle, max, clock_skew }
     }
 
-    fn apis(&mut self) -> Vec<Api> {
+    fn apis(&mut self) -> ApiMap {
         let file = app_root(self.vars).join("apis.json");
         let json = match self.get("APIS") {
             Some(json) => json.to_owned(),
@@ -170,17 +174,17 @@ impl<'a> ConfigParser<'a> {
                 Err(error) if error.kind() == std::io::ErrorKind::NotFound => GRAPH.to_owned(),
                 Err(_) => {
                     self.fault("APIS", "is not set, and apis.json cannot be read");
-                    return Vec::new();
+                    return ApiMap::default();
                 }
             },
         };
-        match api_map::parse(&json) {
+        match ApiMap::parse(&json) {
             Ok(apis) => apis,
             Err(faults) => {
                 for problem in faults {
                     self.fault("APIS", format!("(or apis.json): {problem}"));
                 }
-                Vec::new()
+                ApiMap::default()
             }
         }
     }
@@ -250,21 +254,13 @@ impl<'a> ConfigParser<'a> {
         }
     }
 
-    fn auth(&mut self, public_origin: Origin, response_mode: ResponseMode, apis: &[Api]) -> Option<auth::Config> {
+    fn auth(&mut self, public_origin: Origin, response_mode: ResponseMode, apis: &Arc<ApiMap>) -> Option<auth::Config> {
         let routes = apis.iter().map(|api| api.route.clone());
         let own = ["/auth", "/health", "/api", "/rotate-keys"].map(str::to_owned);
         let reserved: Vec<String> = own.into_iter().chain(routes).collect();
         let (origins, return_uri) = self.origins(public_origin, &reserved)?;
         let scopes = self.scopes()?;
-        let sign_in_api = api_map::sign_in_api(apis).map(|api| api.name.clone());
-        let api = |api: &Api| AuthApi {
-            name: api.name.clone(),
-            route: api.route.clone(),
-            scopes: api.scopes.clone(),
-            resource: api.resource.clone(),
-        };
-        let apis = apis.iter().map(api).collect();
-        Some(auth::Config { origins, return_uri, scopes, response_mode, reserved, sign_in_api, apis })
+        Some(auth::Config { origins, return_uri, scopes, response_mode, reserved, apis: Arc::clone(apis) })
     }
 
     fn scopes(&mut self) -> Option<Vec<String>> {
@@ -278,11 +274,4 @@ impl<'a> ConfigParser<'a> {
         let Some(text) = self.get("LOG") else { return telemetry::Config::default() };
         self.or_record("LOG", telemetry::Config::parse(text)).unwrap_or_default()
     }
-}
-
-/// What is asked for each API when its token is renewed.
-fn tokens_config(auth: &auth::Config, skew: Duration) -> tokens::Config {
-    let wanted =
-        |api: &AuthApi| (api.name.clone(), TokenRequest { scopes: api.scopes.clone(), resource: api.resource.clone() });
-    tokens::Config { scopes: auth.scopes.clone(), apis: auth.apis.iter().map(wanted).collect(), skew: skew.as_secs() }
 }

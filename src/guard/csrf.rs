@@ -4,17 +4,9 @@ use http::header::ORIGIN;
 use http::{HeaderMap, HeaderName, Method};
 
 use super::origins::Origins;
+use crate::api_map::CsrfMode;
 use crate::error::Error;
 use crate::origin::Origin;
-
-/// Whether reading needs the header.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Mode {
-    /// `X-CSRF: 1` on every call.
-    Header,
-    /// GET and HEAD by images, downloads and the like go by their fetch metadata alone.
-    FetchMetadata,
-}
 
 /// The headers on which a decision rests, for `Vary`.
 pub const VARY: &str = "Cookie, Origin, Sec-Fetch-Dest, Sec-Fetch-Site, X-CSRF";
@@ -23,17 +15,17 @@ const SEC_FETCH_DEST: HeaderName = HeaderName::from_static("sec-fetch-dest");
 const SEC_FETCH_SITE: HeaderName = HeaderName::from_static("sec-fetch-site");
 const X_CSRF: HeaderName = HeaderName::from_static("x-csrf");
 
-/// Where requests without the header may load into, in [`Mode::FetchMetadata`].
+/// Where requests without the header may load into, in [`CsrfMode::FetchMetadata`].
 const DESTINATIONS: [&str; 6] = ["empty", "image", "audio", "video", "track", "font"];
 
 /// Lets a call through, or says why not.
 ///
 /// # Errors
 /// First [`Error::OriginDenied`], then [`Error::CsrfFailed`].
-pub fn check(method: &Method, headers: &HeaderMap, origins: &Origins, mode: Mode) -> Result<(), Error> {
+pub fn check(method: &Method, headers: &HeaderMap, origins: &Origins, mode: CsrfMode) -> Result<(), Error> {
     refuse_foreign(method, headers, origins)?;
     let reading = *method == Method::GET || *method == Method::HEAD;
-    let by_metadata = mode == Mode::FetchMetadata
+    let by_metadata = mode == CsrfMode::FetchMetadata
         && reading
         && headers.contains_key(SEC_FETCH_SITE)
         && matches!(single(headers, &SEC_FETCH_DEST), Single::Value(of) if DESTINATIONS.contains(&of));
@@ -129,7 +121,7 @@ mod tests {
         site: &[&'static str],
         origin: &[&'static str],
         csrf: &[&'static str],
-        mode: Mode,
+        mode: CsrfMode,
         destination: Option<&'static str>,
     ) -> Result<(), Error> {
         let mut headers = headers([("sec-fetch-site", site), ("origin", origin), ("x-csrf", csrf)]);
@@ -182,7 +174,7 @@ mod tests {
                             Err(Error::CsrfFailed)
                         };
                         let headers = headers([("sec-fetch-site", site), ("origin", origin), ("x-csrf", csrf)]);
-                        let found = check(&method, &headers, &installation, Mode::Header);
+                        let found = check(&method, &headers, &installation, CsrfMode::Header);
                         assert_eq!(found, expected, "{method} {site:?} {origin:?} {csrf:?} {installation:?}");
                     }
                 }
@@ -192,7 +184,8 @@ mod tests {
 
     #[test]
     fn images_may_be_read_by_fetch_metadata_where_the_api_says_so() {
-        let read = |method, site, destination| decide_with(&method, site, &[], &[], Mode::FetchMetadata, destination);
+        let read =
+            |method, site, destination| decide_with(&method, site, &[], &[], CsrfMode::FetchMetadata, destination);
         assert_eq!(read(Method::GET, &["same-origin"], Some("image")), Ok(()));
         assert_eq!(read(Method::HEAD, &["same-origin"], Some("empty")), Ok(()));
         assert_eq!(read(Method::GET, &["same-origin"], Some("document")), Err(Error::CsrfFailed));

@@ -12,18 +12,17 @@ use http_body_util::{BodyExt, Limited};
 use hyper::body::Incoming;
 use tokio::time::Instant;
 
-use super::api_map::Api;
 use super::calls::Calls;
-use super::header_lists::REQUEST;
 use super::headers;
-use super::path::ProvenPath;
-use super::patterns::Verdict;
+use crate::api_map::headers::REQUEST;
+use crate::api_map::path::ProvenPath;
+use crate::api_map::patterns::Verdict;
+use crate::api_map::{Api, ApiMap, CsrfMode};
 use crate::clock::UnixSeconds;
 use crate::error::Error;
 use crate::guard::csrf;
 use crate::guard::origins::Origins;
 use crate::net::OutboundClients;
-use crate::path::strip_prefix_segments;
 use crate::reply::body::{Incomplete, until};
 use crate::reply::{Body, Refused, Reply, full};
 use crate::secret::{ExposeSecret, SecretString, random_hex};
@@ -40,7 +39,7 @@ const WRITE_WITHIN: Duration = Duration::from_secs(5);
 #[derive(Debug)]
 pub struct Proxy {
     /// The API map.
-    pub apis: Vec<Api>,
+    pub apis: Arc<ApiMap>,
     sessions: Arc<Sessions>,
     tokens: Arc<TokenService>,
     calls: Arc<Calls>,
@@ -71,7 +70,7 @@ impl Proxy {
     /// A proxy to the APIs of a map.
     #[must_use]
     pub fn new(
-        apis: Vec<Api>,
+        apis: Arc<ApiMap>,
         sessions: Arc<Sessions>,
         tokens: Arc<TokenService>,
         origins: Arc<Origins>,
@@ -97,13 +96,12 @@ impl Proxy {
     pub async fn call(&self, call: Call<'_>, body: Body) -> Result<Reply, Refused> {
         let arrived = Instant::now();
         let mut apis = self.apis.iter().zip(&self.upstreams);
-        let found =
-            apis.find_map(|(api, upstream)| Some((api, upstream, strip_prefix_segments(call.path, &api.route)?)));
+        let found = apis.find_map(|(api, upstream)| Some((api, upstream, api.path_below(call.path)?)));
         let path = ProvenPath::parse(found.map_or(call.path, |(.., rest)| rest)).map_err(Error::BadRequest)?;
         if !call.admitted {
             return Err(Error::Overloaded.into());
         }
-        let mode = found.map_or(csrf::Mode::Header, |(api, ..)| api.csrf);
+        let mode = found.map_or(CsrfMode::Header, |(api, ..)| api.csrf);
         csrf::check(call.method, call.headers, &self.origins, mode)?;
         let mut open = self.sessions.open(call.headers, call.now).await.map_err(Error::from)?;
         let place = self.calls.acquire(open.session.id).await.ok_or(Error::Overloaded)?;

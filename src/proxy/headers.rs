@@ -6,8 +6,9 @@ use http::header::{
 };
 use http::{HeaderMap, HeaderName, HeaderValue};
 
-use super::api_map::Api;
-use super::header_lists::{always_passed, is_stripped};
+use super::header_lists::is_stripped;
+use crate::api_map::Api;
+use crate::api_map::headers::always_passed;
 use crate::guard::csrf;
 use crate::reply;
 
@@ -71,12 +72,12 @@ fn rewrite_location(headers: &mut HeaderMap, name: &HeaderName, api: &Api) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::proxy::api_map;
+    use crate::api_map::ApiMap;
 
-    fn api() -> Api {
+    fn api_map() -> ApiMap {
         let json = r#"{"graph": {"route": "/graph", "base": "https://graph.example/v1.0", "allow": ["GET /me"],
                        "request_headers": ["Prefer"]}}"#;
-        api_map::parse(json).unwrap().remove(0)
+        ApiMap::parse(json).unwrap()
     }
 
     fn map(pairs: &[(&'static str, &'static str)]) -> HeaderMap {
@@ -105,7 +106,7 @@ mod tests {
             ("x_forwarded_for", "x"),
             ("transfer-encoding", "chunked"),
         ]);
-        let passed = for_api(&headers, &api());
+        let passed = for_api(&headers, api_map().get("graph").unwrap());
         let names: Vec<&str> = passed.iter().map(|(name, _)| name.as_str()).collect();
         assert_eq!(names, ["accept", "prefer", "prefer", "if-range", "content-length"]);
     }
@@ -114,7 +115,7 @@ mod tests {
     fn nominated_headers_stay_behind_and_framing_does_not() {
         let headers =
             map(&[("connection", "Prefer, content-length"), ("prefer", "b"), ("accept", "a"), ("content-length", "3")]);
-        let passed = for_api(&headers, &api());
+        let passed = for_api(&headers, api_map().get("graph").unwrap());
         assert!(!passed.contains_key("prefer"));
         assert!(passed.contains_key("accept") && passed.contains_key("content-length"));
     }
@@ -142,7 +143,7 @@ mod tests {
             ("location", "https://graph.example/v1.0/me"),
             ("content-location", "https://evil.example/"),
         ]);
-        for_browser(&mut headers, &api());
+        for_browser(&mut headers, api_map().get("graph").unwrap());
         let mut names: Vec<&str> = headers.keys().map(HeaderName::as_str).collect();
         names.sort_unstable();
         let expected = [
@@ -166,7 +167,7 @@ mod tests {
     #[test]
     fn an_apis_no_store_stays() {
         let mut headers = map(&[("cache-control", "private, No-Store")]);
-        for_browser(&mut headers, &api());
+        for_browser(&mut headers, api_map().get("graph").unwrap());
         assert_eq!(headers["cache-control"], "no-store");
     }
 }

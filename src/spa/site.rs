@@ -13,10 +13,10 @@ use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, StatusCode};
 use tokio::time::Instant;
 
 use super::{INDEX, add_file_headers, is_navigation};
+use crate::api_map::base::Base;
+use crate::api_map::path::ProvenPath;
 use crate::error::Error;
 use crate::net::{CONNECT, OutboundClients};
-use crate::proxy::api_map::Base;
-use crate::proxy::path::ProvenPath;
 use crate::reply::body::until;
 use crate::reply::{Reply, full};
 use crate::upstream::{Failure, Upstream};

@@ -146,8 +146,12 @@ fn tokens(addr: SocketAddr) -> Arc<TokenService> {
     let client = Client { id: "client".to_owned(), authentication: ClientAuthentication::Secret("secret".into()) };
     let config = provider::Config { authority, client, clock_skew: 300 };
     let provider = Provider::new(config, Arc::new(OutboundClients::default()));
-    let api = |name: &str| (name.to_owned(), TokenRequest { scopes: vec![name.to_owned()], resource: None });
-    let config = Config { scopes: vec!["openid".to_owned()], apis: APIS.map(api).into(), skew: 60 };
+    let api = |name: &str| {
+        let json = serde_json::json!({"base": "https://a.example", "allow": ["GET /"], "scopes": [name]});
+        (name.to_owned(), json)
+    };
+    let apis = ApiMap::parse(&serde_json::Value::from_iter(APIS.map(api)).to_string()).unwrap();
+    let config = Config { scopes: vec!["openid".to_owned()], apis: Arc::new(apis), skew: 60 };
     TokenService::new(config, Arc::new(provider), Arc::new(sessions))
 }
 

@@ -14,7 +14,7 @@ use serde_json::Value;
 use crate::app::ROOT;
 
 /// The modules of `src/` from top to bottom, as in `docs/architecture.md`. Imports point down this list.
-const ORDER: [&str; 26] = [
+const ORDER: [&str; 27] = [
     "main",
     "command",
     "server",
@@ -32,6 +32,7 @@ const ORDER: [&str; 26] = [
     "keyring",
     "oidc",
     "jose",
+    "api_map",
     "upstream",
     "reply",
     "error",

@@ -4,8 +4,8 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::{ConfigParser, PREFIX, app_root};
+use crate::api_map::base::Base;
 use crate::origin::Origin;
-use crate::proxy::api_map::Base;
 use crate::spa::site::Site;
 use crate::spa::{Folder, Spa};
 

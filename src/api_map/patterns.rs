@@ -1,49 +1,48 @@
-//! Method and path patterns of the API map, as one tree of segments: the cost of a look-up does not grow with them.
+//! Method and path patterns of an API (contract 10.1), compiled into one tree of segments so that the cost of a check
+//! does not grow with their number.
 
 use std::collections::HashMap;
 
 use http::Method;
 
-/// What an API allows.
 #[derive(Debug)]
-pub struct Allowed {
-    /// The first is the root. A node is named by its place.
+pub struct AllowList {
+    /// The first is the root. Nodes refer to each other by index.
     nodes: Vec<Node>,
 }
 
-/// Where the segments of patterns lead that have begun alike.
+/// One state of the match: the patterns with the same segments so far.
 #[derive(Debug, Default)]
 struct Node {
-    /// By the segment's own name.
-    named: HashMap<String, usize>,
-    /// By `*`: any segment that is not empty.
-    one: Option<usize>,
-    /// By `**`: a node that stays for every further segment, and is reached without any.
-    many: Option<usize>,
-    stays: bool,
-    /// The methods of the patterns that end here; none is any.
+    /// The next node by a literal segment.
+    literal: HashMap<String, usize>,
+    /// The next node by `*`: any segment that is not empty.
+    any_one: Option<usize>,
+    /// The node of a following `**`, which is reached without consuming a segment.
+    any_number: Option<usize>,
+    /// Whether this is the node of a `**`, which consumes every further segment.
+    repeats: bool,
+    /// The methods of the patterns that end here; `None` stands for any.
     methods: Vec<Option<Method>>,
 }
 
-/// What the patterns say of a call.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Verdict {
-    /// It may go on.
     Allowed,
-    /// The path may be called, but with these methods.
+    /// The path is allowed with other methods: the value of the `Allow` header.
     MethodNotAllowed(String),
-    /// The path may not be called.
     NotFound,
 }
 
-impl Allowed {
-    /// Compiles lines such as `GET /me/**`. `*` is one segment, `**` any number, none included; a method `*` is any.
+impl AllowList {
+    /// Compiles lines such as `GET /me/**`. In the path, `*` is one segment and `**` any number of segments, including
+    /// none; the method `*` is any method.
     ///
     /// # Errors
-    /// Which line is wrong and how.
+    /// The line that is invalid, and why.
     pub fn compile(lines: &[String]) -> Result<Self, String> {
         if lines.is_empty() {
-            return Err("allow needs at least one line".to_owned());
+            return Err("allow must have at least one line such as GET /me/**".to_owned());
         }
         let mut tree = Self { nodes: vec![Node::default()] };
         for line in lines {
@@ -56,67 +55,66 @@ impl Allowed {
         Ok(tree)
     }
 
-    /// The node behind a segment of a pattern, made when it is not there.
+    /// The node that follows `from` by a segment of a pattern; added if it does not exist.
     fn grow(&mut self, from: usize, segment: &str) -> usize {
         let new = self.nodes.len();
         let Some(node) = self.nodes.get_mut(from) else { return from };
-        // A second `**` adds nothing.
-        if segment == "**" && node.stays {
+        // `**/**` is the same as `**`.
+        if segment == "**" && node.repeats {
             return from;
         }
         let next = match segment {
-            "**" => *node.many.get_or_insert(new),
-            "*" => *node.one.get_or_insert(new),
-            name => *node.named.entry(name.to_owned()).or_insert(new),
+            "**" => *node.any_number.get_or_insert(new),
+            "*" => *node.any_one.get_or_insert(new),
+            name => *node.literal.entry(name.to_owned()).or_insert(new),
         };
         if next == new {
-            self.nodes.push(Node { stays: segment == "**", ..Node::default() });
+            self.nodes.push(Node { repeats: segment == "**", ..Node::default() });
         }
         next
     }
 
-    /// Judges a call by its method and its decoded path.
+    /// Checks a method and a decoded path.
     #[must_use]
     pub fn check(&self, method: &Method, path: &str) -> Verdict {
-        let ends = self.reached(path);
+        let ends = self.matching(path);
         let allowed = || ends.iter().filter_map(|end| self.nodes.get(*end)).flat_map(|node| &node.methods);
         if allowed().next().is_none() {
             return Verdict::NotFound;
         }
-        // TRACE would echo our token, and CONNECT has no path that could be judged: no pattern allows them.
+        // TRACE would echo the access token; CONNECT has no path to check. No pattern allows them, not even `*`.
         if *method == Method::TRACE || *method == Method::CONNECT {
             return Verdict::MethodNotAllowed(allow_header(allowed()));
         }
-        // HEAD goes with GET.
-        let wanted = if *method == Method::HEAD { &Method::GET } else { method };
-        let fits =
-            |allowed: &Option<Method>| allowed.as_ref().is_none_or(|allowed| allowed == wanted || allowed == method);
+        // Contract 3.30: HEAD is accepted wherever GET is.
+        let equivalent = if *method == Method::HEAD { &Method::GET } else { method };
+        let fits = |of: &Option<Method>| of.as_ref().is_none_or(|allowed| allowed == equivalent || allowed == method);
         if allowed().any(fits) { Verdict::Allowed } else { Verdict::MethodNotAllowed(allow_header(allowed())) }
     }
 
-    /// The nodes to which a path leads.
-    fn reached(&self, path: &str) -> Vec<usize> {
+    /// The nodes that a path ends at.
+    fn matching(&self, path: &str) -> Vec<usize> {
         let Some(segments) = path.strip_prefix('/') else { return Vec::new() };
-        let mut here = Vec::new();
-        self.enter(&mut here, 0);
+        let mut current = Vec::new();
+        self.enter(&mut current, 0);
         for segment in segments.split('/') {
-            let mut next = Vec::with_capacity(here.len());
-            for at in here {
+            let mut next = Vec::with_capacity(current.len());
+            for at in current {
                 let Some(node) = self.nodes.get(at) else { continue };
-                let stays = node.stays.then_some(at);
-                let one = node.one.filter(|_| !segment.is_empty());
-                for reached in stays.into_iter().chain(one).chain(node.named.get(segment).copied()) {
+                let repeated = node.repeats.then_some(at);
+                let any_one = node.any_one.filter(|_| !segment.is_empty());
+                for reached in repeated.into_iter().chain(any_one).chain(node.literal.get(segment).copied()) {
                     self.enter(&mut next, reached);
                 }
             }
-            here = next;
+            current = next;
         }
-        here
+        current
     }
 
-    /// Adds a node, and the one that its `**` reaches without a segment.
+    /// Adds a node, and the `**` after it, which also matches no segment.
     fn enter(&self, reached: &mut Vec<usize>, node: usize) {
-        for node in [Some(node), self.nodes.get(node).and_then(|node| node.many)].into_iter().flatten() {
+        for node in [Some(node), self.nodes.get(node).and_then(|node| node.any_number)].into_iter().flatten() {
             if !reached.contains(&node) {
                 reached.push(node);
             }
@@ -137,25 +135,27 @@ fn allow_header<'a>(allowed: impl Iterator<Item = &'a Option<Method>>) -> String
 /// The method, and the segments of the path.
 fn parse(line: &str) -> Result<(Option<Method>, Vec<&str>), String> {
     let wrong = |why: &str| format!("{line:?}: {why}");
-    let (method, path) = line.split_once(' ').ok_or_else(|| wrong("write a method, a space and a path"))?;
+    let (method, path) = line.split_once(' ').ok_or_else(|| wrong("must be a method, a space and a path"))?;
     let method = match method {
         "*" => None,
-        "TRACE" | "CONNECT" => return Err(wrong("TRACE and CONNECT never go on")),
+        "TRACE" | "CONNECT" => return Err(wrong("TRACE and CONNECT cannot be allowed")),
         name if !name.is_empty() && name.bytes().all(|byte| byte.is_ascii_uppercase() || byte == b'-') => {
-            Some(Method::from_bytes(name.as_bytes()).map_err(|_| wrong("no such method"))?)
+            Some(Method::from_bytes(name.as_bytes()).map_err(|_| wrong("not a valid method"))?)
         }
-        _ => return Err(wrong("methods are upper case, or * for any")),
+        _ => return Err(wrong("the method must be in upper case, or * for any")),
     };
-    let segments = path.strip_prefix('/').ok_or_else(|| wrong("the path begins with /"))?;
+    let segments = path.strip_prefix('/').ok_or_else(|| wrong("the path must begin with /"))?;
     if path.contains(['?', '#', '\\', '%']) || path.bytes().any(|byte| byte.is_ascii_control() || byte == b' ') {
-        return Err(wrong("the path is written decoded, without query, fragment, backslash or space"));
+        return Err(wrong(
+            "the path must be decoded, without %, query, fragment, backslash, space or control characters",
+        ));
     }
     let segments: Vec<&str> = segments.split('/').collect();
     if segments.iter().any(|segment| matches!(*segment, "." | "..")) {
-        return Err(wrong("dot segments never match"));
+        return Err(wrong(". and .. segments never match; remove them"));
     }
     if segments.iter().any(|segment| segment.contains('*') && !matches!(*segment, "*" | "**")) {
-        return Err(wrong("* and ** stand for whole segments"));
+        return Err(wrong("* and ** must be whole segments"));
     }
     Ok((method, segments))
 }
@@ -164,16 +164,16 @@ fn parse(line: &str) -> Result<(Option<Method>, Vec<&str>), String> {
 mod tests {
     use super::*;
 
-    fn allowed(lines: &[&str]) -> Allowed {
-        Allowed::compile(&lines.iter().map(|line| (*line).to_owned()).collect::<Vec<_>>()).unwrap()
+    fn allowed(lines: &[&str]) -> AllowList {
+        AllowList::compile(&lines.iter().map(|line| (*line).to_owned()).collect::<Vec<_>>()).unwrap()
     }
 
-    fn judge(lines: &[&str], method: &str, path: &str) -> Verdict {
+    fn check(lines: &[&str], method: &str, path: &str) -> Verdict {
         allowed(lines).check(&Method::from_bytes(method.as_bytes()).unwrap(), path)
     }
 
     #[test]
-    fn stars_stand_for_segments() {
+    fn a_star_matches_one_segment_and_two_stars_any_number() {
         for (pattern, path, fits) in [
             ("/me", "/me", true),
             ("/me", "/me/", false),
@@ -198,25 +198,25 @@ mod tests {
             ("/é", "/é", true),
         ] {
             let expected = if fits { Verdict::Allowed } else { Verdict::NotFound };
-            assert_eq!(judge(&[&format!("GET {pattern}")], "GET", path), expected, "{pattern} {path}");
+            assert_eq!(check(&[&format!("GET {pattern}")], "GET", path), expected, "{pattern} {path}");
         }
     }
 
     #[test]
-    fn methods_are_told_apart_from_paths() {
+    fn a_wrong_method_gets_the_allowed_ones_and_a_wrong_path_does_not() {
         let lines = ["GET /me", "PATCH /me", "* /any"];
-        assert_eq!(judge(&lines, "HEAD", "/me"), Verdict::Allowed, "HEAD goes with GET");
-        assert_eq!(judge(&lines, "POST", "/me"), Verdict::MethodNotAllowed("GET, HEAD, PATCH".to_owned()));
-        assert_eq!(judge(&lines, "FOO", "/any"), Verdict::Allowed);
+        assert_eq!(check(&lines, "HEAD", "/me"), Verdict::Allowed, "HEAD is accepted where GET is");
+        assert_eq!(check(&lines, "POST", "/me"), Verdict::MethodNotAllowed("GET, HEAD, PATCH".to_owned()));
+        assert_eq!(check(&lines, "FOO", "/any"), Verdict::Allowed);
         for never in ["TRACE", "CONNECT"] {
-            assert!(matches!(judge(&lines, never, "/any"), Verdict::MethodNotAllowed(_)), "{never}");
+            assert!(matches!(check(&lines, never, "/any"), Verdict::MethodNotAllowed(_)), "{never}");
         }
-        assert_eq!(judge(&lines, "GET", "/other"), Verdict::NotFound);
-        assert_eq!(judge(&["PATCH /me"], "HEAD", "/me"), Verdict::MethodNotAllowed("PATCH".to_owned()));
+        assert_eq!(check(&lines, "GET", "/other"), Verdict::NotFound);
+        assert_eq!(check(&["PATCH /me"], "HEAD", "/me"), Verdict::MethodNotAllowed("PATCH".to_owned()));
     }
 
     #[test]
-    fn wrong_lines_are_named() {
+    fn an_invalid_line_is_quoted_in_its_error() {
         for bad in [
             "/me",
             "get /me",
@@ -230,18 +230,18 @@ mod tests {
             "GET  /me",
             " /me",
         ] {
-            let error = Allowed::compile(&[bad.to_owned()]).unwrap_err();
+            let error = AllowList::compile(&[bad.to_owned()]).unwrap_err();
             assert!(error.contains(bad.trim()) || error.contains('"'), "{error}");
         }
-        assert!(Allowed::compile(&[]).is_err());
+        assert!(AllowList::compile(&[]).is_err());
     }
 
     #[test]
-    fn many_patterns_with_stars_are_no_trouble() {
+    fn a_thousand_patterns_with_stars_are_checked_quickly() {
         for shape in ["/users/*/things-{}/**", "/**/things-{}/**", "/**/{}/**/**/x"] {
             let lines: Vec<String> =
                 (0..1_000).map(|number| format!("GET {}", shape.replace("{}", &number.to_string()))).collect();
-            let allowed = Allowed::compile(&lines).unwrap();
+            let allowed = AllowList::compile(&lines).unwrap();
             assert_eq!(
                 allowed.check(&Method::GET, "/users/ada/things-999/a/b"),
                 match shape {
@@ -253,7 +253,7 @@ mod tests {
         }
     }
 
-    /// What patterns mean, said as plainly as can be.
+    /// The meaning of one pattern, by the simplest possible implementation.
     fn matches(pattern: &[&str], path: &[&str]) -> bool {
         match (pattern, path) {
             ([], []) => true,
@@ -268,7 +268,7 @@ mod tests {
 
     proptest::proptest! {
         #[test]
-        fn the_tree_says_what_each_pattern_says(
+        fn the_tree_agrees_with_matching_each_pattern(
             patterns in proptest::collection::vec("(/(a|b|\\*|\\*\\*)?){1,5}", 1..6),
             path in "(/(a|b|c)?){1,6}",
         ) {
@@ -276,7 +276,7 @@ mod tests {
             let segments: Vec<&str> = path[1..].split('/').collect();
             let split = |pattern: &String| matches(&pattern[1..].split('/').collect::<Vec<_>>(), &segments);
             let expected = patterns.iter().any(split);
-            let found = Allowed::compile(&lines).unwrap().check(&Method::GET, &path) == Verdict::Allowed;
+            let found = AllowList::compile(&lines).unwrap().check(&Method::GET, &path) == Verdict::Allowed;
             proptest::prop_assert_eq!(found, expected, "{:?} {}", lines, path);
         }
     }

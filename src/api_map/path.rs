@@ -1,81 +1,81 @@
-//! From the raw path of a request to a path that is proven to stay beneath the API's base.
+//! Validates the path of a call below its API's route (contract 10.3 to 10.5).
 //!
-//! What goes on is what came, byte for byte. What is judged is every form that a server might decode it to.
+//! The path is forwarded as received, byte for byte. What is validated is every form that a server might decode it to.
 
 use percent_encoding::percent_decode;
 
-/// How often a path may turn out to be encoded.
+/// A path that still changes after so many decodings is rejected.
 const DECODINGS: usize = 3;
 
-/// A path beneath a base, made only by parsing.
+/// A path that stays under the base it is appended to, however often it is decoded; made only by parsing.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ProvenPath<'a> {
-    /// As it came, from its first `/`; empty for the base itself.
+    /// As received, from its first `/`; empty for the base itself.
     pub raw: &'a str,
     /// Fully decoded, for the patterns; `/` for the base itself.
     pub decoded: String,
 }
 
 impl<'a> ProvenPath<'a> {
-    /// Judges the path behind an API's route.
+    /// Validates the part of the path after an API's route.
     ///
     /// # Errors
-    /// What is wrong with it, as the client may hear it.
+    /// What is wrong with it, in a text for the client.
     pub fn parse(raw: &'a str) -> Result<Self, &'static str> {
-        // The route itself, with or without a slash, is the API's path `/`.
+        // Contract 3.29: the route with a trailing slash is forwarded without it.
         let raw = if raw == "/" { "" } else { raw };
-        refuse_invalid_escapes(raw.as_bytes())?;
+        reject_invalid_escapes(raw.as_bytes())?;
         let slashes = count_slashes(raw.as_bytes());
         let mut path = raw.as_bytes().to_vec();
-        refuse_hostile(&path)?;
+        reject_traversal(&path)?;
         for _ in 0..DECODINGS {
             let decoded: Vec<u8> = percent_decode(&path).collect();
             if decoded == path {
-                let text = String::from_utf8(decoded).map_err(|_| "the path is not UTF-8 once decoded")?;
+                let text = String::from_utf8(decoded).map_err(|_| "the decoded path is not UTF-8")?;
                 let decoded = if text.is_empty() { "/".to_owned() } else { text };
                 return Ok(Self { raw, decoded });
             }
-            refuse_hostile(&decoded)?;
+            reject_traversal(&decoded)?;
             if count_slashes(&decoded) != slashes {
-                return Err("the path holds an encoded slash");
+                return Err("the path contains an encoded slash");
             }
             path = decoded;
         }
         let still_changing = percent_decode(&path).ne(path.iter().copied());
         if still_changing {
-            return Err("the path is encoded more than three times");
+            return Err("the path is percent-encoded more than three times");
         }
-        let decoded = String::from_utf8(path).map_err(|_| "the path is not UTF-8 once decoded")?;
+        let decoded = String::from_utf8(path).map_err(|_| "the decoded path is not UTF-8")?;
         Ok(Self { raw, decoded })
     }
 }
 
-fn refuse_invalid_escapes(raw: &[u8]) -> Result<(), &'static str> {
+fn reject_invalid_escapes(raw: &[u8]) -> Result<(), &'static str> {
     let mut rest = raw;
     while let Some(at) = rest.iter().position(|byte| *byte == b'%') {
         match rest.get(at + 1..at + 3) {
             Some([high, low]) if high.is_ascii_hexdigit() && low.is_ascii_hexdigit() => {
                 rest = rest.get(at + 3..).unwrap_or_default();
             }
-            _ => return Err("the path holds an invalid escape"),
+            _ => return Err("the path contains an invalid percent escape"),
         }
     }
     Ok(())
 }
 
-fn refuse_hostile(path: &[u8]) -> Result<(), &'static str> {
+fn reject_traversal(path: &[u8]) -> Result<(), &'static str> {
     if path.contains(&b'\\') {
-        return Err("the path holds a backslash");
+        return Err("the path contains a backslash");
     }
     if path.iter().any(u8::is_ascii_control) {
-        return Err("the path holds a control character");
+        return Err("the path contains a control character");
     }
     let dots = |segment: &[u8]| {
         let name = segment.split(|byte| *byte == b';').next().unwrap_or_default();
         name == b"." || name == b".."
     };
     if path.split(|byte| *byte == b'/').any(dots) {
-        return Err("the path holds a . or .. segment");
+        return Err("the path contains a . or .. segment");
     }
     Ok(())
 }
@@ -93,7 +93,7 @@ mod tests {
     }
 
     #[test]
-    fn honest_paths_pass_as_they_are() {
+    fn ordinary_paths_are_unchanged() {
         for raw in [
             "/me",
             "/users('x@y.z')",
@@ -110,15 +110,15 @@ mod tests {
             assert_eq!(decoded(raw).as_deref(), Ok(raw));
         }
         assert_eq!(decoded("").as_deref(), Ok("/"));
-        assert_eq!(ProvenPath::parse("/").unwrap().raw, "", "sent on without a trailing slash");
+        assert_eq!(ProvenPath::parse("/").unwrap().raw, "", "forwarded without a trailing slash");
         assert_eq!(decoded("/a%20b/%C3%A9").as_deref(), Ok("/a b/é"));
-        assert_eq!(decoded("/100%25").as_deref(), Ok("/100%"), "a literal percent sign is fine");
+        assert_eq!(decoded("/100%25").as_deref(), Ok("/100%"), "a literal percent sign is allowed");
         assert_eq!(decoded("/%2541").as_deref(), Ok("/A"));
         assert_eq!(decoded("/%252541").as_deref(), Ok("/A"));
     }
 
     #[test]
-    fn hostile_paths_are_refused() {
+    fn traversal_is_rejected_however_encoded() {
         for raw in [
             "/../x",
             "/a/..",

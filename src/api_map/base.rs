@@ -1,0 +1,141 @@
+//! An API's base URL: every final URL keeps its scheme, host, port and path prefix (contract 10.6).
+
+use http::Uri;
+use http::uri::{Authority, Scheme};
+use url::Url;
+
+use super::path::ProvenPath;
+use crate::origin::is_secure;
+use crate::path::strip_prefix_segments;
+
+/// Parsed once, so that a request's URL is built from parts and never by joining client input to a URL.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Base {
+    scheme: Scheme,
+    authority: Authority,
+    prefix: String,
+}
+
+impl Base {
+    /// Reads a base URL.
+    ///
+    /// # Errors
+    /// What is allowed.
+    pub fn parse(text: &str) -> Result<Self, &'static str> {
+        const RULE: &str = "must be an https URL (http only on loopback) without query, fragment or user information";
+        let url = Url::parse(text).map_err(|_| RULE)?;
+        let plain =
+            url.query().is_none() && url.fragment().is_none() && url.username().is_empty() && url.password().is_none();
+        if !plain || !is_secure(&url) {
+            return Err(RULE);
+        }
+        let uri: Uri = url.as_str().parse().map_err(|_| RULE)?;
+        let (Some(scheme), Some(authority)) = (uri.scheme(), uri.authority()) else { return Err(RULE) };
+        let prefix = uri.path().trim_end_matches('/').to_owned();
+        Ok(Self { scheme: scheme.clone(), authority: authority.clone(), prefix })
+    }
+
+    /// The URL of a path under this base. `None` if the result would not be under it, or is too long for a URI.
+    #[must_use]
+    pub fn uri(&self, path: &ProvenPath<'_>, query: Option<&str>) -> Option<Uri> {
+        let mut target = String::with_capacity(self.prefix.len() + path.raw.len() + query.map_or(0, str::len) + 2);
+        target.push_str(&self.prefix);
+        target.push_str(path.raw);
+        if target.is_empty() {
+            target.push('/');
+        }
+        if let Some(query) = query {
+            target.push('?');
+            target.push_str(query);
+        }
+        let uri = Uri::builder()
+            .scheme(self.scheme.clone())
+            .authority(self.authority.clone())
+            .path_and_query(target)
+            .build()
+            .ok()?;
+        self.contains(&uri).then_some(uri)
+    }
+
+    #[must_use]
+    pub fn is_https(&self) -> bool {
+        self.scheme == Scheme::HTTPS
+    }
+
+    fn contains(&self, uri: &Uri) -> bool {
+        strip_prefix_segments(uri.path(), &self.prefix).is_some()
+            && uri.scheme() == Some(&self.scheme)
+            && uri.authority() == Some(&self.authority)
+    }
+
+    /// Path, query and fragment below this base of a `Location` that the API sent, if it is an absolute URL or an
+    /// absolute path inside the base.
+    #[must_use]
+    pub fn relative(&self, location: &str) -> Option<String> {
+        let own = Url::parse(&format!("{}://{}{}/", self.scheme, self.authority, self.prefix)).ok()?;
+        let target =
+            if location.starts_with('/') || location.contains("://") { own.join(location).ok()? } else { return None };
+        if target.origin() != own.origin() {
+            return None;
+        }
+        let rest = strip_prefix_segments(target.path(), &self.prefix)?;
+        let query = target.query().map(|query| format!("?{query}")).unwrap_or_default();
+        let fragment = target.fragment().map(|fragment| format!("#{fragment}")).unwrap_or_default();
+        Some(format!("{rest}{query}{fragment}"))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn base() -> Base {
+        Base::parse("https://graph.example/v1.0").unwrap()
+    }
+
+    fn uri(base: &Base, raw: &str, query: Option<&str>) -> String {
+        base.uri(&ProvenPath::parse(raw).unwrap(), query).unwrap().to_string()
+    }
+
+    #[test]
+    fn a_url_is_the_base_and_the_received_path_and_query() {
+        assert_eq!(uri(&base(), "/me", None), "https://graph.example/v1.0/me");
+        assert_eq!(uri(&base(), "/", None), "https://graph.example/v1.0");
+        assert_eq!(uri(&base(), "//evil/x", None), "https://graph.example/v1.0//evil/x");
+        assert_eq!(uri(&base(), "/a%20b", Some("$filter=a%2Fb&x")), "https://graph.example/v1.0/a%20b?$filter=a%2Fb&x");
+        assert_eq!(uri(&Base::parse("https://a.example").unwrap(), "", None), "https://a.example/");
+        assert_eq!(uri(&Base::parse("https://a.example").unwrap(), "//evil", None), "https://a.example//evil");
+    }
+
+    #[test]
+    fn a_base_is_https_without_query_fragment_or_user() {
+        assert!(Base::parse("http://127.0.0.1:9/x").is_ok());
+        for bad in [
+            "http://a.example",
+            "https://u@a.example",
+            "https://a.example?x",
+            "https://a.example#x",
+            "a.example",
+            "file:///x",
+        ] {
+            assert!(Base::parse(bad).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn only_locations_inside_the_base_are_relative_to_it() {
+        let relative = |location: &str| base().relative(location);
+        assert_eq!(relative("https://graph.example/v1.0/me?x#y").as_deref(), Some("/me?x#y"));
+        assert_eq!(relative("/v1.0/me").as_deref(), Some("/me"));
+        for outside in [
+            "https://evil.example/v1.0/me",
+            "/v1.0x/me",
+            "/beta/me",
+            "//evil/v1.0/me",
+            "https://graph.example/v1.0/../beta",
+            "me",
+        ] {
+            assert_eq!(relative(outside), None, "{outside}");
+        }
+    }
+}

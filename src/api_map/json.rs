@@ -1,0 +1,153 @@
+//! The JSON form of the API map; `docs/apis.schema.json` describes it for editors.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use http::HeaderName;
+use serde::Deserialize;
+
+use super::base::Base;
+use super::headers::{always_passed, may_be_passed};
+use super::patterns::AllowList;
+use super::{Api, CsrfMode, Timeouts};
+
+/// Largest request body in bytes where the map does not set one.
+const MAX_BODY: u64 = 10 * 1_024 * 1_024;
+/// Longest timeout that is accepted.
+const LONGEST: Duration = Duration::from_secs(86_400);
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Entry {
+    route: Option<String>,
+    base: String,
+    #[serde(default)]
+    scopes: Vec<String>,
+    resource: Option<String>,
+    allow: Vec<String>,
+    #[serde(default)]
+    csrf: CsrfEntry,
+    #[serde(default)]
+    request_headers: Vec<String>,
+    sign_in: Option<bool>,
+    #[serde(default)]
+    timeouts: TimeoutsEntry,
+    max_body: Option<u64>,
+}
+
+#[derive(Deserialize, Default)]
+#[serde(rename_all = "kebab-case")]
+enum CsrfEntry {
+    #[default]
+    Header,
+    FetchMetadata,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields, default)]
+struct TimeoutsEntry {
+    connect: String,
+    first_byte: String,
+    total: Option<String>,
+}
+
+impl Default for TimeoutsEntry {
+    fn default() -> Self {
+        Self { connect: "2s".to_owned(), first_byte: "30s".to_owned(), total: Some("100s".to_owned()) }
+    }
+}
+
+pub(super) fn parse(text: &str) -> Result<Vec<Api>, Vec<String>> {
+    let entries: BTreeMap<String, Entry> = serde_json::from_str(text).map_err(|error| vec![error.to_string()])?;
+    let mut errors = Vec::new();
+    let mut apis: Vec<Api> = Vec::new();
+    for (name, entry) in entries {
+        match entry.into_api(&name) {
+            Ok(api) => match apis.iter().find(|other| other.route == api.route) {
+                Some(other) => errors.push(format!("{name}: route {} is already used by {}", api.route, other.name)),
+                None => apis.push(api),
+            },
+            Err(problems) => errors.extend(problems.into_iter().map(|problem| format!("{name}: {problem}"))),
+        }
+    }
+    if apis.iter().filter(|api| api.sign_in == Some(true)).count() > 1 {
+        errors.push("only one API may have \"sign_in\": true".to_owned());
+    }
+    if errors.is_empty() { Ok(apis) } else { Err(errors) }
+}
+
+impl Entry {
+    fn into_api(self, name: &str) -> Result<Api, Vec<String>> {
+        let mut errors = Vec::new();
+        let mut record = |problem: String| errors.push(problem);
+        let allowed_in_name = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-';
+        if name.is_empty() || name.len() > 64 || !name.bytes().all(allowed_in_name) {
+            record("the name must be 1 to 64 lower-case letters, digits and hyphens".to_owned());
+        }
+        let route = self.route.unwrap_or_else(|| format!("/api/{name}"));
+        if route != "/graph" && !is_api_route(&route) {
+            record("route must be /graph, or /api/ and one segment of letters, digits, -, _ and .".to_owned());
+        }
+        if self.scopes.iter().any(|scope| scope.is_empty() || !scope.bytes().all(|byte| byte.is_ascii_graphic())) {
+            record("each of scopes must be one scope of visible ASCII, without spaces".to_owned());
+        }
+        let base = Base::parse(&self.base).map_err(|rule| record(format!("base {rule}"))).ok();
+        let allowed = AllowList::compile(&self.allow).map_err(&mut record).ok();
+        let request_headers = header_names(&self.request_headers).map_err(&mut record).ok();
+        let timeouts = self.timeouts.parse().map_err(&mut record).ok();
+        match (base, allowed, request_headers, timeouts) {
+            (Some(base), Some(allowed), Some(request_headers), Some(timeouts)) if errors.is_empty() => Ok(Api {
+                name: name.to_owned(),
+                route,
+                base,
+                scopes: self.scopes,
+                resource: self.resource,
+                allowed,
+                csrf: match self.csrf {
+                    CsrfEntry::Header => CsrfMode::Header,
+                    CsrfEntry::FetchMetadata => CsrfMode::FetchMetadata,
+                },
+                request_headers,
+                timeouts,
+                max_body: self.max_body.unwrap_or(MAX_BODY),
+                sign_in: self.sign_in,
+            }),
+            _ => Err(errors),
+        }
+    }
+}
+
+fn is_api_route(route: &str) -> bool {
+    let allowed = |byte: u8| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte);
+    route
+        .strip_prefix("/api/")
+        .is_some_and(|name| !name.is_empty() && name.bytes().all(allowed) && name != "." && name != "..")
+}
+
+fn header_names(names: &[String]) -> Result<Vec<HeaderName>, String> {
+    let parse = |name: &String| {
+        let parsed = HeaderName::from_bytes(name.as_bytes()).ok().filter(may_be_passed);
+        parsed.ok_or_else(|| format!("request_headers: {name:?} cannot be passed to an API; remove it"))
+    };
+    let mut parsed = names.iter().map(parse).collect::<Result<Vec<_>, _>>()?;
+    // A header that every API gets, or that is listed twice, would otherwise be sent twice.
+    parsed.retain(|name| !always_passed(name));
+    parsed.sort_by(|a, b| a.as_str().cmp(b.as_str()));
+    parsed.dedup();
+    Ok(parsed)
+}
+
+impl TimeoutsEntry {
+    fn parse(&self) -> Result<Timeouts, String> {
+        let duration = |name: &str, text: &str| {
+            let parsed =
+                humantime::parse_duration(text).ok().filter(|duration| !duration.is_zero() && *duration <= LONGEST);
+            parsed.ok_or_else(|| format!("timeouts.{name} must be a duration such as 30s, at most a day"))
+        };
+        Ok(Timeouts {
+            connect: duration("connect", &self.connect)?,
+            first_byte: duration("first_byte", &self.first_byte)?,
+            total: self.total.as_deref().map(|total| duration("total", total)).transpose()?,
+        })
+    }
+}
