@@ -1,7 +1,7 @@
-//! `/auth/callback`: the way back from the provider (OpenID Connect Core 3.1.2.5, RFC 9207).
+//! `/auth/callback`: completes a sign-in (OpenID Connect Core 3.1.2.5, RFC 9207).
 //!
-//! Ends in a redirect whatever the browser or the provider sent. Only a missing key is told on a page of ours, with the
-//! code not redeemed and the transaction kept, so that a reload works.
+//! The response is a redirect, whatever the browser or the provider sent. Only if a key is unavailable it is a page of
+//! the gateway: the code is not exchanged and the transaction is kept, so that reloading works (contract 3.8).
 
 use std::sync::Arc;
 
@@ -10,25 +10,23 @@ use http::header::SET_COOKIE;
 use http::{HeaderMap, HeaderValue, Method};
 
 use super::callback_dedup::{Attempt, Outcome};
+use super::params::callback::{AuthorizationResponse, CallbackParams, Malformed};
 use super::transaction::Transaction;
-use super::{Auth, AuthError, parse_pairs, redirect_status, single};
+use super::{Auth, AuthError, redirect_status};
 use crate::api_map::Api;
 use crate::clock::{self, UnixSeconds};
 use crate::error::Error;
 use crate::guard::return_to::ReturnTo;
 use crate::oidc::grants::{CodeExchange, TokenResponse};
 use crate::oidc::id_token::IdToken;
-use crate::oidc::provider::{SignInError, is_transient};
 use crate::reply::{Reply, redirect};
+use crate::secret::ExposeSecret;
+use crate::session::OpenSession;
 use crate::session::seal::UnsealError;
-use crate::session::token::{AccessToken, Session, User};
-use crate::session::{OpenSession, WriteError};
-
-/// Parameters that forwarding joins with a comma when they are given twice.
-const NO_COMMA: [&str; 4] = ["code", "state", "iss", "error"];
+use crate::session::token::{AccessToken, Session, SessionId, User};
 
 impl Auth {
-    /// Redeems the code of a callback and starts a session.
+    /// Exchanges the code of a callback and starts a session. `params`: the query, or the form of a POST.
     ///
     /// # Errors
     /// [`Error::KeysUnavailable`] only.
@@ -40,61 +38,61 @@ impl Auth {
         now: UnixSeconds,
     ) -> Result<Reply, Error> {
         let status = redirect_status(method);
-        let pairs = parse_pairs(params);
-        let state = single(&pairs, "state").ok().flatten().unwrap_or_default().to_owned();
-        let transaction = match Transaction::open(self, headers, &state, now).await {
+        let CallbackParams { state, response } = CallbackParams::parse(params);
+        let transaction = match state {
+            Some(state) => Transaction::open(&self.sessions, headers, &state, now).await,
+            None => Err(UnsealError::Invalid),
+        };
+        let transaction = match transaction {
             Ok(transaction) => transaction,
             Err(UnsealError::KeyUnavailable) => return Err(Error::KeysUnavailable),
             Err(UnsealError::Invalid | UnsealError::UnknownKey) => {
-                return Ok(redirect(
-                    status,
-                    &self.config.origins.page(&self.config.return_uri.with_error("login_expired")),
-                ));
+                let location = self.config.return_uri.with_error(AuthError::LoginExpired.code());
+                return Ok(redirect(status, &self.config.origins.page(&location)));
             }
         };
-        // The code is good for once, so nothing may be missing when it is spent.
+        // The code can be exchanged only once, so everything else that the session needs must be available first.
         self.sessions.ring.sealing(now).await.map_err(|_| Error::KeysUnavailable)?;
-        let outcome = self.outcome(pairs, &transaction, now).await;
+        let outcome = self.complete(response, &transaction, now).await;
         let return_to = ReturnTo::parse(&transaction.return_to, &self.config.origins.spa, &self.config.reserved)
             .unwrap_or_else(|| self.config.return_uri.clone());
         let (location, lines) = match outcome {
             Ok(lines) => (return_to.as_str().to_owned(), lines),
-            Err(code) => {
-                tracing::info!(event = "sign_in_failed", code, "a sign-in failed");
-                (return_to.with_error(code), Vec::new())
+            Err(error) => {
+                tracing::info!(event = "sign_in_failed", code = error.code(), "sign-in failed");
+                (return_to.with_error(error.code()), Vec::new())
             }
         };
         let cookies = &self.sessions.cookies;
         let mut reply = redirect(status, &self.config.origins.page(&location));
-        let transaction_gone = cookies.delete_login(&cookies.login_name(transaction.id()));
-        for line in lines.into_iter().chain([transaction_gone]) {
+        let deletion = cookies.delete_login(&cookies.login_name(transaction.state.id()));
+        for line in lines.into_iter().chain([deletion]) {
             reply.headers_mut().append(SET_COOKIE, line);
         }
         Ok(reply)
     }
 
-    /// The cookie lines of the session that a callback brings: its own, or that of the callback which it repeats.
-    async fn outcome(
+    /// The cookie lines of the session that a callback starts, or of the one that the callback it repeats started.
+    async fn complete(
         self: &Arc<Self>,
-        pairs: Vec<(String, String)>,
+        response: Result<AuthorizationResponse, Malformed>,
         transaction: &Transaction,
         now: UnixSeconds,
     ) -> Result<Vec<HeaderValue>, AuthError> {
-        let begin = || {
+        let start = || {
             let (auth, transaction) = (Arc::clone(self), transaction.clone());
-            async move { auth.complete(&pairs, &transaction, now).await }.boxed()
+            async move { auth.exchange(response, &transaction, now).await }.boxed()
         };
-        let Attempt::Wait { flight, is_first } = self.callback_dedup.turn(&transaction.state, begin) else {
-            return Err("login_expired");
+        let (exchange, is_first) = match self.callback_dedup.join_or_start(&transaction.state, start) {
+            Attempt::First(exchange) => (exchange, true),
+            Attempt::Repeated(exchange) => (exchange, false),
+            Attempt::Expired => return Err(AuthError::LoginExpired),
         };
-        let open = flight.await?;
+        let open = exchange.await?;
         if !is_first && self.sessions.ended.contains(&open.session.id) {
-            return Err("login_expired");
+            return Err(AuthError::LoginExpired);
         }
-        let lines = self.sessions.write(&open, now).await.map_err(|fault| match fault {
-            WriteError::KeysUnavailable => "keys_unavailable",
-            WriteError::TooLarge => "cookie_too_large",
-        })?;
+        let lines = self.sessions.write(&open, now).await?;
         if let Some(replaced) = transaction.replaces {
             self.sessions.replaced.insert(replaced, open.expires_at, now);
         }
@@ -102,49 +100,45 @@ impl Auth {
         Ok(lines)
     }
 
-    async fn complete(&self, pairs: &[(String, String)], transaction: &Transaction, now: UnixSeconds) -> Outcome {
-        let twice = pairs.iter().any(|(name, _)| single(pairs, name).is_err());
-        let callback_dedup = pairs.iter().any(|(name, value)| NO_COMMA.contains(&name.as_str()) && value.contains(','));
-        if twice || callback_dedup || !self.issuer_fits(pairs).await? {
-            return Err("login_failed");
-        }
-        let one = |name| single(pairs, name).ok().flatten();
-        if let Some(error) = one("error") {
-            return Err(auth_error(error));
-        }
-        let code = one("code").filter(|code| !code.is_empty()).ok_or("login_failed")?;
-        let (redirect_uri, verifier) = (self.redirect_uri(), transaction.verifier());
+    async fn exchange(
+        &self,
+        response: Result<AuthorizationResponse, Malformed>,
+        transaction: &Transaction,
+        now: UnixSeconds,
+    ) -> Outcome {
+        let AuthorizationResponse { iss, result } = response.map_err(|Malformed| AuthError::LoginFailed)?;
+        self.check_issuer(iss.as_deref()).await?;
+        let code = result?;
         // The API map may have changed since the sign-in began.
         let api = transaction.api.as_deref().and_then(|name| self.config.apis.get(name));
-        let resource = api.and_then(|api| api.resource.as_deref());
-        let exchange = CodeExchange { code, verifier: &verifier, redirect_uri: &redirect_uri, resource };
-        let (tokens, claims) =
-            self.provider.sign_in(&exchange, &transaction.nonce, &clock::now).await.map_err(|fault| match fault {
-                SignInError::Failed => "login_failed",
-                SignInError::TenantDenied => "tenant_denied",
-                SignInError::Unavailable => "provider_unavailable",
-            })?;
-        if transaction.only_sub.as_ref().is_some_and(|sub| *sub != claims.sub) {
-            tracing::warn!("another user than the one who was challenged has answered");
-            return Err("login_failed");
+        let exchange = CodeExchange {
+            code: code.expose_secret(),
+            verifier: &transaction.verifier(),
+            redirect_uri: &self.redirect_uri(),
+            resource: api.and_then(|api| api.resource.as_deref()),
+        };
+        let (tokens, id_token) = self.provider.sign_in(&exchange, &transaction.nonce, &clock::now).await?;
+        if transaction.only_sub.as_ref().is_some_and(|sub| *sub != id_token.sub) {
+            tracing::warn!("a user other than the one who got the claims challenge signed in; the sign-in is rejected");
+            return Err(AuthError::LoginFailed);
         }
         let expires_at = now.saturating_add(self.sessions.limits.max.as_secs());
-        Ok(OpenSession::new(new_session(tokens, claims, api, now), expires_at))
+        Ok(OpenSession::new(new_session(rand::random(), tokens, id_token, api, now), expires_at))
     }
 
-    /// RFC 9207: a provider that announces `iss` must send its own; one that does not may still not send another's.
-    /// What it announces is asked if it is not known yet: a start in the middle of a sign-in checks no less.
-    async fn issuer_fits(&self, pairs: &[(String, String)]) -> Result<bool, AuthError> {
-        let metadata = self.provider.metadata().await.map_err(|_| "provider_unavailable")?;
-        let fits = match single(pairs, "iss").ok().flatten() {
+    /// Contract 7.5: an issuer that is present must be the provider's, and a provider that announces the parameter must
+    /// send it. Metadata that is not cached yet is loaded, so that a callback right after a start is checked as well.
+    async fn check_issuer(&self, iss: Option<&str>) -> Result<(), AuthError> {
+        let metadata = self.provider.metadata().await.map_err(|_| AuthError::ProviderUnavailable)?;
+        let is_valid = match iss {
             Some(iss) => iss == metadata.issuer,
             None => !metadata.authorization_response_iss_parameter_supported,
         };
-        Ok(fits)
+        if is_valid { Ok(()) } else { Err(AuthError::LoginFailed) }
     }
 }
 
-fn new_session(tokens: TokenResponse, claims: IdToken, api: Option<&Api>, now: UnixSeconds) -> Session {
+fn new_session(id: SessionId, tokens: TokenResponse, claims: IdToken, api: Option<&Api>, now: UnixSeconds) -> Session {
     let life = tokens.life();
     let access_token = api.map(|api| AccessToken {
         api: api.name.clone(),
@@ -153,7 +147,7 @@ fn new_session(tokens: TokenResponse, claims: IdToken, api: Option<&Api>, now: U
         life,
     });
     Session {
-        id: rand::random(),
+        id,
         generation: 0,
         signed_in_at: now,
         active_at: now,
@@ -174,17 +168,5 @@ fn user(claims: IdToken) -> User {
         roles: claims.roles,
         login_hint: claims.login_hint,
         provider_sid: claims.sid,
-    }
-}
-
-/// The provider's error as the page hears it: codes that are known, and one for all others.
-fn auth_error(error: &str) -> AuthError {
-    match error {
-        "access_denied" => "access_denied",
-        "login_required" => "login_required",
-        "consent_required" => "consent_required",
-        "interaction_required" | "account_selection_required" => "interaction_required",
-        transient if is_transient(transient) => "provider_unavailable",
-        _ => "login_failed",
     }
 }

@@ -1,7 +1,7 @@
-//! Callbacks under way and just done: a repeated one joins the first, since a code is good for once.
+//! Repeated callbacks join the first one, since a code can be exchanged only once (contract 10.18).
 //!
-//! Hosts repeat requests whose connection broke, and browsers reload. What remains across instances is the provider's
-//! refusal of a spent code.
+//! Hosts repeat requests whose connection broke, and browsers reload. A callback that is repeated at another instance
+//! fails, because the provider rejects the used code.
 
 use std::num::NonZeroUsize;
 use std::sync::{Mutex, PoisonError};
@@ -13,70 +13,74 @@ use lru::LruCache;
 use tokio::time::Instant;
 
 use super::AuthError;
+use super::transaction::State;
 use crate::session::OpenSession;
 use crate::session::cookie::LOGIN_SECONDS;
 
-/// Callbacks that are remembered.
+/// Most callbacks that are remembered.
 const LIMIT: NonZeroUsize = NonZeroUsize::MIN.saturating_add(999);
-/// How long a repeated callback gets the first one's session.
-const JOINED: Duration = Duration::from_secs(60);
+/// How long a repeated callback gets the session of the first one.
+const RESULT_LIFE: Duration = Duration::from_secs(60);
 
-/// How a sign-in ended.
 pub(super) type Outcome = Result<OpenSession, AuthError>;
-type Flight = Shared<BoxFuture<'static, Outcome>>;
+/// The exchange of one code, shared by all callbacks that wait for it.
+pub(super) type Exchange = Shared<BoxFuture<'static, Outcome>>;
 
-/// The table, by state, in the order in which they began.
-#[derive(Debug, Default)]
-pub(super) struct CallbackDedup(Mutex<Option<LruCache<String, Entry>>>);
+/// Callbacks by state, in the order in which they began.
+#[derive(Debug)]
+pub(super) struct CallbackDedup(Mutex<LruCache<String, Entry>>);
 
-/// A callback that came.
 #[derive(Debug)]
 struct Entry {
-    at: Instant,
-    /// Its result, while that counts: what it holds is secret.
-    flight: Option<Flight>,
+    begun: Instant,
+    /// Dropped after [`RESULT_LIFE`], since its result holds tokens.
+    exchange: Option<Exchange>,
 }
 
-/// What a callback has to do with earlier ones of its state.
+/// What becomes of a callback.
 pub(super) enum Attempt {
-    /// It is the first, or comes while the first one's result counts.
-    Wait {
-        /// Ends as the first one ends.
-        flight: Flight,
-        /// Whether it began this very sign-in.
-        is_first: bool,
-    },
-    /// It comes too late.
-    Over,
+    /// It is the first one with its state and started the exchange.
+    First(Exchange),
+    /// It shares the result of the first one.
+    Repeated(Exchange),
+    /// The result of the first one is no longer available.
+    Expired,
 }
 
 impl CallbackDedup {
-    /// The turn of a callback. `begin` makes what the first one does; it goes on even if the browser leaves.
-    pub(super) fn turn(&self, state: &str, begin: impl FnOnce() -> BoxFuture<'static, Outcome>) -> Attempt {
-        let mut guard = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let table = guard.get_or_insert_with(|| LruCache::new(LIMIT));
-        forget_what_is_over(table);
-        match table.peek(state) {
-            Some(Entry { flight: Some(flight), .. }) => Attempt::Wait { flight: flight.clone(), is_first: false },
-            Some(Entry { flight: None, .. }) => Attempt::Over,
+    /// Joins the exchange of an earlier callback with this state, or starts one. It runs to its end even if the browser
+    /// disconnects.
+    pub(super) fn join_or_start(&self, state: &State, start: impl FnOnce() -> BoxFuture<'static, Outcome>) -> Attempt {
+        let mut table = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        remove_expired(&mut table);
+        match table.peek(state.as_str()) {
+            Some(Entry { exchange: Some(exchange), .. }) => Attempt::Repeated(exchange.clone()),
+            Some(Entry { exchange: None, .. }) => Attempt::Expired,
             None => {
-                let flight = begin().shared();
-                table.put(state.to_owned(), Entry { at: Instant::now(), flight: Some(flight.clone()) });
-                tokio::spawn(flight.clone());
-                Attempt::Wait { flight, is_first: true }
+                let exchange = start().shared();
+                let entry = Entry { begun: Instant::now(), exchange: Some(exchange.clone()) };
+                table.put(state.as_str().to_owned(), entry);
+                tokio::spawn(exchange.clone());
+                Attempt::First(exchange)
             }
         }
     }
 }
 
-/// Forgets results that count no more, and callbacks whose transaction is over, so that none can repeat them.
-fn forget_what_is_over(table: &mut LruCache<String, Entry>) {
-    while table.peek_lru().is_some_and(|(_, begun)| begun.at.elapsed() >= Duration::from_secs(LOGIN_SECONDS)) {
+impl Default for CallbackDedup {
+    fn default() -> Self {
+        Self(Mutex::new(LruCache::new(LIMIT)))
+    }
+}
+
+/// Removes results after their life, and entries whose transaction cookie has expired, so that none can repeat them.
+fn remove_expired(table: &mut LruCache<String, Entry>) {
+    while table.peek_lru().is_some_and(|(_, entry)| entry.begun.elapsed() >= Duration::from_secs(LOGIN_SECONDS)) {
         table.pop_lru();
     }
     let oldest_first = table.iter_mut().rev();
-    for (_, begun) in oldest_first.take_while(|(_, begun)| begun.at.elapsed() >= JOINED) {
-        begun.flight = None;
+    for (_, entry) in oldest_first.take_while(|(_, entry)| entry.begun.elapsed() >= RESULT_LIFE) {
+        entry.exchange = None;
     }
 }
 
@@ -84,37 +88,38 @@ fn forget_what_is_over(table: &mut LruCache<String, Entry>) {
 mod tests {
     use super::*;
 
-    fn fails(table: &CallbackDedup, state: &str) -> Attempt {
-        table.turn(state, || futures_util::future::ready(Err("login_failed")).boxed())
+    fn callback(table: &CallbackDedup, number: usize) -> Attempt {
+        let state = State::parse(&format!("{number:0>33}")).unwrap();
+        table.join_or_start(&state, || futures_util::future::ready(Err(AuthError::LoginFailed)).boxed())
     }
 
+    /// Entries, and those of them that have a result.
     fn counts(table: &CallbackDedup) -> (usize, usize) {
         let table = table.0.lock().unwrap();
-        let table = table.as_ref().unwrap();
-        (table.len(), table.iter().filter(|(_, begun)| begun.flight.is_some()).count())
+        (table.len(), table.iter().filter(|(_, entry)| entry.exchange.is_some()).count())
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_result_counts_for_a_minute_and_is_remembered_for_as_long_as_its_transaction() {
+    async fn a_result_is_shared_for_a_minute_and_remembered_as_long_as_its_transaction() {
         let table = CallbackDedup::default();
-        assert!(matches!(fails(&table, "a"), Attempt::Wait { is_first: true, .. }));
+        assert!(matches!(callback(&table, 1), Attempt::First(_)));
         tokio::time::advance(Duration::from_secs(59)).await;
-        assert!(matches!(fails(&table, "a"), Attempt::Wait { is_first: false, .. }));
+        assert!(matches!(callback(&table, 1), Attempt::Repeated(_)));
         tokio::time::advance(Duration::from_secs(1)).await;
-        assert!(matches!(fails(&table, "a"), Attempt::Over));
-        assert_eq!(counts(&table), (1, 0), "what the result held is gone");
+        assert!(matches!(callback(&table, 1), Attempt::Expired));
+        assert_eq!(counts(&table), (1, 0), "the tokens of the result are dropped");
         tokio::time::advance(Duration::from_secs(539)).await;
-        assert!(matches!(fails(&table, "a"), Attempt::Over));
+        assert!(matches!(callback(&table, 1), Attempt::Expired));
         tokio::time::advance(Duration::from_secs(1)).await;
-        fails(&table, "b");
-        assert_eq!(counts(&table), (1, 1), "no cookie opens any more that could repeat it");
+        callback(&table, 2);
+        assert_eq!(counts(&table), (1, 1), "no transaction cookie opens any more that could repeat it");
     }
 
     #[tokio::test]
     async fn the_table_is_bounded() {
         let table = CallbackDedup::default();
         for number in 0..LIMIT.get() + 5 {
-            fails(&table, &number.to_string());
+            callback(&table, number);
         }
         assert_eq!(counts(&table).0, LIMIT.get());
     }

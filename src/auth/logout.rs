@@ -7,7 +7,8 @@ use http::header::{CONTENT_TYPE, SET_COOKIE};
 use http::{HeaderMap, Method, StatusCode};
 use serde_json::json;
 
-use super::{Auth, parse_pairs, single};
+use super::Auth;
+use super::params::Params;
 use crate::api_map::CsrfMode;
 use crate::clock::UnixSeconds;
 use crate::error::Error;
@@ -16,16 +17,16 @@ use crate::keyring::Purpose;
 use crate::reply::{Reply, form_page, json as json_reply, redirect};
 use crate::session::OpenSession;
 
-/// How long a sign-out waits for the revocation, which then goes on.
+/// How long a sign-out waits for the revocation, which then continues in the background (contract 7.19).
 const WAIT_FOR_REVOCATION: Duration = Duration::from_secs(2);
-/// Life of the state that comes back from the provider, in seconds.
+/// Life of the `state` that the provider returns, in seconds (contract 3.18).
 const STATE_SECONDS: u64 = 600;
 
 impl Auth {
-    /// `POST`: by fetch with the CSRF header, or by a form of ours.
+    /// `POST`: by `fetch` with the CSRF header (contract 3.12), or by a form (contract 3.13).
     ///
     /// # Errors
-    /// [`Error::CsrfFailed`] or [`Error::OriginDenied`]; the session goes on then.
+    /// [`Error::CsrfFailed`] or [`Error::OriginDenied`]; the session is unchanged then.
     pub async fn logout(&self, headers: &HeaderMap, body: &str, now: UnixSeconds) -> Result<Reply, Error> {
         if !is_form(headers) {
             csrf::check(&Method::POST, headers, &self.config.origins, CsrfMode::Header)?;
@@ -33,55 +34,55 @@ impl Auth {
             let logout_url = self.end(open.as_ref(), now).await;
             return Ok(self.signed_out(json_reply(StatusCode::OK, &json!({"logout_url": logout_url})), headers));
         }
-        let whose = csrf::form_comes_from(headers, &self.config.origins.public);
-        if whose == FormOrigin::Foreign {
+        let origin = csrf::form_origin(headers, &self.config.origins.public);
+        if origin == FormOrigin::Foreign {
             return Err(Error::OriginDenied);
         }
         let open = self.sessions.open(headers, now).await.ok();
-        let pairs = parse_pairs(body);
-        let token = single(&pairs, "lt").ok().flatten();
-        if whose == FormOrigin::Undecided && !self.is_logout_token(token, open.as_ref(), now).await {
+        let token = Params::parse(body).take_single("lt");
+        if origin == FormOrigin::Unknown && !self.is_logout_token(token.as_deref(), open.as_ref(), now).await {
             return Err(Error::OriginDenied);
         }
         let logout_url = self.end(open.as_ref(), now).await;
         Ok(self.signed_out(redirect(StatusCode::SEE_OTHER, &logout_url), headers))
     }
 
-    /// `GET`: with a logout token it signs out, with the provider's state it goes home, else it asks.
+    /// `GET`: signs out with a valid `lt` (contract 3.15), returns from the provider with a valid `state` (3.16), and
+    /// otherwise shows the confirmation page (3.17).
     pub async fn logout_page(&self, headers: &HeaderMap, query: &str, now: UnixSeconds) -> Reply {
-        let pairs = parse_pairs(query);
-        if let Some(state) = single(&pairs, "state").ok().flatten()
+        let mut params = Params::parse(query);
+        if let Some(state) = params.take_single("state")
             && self.sessions.unseal(Purpose::LogoutState, "", state.as_bytes(), now).await.is_ok()
         {
             return redirect(StatusCode::FOUND, &self.home());
         }
         let open = self.sessions.open(headers, now).await.ok();
-        if self.is_logout_token(single(&pairs, "lt").ok().flatten(), open.as_ref(), now).await {
+        if self.is_logout_token(params.take_single("lt").as_deref(), open.as_ref(), now).await {
             let logout_url = self.end(open.as_ref(), now).await;
             return self.signed_out(redirect(StatusCode::FOUND, &logout_url), headers);
         }
         let metadata = self.provider.cached_metadata();
         let end_session = metadata.and_then(|metadata| metadata.end_session_endpoint.clone());
-        let ends_at = end_session.map(|url| url.origin().ascii_serialization());
-        // Where the form's redirects lead: to the provider, and from there to a page that is on an origin of its own.
+        let provider = end_session.map(|url| url.origin().ascii_serialization());
+        // `form-action` also applies to the redirects after the form: to the provider, and from there to the page.
         let origins = &self.config.origins;
         let page = (!origins.link_base().is_empty()).then(|| origins.spa.to_string());
-        let targets: Vec<String> = ends_at.into_iter().chain(page).collect();
-        let origin = (!targets.is_empty()).then(|| targets.join(" "));
-        // The host drops the type of a body that is empty when it forwards, so the form has a field.
+        let targets: Vec<String> = provider.into_iter().chain(page).collect();
+        let form_targets = (!targets.is_empty()).then(|| targets.join(" "));
+        // In forwarding mode the host drops the content type of an empty body, so the form has a field.
         let form = "<form method=post action=/auth/logout><input type=hidden name=sign-out value=yes>\
                     <p>This ends your session in this browser.</p><p><button autofocus>Sign out</button></p></form>";
-        form_page("Sign out?", form, origin.as_deref())
+        form_page("Sign out?", form, form_targets.as_deref())
     }
 
-    /// Whether a logout token was made for the very session that the browser carries.
+    /// Whether a logout token belongs to the session of the request (contract 3.20).
     async fn is_logout_token(&self, token: Option<&str>, open: Option<&OpenSession>, now: UnixSeconds) -> bool {
         let (Some(token), Some(open)) = (token, open) else { return false };
         let opened = self.sessions.unseal(Purpose::Logout, "", token.as_bytes(), now).await;
         opened.is_ok_and(|opened| opened.payload() == open.session.id)
     }
 
-    /// Ends a session here, revokes its refresh token, and gives the address that ends it at the provider.
+    /// Ends the session, revokes its refresh token, and returns the URL that ends it at the provider.
     async fn end(&self, open: Option<&OpenSession>, now: UnixSeconds) -> String {
         if let Some(open) = open {
             self.sessions.end(open, now);
@@ -90,14 +91,14 @@ impl Auth {
         if let Some(refresh_token) = open.and_then(|open| open.session.refresh_token.clone()) {
             let provider = Arc::clone(&self.provider);
             let revocation = tokio::spawn(async move { provider.revoke(&refresh_token).await });
-            // Too slow or not, the sign-out is done; the revocation goes on and logs what fails.
+            // After the timeout the revocation continues; it logs its own failure.
             let _ = tokio::time::timeout(WAIT_FOR_REVOCATION, revocation).await;
         }
         let url = tokio::time::timeout(WAIT_FOR_REVOCATION, self.end_session_url(open, now)).await.ok().flatten();
         url.unwrap_or_else(|| self.home())
     }
 
-    /// Where the browser goes when nobody says where.
+    /// `RETURN_URI` as a `Location`.
     fn home(&self) -> String {
         self.config.origins.page(self.config.return_uri.as_str())
     }
@@ -119,7 +120,7 @@ impl Auth {
         Some(url.into())
     }
 
-    /// Deletes every cookie of ours, whatever state it is in.
+    /// Deletes every gateway cookie, valid or not (contract 3.14).
     fn signed_out(&self, mut reply: Reply, headers: &HeaderMap) -> Reply {
         let cookies = &self.sessions.cookies;
         let logins = cookies.logins(headers).into_iter().map(|(name, _)| cookies.delete_login(name));
@@ -130,7 +131,7 @@ impl Auth {
     }
 }
 
-/// A form as browsers post it, without the header that only a script can set.
+/// Whether a POST is an HTML form: its content type, without the header that only a script can set.
 fn is_form(headers: &HeaderMap) -> bool {
     let essence = |value: &http::HeaderValue| {
         let value = value.to_str().unwrap_or_default();

@@ -1,4 +1,4 @@
-//! `POST /auth/refresh`: new tokens and a longer session, when the page asks for them.
+//! `POST /auth/refresh`: refreshes tokens and extends the session (contract 3.11).
 
 use http::header::SET_COOKIE;
 use http::{HeaderMap, Method, StatusCode};
@@ -12,34 +12,34 @@ use crate::reply::{Refused, Reply, empty};
 use crate::session::{OpenError, WriteError};
 
 impl Auth {
-    /// Renews the session's tokens and writes its cookie; counts as activity. 204.
+    /// Refreshes the session's tokens and writes its cookie, which counts as activity. 204.
     ///
     /// # Errors
-    /// What CSRF refuses; [`Error::SessionMissing`], [`Error::KeysUnavailable`]; [`Error::SessionGone`] when the
-    /// session is over, unless its key is unknown here; and what keeps the tokens from being renewed.
+    /// Those of CSRF; [`Error::SessionMissing`], [`Error::KeysUnavailable`]; [`Error::SessionGone`] if the session has
+    /// expired, unless its key is unknown to this instance (contract 4.18); and those of the refresh.
     pub async fn refresh(&self, headers: &HeaderMap, now: UnixSeconds) -> Result<Reply, Refused> {
         csrf::check(&Method::POST, headers, &self.config.origins, CsrfMode::Header)?;
         let open = self.sessions.open(headers, now).await.map_err(|why| match why {
             OpenError::Expired => Error::SessionGone,
             other => other.into(),
         })?;
-        let renewed = self.tokens.refresh_all(&open, now).await;
-        if renewed == Err(Error::SessionExpired) {
-            // While the provider was asked, another sign-in may have put its cookie in this one's place.
-            let past = self.sessions.is_ended_or_replaced(&open.session.id);
-            return Err(if past { Error::SessionExpired } else { Error::SessionGone }.into());
+        let refreshed = self.tokens.refresh_all(&open, now).await;
+        if refreshed == Err(Error::SessionExpired) {
+            // During the request to the provider, another sign-in may have overwritten this cookie.
+            let replaced = self.sessions.is_ended_or_replaced(&open.session.id);
+            return Err(if replaced { Error::SessionExpired } else { Error::SessionGone }.into());
         }
-        if renewed == Err(Error::ProviderUnavailable) && !self.sessions.has_newer_tokens(&open, now) {
+        if refreshed == Err(Error::ProviderUnavailable) && !self.sessions.has_newer_tokens(&open, now) {
             return Err(Error::ProviderUnavailable.into());
         }
         let lines = match self.sessions.write(&open, now).await {
             Ok(lines) => lines,
-            // The new tokens are kept here; the cookie stays as it was.
+            // Contract 4.17: the new tokens stay in the cache of this instance, the cookie is unchanged.
             Err(WriteError::TooLarge) => Vec::new(),
             Err(WriteError::KeysUnavailable) => return Err(Error::KeysUnavailable.into()),
         };
-        if let Err(error) = renewed {
-            // TokenService of other APIs may be new, and asking is activity whatever came of it.
+        if let Err(error) = refreshed {
+            // Tokens of other APIs may be new, and the request counts as activity either way.
             return Err(Refused { error, cookies: lines });
         }
         let mut reply = empty(StatusCode::NO_CONTENT);

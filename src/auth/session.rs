@@ -1,4 +1,4 @@
-//! `GET /auth/session`: who is signed in, for how long, and where to go next. Never a token.
+//! `GET /auth/session`: the session state as JSON (contract 8.1). Never a token.
 
 use http::{HeaderMap, StatusCode};
 use serde_json::{Map, Value, json};
@@ -14,10 +14,10 @@ use crate::session::{OpenError, OpenSession};
 use crate::tokens::Status;
 
 impl Auth {
-    /// The session as the page may know it. Does not count as activity.
+    /// The state of the session. Does not count as activity (contract 3.10).
     ///
     /// # Errors
-    /// [`Error::KeysUnavailable`] when nobody can tell.
+    /// [`Error::KeysUnavailable`]: whether the request has a session is not known.
     pub async fn session(&self, headers: &HeaderMap, now: UnixSeconds) -> Result<Reply, Error> {
         let base = self.config.origins.link_base();
         let csrf = json!({"header": "X-CSRF", "value": "1"});
@@ -64,7 +64,7 @@ impl Auth {
         self.config.apis.iter().map(entry).collect()
     }
 
-    /// The address that signs out by navigation, with a logout token that is good for this session only.
+    /// The link that signs out by navigation, with a logout token for this session only (contract 3.20).
     async fn logout_link(&self, open: &OpenSession, now: UnixSeconds) -> String {
         let sealed = self.sessions.seal(Purpose::Logout, "", open.expires_at, now, &open.session.id).await;
         sealed.map_or_else(|| "/auth/logout".to_owned(), |token| format!("/auth/logout?lt={token}"))

@@ -56,16 +56,16 @@ pub enum FormOrigin {
     /// From this one.
     Ours,
     /// Neither header proves anything; a token in the form may.
-    Undecided,
+    Unknown,
 }
 
 /// Judges a form by its fetch metadata, or, without that, by `Origin`.
 #[must_use]
-pub fn form_comes_from(headers: &HeaderMap, ours: &Origin) -> FormOrigin {
+pub fn form_origin(headers: &HeaderMap, ours: &Origin) -> FormOrigin {
     match single(headers, &SEC_FETCH_SITE) {
         Single::Value("same-origin") => FormOrigin::Ours,
         Single::Absent if single(headers, &ORIGIN) == Single::Value(ours.as_str()) => FormOrigin::Ours,
-        Single::Absent => FormOrigin::Undecided,
+        Single::Absent => FormOrigin::Unknown,
         _ => FormOrigin::Foreign,
     }
 }
@@ -202,14 +202,14 @@ mod tests {
                 .iter()
                 .map(|(name, value)| (name.parse::<HeaderName>().unwrap(), HeaderValue::from_static(value)))
                 .collect();
-            form_comes_from(&headers, &Origin::parse(OURS).unwrap())
+            form_origin(&headers, &Origin::parse(OURS).unwrap())
         };
-        use FormOrigin::{Foreign, Ours, Undecided};
+        use FormOrigin::{Foreign, Ours, Unknown};
         assert_eq!(form(&[("sec-fetch-site", "same-origin"), ("origin", "null")]), Ours, "the origin is ignored then");
         assert_eq!(form(&[("sec-fetch-site", "same-site"), ("origin", OURS)]), Foreign);
         assert_eq!(form(&[("sec-fetch-site", "none")]), Foreign);
         assert_eq!(form(&[("origin", OURS)]), Ours);
-        assert_eq!(form(&[("origin", "null")]), Undecided);
-        assert_eq!(form(&[]), Undecided);
+        assert_eq!(form(&[("origin", "null")]), Unknown);
+        assert_eq!(form(&[]), Unknown);
     }
 }

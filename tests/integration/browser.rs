@@ -58,7 +58,7 @@ async fn a_user_signs_in_calls_graph_and_signs_out() {
         chrome.keep_picture(mode, "signed-in").await;
 
         chrome.click("#call-graph").await;
-        chrome.find("#graph-answer:not([hidden])").await;
+        chrome.find("#graph-response:not([hidden])").await;
         let answer: Value = serde_json::from_str(&chrome.text("#graph-result").await).unwrap();
         assert_eq!((&answer["displayName"], &answer["userPrincipalName"]), (&json!("Ada Lovelace"), &json!(ADA)));
         chrome.keep_picture(mode, "graph").await;
@@ -201,7 +201,7 @@ async fn a_page_from_elsewhere_reaches_nothing() {
         }
         assert_eq!(app.graph.count(), 0, "{mode:?}");
         chrome.click("#call-graph").await;
-        chrome.find("#graph-answer:not([hidden])").await;
+        chrome.find("#graph-response:not([hidden])").await;
         assert_eq!(app.graph.count(), 1, "the page itself may call");
     }
 }
@@ -243,7 +243,7 @@ async fn the_page_fits_a_phone_and_tells_of_a_lost_network() {
     chrome.prefer("dark").await;
     sign_in(&chrome, &app.origin, ADA).await;
     chrome.click("#call-graph").await;
-    chrome.find("#graph-answer:not([hidden])").await;
+    chrome.find("#graph-response:not([hidden])").await;
     let width = "return document.documentElement.scrollWidth";
     assert_eq!(chrome.script(width).await, 360);
     chrome.keep_picture(mode, "phone").await;
@@ -269,7 +269,7 @@ async fn pictures_for_the_docs() {
     }
     sign_in(&chrome, &app.origin, ADA).await;
     chrome.click("#call-graph").await;
-    chrome.find("#graph-answer:not([hidden])").await;
+    chrome.find("#graph-response:not([hidden])").await;
     for scheme in ["light", "dark"] {
         chrome.prefer(scheme).await;
         std::fs::write(folder.join(format!("sample-signed-in-{scheme}.png")), chrome.picture().await).unwrap();

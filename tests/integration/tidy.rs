@@ -7,6 +7,7 @@ use std::fs;
 use std::path::Path;
 use std::process::Command;
 
+use cloakroom::auth::AuthError;
 use cloakroom::config::documentation;
 use cloakroom::error::Error;
 use serde_json::Value;
@@ -230,6 +231,16 @@ fn generated(page: &str, marker: &str, table: &str) {
     }
 }
 
+/// The same for a file that is generated as a whole.
+#[track_caller]
+fn generated_file(path: &str, text: &str) {
+    if std::env::var_os("UPDATE_DOCS").is_some() {
+        fs::write(Path::new(ROOT).join(path), text).unwrap();
+    } else {
+        assert_eq!(read(path), text, "{path} differs from the code; refresh it: {REFRESH}");
+    }
+}
+
 #[test]
 fn the_table_of_settings_is_the_codes() {
     generated("docs/configuration.md", "settings", &documentation());
@@ -247,6 +258,56 @@ fn the_table_of_errors_is_the_codes() {
         table += &format!("| {status} | `{code}` | {title} | {retry} | {login} |\n");
     }
     generated("docs/errors.md", "errors", &table);
+}
+
+#[test]
+fn the_table_of_sign_in_errors_is_generated() {
+    let mut table = "| `auth_error` | meaning | what the page should do |\n|---|---|---|\n".to_owned();
+    for facts in AuthError::ALL.map(AuthError::facts) {
+        table += &format!("| `{}` | {} | {} |\n", facts.code, facts.meaning, facts.advice);
+    }
+    generated("docs/errors.md", "sign-in-errors", &table);
+}
+
+/// The codes of a page's two kinds of errors, by the name of their table in `messages.js`.
+fn codes() -> [(&'static str, &'static str, BTreeSet<&'static str>); 2] {
+    [
+        (
+            "SIGN_IN",
+            "Values of `auth_error`: why a sign-in failed.",
+            AuthError::ALL.iter().map(|error| error.code()).collect(),
+        ),
+        (
+            "GATEWAY",
+            "Values of `Cloakroom-Error`: why the gateway itself responded to a call with an error.",
+            Error::ALL.iter().map(|error| error.facts().code).collect(),
+        ),
+    ]
+}
+
+#[test]
+fn the_clients_list_of_codes_is_generated() {
+    let mut text = format!("// All error codes of the gateway. Generated: {REFRESH}\n");
+    for (name, comment, codes) in codes() {
+        let lines: String = codes.iter().map(|code| format!("  '{code}',\n")).collect();
+        text += &format!("\n/** {comment} */\nexport const {name}_CODES = /** @type {{const}} */ ([\n{lines}]);\n");
+    }
+    generated_file("web/dist/codes.js", &text);
+}
+
+#[test]
+fn the_sample_page_has_a_text_for_every_code() {
+    let messages = read("web/dist/messages.js");
+    let mut complaints = Vec::new();
+    for (name, _, codes) in codes() {
+        let table = messages.split(&format!("const {name} = {{")).nth(1).and_then(|rest| rest.split("\n};").next());
+        let table = table.unwrap_or_else(|| panic!("web/dist/messages.js: put the table {name} back"));
+        let texts: BTreeSet<&str> =
+            table.lines().filter_map(|line| line.trim().split_once(": '")).map(|(code, _)| code).collect();
+        complaints.extend(codes.difference(&texts).map(|code| format!("add a text for {code} to {name}")));
+        complaints.extend(texts.difference(&codes).map(|code| format!("remove {code} from {name}: no such code")));
+    }
+    none(&complaints.iter().map(|what| format!("web/dist/messages.js: {what}")).collect::<Vec<_>>());
 }
 
 #[test]

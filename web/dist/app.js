@@ -1,43 +1,41 @@
 import { CloakroomError, fetch, problem, refresh, session, signIn, signOut, takeAuthError } from '/cloakroom.js';
-import { CALL, SIGN_IN } from '/messages.js';
+import { callError, signInError } from '/messages.js';
 
 const main = document.querySelector('main');
 const at = (id) => document.getElementById(id);
 
-/** The session as last told, and the moments (in ms) at which it ends. */
-let known = null;
+/** The last loaded session, and the times (in ms) at which it ends. */
+let current = null;
 let ends = null;
 
 start();
 
 async function start() {
-  onClick('sign-in', () => signIn({ url: known?.links.login }));
-  onClick('sign-out', leave);
-  onClick('renew', renew);
+  onClick('sign-in', () => signIn({ url: current?.links.login }));
+  onClick('sign-out', endSession);
+  onClick('renew', extendSession);
   onClick('retry', load);
   onClick('call-graph', callGraph);
   setInterval(showTimes, 1000);
-  showPockets();
+  showWhatScriptsSee();
   // Another tab may have signed in or out; and Back must not show a page from before the sign-out.
-  document.addEventListener('visibilitychange', () => { if (!document.hidden) look(); });
+  document.addEventListener('visibilitychange', () => { if (!document.hidden) update(); });
   window.addEventListener('pageshow', (event) => { if (event.persisted) location.reload(); });
 
   const failed = takeAuthError();
   await load();
   if (failed !== null && main.dataset.state !== 'error') {
-    // The code comes from the address, where anybody may have written it.
-    const code = Object.hasOwn(SIGN_IN, failed) ? failed : 'login_failed';
-    showError({ code, text: SIGN_IN[code] });
+    showError(signInError(failed));
   }
 }
 
-/** Asks who is signed in, and shows whatever comes of it. */
+/** Loads the session and shows it, or the error. */
 async function load() {
   clearError();
-  say('Asking the gateway who you are…');
+  say('Loading the session…');
   try {
     show(await session());
-    say(known.authenticated ? '' : 'You are not signed in.');
+    say(current.authenticated ? '' : 'You are not signed in.');
   } catch (error) {
     enter('error');
     say('');
@@ -45,8 +43,8 @@ async function load() {
   }
 }
 
-/** The same in passing: a failure is no news then. */
-async function look() {
+/** The same in the background: errors are not shown. */
+async function update() {
   try {
     show(await session());
   } catch (error) {
@@ -54,89 +52,89 @@ async function look() {
   }
 }
 
-async function leave() {
+async function endSession() {
   say('Signing out…');
-  await orExplain(signOut, leave);
+  await orExplain(signOut, endSession);
 }
 
-async function renew() {
+async function extendSession() {
   clearError();
   await orExplain(async () => {
-    const stays = await refresh();
-    await look();
-    say(stays ? 'Your session goes on.' : '');
-    if (!stays) showError(described(new CloakroomError('session_expired')));
-  }, renew);
+    const extended = await refresh();
+    await update();
+    say(extended ? 'Your session was extended.' : '');
+    if (!extended) showError(described(new CloakroomError('session_expired')));
+  }, extendSession);
 }
 
 async function callGraph() {
   clearError();
-  at('graph-answer').hidden = true;
+  at('graph-response').hidden = true;
   say('Calling Microsoft Graph…');
   await orExplain(async () => {
     const begun = performance.now();
-    const answer = await fetch('/graph/me', { headers: { Accept: 'application/json' } });
-    const refusal = await problem(answer);
-    if (refusal) throw refusal;
-    await showAnswer(answer, begun);
-    await look();
+    const response = await fetch('/graph/me', { headers: { Accept: 'application/json' } });
+    const error = await problem(response);
+    if (error) throw error;
+    await showResponse(response, begun);
+    await update();
   }, callGraph);
 }
 
-/** Runs `action`; what the gateway has against it is shown, with a way on. */
-async function orExplain(action, again) {
+/** Runs `action`; shows its error, with a button that helps. */
+async function orExplain(action, retry) {
   try {
     await action();
   } catch (error) {
     say('');
-    if (error.status === 401) await look();
-    showError(described(error, again));
-    if (!known?.authenticated) at('sign-in').focus();
+    if (error.status === 401) await update();
+    showError(described(error, retry));
+    if (!current?.authenticated) at('sign-in').focus();
   }
 }
 
-/** @returns {{code: string, text: string, trace?: string, offer?: string, action?: () => void}} */
-function described(error, again) {
+/** @returns {{code: string, text: string, trace?: string, button?: string, action?: () => void}} */
+function described(error, retry) {
   if (!(error instanceof CloakroomError)) throw error;
   const { code, status, retryAfter, loginUrl, traceId } = error;
-  const parts = [Object.hasOwn(CALL, code) ? CALL[code] : CALL.unexpected];
-  if (code === 'unexpected' && status) parts.push(`Its status was ${status}.`);
+  const parts = [callError(code)];
+  if (code === 'unexpected' && status) parts.push(`The status is ${status}.`);
   if (retryAfter) parts.push(`Please try again in ${retryAfter === 1 ? 'a second' : `${retryAfter} seconds`}.`);
   const shown = { code, text: parts.join(' '), trace: traceId };
-  if (loginUrl && known?.authenticated) {
-    const offers = { consent_required: 'Give consent', step_up_required: 'Prove it' };
-    return { ...shown, offer: offers[code] ?? 'Sign in again', action: () => signIn({ url: loginUrl }) };
+  if (loginUrl && current?.authenticated) {
+    const buttons = { consent_required: 'Give consent', step_up_required: 'Confirm identity' };
+    return { ...shown, button: buttons[code] ?? 'Sign in again', action: () => signIn({ url: loginUrl }) };
   }
-  const passing = code === 'network' || code === 'unexpected' || status >= 500;
-  return passing && again ? { ...shown, offer: 'Try again', action: again } : shown;
+  const transient = code === 'network' || code === 'unexpected' || status >= 500;
+  return transient && retry ? { ...shown, button: 'Try again', action: retry } : shown;
 }
 
 function enter(state) {
   main.dataset.state = state;
   main.removeAttribute('aria-busy');
-  showPockets();
+  showWhatScriptsSee();
 }
 
-function show(told) {
+function show(state) {
   if (main.dataset.state === 'error') clearError();
-  known = told;
-  const { user, session: life } = told;
+  current = state;
+  const { user, session: life } = state;
   ends = life ? { whole: Date.now() + life.expires_in * 1000, idle: Date.now() + life.idle_expires_in * 1000 } : null;
-  if (told.authenticated) {
+  if (state.authenticated) {
     const name = user.name ?? user.preferred_username ?? user.email ?? user.sub;
     at('user-name').textContent = name;
     at('user-username').textContent = user.preferred_username ?? user.email ?? user.sub;
     document.title = `${name} · Cloakroom`;
   } else {
-    // What was shown to one person is not left for the next.
+    // Data of one user is not left in the page for the next.
     for (const id of ['user-name', 'user-username', 'graph-result']) at(id).replaceChildren();
-    at('graph-answer').hidden = true;
+    at('graph-response').hidden = true;
     document.title = 'Cloakroom';
   }
-  at('renew').hidden = !told.links.refresh;
-  main.querySelector('.number').textContent = told.authenticated ? numberFor(user.sub) : '······';
+  at('renew').hidden = !state.links.refresh;
+  main.querySelector('.number').textContent = state.authenticated ? numberFor(user.sub) : '······';
   showTimes();
-  enter(told.authenticated ? 'signed-in' : 'anonymous');
+  enter(state.authenticated ? 'signed-in' : 'anonymous');
 }
 
 function showTimes() {
@@ -146,23 +144,23 @@ function showTimes() {
   setText('session-idle', duration(Math.min(whole, idle)));
   if (whole <= 0 || idle <= 0) {
     ends = null;
-    look().then(() => { if (!known.authenticated) say('Your session has ended.'); });
+    update().then(() => { if (!current.authenticated) say('Your session has ended.'); });
   }
 }
 
-async function showAnswer(answer, begun) {
-  const text = await answer.text();
+async function showResponse(response, begun) {
+  const text = await response.text();
   const took = Math.round(performance.now() - begun);
   const status = at('graph-status');
-  status.textContent = `${answer.status} ${answer.statusText}`.trim();
-  status.dataset.ok = String(answer.ok);
+  status.textContent = `${response.status} ${response.statusText}`.trim();
+  status.dataset.ok = String(response.ok);
   at('graph-time').textContent = `${took} ms`;
   at('graph-result').replaceChildren(...pretty(text));
-  at('graph-answer').hidden = false;
-  say(`Microsoft Graph answered ${answer.status} after ${took} milliseconds.`);
+  at('graph-response').hidden = false;
+  say(`Microsoft Graph responded with ${response.status} after ${took} milliseconds.`);
 }
 
-/** Text nodes and spans; never markup, whatever the data holds. */
+/** JSON as text nodes and spans; data never becomes markup. */
 function pretty(text) {
   let value;
   try {
@@ -181,14 +179,14 @@ function pretty(text) {
   });
 }
 
-/** Turns this page's own pockets out, as a hostile script would. */
-function showPockets() {
+/** Shows what any script in this page can read. */
+function showWhatScriptsSee() {
   at('document-cookie').textContent = document.cookie === '' ? "''" : document.cookie;
   setText('local-storage', entries(() => localStorage));
   setText('session-storage', entries(() => sessionStorage));
   at('steal-verdict').textContent = document.cookie === ''
-    ? 'Nothing to carry away: the ticket is HttpOnly, and the tokens never came here.'
-    : 'These cookies come from something else on this host. The ticket is HttpOnly, so it is not among them.';
+    ? 'Nothing to steal: the session cookie is HttpOnly, and the tokens never reach the browser.'
+    : 'These cookies belong to something else on this host. The session cookie is HttpOnly, so no script sees it.';
 }
 
 function entries(storage) {
@@ -200,7 +198,7 @@ function entries(storage) {
   }
 }
 
-/** Six digits that stay the same for one person. Decoration: they open nothing. */
+/** Six digits that are always the same for one user. Decoration only. */
 function numberFor(sub) {
   let hash = 0x811c9dc5;
   for (const char of sub) hash = Math.imul(hash ^ char.codePointAt(0), 0x01000193) >>> 0;
@@ -213,20 +211,20 @@ function duration(seconds) {
   return minutes < 60 ? `${minutes} min` : `${Math.floor(minutes / 60)} h ${minutes % 60} min`;
 }
 
-function showError({ code, text, trace, offer, action }) {
-  const said = document.createElement('p');
-  said.textContent = text;
-  const fine = document.createElement('p');
-  fine.className = 'fine';
-  fine.textContent = trace ? `${code} · trace ${trace}` : code;
-  const words = document.createElement('div');
-  words.append(said, fine);
-  at('error').replaceChildren(words);
+function showError({ code, text, trace, button: label, action }) {
+  const message = document.createElement('p');
+  message.textContent = text;
+  const details = document.createElement('p');
+  details.className = 'fine';
+  details.textContent = trace ? `${code} · trace ${trace}` : code;
+  const box = document.createElement('div');
+  box.append(message, details);
+  at('error').replaceChildren(box);
   at('error').dataset.code = code;
   if (!action) return;
   const button = document.createElement('button');
   button.type = 'button';
-  button.textContent = offer;
+  button.textContent = label;
   button.addEventListener('click', action);
   at('error').append(button);
 }
@@ -240,12 +238,12 @@ function say(text) {
   setText('status', text);
 }
 
-/** Leaves equal text alone, so that nothing is announced twice. */
+/** Does not touch equal text, so that screen readers do not announce it twice. */
 function setText(id, text) {
   if (at(id).textContent !== text) at(id).textContent = text;
 }
 
-/** A button stays focusable while it works, and does not work twice at once. */
+/** The button stays focusable while the action runs, and does not start a second one. */
 function onClick(id, action) {
   const button = at(id);
   button.addEventListener('click', async () => {

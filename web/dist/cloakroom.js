@@ -1,19 +1,19 @@
 // A client for the Cloakroom gateway on this page's own origin. No dependency, no build step.
 //
 //   const { authenticated, user } = await session();
-//   signIn();                                    // comes back to this very address
+//   signIn();                                    // returns to the current address
 //   const me = await fetch('/graph/me');         // the gateway adds the token
 //   await signOut();
 
 const CSRF_HEADER = 'X-CSRF';
 const LONGEST_RETURN_PATH = 1024;
-const OVER = ['session_expired', 'session_missing'];
+const SESSION_ENDED = ['session_expired', 'session_missing'];
 
 /**
  * @typedef {object} Api
- * @property {string} path where the gateway proxies this API, such as `/graph`
+ * @property {string} path route of this API at the gateway, such as `/graph`
  * @property {'ok' | 'needs_consent' | 'needs_step_up' | 'expired'} status
- * @property {string} [login_url] where to go when `status` is not `ok`
+ * @property {string} [login_url] where to sign in if `status` is not `ok`
  */
 
 /**
@@ -26,10 +26,10 @@ const OVER = ['session_expired', 'session_missing'];
  * @property {{login: string, logout?: string, refresh?: string}} links
  */
 
-/** What the gateway itself refused or could not do, or that it could not be reached at all. */
+/** An error of the gateway itself, or that it cannot be reached. */
 export class CloakroomError extends Error {
   /**
-   * @param {string} code a code of the gateway, `network`, or `unexpected` for an answer that is not the gateway's
+   * @param {string} code a code of the gateway, `network`, or `unexpected` for a response that is not the gateway's
    * @param {{status?: number, title?: string, loginUrl?: string, retryAfter?: number, traceId?: string,
    *          cause?: unknown}} [details] `retryAfter` in seconds
    */
@@ -45,22 +45,22 @@ export class CloakroomError extends Error {
 }
 
 /**
- * Who is signed in. Asking does not keep the session alive.
+ * The state of the session. Does not extend it.
  *
  * @returns {Promise<Session>}
  * @throws {CloakroomError}
  */
 export async function session() {
-  return jsonOf(await send(new Request('/auth/session')));
+  return readJson(await send(new Request('/auth/session')));
 }
 
 /**
- * Leaves the page to sign in, and comes back to `returnTo`: path, query and fragment, by default where we are now.
+ * Leaves the page to sign in, and returns to `returnTo`: path, query and fragment, by default the current address.
  *
- * @param {{returnTo?: string, api?: string, url?: string}} [options] `api` asks for the consent that one API needs;
- *   `url` is a login address that the gateway gave, such as `CloakroomError.loginUrl`
+ * @param {{returnTo?: string, api?: string, url?: string}} [options] `api` requests the consent that one API needs;
+ *   `url` is a login URL of the gateway, such as `CloakroomError.loginUrl`
  */
-export function signIn({ returnTo = here(), api, url = '/auth/login' } = {}) {
+export function signIn({ returnTo = currentAddress(), api, url = '/auth/login' } = {}) {
   const target = new URL(url, location.origin);
   if (api) target.searchParams.set('api', api);
   if (returnTo.length <= LONGEST_RETURN_PATH) target.searchParams.set('return_to', returnTo);
@@ -68,31 +68,31 @@ export function signIn({ returnTo = here(), api, url = '/auth/login' } = {}) {
 }
 
 /**
- * Ends the session here, then leaves the page to end it at the identity provider.
+ * Ends the session, then leaves the page to end it at the identity provider.
  *
  * @throws {CloakroomError}
  */
 export async function signOut() {
-  const answer = await fetch('/auth/logout', { method: 'POST' });
-  const { logout_url: url } = await jsonOf(answer);
+  const response = await fetch('/auth/logout', { method: 'POST' });
+  const { logout_url: url } = await readJson(response);
   location.assign(url);
 }
 
 /**
- * Keeps the session alive.
+ * Extends the session.
  *
- * @returns {Promise<boolean>} false when the session is over
+ * @returns {Promise<boolean>} false if the session has ended
  * @throws {CloakroomError}
  */
 export async function refresh() {
-  const answer = await send(guarded(new Request('/auth/refresh', { method: 'POST' })));
-  if (!answer.ok && !OVER.includes(codeOf(answer))) throw await failure(answer);
-  return answer.ok;
+  const response = await send(withCsrfHeader(new Request('/auth/refresh', { method: 'POST' })));
+  if (!response.ok && !SESSION_ENDED.includes(codeOf(response))) throw await failure(response);
+  return response.ok;
 }
 
 /**
- * `window.fetch`, which adds the CSRF header to calls to our own origin. A session that another tab or instance has
- * just renewed looks over for a moment: then the gateway is asked to refresh, and the call is repeated, once.
+ * `window.fetch` that adds the CSRF header to calls to the own origin. A `session_expired` can be outdated, because
+ * another tab or instance has just written a newer cookie: then the session is refreshed and the call repeated, once.
  *
  * @param {RequestInfo | URL} input
  * @param {RequestInit} [init]
@@ -102,85 +102,85 @@ export async function refresh() {
 export async function fetch(input, init) {
   const request = new Request(input, init);
   if (new URL(request.url).origin !== location.origin) return send(request);
-  const again = guarded(request).clone();
-  const answer = await send(request);
-  if (codeOf(answer) !== 'session_expired') return answer;
-  return (await refreshOnce()) ? send(again) : answer;
+  const retry = withCsrfHeader(request).clone();
+  const response = await send(request);
+  if (codeOf(response) !== 'session_expired') return response;
+  return (await refreshOnce()) ? send(retry) : response;
 }
 
 /**
- * The gateway's own error in an answer, or null when the answer is the API's, whatever its status.
+ * The error of the gateway in a response, or null if the response is the API's, whatever its status.
  *
- * @param {Response} answer its body stays readable
+ * @param {Response} response its body stays readable
  * @returns {Promise<CloakroomError | null>}
  */
-export async function problem(answer) {
-  const code = codeOf(answer);
+export async function problem(response) {
+  const code = codeOf(response);
   if (!code) return null;
-  const body = await answer.clone().json().catch(() => ({}));
+  const body = await response.clone().json().catch(() => ({}));
   return new CloakroomError(code, {
-    status: answer.status,
+    status: response.status,
     title: body.title,
     loginUrl: body.login_url,
-    retryAfter: Number(answer.headers.get('Retry-After')) || undefined,
+    retryAfter: Number(response.headers.get('Retry-After')) || undefined,
     traceId: body.trace_id,
   });
 }
 
 /**
- * Why the last sign-in failed, if it did: takes `auth_error` out of the address, so that a reload does not repeat it.
+ * Why the last sign-in failed, if it did. Removes `auth_error` from the address, so that a reload does not repeat it.
  *
  * @returns {string | null} a code
  */
 export function takeAuthError() {
   const code = new URLSearchParams(location.search).get('auth_error');
   if (code === null) return null;
-  // Not by URLSearchParams, which would write the other parameters anew.
+  // Not with URLSearchParams, which would change the encoding of the other parameters.
   const others = location.search.slice(1).split('&').filter((pair) => pair.split('=')[0] !== 'auth_error');
   const search = others.length > 0 ? `?${others.join('&')}` : '';
   history.replaceState(history.state, '', location.pathname + search + location.hash);
   return code;
 }
 
-function here() {
+function currentAddress() {
   return location.pathname + location.search + location.hash;
 }
 
-function guarded(request) {
+function withCsrfHeader(request) {
   request.headers.set(CSRF_HEADER, '1');
   return request;
 }
 
-function codeOf(answer) {
-  return answer.ok ? null : answer.headers.get('Cloakroom-Error');
+function codeOf(response) {
+  return response.ok ? null : response.headers.get('Cloakroom-Error');
 }
 
 async function send(request) {
   try {
     return await window.fetch(request);
   } catch (cause) {
-    // An abort or a timeout is the caller's own doing.
+    // Other errors are aborts and timeouts by the caller.
     if (!(cause instanceof TypeError)) throw cause;
     throw new CloakroomError('network', { cause });
   }
 }
 
-async function jsonOf(answer) {
-  if (!answer.ok) throw await failure(answer);
+async function readJson(response) {
+  if (!response.ok) throw await failure(response);
   try {
-    return await answer.json();
+    return await response.json();
   } catch (cause) {
-    throw new CloakroomError('unexpected', { status: answer.status, cause });
+    throw new CloakroomError('unexpected', { status: response.status, cause });
   }
 }
 
-async function failure(answer) {
-  return (await problem(answer)) ?? new CloakroomError('unexpected', { status: answer.status });
+async function failure(response) {
+  return (await problem(response)) ?? new CloakroomError('unexpected', { status: response.status });
 }
 
 let refreshing = null;
 
-/** Calls that fail together share one refresh. */
+/** Concurrent calls share one refresh. */
 function refreshOnce() {
   refreshing ??= refresh().catch(() => false).finally(() => { refreshing = null; });
   return refreshing;

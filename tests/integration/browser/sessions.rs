@@ -48,7 +48,7 @@ async fn a_session_outlives_its_access_token_in_all_tabs() {
             assert_eq!(chrome.script(FIFTY_CALLS).await, json!(vec![200; 50]), "{mode:?}");
         }
         chrome.click("#renew").await;
-        chrome.says("Your session goes on.").await;
+        chrome.says("Your session was extended.").await;
         assert_eq!(cookie_names(&chrome).await, ["__Host-Http-cloakroom"]);
         assert_eq!(chrome.console().await, json!([]), "{mode:?}");
     }
@@ -62,14 +62,14 @@ async fn a_step_up_goes_round() {
         app.graph.require_context(Some("c1"));
         chrome.click("#call-graph").await;
         chrome.find("#error button").await;
-        assert_eq!(chrome.text("#error button").await, "Prove it");
+        assert_eq!(chrome.text("#error button").await, "Confirm identity");
         chrome.keep_picture(mode, "step-up").await;
         chrome.click("#error button").await;
         // Whoever has a session at the provider need not choose again.
         chrome.choose_if_asked(ADA).await;
         chrome.shows("signed-in").await;
         chrome.click("#call-graph").await;
-        chrome.find("#graph-answer:not([hidden])").await;
+        chrome.find("#graph-response:not([hidden])").await;
         let answer: Value = serde_json::from_str(&chrome.text("#graph-result").await).unwrap();
         assert_eq!(answer["userPrincipalName"], ADA, "{mode:?}");
     }

@@ -25,6 +25,7 @@ const LISTING: [&str; 20] = [
     "100644 web/dist/app.css",
     "100644 web/dist/app.js",
     "100644 web/dist/cloakroom.js",
+    "100644 web/dist/codes.js",
     "100644 web/dist/favicon.svg",
     "100644 web/dist/graph-middleware.js",
     "100644 web/dist/index.html",

@@ -1,0 +1,66 @@
+//! The parameters of `/auth/login` (contract 3.2). Others are ignored.
+
+use super::{Duplicate, Params};
+use crate::api_map::Api;
+use crate::auth::Config;
+use crate::error::Error;
+use crate::guard::return_to::ReturnTo;
+
+/// Values of `prompt` that are passed on (OpenID Connect Core 3.1.2.1).
+const PROMPTS: [&str; 4] = ["login", "select_account", "consent", "none"];
+/// Largest hint in bytes.
+const HINT: usize = 320;
+
+/// What a sign-in is asked to do.
+pub(in crate::auth) struct LoginParams<'a> {
+    pub(in crate::auth) return_to: ReturnTo,
+    /// The API to sign in for: the one that was named, else the one of contract 7.20.
+    pub(in crate::auth) api: Option<&'a Api>,
+    /// A claims challenge that the gateway sealed.
+    pub(in crate::auth) challenge: Option<String>,
+    pub(in crate::auth) prompt: Option<&'static str>,
+    pub(in crate::auth) login_hint: Option<String>,
+    pub(in crate::auth) domain_hint: Option<String>,
+}
+
+impl<'a> LoginParams<'a> {
+    /// Parses a query.
+    ///
+    /// # Errors
+    /// [`Error::BadRequest`] for the first parameter that is invalid.
+    pub(in crate::auth) fn parse(query: &str, config: &'a Config) -> Result<Self, Error> {
+        let mut params = Params::parse(query);
+        let mut single = |name, duplicate| params.take(name).map_err(|Duplicate| Error::BadRequest(duplicate));
+        let return_to = match single("return_to", "return_to is present more than once")? {
+            None => config.return_uri.clone(),
+            Some(path) => ReturnTo::parse(&path, &config.origins.spa, &config.reserved).ok_or(Error::BadRequest(
+                "return_to must be a path of the app, from its first /, of at most 1,024 bytes",
+            ))?,
+        };
+        let prompt = match single("prompt", "prompt is present more than once")? {
+            None => None,
+            Some(prompt) => {
+                const RULE: Error = Error::BadRequest("prompt must be login, select_account, consent or none");
+                Some(PROMPTS.into_iter().find(|known| *known == prompt).ok_or(RULE)?)
+            }
+        };
+        let api = match single("api", "api is present more than once")? {
+            None => config.apis.sign_in_api(),
+            Some(name) => Some(config.apis.get(&name).ok_or(Error::BadRequest("unknown api"))?),
+        };
+        let mut hint = |name, rule| match single(name, rule)? {
+            Some(hint) if !(1..=HINT).contains(&hint.len()) || hint.contains(char::is_control) => {
+                Err(Error::BadRequest(rule))
+            }
+            hint => Ok(hint),
+        };
+        Ok(Self {
+            return_to,
+            api,
+            prompt,
+            login_hint: hint("login_hint", "login_hint must be one text of 1 to 320 bytes")?,
+            domain_hint: hint("domain_hint", "domain_hint must be one text of 1 to 320 bytes")?,
+            challenge: single("challenge", "challenge is present more than once")?,
+        })
+    }
+}
