@@ -12,7 +12,9 @@ use std::time::{Duration, Instant};
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use cloakroom::keyring::states::Parameters;
-use cloakroom::keyring::{Answer, KeyId, KeySource, NewVersion, Purpose, Ring, SourceDown, Value, Version};
+use cloakroom::keyring::{
+    KeyId, KeySource, NewVersion, Purpose, Ring, SourceFuture, SourceUnavailable, Value, Version,
+};
 use cloakroom::session::cookie::{self, SameSite};
 use cloakroom::session::token::{AccessToken, Session, User};
 use cloakroom::session::{Limits, Sessions};
@@ -108,7 +110,7 @@ fn sessions(keys: u8) -> Sessions {
         max: Duration::from_secs(28_800),
         clock_skew: Duration::from_secs(300),
     };
-    Sessions::new(Arc::new(ring), cookies, limits, "11111111-2222-3333-4444-555555555555".to_owned())
+    Sessions::new(ring, cookies, limits, "11111111-2222-3333-4444-555555555555".to_owned())
 }
 
 /// A session as Entra makes them, with a token of three segments.
@@ -137,7 +139,7 @@ fn session(number: u8) -> Session {
 struct Keys(u8);
 
 impl KeySource for Keys {
-    fn list(&self) -> Answer<'_, Vec<Version>> {
+    fn list(&self) -> SourceFuture<'_, Vec<Version>> {
         let version = |number: u8| {
             let id = format!("{number:02x}").repeat(16);
             Some(Version {
@@ -154,21 +156,21 @@ impl KeySource for Keys {
         Box::pin(async move { Ok(versions) })
     }
 
-    fn get<'a>(&'a self, id: &'a str) -> Answer<'a, Value> {
+    fn get<'a>(&'a self, id: &'a str) -> SourceFuture<'a, Value> {
         let number = u8::from_str_radix(&id[..2], 16).unwrap();
         let text = URL_SAFE_NO_PAD.encode([number; 32]).into();
         Box::pin(async move { Ok(Value { text, content_type: None }) })
     }
 
-    fn list_or_empty(&self) -> Answer<'_, Vec<Version>> {
+    fn list_or_empty(&self) -> SourceFuture<'_, Vec<Version>> {
         self.list()
     }
 
-    fn publish<'a>(&'a self, _new: &'a NewVersion, _now: u64) -> Answer<'a, String> {
-        Box::pin(async { Err(SourceDown("it is read only".to_owned())) })
+    fn publish<'a>(&'a self, _new: &'a NewVersion, _now: u64) -> SourceFuture<'a, String> {
+        Box::pin(async { Err(SourceUnavailable("it is read only".to_owned())) })
     }
 
-    fn disable<'a>(&'a self, _id: &'a str) -> Answer<'a, ()> {
-        Box::pin(async { Err(SourceDown("it is read only".to_owned())) })
+    fn disable<'a>(&'a self, _id: &'a str) -> SourceFuture<'a, ()> {
+        Box::pin(async { Err(SourceUnavailable("it is read only".to_owned())) })
     }
 }

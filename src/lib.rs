@@ -10,6 +10,7 @@ pub mod auth;
 pub mod clock;
 pub mod command;
 pub mod config;
+pub mod credential;
 pub mod error;
 pub mod functions;
 pub mod guard;

@@ -146,7 +146,7 @@ impl Sessions {
     /// # Errors
     /// [`WriteError`].
     pub async fn write(&self, open: &OpenSession, now: UnixSeconds) -> Result<Vec<HeaderValue>, WriteError> {
-        let key = self.ring.sealing(now).await.map_err(|_| WriteError::KeysUnavailable)?;
+        let key = self.ring.sealing_key(now).await.map_err(|_| WriteError::KeysUnavailable)?;
         let name = &self.cookies.name;
         let binding = Binding { purpose: Purpose::Session, name, client_id: &self.client_id };
         // From here on nothing waits, so that generations are given out in their order.
@@ -204,7 +204,7 @@ impl Sessions {
         now: UnixSeconds,
         payload: &[u8],
     ) -> Option<String> {
-        let key = self.ring.sealing(now).await.ok()?;
+        let key = self.ring.sealing_key(now).await.ok()?;
         let binding = Binding { purpose, name, client_id: &self.client_id };
         Some(seal::seal(&key, binding, now, expires_at, payload))
     }

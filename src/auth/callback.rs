@@ -52,7 +52,7 @@ impl Auth {
             }
         };
         // The code can be exchanged only once, so everything else that the session needs must be available first.
-        self.sessions.ring.sealing(now).await.map_err(|_| Error::KeysUnavailable)?;
+        self.sessions.ring.sealing_key(now).await.map_err(|_| Error::KeysUnavailable)?;
         let outcome = self.complete(response, &transaction, now).await;
         let return_to = ReturnTo::parse(&transaction.return_to, &self.config.origins.spa, &self.config.reserved)
             .unwrap_or_else(|| self.config.return_uri.clone());

@@ -14,6 +14,7 @@ use super::settings::{SETTINGS, STORE};
 use super::{Config, ConfigError, ConfigErrors, Keys, PREFIX, Vars, app_root};
 use crate::api_map::ApiMap;
 use crate::auth::{self, ResponseMode};
+use crate::credential::{Credential, Identity};
 use crate::functions;
 use crate::net::OutboundClients;
 use crate::oidc::provider;
@@ -35,11 +36,18 @@ pub(super) struct ConfigParser<'a> {
     faults: Vec<ConfigError>,
     warnings: Vec<String>,
     net: Arc<OutboundClients>,
+    credential: Arc<Credential>,
 }
 
 impl<'a> ConfigParser<'a> {
     pub(super) fn new(vars: &'a Vars) -> Self {
-        Self { vars, faults: Vec::new(), warnings: Vec::new(), net: Arc::default() }
+        let net = Arc::default();
+        let identity = match vars.get("IDENTITY_ENDPOINT") {
+            Some(_) => Identity::Managed(vars.get("AZURE_CLIENT_ID").map(str::to_owned)),
+            None => Identity::Developer,
+        };
+        let credential = Arc::new(Credential::new(identity, Arc::clone(&net)));
+        Self { vars, faults: Vec::new(), warnings: Vec::new(), net, credential }
     }
 
     pub(super) fn read(mut self) -> Result<Config, ConfigErrors> {

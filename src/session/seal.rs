@@ -2,6 +2,8 @@
 //!
 //! `base64url_nopad( 0x01 | kid 8 bytes | nonce 12 bytes | ciphertext | tag 16 bytes )`
 
+use std::sync::Arc;
+
 use aes_gcm::aead::{Aead, AeadInOut, Payload};
 use aes_gcm::{Aes256Gcm, KeyInit, Nonce, Tag};
 use base64::Engine;
@@ -9,7 +11,7 @@ use secrecy::zeroize::Zeroizing;
 
 use super::base64url::BASE64URL;
 use crate::clock::UnixSeconds;
-use crate::keyring::{Key, KeyId, Opening, Purpose, Ring};
+use crate::keyring::{Key, KeyForOpening, KeyId, Purpose, Ring};
 
 const VERSION: u8 = 1;
 const KID: std::ops::Range<usize> = 1..9;
@@ -104,17 +106,17 @@ fn seal_with_nonce(
 /// # Errors
 /// [`UnsealError`]; how a value is invalid is not told.
 pub async fn open(
-    ring: &Ring,
+    ring: &Arc<Ring>,
     binding: Binding<'_>,
     sealed: &[u8],
     now: UnixSeconds,
     clock_skew: u64,
 ) -> Result<Opened, UnsealError> {
     let envelope = Envelope::parse(sealed).ok_or(UnsealError::Invalid)?;
-    let key = match ring.opening(envelope.kid, now).await {
-        Opening::Key(key) => key,
-        Opening::Unknown => return Err(UnsealError::UnknownKey),
-        Opening::Unavailable => return Err(UnsealError::KeyUnavailable),
+    let key = match ring.key_for_opening(envelope.kid, now).await {
+        KeyForOpening::Found(key) => key,
+        KeyForOpening::Unknown => return Err(UnsealError::UnknownKey),
+        KeyForOpening::Unavailable => return Err(UnsealError::KeyUnavailable),
     };
     let opened = envelope.open(&key, binding).ok_or(UnsealError::Invalid)?;
     let from_the_future = opened.issued_at > now.saturating_add(clock_skew);
@@ -153,7 +155,7 @@ impl Envelope {
 }
 
 fn cipher(key: &Key, purpose: Purpose) -> Option<Aes256Gcm> {
-    key.subkey(purpose).map(|subkey| Aes256Gcm::new(subkey.expose().into()))
+    Some(Aes256Gcm::new(key.subkey(purpose).expose().into()))
 }
 
 fn associated_data(kid: KeyId, binding: Binding<'_>) -> Vec<u8> {

@@ -141,7 +141,7 @@ fn tokens(addr: SocketAddr) -> Arc<TokenService> {
         budget: 7_000,
     };
     let limits = Limits { idle: day, max: day, clock_skew: Duration::from_secs(300) };
-    let sessions = Sessions::new(Arc::new(ring), cookies, limits, "client".to_owned());
+    let sessions = Sessions::new(ring, cookies, limits, "client".to_owned());
     let authority = Authority { url: Url::parse(&format!("http://{addr}")).unwrap(), tenants: Tenants::Unchecked };
     let client = Client { id: "client".to_owned(), authentication: ClientAuthentication::Secret("secret".into()) };
     let config = provider::Config { authority, client, clock_skew: 300 };

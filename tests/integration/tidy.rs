@@ -15,7 +15,7 @@ use serde_json::Value;
 use crate::app::ROOT;
 
 /// The modules of `src/` from top to bottom, as in `docs/architecture.md`. Imports point down this list.
-const ORDER: [&str; 27] = [
+const ORDER: [&str; 28] = [
     "main",
     "command",
     "server",
@@ -34,6 +34,7 @@ const ORDER: [&str; 27] = [
     "oidc",
     "jose",
     "api_map",
+    "credential",
     "upstream",
     "reply",
     "error",
@@ -45,7 +46,7 @@ const ORDER: [&str; 27] = [
     "clock",
 ];
 /// What only some files may name: the beginning of a path, and the files or folders where it may stand.
-const OWNERS: [(&str, &[&str]); 9] = [
+const OWNERS: [(&str, &[&str]); 10] = [
     ("warp::", &["src/server.rs", "src/routes.rs", "src/routes/"]),
     ("hyper::server", &["src/server.rs", "src/routes.rs", "src/routes/"]),
     ("hyper::service", &["src/server.rs", "src/routes.rs", "src/routes/"]),
@@ -54,7 +55,8 @@ const OWNERS: [(&str, &[&str]); 9] = [
     ("aes_gcm", &["src/session/seal.rs"]),
     ("jsonwebtoken", &["src/jose.rs", "src/jose/"]),
     ("redis::", &["src/store/redis.rs"]),
-    ("azure_", &["src/keyring/key_vault.rs", "src/oidc/client.rs"]),
+    ("azure_", &["src/credential.rs", "src/keyring/key_vault.rs"]),
+    ("azure_identity", &["src/credential.rs"]),
 ];
 /// The functions, and the route of each; the timer has none.
 const FUNCTIONS: [(&str, Option<&str>); 10] = [

@@ -7,7 +7,7 @@ use super::{ConfigParser, PREFIX};
 use crate::config::Keys;
 use crate::keyring::KeySource;
 use crate::keyring::file::FileRing;
-use crate::keyring::key_vault::{Identity, KeyVault};
+use crate::keyring::key_vault::KeyVault;
 use crate::keyring::states::Parameters;
 use crate::keyring::static_key::StaticKey;
 use crate::origin::Origin;
@@ -66,11 +66,6 @@ impl ConfigParser<'_> {
             (1..=127).contains(&name.len()) && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-');
         let name =
             self.or_record("KEY_NAME", good.then(|| name.to_owned()).ok_or("is 1 to 127 letters, digits and hyphens"));
-        let identity = if self.vars.get("IDENTITY_ENDPOINT").is_some() {
-            Identity::Managed(self.vars.get("AZURE_CLIENT_ID").map(str::to_owned))
-        } else {
-            Identity::Developer
-        };
-        Some(Arc::new(KeyVault::new(origin?.url().clone(), name?, identity, Arc::clone(&self.net))))
+        Some(Arc::new(KeyVault::new(origin?.url().clone(), name?, Arc::clone(&self.credential))))
     }
 }

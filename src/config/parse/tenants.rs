@@ -112,7 +112,6 @@ impl ConfigParser<'_> {
         let authentication = match (self.get("CLIENT_SECRET"), self.vars.get("IDENTITY_ENDPOINT")) {
             (Some(secret), _) => ClientAuthentication::Secret(secret.into()),
             (None, Some(_)) => {
-                let identity = self.vars.get("AZURE_CLIENT_ID").map(str::to_owned);
                 let Some(audience) = authority.map_or(Some(AUDIENCE), assertion_audience) else {
                     self.fault(
                         "CLIENT_SECRET",
@@ -120,7 +119,7 @@ impl ConfigParser<'_> {
                     );
                     return None;
                 };
-                ClientAuthentication::Assertion(Assertion::new(identity, audience, Arc::clone(&self.net)))
+                ClientAuthentication::Assertion(Assertion { credential: Arc::clone(&self.credential), audience })
             }
             (None, None) => {
                 self.fault("CLIENT_SECRET", "is required where there is no managed identity (IDENTITY_ENDPOINT)");

@@ -6,7 +6,7 @@ use serde::Deserialize;
 use super::*;
 use crate::keyring::states::Parameters;
 use crate::keyring::static_key::{StaticKey, static_kid};
-use crate::keyring::{Answer, KeySource, NewVersion, SourceDown, Value, Version};
+use crate::keyring::{KeySource, NewVersion, SourceFuture, SourceUnavailable, Value, Version};
 use crate::secret::Key32;
 
 #[derive(Deserialize)]
@@ -69,7 +69,7 @@ fn purpose(name: &str) -> Purpose {
 struct VectorRing(Vec<RingKey>);
 
 impl KeySource for VectorRing {
-    fn list(&self) -> Answer<'_, Vec<Version>> {
+    fn list(&self) -> SourceFuture<'_, Vec<Version>> {
         let version = |key: &RingKey| Version {
             id: key.kid.clone(),
             kid: KeyId(hex(&key.kid).try_into().unwrap()),
@@ -83,26 +83,26 @@ impl KeySource for VectorRing {
         Box::pin(async move { Ok(versions) })
     }
 
-    fn get<'a>(&'a self, id: &'a str) -> Answer<'a, Value> {
+    fn get<'a>(&'a self, id: &'a str) -> SourceFuture<'a, Value> {
         let key = self.0.iter().find(|key| key.kid == id).unwrap();
         let text = BASE64URL.encode(hex(&key.key));
         Box::pin(async move { Ok(Value { text: text.into(), content_type: None }) })
     }
 
-    fn list_or_empty(&self) -> Answer<'_, Vec<Version>> {
+    fn list_or_empty(&self) -> SourceFuture<'_, Vec<Version>> {
         self.list()
     }
 
-    fn publish<'a>(&'a self, _new: &'a NewVersion, _now: u64) -> Answer<'a, String> {
-        Box::pin(async { Err(SourceDown("vectors are fixed".to_owned())) })
+    fn publish<'a>(&'a self, _new: &'a NewVersion, _now: u64) -> SourceFuture<'a, String> {
+        Box::pin(async { Err(SourceUnavailable("vectors are fixed".to_owned())) })
     }
 
-    fn disable<'a>(&'a self, _id: &'a str) -> Answer<'a, ()> {
-        Box::pin(async { Err(SourceDown("vectors are fixed".to_owned())) })
+    fn disable<'a>(&'a self, _id: &'a str) -> SourceFuture<'a, ()> {
+        Box::pin(async { Err(SourceUnavailable("vectors are fixed".to_owned())) })
     }
 }
 
-fn ring(source: impl KeySource + 'static) -> Ring {
+fn ring(source: impl KeySource + 'static) -> Arc<Ring> {
     let parameters = Parameters {
         propagation: Duration::from_secs(900),
         life: Duration::from_secs(30 * 86_400),
@@ -116,7 +116,7 @@ fn the_known_answers_are_sealed_byte_for_byte() {
     for known in vectors().opens {
         let key = Key::new(KeyId(hex(&known.kid).try_into().unwrap()), &key32(&known.key));
         let binding = Binding { purpose: purpose(&known.purpose), name: &known.name, client_id: &known.client_id };
-        assert_eq!(key.subkey(binding.purpose).unwrap().expose().as_slice(), hex(&known.subkey), "{}", known.title);
+        assert_eq!(key.subkey(binding.purpose).expose().as_slice(), hex(&known.subkey), "{}", known.title);
         assert_eq!(associated_data(key.id, binding), hex(&known.associated_data), "{}", known.title);
         let plaintext = hex(&known.plaintext);
         let nonce = hex(&known.nonce).try_into().unwrap();
@@ -170,7 +170,7 @@ const BINDING: Binding<'static> =
 async fn times_are_checked_to_the_second() {
     let ring = ring(StaticKey::new(&Key32::new([7; 32])));
     ring.refresh(1_000).await;
-    let key = ring.sealing(1_000).await.unwrap();
+    let key = ring.sealing_key(1_000).await.unwrap();
     let sealed = seal(&key, BINDING, 1_000, 2_000, b"payload");
     for (now, opens) in [(699, false), (700, true), (1_000, true), (1_999, true), (2_000, false)] {
         let outcome = open(&ring, BINDING, sealed.as_bytes(), now, 300).await;
@@ -182,7 +182,7 @@ async fn times_are_checked_to_the_second() {
 async fn every_bit_counts() {
     let ring = ring(StaticKey::new(&Key32::new([7; 32])));
     ring.refresh(1_000).await;
-    let key = ring.sealing(1_000).await.unwrap();
+    let key = ring.sealing_key(1_000).await.unwrap();
     let sealed = BASE64URL.decode(seal(&key, BINDING, 1_000, 2_000, b"payload")).unwrap();
     for bit in 0..sealed.len() * 8 {
         let mut flipped = sealed.clone();
