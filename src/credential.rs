@@ -69,7 +69,8 @@ impl Credential {
         if let Some(credential) = self.created.lock().unwrap_or_else(PoisonError::into_inner).as_ref() {
             return Ok(Arc::clone(credential));
         }
-        let options = self.client_options().await?;
+        // The endpoint of a managed identity is plain http and needs no trusted roots.
+        let options = client_options(&self.net, |net| net.http()).await?;
         let credential = self.create(options);
         let credential = credential
             .map_err(|error| format!("no credential could be created ({:?}): {}", error.kind(), self.remedy()))?;
@@ -103,20 +104,27 @@ impl Credential {
         }
     }
 
-    /// Options for clients of the SDK: the gateway's own HTTP client, and no retries, which would take minutes and lose
-    /// request bodies.
+    /// Options for a client of the SDK for an Azure service.
     ///
     /// # Errors
     /// What is wrong, for the log.
     pub async fn client_options(&self) -> Result<ClientOptions, String> {
-        let net = Arc::clone(&self.net);
-        // Reading the trusted roots blocks for tens of milliseconds.
-        let http = tokio::task::spawn_blocking(move || net.http().cloned()).await.ok().flatten();
-        let http = http.ok_or("the HTTP client could not be created")?;
-        Ok(ClientOptions {
-            retry: RetryOptions::none(),
-            transport: Some(Transport::new(Arc::new(http))),
-            ..ClientOptions::default()
-        })
+        client_options(&self.net, |net| net.https()).await
     }
+}
+
+/// The gateway's own HTTP client, and no retries, which would take minutes and lose request bodies.
+async fn client_options(
+    net: &Arc<OutboundClients>,
+    client: fn(&OutboundClients) -> Option<&reqwest::Client>,
+) -> Result<ClientOptions, String> {
+    let net = Arc::clone(net);
+    // Reading the trusted roots blocks for tens of milliseconds.
+    let http = tokio::task::spawn_blocking(move || client(&net).cloned()).await.ok().flatten();
+    let http = http.ok_or("the HTTP client could not be created; are there trusted TLS roots?")?;
+    Ok(ClientOptions {
+        retry: RetryOptions::none(),
+        transport: Some(Transport::new(Arc::new(http))),
+        ..ClientOptions::default()
+    })
 }

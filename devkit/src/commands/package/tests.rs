@@ -8,7 +8,7 @@ use super::verify::{binary_fault, verify};
 use super::*;
 
 /// The listing of `cargo dev package`, modes in front.
-const LISTING: [&str; 20] = [
+const LISTING: [&str; 21] = [
     "100644 api-proxy/function.json",
     "100644 apis.json",
     "100644 auth-callback/function.json",

@@ -159,7 +159,7 @@ async fn an_empty_list_is_an_unavailable_source() {
     assert_eq!(ring.sealing_key(10_300).await.unwrap().id, kid, "the ring in memory stays in use");
     assert!(
         matches!(ring.key_for_opening(kid, 10_300).await, KeyForOpening::Found(_)),
-        "a deleted secret signs nobody out"
+        "a deleted secret ends no session"
     );
     assert!(matches!(ring.key_for_opening(KeyId([9; 8]), 10_300).await, KeyForOpening::Unavailable));
 }
