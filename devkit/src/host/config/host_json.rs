@@ -1,48 +1,47 @@
 //! `host.json`, overridden by app settings, as .NET's configuration binds it: flat, with keys that ignore case.
 
-use std::{collections::BTreeMap, time::Duration};
+use std::{collections::BTreeMap, io, time::Duration};
 
 use http::{HeaderName, HeaderValue};
 use serde_json::Value;
 
-use super::{HostError, settings::Settings};
+use super::{schedule::time_span, settings::Settings};
 
 const OVERRIDE_PREFIX: &str = "azurefunctionsjobhost__";
 
-/// What the stand-in takes from `host.json`.
 #[derive(Debug)]
-pub(super) struct HostConfig {
-    pub(super) description: Description,
-    pub(super) forwarding: bool,
-    pub(super) proxying: bool,
-    pub(super) initialization_timeout: Duration,
+pub(crate) struct HostConfig {
+    pub(crate) description: Description,
+    pub(crate) forwarding: bool,
+    pub(crate) proxying: bool,
+    pub(crate) initialization_timeout: Duration,
     /// `None` is unbounded.
-    pub(super) function_timeout: Option<Duration>,
+    pub(crate) function_timeout: Option<Duration>,
     /// Without slashes around it; empty when there is none.
-    pub(super) route_prefix: String,
-    pub(super) custom_headers: Vec<(HeaderName, HeaderValue)>,
+    pub(crate) route_prefix: String,
+    pub(crate) custom_headers: Vec<(HeaderName, HeaderValue)>,
     /// The only functions to load; `None` loads all.
-    pub(super) functions: Option<Vec<String>>,
-    pub(super) max_outstanding: Option<usize>,
+    pub(crate) functions: Option<Vec<String>>,
+    pub(crate) max_outstanding: Option<usize>,
 }
 
 /// How the handler is started, before `%VAR%` is expanded.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Description {
-    pub(super) executable: String,
-    pub(super) arguments: Vec<String>,
-    pub(super) worker_path: Option<String>,
-    pub(super) worker_arguments: Vec<String>,
-    pub(super) working_directory: Option<String>,
-    pub(super) worker_directory: Option<String>,
-    pub(super) stderr_for_errors_only: bool,
+pub(crate) struct Description {
+    pub(crate) executable: String,
+    pub(crate) arguments: Vec<String>,
+    pub(crate) worker_path: Option<String>,
+    pub(crate) worker_arguments: Vec<String>,
+    pub(crate) working_directory: Option<String>,
+    pub(crate) worker_directory: Option<String>,
+    pub(crate) stderr_for_errors_only: bool,
 }
 
 /// Reads `host.json` and the settings `AzureFunctionsJobHost__a__b` that override it.
-pub(super) fn parse(text: &str, settings: &Settings) -> Result<HostConfig, HostError> {
+pub(super) fn parse(text: &str, settings: &Settings) -> io::Result<HostConfig> {
     let tree = Tree::new(text, settings)?;
     if tree.text("version") != Some("2.0") {
-        return Err(HostError::Configuration("host.json has no version \"2.0\".".to_owned()));
+        return Err(io::Error::other("host.json has no version \"2.0\"."));
     }
     Ok(HostConfig {
         description: description(&tree)?,
@@ -60,17 +59,15 @@ pub(super) fn parse(text: &str, settings: &Settings) -> Result<HostConfig, HostE
     })
 }
 
-fn description(tree: &Tree) -> Result<Description, HostError> {
-    let section = "customhandler:description";
-    let key = |name: &str| format!("{section}:{name}");
-    if !tree.has(section) {
-        return Err(HostError::Configuration("Missing worker Description.".to_owned()));
+fn description(tree: &Tree) -> io::Result<Description> {
+    let key = |name: &str| format!("customhandler:description:{name}");
+    if !tree.0.keys().any(|name| name.starts_with(&key(""))) {
+        return Err(io::Error::other("Missing worker Description."));
     }
     let owned = |name: &str| tree.text(&key(name)).filter(|text| !text.is_empty()).map(str::to_owned);
     Ok(Description {
-        executable: owned("defaultexecutablepath").ok_or_else(|| {
-            HostError::Configuration("WorkerDescription DefaultExecutablePath cannot be empty".to_owned())
-        })?,
+        executable: owned("defaultexecutablepath")
+            .ok_or_else(|| io::Error::other("WorkerDescription DefaultExecutablePath cannot be empty"))?,
         arguments: tree.list(&key("arguments")),
         worker_path: owned("defaultworkerpath"),
         worker_arguments: tree.list(&key("workerarguments")),
@@ -84,11 +81,11 @@ fn description(tree: &Tree) -> Result<Description, HostError> {
 struct Tree(BTreeMap<String, String>);
 
 impl Tree {
-    fn new(text: &str, settings: &Settings) -> Result<Self, HostError> {
+    fn new(text: &str, settings: &Settings) -> io::Result<Self> {
         let file: Value = serde_json::from_str(text)
-            .map_err(|error| HostError::Configuration(format!("host.json is no JSON: {error}")))?;
+            .map_err(|error| io::Error::other(format!("host.json is not valid JSON: {error}")))?;
         if !file.is_object() {
-            return Err(HostError::Configuration("host.json is no JSON object.".to_owned()));
+            return Err(io::Error::other("host.json is not a JSON object."));
         }
         let mut tree = BTreeMap::new();
         flatten("", &file, &mut tree);
@@ -100,24 +97,20 @@ impl Tree {
         Ok(Self(tree))
     }
 
-    fn has(&self, section: &str) -> bool {
-        self.0.keys().any(|key| key.strip_prefix(section).is_some_and(|rest| rest.starts_with(':')))
-    }
-
     fn text(&self, key: &str) -> Option<&str> {
         self.0.get(key).map(String::as_str)
     }
 
-    fn flag(&self, key: &str) -> Result<Option<bool>, HostError> {
+    fn flag(&self, key: &str) -> io::Result<Option<bool>> {
         let read = |text: &str| text.to_ascii_lowercase().parse().map_err(|_| invalid(key, text));
         self.text(key).map(read).transpose()
     }
 
-    fn time_span(&self, key: &str) -> Result<Option<Option<Duration>>, HostError> {
-        let read = |text: &str| match time_span(text) {
-            _ if text == "-1" => Ok(None),
-            Some(span) => Ok(Some(span)),
-            None => Err(invalid(key, text)),
+    /// The inner `None` is -1, which is unbounded.
+    fn time_span(&self, key: &str) -> io::Result<Option<Option<Duration>>> {
+        let read = |text: &str| match text {
+            "-1" => Ok(None),
+            _ => time_span(text).map(Some).ok_or_else(|| invalid(key, text)),
         };
         self.text(key).map(read).transpose()
     }
@@ -130,7 +123,7 @@ impl Tree {
         (0..).map_while(|index| self.text(&format!("{key}:{index}"))).map(str::to_owned).collect()
     }
 
-    fn headers(&self, section: &str) -> Result<Vec<(HeaderName, HeaderValue)>, HostError> {
+    fn headers(&self, section: &str) -> io::Result<Vec<(HeaderName, HeaderValue)>> {
         let own = self.0.iter().filter_map(|(key, value)| Some((key.strip_prefix(section)?, value)));
         own.map(|(name, value)| {
             let name = name.parse().map_err(|_| invalid(section, name))?;
@@ -141,37 +134,21 @@ impl Tree {
 }
 
 fn flatten(key: &str, value: &Value, tree: &mut BTreeMap<String, String>) {
-    let below = |name: &str| {
-        if key.is_empty() { name.to_lowercase() } else { format!("{key}:{}", name.to_lowercase()) }
+    let mut nested = |name: &str, value: &Value| {
+        let separator = if key.is_empty() { "" } else { ":" };
+        flatten(&format!("{key}{separator}{}", name.to_lowercase()), value, tree);
     };
     match value {
-        Value::Object(members) => members.iter().for_each(|(name, value)| flatten(&below(name), value, tree)),
-        Value::Array(items) => {
-            items.iter().enumerate().for_each(|(index, item)| flatten(&below(&index.to_string()), item, tree));
-        }
+        Value::Object(members) => members.iter().for_each(|(name, value)| nested(name, value)),
+        Value::Array(items) => items.iter().enumerate().for_each(|(index, item)| nested(&index.to_string(), item)),
         Value::String(text) => drop(tree.insert(key.to_owned(), text.clone())),
         Value::Null => drop(tree.insert(key.to_owned(), String::new())),
         other => drop(tree.insert(key.to_owned(), other.to_string())),
     }
 }
 
-/// A .NET `TimeSpan`: `[d.]hh:mm[:ss[.fff]]`, or a bare number of days.
-pub(super) fn time_span(text: &str) -> Option<Duration> {
-    let (days, clock) = match text.split_once('.') {
-        Some((days, clock)) if !days.contains(':') => (days.parse().ok()?, clock),
-        _ if !text.contains(':') => (text.parse().ok()?, "0:0"),
-        _ => (0_u64, text),
-    };
-    let mut parts = clock.split(':');
-    let hours: u64 = parts.next()?.parse().ok().filter(|hours| *hours < 24)?;
-    let minutes: u64 = parts.next()?.parse().ok().filter(|minutes| *minutes < 60)?;
-    let seconds: f64 = parts.next().unwrap_or("0").parse().ok().filter(|seconds| (0.0..60.0).contains(seconds))?;
-    let whole = Duration::from_secs(((days * 24 + hours) * 60 + minutes) * 60);
-    parts.next().is_none().then(|| whole + Duration::from_secs_f64(seconds))
-}
-
-fn invalid(key: &str, value: &str) -> HostError {
-    HostError::Configuration(format!("host.json: '{value}' is not valid for {key}"))
+fn invalid(key: &str, value: &str) -> io::Error {
+    io::Error::other(format!("host.json: '{value}' is not valid for {key}"))
 }
 
 #[cfg(test)]
@@ -226,25 +203,19 @@ mod tests {
     }
 
     #[test]
-    fn what_is_missing_is_told() {
-        let message = |text: &str| parse(text, &Settings::new()).unwrap_err().to_string();
-        assert!(message("[]").contains("no JSON object"));
-        assert!(message("{").contains("no JSON"));
-        assert!(message("{}").contains("version"));
-        assert_eq!(message(r#"{"version": "2.0"}"#), "Missing worker Description.");
+    fn errors_name_what_is_missing() {
         let no_path = r#"{"version": "2.0", "customHandler": {"description": {"defaultExecutablePath": ""}}}"#;
-        assert!(message(no_path).contains("DefaultExecutablePath"));
+        for (text, expected) in [
+            ("[]", "not a JSON object"),
+            ("{", "not valid JSON"),
+            ("{}", "version"),
+            (r#"{"version": "2.0"}"#, "Missing worker Description."),
+            (no_path, "DefaultExecutablePath"),
+        ] {
+            let message = parse(text, &Settings::new()).unwrap_err().to_string();
+            assert!(message.contains(expected), "{message}");
+        }
         let settings = with(&[("AzureFunctionsJobHost__customHandler__enableForwardingHttpRequest", "yes")]);
         assert!(parse(SMALL, &settings).is_err());
-    }
-
-    #[test]
-    fn time_spans_are_those_of_net() {
-        for (text, seconds) in [("00:05:00", 300.0), ("1.00:00:01", 86401.0), ("0:0:0.25", 0.25), ("2", 172_800.0)] {
-            assert_eq!(time_span(text), Some(Duration::from_secs_f64(seconds)), "{text}");
-        }
-        for text in ["", "5m", "25:00:00", "00:60:00", "1:2:3:4", "00:00:-1"] {
-            assert_eq!(time_span(text), None, "{text}");
-        }
     }
 }

@@ -2,23 +2,19 @@
 
 use std::{fmt, time::Duration};
 
-use chrono::{DateTime, Utc};
+use chrono::{DateTime, SecondsFormat, Utc};
 use croner::{
     Cron,
     parser::{CronParser, Seconds, Year},
 };
 
-use super::{
-    host_json::time_span,
-    settings::{Settings, expand},
-};
+use super::settings::{Settings, expand};
 
 /// A moment in UTC, which is the time zone of the host unless `WEBSITE_TIME_ZONE` says otherwise.
-pub(super) type Time = DateTime<Utc>;
+pub(crate) type Time = DateTime<Utc>;
 
-/// A schedule, made by parsing only.
 #[derive(Debug)]
-pub(super) enum Schedule {
+pub(crate) enum Schedule {
     Cron(Box<Cron>),
     Constant(Duration),
 }
@@ -40,20 +36,18 @@ impl Schedule {
     }
 
     /// The first occurrence after a moment. A cron expression such as the 30th of February has none.
-    pub(super) fn after(&self, moment: Time) -> Option<Time> {
+    pub(crate) fn after(&self, moment: Time) -> Option<Time> {
         match self {
             Self::Cron(cron) => cron.find_next_occurrence(&moment, false).ok(),
             Self::Constant(interval) => moment.checked_add_signed(chrono::TimeDelta::from_std(*interval).ok()?),
         }
     }
 
-    /// The next occurrences after a moment.
-    pub(super) fn next(&self, count: usize, moment: Time) -> Vec<Time> {
-        std::iter::successors(self.after(moment), |last| self.after(*last)).take(count).collect()
+    pub(crate) fn occurrences_after(&self, moment: Time) -> impl Iterator<Item = Time> {
+        std::iter::successors(self.after(moment), |last| self.after(*last))
     }
 
-    /// Whether the clock on the wall rules it.
-    pub(super) const fn adjusts_for_dst(&self) -> bool {
+    pub(crate) const fn adjusts_for_dst(&self) -> bool {
         matches!(self, Self::Cron(_))
     }
 }
@@ -72,19 +66,39 @@ impl fmt::Display for Schedule {
     }
 }
 
-/// Five fields, or six with the seconds first. NCRONTAB knows none of the newer signs, and wants both the day of the
-/// month and the day of the week to fit.
+/// Five fields, or six with the seconds first. NCRONTAB has none of the newer signs, and requires both the day of the
+/// month and the day of the week to match.
 fn cron(text: &str) -> Option<Cron> {
     let item = |item: &str| {
         let name = item.len() == 3 && item.bytes().all(|byte| byte.is_ascii_alphabetic());
         name || item.bytes().all(|byte| byte.is_ascii_digit())
     };
-    let known = |field: &str| !field.starts_with('/') && field.split(['*', ',', '-', '/']).all(item);
-    if !text.split_whitespace().all(known) {
+    let ncrontab = |field: &str| !field.starts_with('/') && field.split(['*', ',', '-', '/']).all(item);
+    if !text.split_whitespace().all(ncrontab) {
         return None;
     }
     let parser = CronParser::builder().seconds(Seconds::Optional).year(Year::Disallowed);
     parser.dom_and_dow(true).sloppy_ranges(true).build().parse(text).ok()
+}
+
+/// A .NET `TimeSpan`: `[d.]hh:mm[:ss[.fff]]`, or a bare number of days.
+pub(super) fn time_span(text: &str) -> Option<Duration> {
+    let (days, clock) = match text.split_once('.') {
+        Some((days, clock)) if !days.contains(':') => (days.parse().ok()?, clock),
+        _ if !text.contains(':') => (text.parse().ok()?, "0:0"),
+        _ => (0_u64, text),
+    };
+    let mut parts = clock.split(':');
+    let hours: u64 = parts.next()?.parse().ok().filter(|hours| *hours < 24)?;
+    let minutes: u64 = parts.next()?.parse().ok().filter(|minutes| *minutes < 60)?;
+    let seconds: f64 = parts.next().unwrap_or("0").parse().ok().filter(|seconds| (0.0..60.0).contains(seconds))?;
+    let whole = Duration::from_secs(((days * 24 + hours) * 60 + minutes) * 60);
+    parts.next().is_none().then(|| whole + Duration::from_secs_f64(seconds))
+}
+
+/// A moment as .NET writes one of a known zone.
+pub(crate) fn dotnet_time(time: Time) -> String {
+    time.to_rfc3339_opts(SecondsFormat::Millis, false)
 }
 
 #[cfg(test)]
@@ -119,29 +133,17 @@ mod tests {
     }
 
     #[test]
-    fn an_occurrence_is_not_its_own_successor() {
+    fn an_occurrence_does_not_follow_itself() {
         let hourly = parsed("0 17 * * * *").unwrap();
-        let next = hourly.next(2, at("2026-08-20T12:17:00Z"));
+        let next: Vec<_> = hourly.occurrences_after(at("2026-08-20T12:17:00Z")).take(2).collect();
         assert_eq!(next, [at("2026-08-20T13:17:00Z"), at("2026-08-20T14:17:00Z")]);
     }
 
     #[test]
-    fn what_ncrontab_does_not_know_is_refused() {
-        for text in [
-            "",
-            "* * *",
-            "@daily",
-            "0 0 L * *",
-            "0 0 15W * *",
-            "0 0 * * 5#2",
-            "0 0 ? * *",
-            "/5 * * * *",
-            "61 * * * *",
-            "0 0 0 1 1 * 2030",
-            "00:00:00",
-            "5m",
-            "0 0 0 0 * *",
-        ] {
+    fn what_ncrontab_does_not_support_is_rejected() {
+        let texts = "|* * *|@daily|0 0 L * *|0 0 15W * *|0 0 * * 5#2|0 0 ? * *|/5 * * * *|61 * * * *\
+            |0 0 0 1 1 * 2030|00:00:00|5m|0 0 0 0 * *";
+        for text in texts.split('|') {
             assert!(parsed(text).is_err_and(|reason| reason.contains("was not recognized")), "{text}");
         }
         assert_eq!(parsed("%NOPE%").unwrap_err(), "'%NOPE%' does not resolve to a value.");
@@ -151,5 +153,15 @@ mod tests {
     fn schedules_are_printed_as_the_host_does() {
         assert_eq!(parsed("%HOURLY%").unwrap().to_string(), "Cron: '0 17 * * * *'");
         assert_eq!(parsed("1:30").unwrap().to_string(), "Constant: 01:30:00");
+    }
+
+    #[test]
+    fn time_spans_are_those_of_dotnet() {
+        for (text, seconds) in [("00:05:00", 300.0), ("1.00:00:01", 86401.0), ("0:0:0.25", 0.25), ("2", 172_800.0)] {
+            assert_eq!(time_span(text), Some(Duration::from_secs_f64(seconds)), "{text}");
+        }
+        for text in ["", "5m", "25:00:00", "00:60:00", "1:2:3:4", "00:00:-1"] {
+            assert_eq!(time_span(text), None, "{text}");
+        }
     }
 }
