@@ -15,8 +15,8 @@ use cloakroom::keyring::states::Parameters;
 use cloakroom::keyring::{
     KeyId, KeySource, NewVersion, Purpose, Ring, SourceFuture, SourceUnavailable, Value, Version,
 };
-use cloakroom::session::cookie::{self, SameSite};
-use cloakroom::session::token::{AccessToken, Session, User};
+use cloakroom::session::cookie::{SameSite, SessionCookies, Settings};
+use cloakroom::session::payload::{AccessToken, Session, User};
 use cloakroom::session::{Limits, Sessions};
 use http::{HeaderMap, HeaderValue, header::COOKIE};
 
@@ -67,16 +67,14 @@ impl Side {
         let mut requests = Vec::new();
         for number in 0..KEYS {
             // A ring that ends at this key seals under it.
-            let sealing = sessions(number % keys + 1);
-            sealing.ring.refresh(NOW).await;
+            let sealing = sessions(number % keys + 1).await;
             let payload = session(number).encode();
             let sealed =
                 sealing.seal(Purpose::Session, NAME, NOW + 1_000, NOW, &payload).await.expect("the ring seals");
             let pair = format!("{NAME}={sealed}");
             requests.push(HeaderMap::from_iter([(COOKIE, HeaderValue::from_str(&pair).unwrap())]));
         }
-        let side = Self { sessions: sessions(keys), requests };
-        side.sessions.ring.refresh(NOW).await;
+        let side = Self { sessions: sessions(keys).await, requests };
         side.turn().await;
         side
     }
@@ -91,20 +89,21 @@ impl Side {
     }
 }
 
-fn sessions(keys: u8) -> Sessions {
+async fn sessions(keys: u8) -> Sessions {
     let parameters = Parameters {
         propagation: Duration::from_secs(30),
         life: Duration::from_secs(60),
         retention: Duration::from_secs(NOW),
     };
     let ring = Ring::new(Arc::new(Keys(keys)), parameters, Duration::from_secs(300));
-    let cookies = cookie::SessionCookies {
+    ring.refresh(NOW).await;
+    let cookies = SessionCookies::new(Settings {
         name: NAME.to_owned(),
         domain: None,
         same_site: SameSite::Strict,
         login_same_site: SameSite::Lax,
         budget: 7_000,
-    };
+    });
     let limits = Limits {
         idle: Duration::from_secs(1_800),
         max: Duration::from_secs(28_800),
@@ -118,19 +117,18 @@ fn session(number: u8) -> Session {
     let body = URL_SAFE_NO_PAD.encode((0..TOKEN * 3 / 4).map(|at| (at % 251) as u8 ^ number).collect::<Vec<u8>>());
     let (head, rest) = body.split_at(100);
     let (claims, signature) = rest.split_at(rest.len() - 344);
+    let user = User { sub: "a subject".to_owned(), name: Some("Ada Lovelace".to_owned()), ..User::default() };
     Session {
-        id: [number; 16],
         generation: 1,
-        signed_in_at: NOW - 100,
         active_at: NOW - 10,
-        user: User { sub: "a subject".to_owned(), name: Some("Ada Lovelace".to_owned()), ..User::default() },
-        refresh_token: None,
         access_tokens: vec![AccessToken {
             api: "graph".to_owned(),
             token: format!("{head}.{claims}.{signature}").into(),
             expires_at: NOW + 3_000,
             life: 3_600,
+            binding: None,
         }],
+        ..Session::new([number; 16], user, NOW - 100)
     }
 }
 

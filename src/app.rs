@@ -13,6 +13,7 @@ use crate::net::OutboundClients;
 use crate::oidc::Provider;
 use crate::proxy::forward::Proxy;
 use crate::session::Sessions;
+use crate::session::cookie::SessionCookies;
 use crate::spa;
 use crate::tokens::TokenService;
 
@@ -48,7 +49,8 @@ impl App {
         let rotate_keys = RotateKeys::new(Arc::clone(&config.keys.source), config.keys.parameters);
         let ring = Ring::new(config.keys.source, config.keys.parameters, config.keys.refresh);
         let client_id = config.provider.client.id.clone();
-        let sessions = Arc::new(Sessions::new(Arc::clone(&ring), config.cookies, config.sessions, client_id));
+        let sessions =
+            Arc::new(Sessions::new(Arc::clone(&ring), SessionCookies::new(config.cookies), config.sessions, client_id));
         let provider = Arc::new(Provider::new(config.provider, Arc::clone(&net)));
         let origins = Arc::clone(&config.auth.origins);
         let tokens = TokenService::new(config.tokens, Arc::clone(&provider), Arc::clone(&sessions));

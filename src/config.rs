@@ -88,7 +88,7 @@ pub struct Config {
     /// The keys.
     pub keys: Keys,
     /// The cookies.
-    pub cookies: cookie::SessionCookies,
+    pub cookies: cookie::Settings,
     /// How long sessions live.
     pub sessions: Limits,
     /// When tokens are renewed, and what is asked for each API.

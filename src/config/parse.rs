@@ -208,11 +208,7 @@ impl<'a> ConfigParser<'a> {
         }
     }
 
-    fn cookies(
-        &mut self,
-        public_origin: Option<&Origin>,
-        response_mode: ResponseMode,
-    ) -> Option<cookie::SessionCookies> {
+    fn cookies(&mut self, public_origin: Option<&Origin>, response_mode: ResponseMode) -> Option<cookie::Settings> {
         let name = self.get("COOKIE_NAME").unwrap_or("cloakroom");
         let word = |byte: u8| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte);
         if name.len() > 64 || name.starts_with("__") || !name.bytes().all(word) {
@@ -237,7 +233,7 @@ impl<'a> ConfigParser<'a> {
             .get("COOKIE_BUDGET")
             .map_or(Some(7_000), |text| text.parse().ok().filter(|bytes| (1_000..=16_000).contains(bytes)));
         let budget = self.or_record("COOKIE_BUDGET", budget.ok_or("is a number of bytes from 1000 to 16000"))?;
-        Some(cookie::SessionCookies {
+        Some(cookie::Settings {
             name: format!("{prefix}{name}"),
             domain,
             same_site: self.same_site(),

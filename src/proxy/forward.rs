@@ -137,7 +137,7 @@ impl Proxy {
         headers::for_browser(reply.headers_mut(), api);
         // New tokens are written whenever they come, an activity only while the answer is quick.
         let lines = if let Cow::Owned(token) = token {
-            open.session.hold(token);
+            open.session.put_access_token(token);
             self.sessions.write(&open, call.now).await.ok()
         } else if open.is_stale() || arrived.elapsed() < WRITE_WITHIN {
             self.sessions.write_if_due(&open, call.now).await

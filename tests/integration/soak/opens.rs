@@ -10,8 +10,7 @@ use cloakroom::keyring::{
     KeyId, KeySource, NewVersion, Purpose, Ring, SourceFuture, SourceUnavailable, Value, Version, rotate::rotate,
 };
 use cloakroom::secret::{ExposeSecret, Key32, SecretString};
-use cloakroom::session::cookie::{SameSite, SessionCookies};
-use cloakroom::session::{Limits, Sessions};
+use cloakroom::session::sealer::Sealer;
 
 use super::figure;
 
@@ -90,7 +89,8 @@ const fn parameters(life: u64) -> Parameters {
 
 /// A gateway's keys, with a clock of its own.
 struct Instance {
-    sessions: Sessions,
+    ring: Arc<Ring>,
+    sealer: Sealer,
     /// Seconds that its clock is ahead of the slowest one that is allowed.
     ahead: u64,
     refresh_at: u64,
@@ -99,22 +99,13 @@ struct Instance {
 impl Instance {
     fn new(source: &Arc<Memory>, life: u64) -> Self {
         let ring = Ring::new(Arc::clone(source) as Arc<dyn KeySource>, parameters(life), Duration::from_secs(REFRESH));
-        let cookies = SessionCookies {
-            name: NAME.to_owned(),
-            domain: None,
-            same_site: SameSite::Strict,
-            login_same_site: SameSite::Lax,
-            budget: 7_000,
-        };
-        let seconds = Duration::from_secs;
-        let limits = Limits { idle: seconds(1_800), max: seconds(SESSION), clock_skew: seconds(SKEW) };
-        let sessions = Sessions::new(ring, cookies, limits, "a client".to_owned());
-        Self { sessions, ahead: rand::random_range(0..=SKEW), refresh_at: 0 }
+        let sealer = Sealer::new(Arc::clone(&ring), "a client".to_owned(), SKEW);
+        Self { ring, sealer, ahead: rand::random_range(0..=SKEW), refresh_at: 0 }
     }
 
     async fn refresh(&mut self, time: u64) {
         if time >= self.refresh_at {
-            self.sessions.ring.refresh(time + self.ahead).await;
+            self.ring.refresh(time + self.ahead).await;
             self.refresh_at = time + rand::random_range(REFRESH * 4 / 5..=REFRESH);
         }
     }
@@ -123,12 +114,12 @@ impl Instance {
     async fn seal(&self, time: u64) -> (String, u64) {
         let now = time + self.ahead;
         let payload = [0x5A; 64];
-        let sealed = self.sessions.seal(Purpose::Session, NAME, now + SESSION, now, &payload).await;
+        let sealed = self.sealer.seal(Purpose::Session, NAME, now + SESSION, now, &payload).await;
         (sealed.expect("a key seals"), now + SESSION)
     }
 
     async fn opens(&self, sealed: &str, now: u64) -> Result<(), String> {
-        let opened = self.sessions.unseal(Purpose::Session, NAME, sealed.as_bytes(), now).await;
+        let opened = self.sealer.unseal(Purpose::Session, NAME, sealed.as_bytes(), now).await;
         opened.map(|_| ()).map_err(|closed| format!("{closed:?} at {now}"))
     }
 }
