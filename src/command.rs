@@ -66,7 +66,7 @@ fn check(vars: &Vars, online: bool) -> ExitCode {
         Err(faults) => return refuse(&faults),
     };
     let warnings: String = config.warnings.iter().map(|warning| format!("warning: {warning}\n")).collect();
-    print(&format!("{warnings}the configuration is good"));
+    print(&format!("{warnings}the configuration is valid"));
     if online { ask(config) } else { ExitCode::SUCCESS }
 }
 

@@ -18,7 +18,8 @@ impl Origin {
     /// # Errors
     /// What is allowed, as the end of a sentence.
     pub fn parse(text: &str) -> Result<Self, &'static str> {
-        const RULE: &str = "is scheme, host and port only, such as https://app.example.org (http on loopback only)";
+        const RULE: &str =
+            "must be scheme, host and port only, such as https://app.example.org (http only on loopback)";
         let url = Url::parse(text).map_err(|_| RULE)?;
         let bare = url.path() == "/" && url.query().is_none() && url.fragment().is_none();
         let anonymous = url.username().is_empty() && url.password().is_none();
