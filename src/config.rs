@@ -1,5 +1,5 @@
-//! Application settings → the `Config` of each module. The only module that knows variable names. Errors are reported
-//! all at once, by name and without the value (contract 12.2).
+//! Application settings to types: the one place that knows variable names. All faults are told at once, by name and
+//! without the value.
 
 mod parse;
 mod settings;
@@ -20,7 +20,7 @@ pub use settings::{SETTINGS, Setting, documentation};
 /// Prefix of every setting.
 pub const PREFIX: &str = "CLOAKROOM_";
 
-/// Environment variables by name. Only [`Vars::of_process`] reads the process; tests pass a map.
+/// Variables by name. Tests pass a map; nothing else reads the process.
 #[derive(Debug, Default)]
 pub struct Vars(BTreeMap<String, String>);
 
@@ -33,14 +33,9 @@ impl Vars {
             .collect()
     }
 
-    /// The value of a variable. An empty one counts as absent, because that is how application settings are often
-    /// cleared.
+    /// A variable; empty counts as absent, as application settings are often cleared that way.
     fn get(&self, name: &str) -> Option<&str> {
         self.0.get(name).map(String::as_str).filter(|value| !value.is_empty())
-    }
-
-    fn names(&self) -> impl Iterator<Item = &str> {
-        self.0.keys().map(String::as_str)
     }
 }
 
@@ -50,16 +45,16 @@ impl FromIterator<(String, String)> for Vars {
     }
 }
 
-/// One invalid variable. Never contains its value.
+/// What is wrong with one variable. Never holds its value.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ConfigError {
     /// Full name of the variable.
     pub name: String,
-    /// What is wrong and what to do; the sentence begins with the name.
+    /// What it should be.
     pub problem: String,
 }
 
-/// All invalid variables.
+/// Everything that is wrong.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ConfigErrors(pub Vec<ConfigError>);
 
@@ -70,55 +65,65 @@ impl fmt::Display for ConfigErrors {
     }
 }
 
-/// The key source and the parameters of the keys' lives.
+/// Where keys come from, and how they live.
 #[derive(Debug)]
 pub struct Keys {
+    /// The source.
     pub source: Arc<dyn KeySource>,
+    /// The parameters of a key's life.
     pub parameters: states::Parameters,
-    /// How often the source is read.
+    /// How often the source is asked.
     pub refresh: Duration,
 }
 
-/// The whole configuration, each part in the type of the module that uses it.
+/// Everything that is configured, each part in the type of the module that owns it.
 #[derive(Debug)]
 pub struct Config {
-    /// The port on which the host connects.
+    /// Where the host calls.
     pub port: u16,
+    /// Signing in and out.
     pub auth: auth::Config,
+    /// The provider and this client.
     pub provider: oidc::provider::Config,
+    /// The keys.
     pub keys: Keys,
-    pub cookies: cookie::Settings,
+    /// The cookies.
+    pub cookies: cookie::SessionCookies,
+    /// How long sessions live.
     pub sessions: Limits,
+    /// When tokens are renewed, and what is asked for each API.
     pub tokens: tokens::Config,
+    /// The API map.
     pub apis: Arc<ApiMap>,
-    /// `None`: the gateway serves no SPA.
+    /// Where the SPA is.
     pub spa: Option<spa::Spa>,
+    /// The logs.
     pub log: telemetry::Config,
-    /// Shared with the key source and the client's assertion.
+    /// Outgoing connections, shared with the source of the keys.
     pub net: Arc<OutboundClients>,
-    /// What is valid but risky, for the log and for `check`.
+    /// What is allowed but risky.
     pub warnings: Vec<String>,
 }
 
 impl Config {
-    /// Parses all settings.
+    /// Reads all settings.
     ///
     /// # Errors
-    /// Every invalid one.
+    /// Every fault found.
     pub fn from_vars(vars: &Vars) -> Result<Self, ConfigErrors> {
-        parse::ConfigParser::new(vars).parse()
+        parse::ConfigParser::new(vars).read()
     }
 
-    /// Parses the settings of the key ring only, for the commands that need no others.
+    /// Reads the settings of the key ring alone, for the commands that need no more.
     ///
     /// # Errors
-    /// Every invalid one of them.
+    /// Every fault found among them.
     pub fn keys_from_vars(vars: &Vars) -> Result<Keys, ConfigErrors> {
-        parse::ConfigParser::new(vars).parse_keys()
+        parse::ConfigParser::new(vars).read_keys()
     }
 }
 
-/// The folder of the app: where the host says it is, otherwise the current one.
+/// The folder of the app: where the host says it is, else here.
 fn app_root(vars: &Vars) -> PathBuf {
     vars.get("FUNCTIONS_APP_ROOT_PATH").map_or_else(|| PathBuf::from("."), PathBuf::from)
 }

@@ -1,51 +1,78 @@
-//! The commands behind `cargo dev`.
+//! The commands of `cargo dev`.
 
 pub mod bench;
 pub mod check;
 pub mod check_infra;
-pub mod cloud;
 pub mod package;
 pub mod ring;
 pub mod setup;
 pub mod soak;
-pub mod stage;
+pub mod stack;
 pub mod up;
 
 use std::path::{Path, PathBuf};
 
-/// The project's root: the folder above this crate's.
+pub type Result<T> = std::result::Result<T, Box<dyn std::error::Error + Send + Sync>>;
+
+/// The project's root.
 #[must_use]
 pub fn root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).parent().map_or_else(|| PathBuf::from("."), Path::to_path_buf)
 }
 
-/// The folder of built things, where the environment does not name another.
+/// The target folder.
 #[must_use]
 pub fn target() -> PathBuf {
     std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| root().join("target"), PathBuf::from)
 }
 
-/// The cargo that runs this, or the one on the path.
+/// The cargo that runs this program, or the one on the path.
 #[must_use]
 pub fn cargo() -> std::process::Command {
     let mut command = std::process::Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
     command.current_dir(root());
-    // What cargo tells of this crate to its program would look like a change to build scripts that ask for it (ring's
-    // does), and all that depends on them would be built anew.
-    let told = std::env::vars_os().filter_map(|(name, _)| name.into_string().ok());
-    for name in told.filter(|name| name.starts_with("CARGO_PKG_") || name.starts_with("CARGO_MANIFEST_")) {
+    // Variables that cargo sets for this program would make build scripts that watch them (such as ring's) run again,
+    // and everything that depends on these would be built again.
+    let names = std::env::vars_os().filter_map(|(name, _)| name.into_string().ok());
+    for name in names.filter(|name| name.starts_with("CARGO_PKG_") || name.starts_with("CARGO_MANIFEST_")) {
         command.env_remove(name);
     }
     command
 }
 
-/// Builds the gateway as it is shipped, and gives the binary.
+/// Builds the gateway for release and returns the binary. With a target triple it is linked statically, as it is
+/// shipped, since the C library of the machine that runs it is unknown.
 ///
 /// # Errors
 /// It does not build.
-pub fn build_release() -> std::io::Result<PathBuf> {
+pub fn build_release(triple: Option<&str>) -> Result<PathBuf> {
     println!("Building the release binary …");
-    let built = cargo().args(["build", "--release", "--package", "cloakroom", "--bin", "cloakroom"]).status()?;
-    let binary = target().join("release/cloakroom");
-    if built.success() { Ok(binary) } else { Err(std::io::Error::other("the gateway does not build")) }
+    let mut build = cargo();
+    // Without the package, features that only the devkit needs would get into shared dependencies.
+    build.args(["build", "--release", "--package", "cloakroom", "--bin", "cloakroom"]);
+    if let Some(triple) = triple {
+        // Only with a named target do flags not apply to macros and build scripts, which cannot be static. The other
+        // variable would take precedence.
+        build.args(["--target", triple]).env("RUSTFLAGS", "-C target-feature=+crt-static");
+        build.env_remove("CARGO_ENCODED_RUSTFLAGS");
+    }
+    let binary = target().join(triple.unwrap_or_default()).join("release/cloakroom");
+    if build.status()?.success() { Ok(binary) } else { Err("the gateway does not build".into()) }
+}
+
+/// Prints how a command is used, and returns its exit code.
+fn usage(text: &str) -> u8 {
+    eprintln!("{text}");
+    2
+}
+
+/// Prints the error of a command, and returns its exit code.
+fn exit_code(outcome: Result<()>) -> u8 {
+    match outcome {
+        Ok(()) => 0,
+        Err(error) => {
+            eprintln!("{error}");
+            1
+        }
+    }
 }

@@ -1,54 +1,46 @@
-//! A stand-in for Microsoft Graph: a real HTTP server on loopback that takes only access tokens that the provider
-//! signed for it, records what it receives byte for byte, and misbehaves on request.
+//! A stand-in for Microsoft Graph, for access tokens of one issuer.
 
-mod answers;
-mod batch;
-mod bearer;
-mod drive;
+mod routes;
 mod streams;
 #[cfg(test)]
 mod tests;
-mod uploads;
 
 use std::io;
-use std::net::{IpAddr, Ipv4Addr, SocketAddr};
-use std::sync::{Arc, Mutex};
-use std::time::Duration;
+use std::net::SocketAddr;
+use std::sync::Mutex;
 
-use http::Response;
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use http::{Response, StatusCode};
+use serde_json::{Value, json};
 use tokio::net::TcpListener;
 use tokio::sync::broadcast;
 
-use crate::web::{Body, Call, Clock, Handler, HangUp, Log, Server, Wire, lock};
-use bearer::Gate;
-use drive::Drive;
-use uploads::UploadHost;
+use crate::web::jwt::{TokenError, Verifier};
+use crate::web::{ANY_PORT, Body, Core, Handler, HangUp, ServerOptions, StandIn, lock, response};
 
 pub use crate::web::Recorded;
-pub use drive::File;
 
-/// How many events a listener may be behind.
+/// How many events a listener may lag behind.
 const EVENTS: usize = 64;
+const CHALLENGE: &str =
+    "Bearer realm=\"\", authorization_uri=\"https://login.microsoftonline.com/common/oauth2/authorize\"";
 
-/// How a [`Graph`] is set up.
 #[derive(Clone, Debug)]
 pub struct GraphOptions {
-    /// Where to listen; port 0 takes a free one.
     pub addr: SocketAddr,
-    /// The only issuer whose tokens count; its key set is fetched by discovery, when first needed.
+    /// The issuer of valid tokens. Its keys are found by discovery when first needed.
     pub issuer: String,
-    /// The only audience that counts.
     pub audience: String,
-    /// Sends the head of an answer and its body in two TCP segments, as Graph does.
+    /// Sends the head of a response and its body in two TCP segments, as Graph does.
     pub two_segments: bool,
 }
 
 impl GraphOptions {
-    /// On a free port, for tokens of that issuer with Graph as audience, in one segment.
     #[must_use]
     pub fn new(issuer: &str) -> Self {
         Self {
-            addr: SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 0),
+            addr: ANY_PORT,
             issuer: issuer.to_owned(),
             audience: "https://graph.microsoft.com".to_owned(),
             two_segments: false,
@@ -56,77 +48,41 @@ impl GraphOptions {
     }
 }
 
-/// A handle on a running stand-in. It runs until the last handle is dropped, or one is stopped.
+/// All paths are under `/v1.0` and require a valid token:
 ///
-/// All paths are under `/v1.0` and need a good token:
-///
-/// | path | answer |
+/// | path | response |
 /// |---|---|
 /// | `GET /me`, `PATCH /me` | the user of the token; 204 |
 /// | `GET /me/photo/$value` | a PNG with `ETag`, conditional and in ranges |
 /// | `GET /me/messages?$top=&$skip=` | pages of 25 messages with an absolute `@odata.nextLink` |
 /// | `POST /me/sendMail` | 202 |
-/// | `POST /me/drive/root:/{path}:/createUploadSession` | an `uploadUrl` for a file by its path |
-/// | `POST /me/drive/items/{id}/createUploadSession` | one for new content of a file |
-/// | `GET /me/drive/items/{id}` | a file's facts |
-/// | `GET /me/drive/root/delta` | what changed, with an absolute `@odata.deltaLink` |
-/// | `POST /$batch` | the answers to up to 20 of the calls above, in order |
 /// | `GET /users` | two users |
-/// | any `/echo/{path}` | what came, as JSON: `method`, `target`, `headers`, `body_length`, `body_sha256`, `body` |
-/// | any `/hostile` | headers that would act on the gateway's origin |
-/// | any `/headers?{name}={value}` | an empty JSON object with these headers, several of one name too |
-/// | any `/redirect?to=&status=` | a redirect, 302 unless told otherwise |
+/// | any `/echo/{path}` | the request as JSON: `method`, `target`, `headers`, `body_length`, `body_sha256`, `body` |
+/// | any `/hostile` | headers that would affect the gateway's origin |
+/// | any `/headers?{name}={value}` | an empty JSON object with these headers, which may repeat |
+/// | any `/redirect?to=&status=` | a redirect, by default 302 |
 /// | any `/slow?first=&total=&chunks=` | head after `first` ms, the last of `chunks` chunks after `total` ms |
 /// | any `/bytes?n=&chunked=` | `n` bytes, streamed; with `chunked=1` without `Content-Length` |
-/// | any `/events` | server-sent events: what is told by [`Graph::tell`] from then on |
+/// | any `/events` | server-sent events: those sent by [`Graph::send_event`] from then on |
 /// | any `/status/{code}` | that status, with a Graph-like error from 400 on; 429 and 503 with `Retry-After: 7` |
-/// | any `/hang-up?after=` | nothing: the connection closes; with `after` when so many of 1,000 bytes were sent |
-///
-/// An `uploadUrl` is on a host of its own, over TLS by a certificate that nobody trusts: it takes chunks in their order
-/// (`PUT` with `Content-Range`; a multiple of 320 KiB, up to a MiB), tells how far they are (`GET`) and forgets them
-/// (`DELETE`), for pages of any origin, and refuses whoever sends `Authorization`.
-#[derive(Clone, Debug)]
-pub struct Graph {
-    state: Arc<State>,
-    server: Arc<Server>,
-    uploads: Arc<UploadHost>,
-}
+/// | any `/hang-up?after=` | none: the connection closes; with `after` when so many of 1,000 bytes were sent |
+pub type Graph = StandIn<State>;
 
-impl Graph {
-    /// Binds and serves; it answers from the moment this returns. The provider need not run yet.
-    ///
+impl StandIn<State> {
     /// # Errors
-    /// The address cannot be bound, or the certificate of the upload host cannot be made.
+    /// The address cannot be bound.
     pub async fn start(options: GraphOptions) -> io::Result<Self> {
         let listener = TcpListener::bind(options.addr).await?;
-        let wire = Wire { two_segments: options.two_segments };
-        let drive = Arc::<Drive>::default();
-        let uploads = UploadHost::start(Arc::clone(&drive)).await?;
-        let state = Arc::new(State {
+        let state = State {
             origin: format!("http://{}", listener.local_addr()?),
-            links: Mutex::default(),
-            upload_origin: uploads.origin(),
-            drive,
-            gate: Gate::new(&options.issuer, options.audience),
-            clock: Clock::default(),
-            log: Log::default(),
-            step_up: Mutex::default(),
+            link_origin: Mutex::default(),
+            verifier: Verifier::new(&options.issuer),
+            audience: options.audience,
+            core: Core::default(),
+            required_context: Mutex::default(),
             events: broadcast::Sender::new(EVENTS),
-        });
-        let server = Server::start(listener, wire, Arc::clone(&state))?;
-        Ok(Self { state, server: Arc::new(server), uploads: Arc::new(uploads) })
-    }
-
-    /// Closes the listener and all connections; the port is free afterwards.
-    pub async fn stop(&self) {
-        self.server.stop().await;
-        self.uploads.stop().await;
-    }
-
-    /// Where it listens.
-    #[must_use]
-    pub fn addr(&self) -> SocketAddr {
-        self.server.addr()
+        };
+        Self::serve(listener, ServerOptions { tls: None, two_segments: options.two_segments }, state)
     }
 
     /// `http://127.0.0.1:PORT/v1.0`, for an API map.
@@ -135,107 +91,100 @@ impl Graph {
         format!("{}/v1.0", self.state.origin)
     }
 
-    /// What it received, oldest first, up to 10,000 requests, refused ones included.
-    #[must_use]
-    pub fn requests(&self) -> Vec<Recorded> {
-        self.state.log.requests()
+    /// Sets the origin of absolute links, such as Graph's own `https://graph.microsoft.com`.
+    pub fn set_link_origin(&self, origin: &str) {
+        *lock(&self.state.link_origin) = Some(origin.to_owned());
     }
 
-    /// What the upload host received, oldest first, up to 10,000 requests, preflights included.
-    #[must_use]
-    pub fn upload_requests(&self) -> Vec<Recorded> {
-        self.uploads.requests()
-    }
-
-    /// `https://127.0.0.1:PORT`, to which chunks go.
-    #[must_use]
-    pub fn upload_origin(&self) -> String {
-        self.uploads.origin()
-    }
-
-    /// The files on the drive, the one that changed last at the end.
-    #[must_use]
-    pub fn files(&self) -> Vec<File> {
-        self.state.drive.files()
-    }
-
-    /// Makes absolute links in answers begin with this instead of its own origin: with `https://graph.microsoft.com`
-    /// they are what Graph itself sends.
-    pub fn link_as(&self, origin: &str) {
-        *lock(&self.state.links) = Some(origin.to_owned());
-    }
-
-    /// How many requests it ever received.
-    #[must_use]
-    pub fn count(&self) -> u64 {
-        self.state.log.count()
-    }
-
-    /// How many bytes of request bodies came so far, also of a request that is still sending: so a test sees that an
-    /// upload streams.
-    #[must_use]
-    pub fn body_bytes(&self) -> u64 {
-        self.state.log.body_bytes()
-    }
-
-    /// Forgets the recorded requests; the counts go on.
-    pub fn clear_requests(&self) {
-        self.state.log.clear();
-    }
-
-    /// Sets its clock forward. It is not the provider's.
-    pub fn advance(&self, by: Duration) {
-        self.state.clock.advance(by);
-    }
-
-    /// Tells an event to everybody who listens at `/events`, and how many those are.
-    pub fn tell(&self, event: &str) -> usize {
+    /// Sends an event to all listeners at `/events`, and returns their number.
+    pub fn send_event(&self, event: &str) -> usize {
         self.state.events.send(event.to_owned()).unwrap_or(0)
     }
 
-    /// From now on refuses tokens without this authentication context in `acrs`, by a claims challenge (401
+    /// From now on rejects tokens without this authentication context in `acrs`, by a claims challenge (401
     /// `insufficient_claims`); `None` ends it.
     pub fn require_context(&self, context: Option<&str>) {
-        *lock(&self.state.step_up) = context.map(str::to_owned);
+        *lock(&self.state.required_context) = context.map(str::to_owned);
     }
 }
 
 #[derive(Debug)]
-struct State {
+pub struct State {
     origin: String,
-    /// What links begin with, when that is not the origin.
-    links: Mutex<Option<String>>,
-    upload_origin: String,
-    drive: Arc<Drive>,
-    gate: Gate,
-    clock: Clock,
-    log: Log,
-    step_up: Mutex<Option<String>>,
+    link_origin: Mutex<Option<String>>,
+    verifier: Verifier,
+    audience: String,
+    core: Core<()>,
+    required_context: Mutex<Option<String>>,
     events: broadcast::Sender<String>,
 }
 
 impl State {
-    /// An absolute link to a path behind the version.
+    /// An absolute link to a path under `/v1.0`.
     fn link(&self, path: &str) -> String {
-        let origin = lock(&self.links).clone().unwrap_or_else(|| self.origin.clone());
+        let origin = lock(&self.link_origin).clone().unwrap_or_else(|| self.origin.clone());
         format!("{origin}/v1.0{path}")
+    }
+
+    /// The claims of the request's token, or why it is invalid.
+    async fn authorize(&self, request: &Recorded) -> Result<Value, &'static str> {
+        let token = match request.header_values("authorization").as_slice() {
+            [] => return Err("Access token is empty."),
+            [line] => line.strip_prefix("Bearer ").ok_or("No bearer token.")?,
+            _ => return Err("Two Authorization headers."),
+        };
+        let claims = self.verifier.claims(token).await.map_err(|error| match error {
+            TokenError::Algorithm => "Invalid signature algorithm.",
+            TokenError::Malformed => "CompactToken parsing failed.",
+            TokenError::Signature => "Signature is invalid.",
+            TokenError::UnknownKey => "Signing key is invalid.",
+        })?;
+        let now = self.core.clock.now();
+        if claims["iss"] != self.verifier.issuer() {
+            return Err("Access token validation failure. Invalid issuer.");
+        }
+        if claims["aud"] != self.audience.as_str() {
+            return Err("Access token validation failure. Invalid audience.");
+        }
+        if claims["exp"].as_u64().is_none_or(|exp| now >= exp) {
+            return Err("Lifetime validation failed, the token is expired.");
+        }
+        if claims["nbf"].as_u64().is_some_and(|nbf| nbf > now + 300) {
+            return Err("Lifetime validation failed, the token is not yet valid.");
+        }
+        Ok(claims)
     }
 }
 
 impl Handler for State {
-    fn log(&self) -> &Log {
-        &self.log
+    type Target = ();
+
+    fn core(&self) -> &Core<()> {
+        &self.core
     }
 
-    async fn answer(&self, call: Call) -> Result<Response<Body>, HangUp> {
-        let claims = match self.gate.claims(&call, self.clock.now()).await {
+    async fn respond(&self, request: Recorded) -> Result<Response<Body>, HangUp> {
+        let claims = match self.authorize(&request).await {
             Ok(claims) => claims,
-            Err(why) => return Ok(bearer::refused(why)),
+            Err(why) => return Ok(unauthorized(why, CHALLENGE)),
         };
-        let needed = lock(&self.step_up).clone();
-        match needed.filter(|context| !bearer::has_context(&claims, context)) {
-            Some(context) => Ok(bearer::challenged(&context)),
-            None => answers::answer(self, &call, &claims).await,
+        let required = lock(&self.required_context).clone();
+        let has = |context: &str| claims["acrs"].as_array().is_some_and(|acrs| acrs.iter().any(|acr| acr == context));
+        match required.filter(|context| !has(context)) {
+            Some(context) => Ok(claims_challenge(&context)),
+            None => routes::respond(self, &request, &claims).await,
         }
     }
+}
+
+/// As continuous access evaluation sends it.
+fn claims_challenge(context: &str) -> Response<Body> {
+    let claims = json!({"access_token": {"acrs": {"essential": true, "value": context}}}).to_string();
+    let line = format!("{CHALLENGE}, error=\"insufficient_claims\", claims=\"{}\"", STANDARD.encode(claims));
+    unauthorized("Continuous access evaluation resulted in challenge.", &line)
+}
+
+fn unauthorized(why: &str, challenge: &str) -> Response<Body> {
+    let error = routes::error(StatusCode::UNAUTHORIZED, "InvalidAuthenticationToken", why);
+    response::with(error, "www-authenticate", challenge)
 }

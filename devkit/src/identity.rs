@@ -1,59 +1,56 @@
-//! A stand-in for the managed identity endpoint of App Service and Functions: a real HTTP server on loopback that gives
-//! access tokens to who knows the header of `IDENTITY_HEADER`.
+//! A stand-in for the managed identity endpoint of App Service and Functions.
 //!
-//! The tokens are RS256 JWTs, and their issuer has a discovery document and a key set, so that a provider can be told
-//! to trust them as client assertions (audience `api://AzureADTokenExchange`).
+//! Its tokens are RS256 JWTs of an issuer that serves a discovery document and a key set, so that a provider can trust
+//! them as client assertions (audience `api://AzureADTokenExchange`).
 
-mod fault;
-mod issuer;
 #[cfg(test)]
 mod tests;
 
 use std::collections::BTreeMap;
 use std::io;
-use std::net::{IpAddr, Ipv4Addr, SocketAddr};
-use std::sync::{Arc, Mutex};
+use std::net::SocketAddr;
+use std::sync::Mutex;
 use std::time::Duration;
 
-use http::{Method, Response, StatusCode};
-use serde_json::json;
+use http::{Response, StatusCode};
+use serde_json::{Value, json};
 use tokio::net::TcpListener;
 
-use crate::web::{Body, Call, Clock, Form, Handler, HangUp, Log, Server, Wire, guid, lock, random_text, reply};
-use fault::Faults;
-use issuer::Issuer;
+use crate::web::jwt::{self, SigningKey};
+use crate::web::{
+    ANY_PORT, Body, Core, Handler, HangUp, ServerOptions, StandIn, base64url, guid, lock, random_text, response,
+};
 
-pub use crate::web::Recorded;
-pub use fault::Fault;
+pub use crate::web::{Fault, Recorded};
 
-/// The resource that Key Vault's tokens are for.
+/// The resource of Key Vault's tokens.
 pub const KEY_VAULT: &str = "https://vault.azure.net";
 
 const API_VERSION: &str = "2019-08-01";
 const PATH: &str = "/msi/token";
+/// Public on purpose, like the provider's keys, but none of these: a provider that verified client assertions with its
+/// own keys would fail.
+const SIGNING_KEY: &[u8] = include_bytes!("../keys/identity.pk8");
 
-/// How an [`Identity`] is set up.
 #[derive(Clone, Debug)]
 pub struct Options {
-    /// Where to listen; port 0 takes a free one.
     pub addr: SocketAddr,
     /// The tenant, a GUID.
     pub tenant: String,
-    /// The system-assigned identity's client id; `None` where the app has none.
+    /// The client id of the system-assigned identity, if the app has one.
     pub system_assigned: Option<String>,
     /// Client ids of user-assigned identities.
     pub user_assigned: Vec<String>,
-    /// The secret that callers must send back; `None` makes one up.
+    /// The value of `IDENTITY_HEADER`; random if `None`.
     pub header: Option<String>,
-    /// How long a token counts.
     pub token_life: Duration,
 }
 
 impl Default for Options {
-    /// On a free port, with a system-assigned identity only, tokens for a day.
+    /// A system-assigned identity only, tokens for a day.
     fn default() -> Self {
         Self {
-            addr: SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 0),
+            addr: ANY_PORT,
             tenant: "7f2a5c1e-90b4-4d53-8e6f-1f0c2b3a4d5e".to_owned(),
             system_assigned: Some("0b6f4c1d-3e52-4a07-9c88-5d2f6e7a8b90".to_owned()),
             user_assigned: Vec::new(),
@@ -63,60 +60,36 @@ impl Default for Options {
     }
 }
 
-/// A handle on a running endpoint. It runs until the last handle is dropped, or one is stopped.
-#[derive(Clone, Debug)]
-pub struct Identity {
-    state: Arc<State>,
-    server: Arc<Server>,
-}
+pub type Identity = StandIn<State>;
 
-impl Identity {
-    /// Binds and serves; it answers from the moment this returns.
-    ///
+impl StandIn<State> {
     /// # Errors
     /// The address cannot be bound.
     pub async fn start(options: Options) -> io::Result<Self> {
         let listener = TcpListener::bind(options.addr).await?;
-        let origin = format!("http://{}", listener.local_addr()?);
-        let issuer = Issuer::load(&origin, &options.tenant)?;
         let clients = options.system_assigned.iter().chain(&options.user_assigned);
-        let state = Arc::new(State {
+        let state = State {
             principals: clients.map(|client| (client.clone(), guid(rand::random()))).collect(),
             header: options.header.clone().unwrap_or_else(|| random_text(24)),
+            origin: format!("http://{}", listener.local_addr()?),
             options,
-            origin,
-            issuer,
-            clock: Clock::default(),
-            log: Log::default(),
-            faults: Faults::default(),
+            key: SigningKey::load(SIGNING_KEY)?,
+            core: Core::default(),
             issued: Mutex::default(),
-        });
-        let server = Server::start(listener, Wire::default(), Arc::clone(&state))?;
-        Ok(Self { state, server: Arc::new(server) })
+        };
+        Self::serve(listener, ServerOptions::default(), state)
     }
 
-    /// Closes the listener and all connections; the port is free afterwards.
-    pub async fn stop(&self) {
-        self.server.stop().await;
-    }
-
-    /// Where it listens.
-    #[must_use]
-    pub fn addr(&self) -> SocketAddr {
-        self.server.addr()
-    }
-
-    /// What App Service puts in the environment of an app: `IDENTITY_ENDPOINT` and `IDENTITY_HEADER`.
+    /// The variables that App Service sets: `IDENTITY_ENDPOINT` and `IDENTITY_HEADER`.
     #[must_use]
     pub fn env(&self) -> [(&'static str, String); 2] {
         let endpoint = format!("{}{PATH}", self.state.origin);
         [("IDENTITY_ENDPOINT", endpoint), ("IDENTITY_HEADER", self.state.header.clone())]
     }
 
-    /// The tokens' issuer, whose discovery document and key set are served too.
     #[must_use]
     pub fn issuer(&self) -> String {
-        self.state.issuer.url()
+        self.state.issuer()
     }
 
     /// The object id of the identity with that client id: `sub` and `oid` of its tokens.
@@ -125,7 +98,7 @@ impl Identity {
         self.state.principals.get(client_id).cloned()
     }
 
-    /// A token of the first identity, without asking the endpoint. Nobody's, where the app has no identity.
+    /// A token of the first identity, issued without a request.
     #[must_use]
     pub fn token(&self, resource: &str) -> String {
         let state = &self.state;
@@ -133,49 +106,22 @@ impl Identity {
         state.issue(client.map_or("", String::as_str), resource).0
     }
 
-    /// Whether a token is one of its own, for that resource, and not expired.
+    /// Whether it issued this token for this resource, and the token has not expired.
     ///
     /// # Errors
-    /// Why it does not count.
+    /// The message of the service that rejects the token.
     pub fn check(&self, token: &str, resource: &str) -> Result<(), &'static str> {
         match lock(&self.state.issued).get(token) {
             None => Err("The token's signature is invalid."),
             Some(issued) if issued.resource != resource => Err("The token's audience is invalid."),
-            Some(issued) if issued.expires <= self.state.clock.now() => Err("The token is expired."),
+            Some(issued) if issued.expires <= self.now() => Err("The token is expired."),
             Some(_) => Ok(()),
         }
     }
 
-    /// From now on no token issued so far counts, though who holds one cannot tell.
+    /// From now on rejects all tokens issued so far, which clients cannot see from the tokens.
     pub fn expire_tokens(&self) {
         lock(&self.state.issued).values_mut().for_each(|issued| issued.expires = 0);
-    }
-
-    /// Sets a fault until it is taken back with `None`. It strikes the token endpoint only.
-    pub fn set_fault(&self, fault: Option<Fault>) {
-        self.state.faults.set(fault, None);
-    }
-
-    /// Sets a fault for the next so many requests.
-    pub fn fault_next(&self, times: u32, fault: Fault) {
-        self.state.faults.set(Some(fault), Some(times));
-    }
-
-    /// What it received, oldest first, up to 10,000 requests.
-    #[must_use]
-    pub fn requests(&self) -> Vec<Recorded> {
-        self.state.log.requests()
-    }
-
-    /// How many requests it ever received.
-    #[must_use]
-    pub fn count(&self) -> u64 {
-        self.state.log.count()
-    }
-
-    /// Forgets the recorded requests; the count goes on.
-    pub fn clear_requests(&self) {
-        self.state.log.clear();
     }
 
     /// Every secret so far, as (kind, value): each `access_token`, and the `identity_header`.
@@ -185,24 +131,17 @@ impl Identity {
         let header = ("identity_header".to_owned(), self.state.header.clone());
         [tokens, vec![header]].concat()
     }
-
-    /// Sets its clock forward.
-    pub fn advance(&self, by: Duration) {
-        self.state.clock.advance(by);
-    }
 }
 
 #[derive(Debug)]
-struct State {
+pub struct State {
     options: Options,
     origin: String,
     header: String,
-    issuer: Issuer,
+    key: SigningKey,
     /// Object ids by client id.
     principals: BTreeMap<String, String>,
-    clock: Clock,
-    log: Log,
-    faults: Faults,
+    core: Core<()>,
     issued: Mutex<BTreeMap<String, Issued>>,
 }
 
@@ -213,14 +152,18 @@ struct Issued {
 }
 
 impl State {
-    /// A new token and when it expires.
+    fn issuer(&self) -> String {
+        format!("{}/{}/v2.0", self.origin, self.options.tenant)
+    }
+
+    /// A new token and its expiry.
     fn issue(&self, client_id: &str, resource: &str) -> (String, u64) {
-        let now = self.clock.now();
+        let now = self.core.clock.now();
         let expires = now + self.options.token_life.as_secs();
         let principal = self.principals.get(client_id);
-        let token = self.issuer.sign(&json!({
+        let claims = json!({
             "aud": resource,
-            "iss": self.issuer.url(),
+            "iss": self.issuer(),
             "iat": now,
             "nbf": now,
             "exp": expires,
@@ -231,55 +174,83 @@ impl State {
             "tid": self.options.tenant,
             "uti": random_text(16),
             "ver": "2.0",
-        }));
+        });
+        let message = jwt::message(&self.key.header(), &claims);
+        let token = format!("{message}.{}", base64url(self.key.sign(&message)));
         lock(&self.issued).insert(token.clone(), Issued { resource: resource.to_owned(), expires });
         (token, expires)
     }
 
-    fn token(&self, call: &Call) -> Response<Body> {
-        if call.request.header("x-identity-header") != Some(&self.header) {
-            return refused(StatusCode::UNAUTHORIZED, "The X-IDENTITY-HEADER is missing or wrong.");
+    fn token(&self, request: &Recorded, numeric_expiry: bool) -> Response<Body> {
+        if request.header("x-identity-header") != Some(&self.header) {
+            return rejected(StatusCode::UNAUTHORIZED, "The X-IDENTITY-HEADER is missing or wrong.");
         }
-        let query = Form::parse(call.request.query().unwrap_or_default().as_bytes());
+        let query = request.query_form();
         if query.get("api-version") != Some(API_VERSION) {
-            return refused(StatusCode::BAD_REQUEST, "The api-version is missing or not supported.");
+            return rejected(StatusCode::BAD_REQUEST, "The api-version is missing or not supported.");
         }
         let Some(resource) = query.get("resource").filter(|resource| !resource.is_empty()) else {
-            return refused(StatusCode::BAD_REQUEST, "The resource is missing.");
+            return rejected(StatusCode::BAD_REQUEST, "The resource is missing.");
         };
-        let asked = query.get("client_id").or(self.options.system_assigned.as_deref());
-        let Some(client_id) = asked.filter(|client_id| self.principals.contains_key(*client_id)) else {
-            return refused(StatusCode::BAD_REQUEST, "Unable to load the proper Managed Identity.");
+        let client_id = query.get("client_id").or(self.options.system_assigned.as_deref());
+        let Some(client_id) = client_id.filter(|client_id| self.principals.contains_key(*client_id)) else {
+            return rejected(StatusCode::BAD_REQUEST, "Unable to load the proper Managed Identity.");
         };
         let (token, expires) = self.issue(client_id, resource);
-        let answer = json!({
+        let expires_on = if numeric_expiry { expires.into() } else { Value::from(expires.to_string()) };
+        let body = json!({
             "access_token": token,
-            "expires_on": expires.to_string(),
+            "expires_on": expires_on,
             "resource": resource,
             "token_type": "Bearer",
             "client_id": client_id,
         });
-        reply::json(StatusCode::OK, &answer)
+        response::json(StatusCode::OK, &body)
+    }
+
+    /// The discovery document or the key set, if the path is one of these.
+    fn published(&self, path: &str) -> Option<Value> {
+        let keys = format!("/{}/discovery/v2.0/keys", self.options.tenant);
+        if path == keys {
+            let mut key = self.key.jwk();
+            key["alg"] = "RS256".into();
+            return Some(json!({"keys": [key]}));
+        }
+        let document = json!({
+            "issuer": self.issuer(),
+            "jwks_uri": format!("{}{keys}", self.origin),
+            "id_token_signing_alg_values_supported": ["RS256"],
+        });
+        (path == format!("/{}/v2.0/.well-known/openid-configuration", self.options.tenant)).then_some(document)
     }
 }
 
 impl Handler for State {
-    fn log(&self) -> &Log {
-        &self.log
+    type Target = ();
+
+    fn core(&self) -> &Core<()> {
+        &self.core
     }
 
-    async fn answer(&self, call: Call) -> Result<Response<Body>, HangUp> {
-        let path = call.request.path();
-        match call.parts.method {
-            Method::GET if path == PATH => self.faults.strike(|| self.token(&call)).await,
-            Method::GET => Ok(self.issuer.publish(path).unwrap_or_else(|| reply::empty(StatusCode::NOT_FOUND))),
-            _ => Ok(reply::empty(StatusCode::METHOD_NOT_ALLOWED)),
+    async fn respond(&self, request: Recorded) -> Result<Response<Body>, HangUp> {
+        match (request.method.as_str(), request.path()) {
+            ("GET", PATH) => match self.core.faults.take(()) {
+                Some(fault) => {
+                    fault.apply(response::empty, || self.token(&request, fault == Fault::NumericExpiry)).await
+                }
+                None => Ok(self.token(&request, false)),
+            },
+            ("GET", path) => Ok(match self.published(path) {
+                Some(body) => response::json(StatusCode::OK, &body),
+                None => response::empty(StatusCode::NOT_FOUND),
+            }),
+            _ => Ok(response::empty(StatusCode::METHOD_NOT_ALLOWED)),
         }
     }
 }
 
-/// In App Service's words.
-fn refused(status: StatusCode, message: &str) -> Response<Body> {
+/// An error as App Service words it.
+fn rejected(status: StatusCode, message: &str) -> Response<Body> {
     let correlation = guid(rand::random());
-    reply::json(status, &json!({"statusCode": status.as_u16(), "message": message, "correlationId": correlation}))
+    response::json(status, &json!({"statusCode": status.as_u16(), "message": message, "correlationId": correlation}))
 }

@@ -1,4 +1,4 @@
-//! `cargo dev …`: the commands that developers run.
+//! `cargo dev …`
 
 use std::process::ExitCode;
 
@@ -7,29 +7,28 @@ use devkit::host;
 
 const USAGE: &str = "usage: cargo dev <command>
 
-  up [--mode forward|proxy]   the sample page, the gateway and stand-ins for all else; prints the address to open
+  up [--mode forward|proxy]   starts the gateway with sample page and stand-ins, and prints the address to open
      [--verbose]              also prints the log of host and gateway
-  up --stand-ins              the stand-ins alone, for `func start`
-  test [--all]                every test; --all fails where a part cannot run on this machine
-  check-infra                 the package, templates, workflows, functions and the commands in our pages, without Azure
-  soak [NAME …]               what takes minutes: rotations, outages and floods, with their figures
-  bench [--load|--keys|--parts|--cold]  what a call costs beside nginx, what keys, parts and a cold start cost
-  package [--target TRIPLE]   the app as it is deployed: dist/app/ and dist/app.zip; --verify also starts it
-  host …                      the stand-in for the Functions host alone; `cargo dev host --help` tells its options";
+  up --stand-ins              starts the stand-ins only, for `func start`
+  test [--all]                runs every test; --all fails if a part cannot run on this machine
+  check-infra                 checks package, templates, workflows, functions and commands in the docs, without Azure
+  soak [NAME …]               runs the long tests: rotations, outages and floods
+  bench [--load|--keys|--parts|--cold]  measures calls beside nginx, opening with many keys, parts, and cold starts
+  package [--target TRIPLE]   makes the deployment package in dist/; --verify also runs it
+  host …                      runs the stand-in for the Functions host; `cargo dev host --help` lists its options";
 
 #[tokio::main]
 async fn main() -> ExitCode {
-    let mut arguments = std::env::args().skip(1);
-    let command = arguments.next().unwrap_or_default();
-    let rest: Vec<String> = arguments.collect();
-    let code = match command.as_str() {
-        "up" => up::run(&rest).await,
-        "test" => check::run(&rest),
-        "check-infra" => check_infra::run(&rest),
-        "soak" => soak::run(&rest),
-        "bench" => bench::run(&rest).await,
-        "package" => package::run(&rest),
-        "host" => host::run(rest).await,
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
+    let code = match arguments.as_slice() {
+        ["up", options @ ..] => up::run(options).await,
+        ["test", options @ ..] => check::run(options),
+        ["check-infra", options @ ..] => check_infra::run(options),
+        ["soak", names @ ..] => soak::run(names),
+        ["bench", options @ ..] => bench::run(options).await,
+        ["package", options @ ..] => package::run(options),
+        ["host", options @ ..] => host::run(options.iter().map(ToString::to_string)).await,
         _ => {
             eprintln!("{USAGE}");
             2

@@ -1,52 +1,38 @@
-//! The small HTTP/1.1 that the stand-ins share: a server on loopback that records what it receives, TLS in front of it
-//! where that is wanted, forms, replies, and a client that is just enough to ask another stand-in.
+//! What all stand-ins are built on: an HTTP/1.1 server on loopback, with or without TLS, that records what it receives
+//! and fails on request.
 
-mod authority;
 pub(crate) mod client;
+mod clock;
+mod fault;
 mod form;
-mod front;
+mod head;
 pub(crate) mod jwt;
-mod record;
-pub(crate) mod reply;
-mod serve;
-mod tap;
+mod request;
+pub(crate) mod response;
+mod server;
+mod tls;
 
+use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4};
 use std::sync::{Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-pub(crate) use authority::Authority;
+pub(crate) use clock::Clock;
+pub use fault::{Fault, OAuthError};
 pub(crate) use form::Form;
-pub use front::Door;
-pub(crate) use front::Front;
-pub(crate) use record::Log;
-pub use record::Recorded;
-pub(crate) use reply::Body;
-pub(crate) use serve::{BACKSTAGE, Call, Handler, HangUp, Server, Wire};
+pub use request::Recorded;
+pub(crate) use response::Body;
+pub use server::{AcceptMode, Core, Handler, HangUp, StandIn};
+pub(crate) use server::{INTERNAL_HEADER, ServerOptions};
+pub(crate) use tls::CertificateAuthority;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 
-/// A lock that goes on after a panic elsewhere: a stand-in's state is still worth reading in the test that failed.
+/// Where a stand-in listens by default: a free port of 127.0.0.1.
+pub(crate) const ANY_PORT: SocketAddr = SocketAddr::V4(SocketAddrV4::new(Ipv4Addr::LOCALHOST, 0));
+
+/// Locks even after a panic elsewhere, so that the test that failed can still print a stand-in's state.
 pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
-/// A clock that tests set forward.
-#[derive(Debug, Default)]
-pub(crate) struct Clock {
-    ahead: Mutex<Duration>,
-}
-
-impl Clock {
-    /// Unix seconds, with what tests added.
-    pub(crate) fn now(&self) -> u64 {
-        let real = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-        (real + *lock(&self.ahead)).as_secs()
-    }
-
-    pub(crate) fn advance(&self, by: Duration) {
-        *lock(&self.ahead) += by;
-    }
 }
 
 /// `bytes` random bytes as base64url.
@@ -55,7 +41,7 @@ pub(crate) fn random_text(bytes: usize) -> String {
     base64url(&raw)
 }
 
-pub(crate) fn base64url(bytes: &[u8]) -> String {
+pub(crate) fn base64url(bytes: impl AsRef<[u8]>) -> String {
     URL_SAFE_NO_PAD.encode(bytes)
 }
 
@@ -63,7 +49,6 @@ pub(crate) fn from_base64url(text: &str) -> Option<Vec<u8>> {
     URL_SAFE_NO_PAD.decode(text).ok()
 }
 
-/// Sixteen bytes in the shape of a GUID.
 pub(crate) fn guid(bytes: [u8; 16]) -> String {
     let hex = hex(&bytes);
     let part = |from, to| hex.get(from..to).unwrap_or_default();
@@ -74,15 +59,8 @@ pub(crate) fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
-/// Text for HTML, attributes in quotes included.
+/// Escapes text for HTML, also for attributes in quotes.
 pub(crate) fn escape(text: &str) -> String {
-    let entity = |character| match character {
-        '&' => "&amp;".to_owned(),
-        '<' => "&lt;".to_owned(),
-        '>' => "&gt;".to_owned(),
-        '"' => "&quot;".to_owned(),
-        '\'' => "&#39;".to_owned(),
-        other => other.to_string(),
-    };
-    text.chars().map(entity).collect()
+    let pairs = [('&', "&amp;"), ('<', "&lt;"), ('>', "&gt;"), ('"', "&quot;"), ('\'', "&#39;")];
+    pairs.iter().fold(text.to_owned(), |text, (character, entity)| text.replace(*character, entity))
 }

@@ -1,60 +1,61 @@
-//! The states of key versions (contract 6.8 to 6.16), derived from attributes, time and parameters alone.
+//! What each version may do, from attributes, time and parameters alone.
 
 use std::time::Duration;
 
 use super::Version;
 use crate::clock::UnixSeconds;
 
-/// Propagation delay of a version with the tag `activate` = `now`, in seconds.
+/// The delay of a version tagged `activate` = `now`, in seconds.
 const SHORT_PROPAGATION: u64 = 30;
 
-/// The parameters of a key's life (contract 6.16).
+/// The parameters of a key's life.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Parameters {
-    /// From the creation of a version to its activation: every instance has listed it by then.
+    /// From a version's creation to its first sealing: every instance has heard of it by then.
     pub propagation: Duration,
     /// How long a key seals.
     pub life: Duration,
-    /// How long a key opens after the activation of its successor: no session lives longer.
+    /// How long a key still opens after its successor's activation: no session is older.
     pub retention: Duration,
 }
 
-/// What a version may do (contract 6.8).
+/// What a version may do.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum State {
     /// Seals and opens.
     Active,
-    /// Opens, does not seal yet.
+    /// Opens, and does not seal yet.
     Published,
-    /// Neither seals nor opens: its value is not a key.
+    /// Neither: it holds no valid key.
     Invalid,
-    /// Neither seals nor opens: its retention has ended.
+    /// Neither: too long after its successor's activation.
     Retired,
-    /// Opens, does not seal any more.
+    /// Opens, and does not seal any more.
     Retiring,
-    /// Neither seals nor opens: it was disabled.
+    /// Neither: it was disabled.
     Revoked,
 }
 
 impl State {
+    /// Whether values sealed under the version still open.
     #[must_use]
     pub const fn opens(self) -> bool {
         matches!(self, Self::Active | Self::Published | Self::Retiring)
     }
 }
 
-/// Whether the value of a version is a key.
+/// What is known of a version's value.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ValueStatus {
-    /// Fetched, and not a key: the version is ignored.
+    /// Fetched, and no key: it takes no part.
     Invalid,
-    /// Not fetched: counts as a key, but does not retire the one before (contract 6.15).
+    /// Not fetched: counts as a key, and retires no other.
     Unfetched,
     /// Fetched, and a key.
     Valid,
 }
 
-/// When a version begins to seal (contract 6.9).
+/// When a version begins to seal.
 #[must_use]
 pub fn activation(version: &Version, parameters: &Parameters) -> UnixSeconds {
     let delay = if version.activate_now { SHORT_PROPAGATION } else { parameters.propagation.as_secs() };
@@ -62,7 +63,7 @@ pub fn activation(version: &Version, parameters: &Parameters) -> UnixSeconds {
     version.not_before.map_or(earliest, |not_before| not_before.max(earliest))
 }
 
-/// The state of each version, in the given order, and the time at which one of them changes next.
+/// The state of each version, in the given order, and the moment until which that holds.
 #[must_use]
 pub fn states(
     versions: &[(Version, ValueStatus)],
@@ -71,7 +72,7 @@ pub fn states(
 ) -> (Vec<State>, UnixSeconds) {
     let mut states: Vec<State> = versions
         .iter()
-        .map(|(version, status)| match (version.enabled, status) {
+        .map(|(version, known)| match (version.enabled, known) {
             (false, _) => State::Revoked,
             (true, ValueStatus::Invalid) => State::Invalid,
             (true, _) => State::Published,
@@ -83,16 +84,15 @@ pub fn states(
     if let Some((at, _)) = order.get(activated) {
         holds_until = holds_until.min(*at);
     }
-    // If none is activated, the oldest seals (contract 6.11).
+    // If none is activated, the oldest seals.
     let active = activated.saturating_sub(1);
     for (position, (_, index)) in order.iter().enumerate().take(active + 1) {
         let state = match order.get(position + 1).filter(|_| position < active) {
             None => State::Active,
             Some((successor_activation, successor)) => {
                 let ends = successor_activation.saturating_add(parameters.retention.as_secs());
-                let successor_is_key =
-                    versions.get(*successor).is_some_and(|(_, status)| *status == ValueStatus::Valid);
-                if now >= ends && successor_is_key {
+                let proven = versions.get(*successor).is_some_and(|(_, known)| *known == ValueStatus::Valid);
+                if now >= ends && proven {
                     State::Retired
                 } else {
                     holds_until = if now < ends { holds_until.min(ends) } else { holds_until };
@@ -107,7 +107,7 @@ pub fn states(
     (states, holds_until)
 }
 
-/// The enabled, valid versions in the order of contract 6.10: activation and index of each.
+/// The versions that take part, by (activation, created, id): activation and index of each.
 fn oldest_first(
     versions: &[(Version, ValueStatus)],
     parameters: &Parameters,
@@ -150,8 +150,8 @@ mod tests {
     }
 
     fn at(now: UnixSeconds, versions: &[Version]) -> Vec<State> {
-        let valid: Vec<_> = versions.iter().map(|version| (version.clone(), ValueStatus::Valid)).collect();
-        states(&valid, now, &PARAMETERS).0
+        let known: Vec<_> = versions.iter().map(|version| (version.clone(), ValueStatus::Valid)).collect();
+        states(&known, now, &PARAMETERS).0
     }
 
     #[test]
@@ -167,26 +167,26 @@ mod tests {
     }
 
     #[test]
-    fn when_the_newest_is_disabled_the_one_before_is_active_again() {
+    fn the_one_before_a_disabled_newest_is_active_again() {
         let mut two = [version(1, 1_000), version(2, 2_000)];
         two[1].enabled = false;
         assert_eq!(at(900_000, &two), [State::Active, State::Revoked]);
     }
 
     #[test]
-    fn a_version_that_is_not_a_key_is_ignored() {
+    fn a_version_that_is_no_key_takes_no_part() {
         let two = [(version(1, 1_000), ValueStatus::Valid), (version(2, 2_000), ValueStatus::Invalid)];
         assert_eq!(states(&two, 900_000, &PARAMETERS).0, [State::Active, State::Invalid]);
     }
 
     #[test]
-    fn a_key_retires_only_after_its_successor_was_fetched_and_is_valid() {
+    fn none_retires_before_its_successor_was_seen_to_be_a_key() {
         let two = [(version(1, 1_000), ValueStatus::Valid), (version(2, 2_000), ValueStatus::Unfetched)];
         assert_eq!(states(&two, 900_000, &PARAMETERS).0, [State::Retiring, State::Active]);
     }
 
     #[test]
-    fn activation_follows_not_before_and_the_tag() {
+    fn not_before_and_the_tag_move_the_activation() {
         let mut one = version(1, 1_000);
         one.activate_now = true;
         assert_eq!(activation(&one, &PARAMETERS), 1_030);
@@ -198,7 +198,7 @@ mod tests {
     }
 
     #[test]
-    fn of_two_created_in_one_second_the_greater_id_is_newer() {
+    fn of_two_made_in_one_second_the_greater_id_is_newer() {
         assert_eq!(at(900_000, &[version(2, 1_000), version(1, 1_000)])[0], State::Active);
     }
 
@@ -209,22 +209,22 @@ mod tests {
 
     proptest::proptest! {
         #[test]
-        fn exactly_one_version_seals_if_any_is_usable(
-            created in proptest::collection::vec((0u64..10_000, proptest::bool::ANY, 0u8..3), 0..12),
+        fn exactly_one_seals_whenever_one_can(
+            made in proptest::collection::vec((0u64..10_000, proptest::bool::ANY, 0u8..3), 0..12),
             now in 0u64..50_000,
         ) {
-            let versions: Vec<_> = created.iter().enumerate().map(|(number, (created, enabled, status))| {
+            let versions: Vec<_> = made.iter().enumerate().map(|(number, (created, enabled, known))| {
                 let mut one = version(u8::try_from(number).unwrap(), *created);
                 one.enabled = *enabled;
-                (one, [ValueStatus::Invalid, ValueStatus::Unfetched, ValueStatus::Valid][usize::from(*status)])
+                (one, [ValueStatus::Invalid, ValueStatus::Unfetched, ValueStatus::Valid][usize::from(*known)])
             }).collect();
-            let usable = versions.iter().any(|(one, status)| one.enabled && *status != ValueStatus::Invalid);
+            let usable = versions.iter().any(|(one, known)| one.enabled && *known != ValueStatus::Invalid);
             let (all, holds_until) = states(&versions, now, &PARAMETERS);
             let sealing = all.iter().filter(|state| **state == State::Active).count();
             proptest::prop_assert_eq!(sealing, usize::from(usable));
             proptest::prop_assert!(holds_until > now);
             let (later, _) = states(&versions, holds_until - 1, &PARAMETERS);
-            proptest::prop_assert_eq!(all, later, "nothing changes before that time");
+            proptest::prop_assert_eq!(all, later, "nothing changes before the moment that was told");
         }
     }
 }

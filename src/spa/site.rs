@@ -10,7 +10,6 @@ use http::header::{
     SERVER, SET_COOKIE, STRICT_TRANSPORT_SECURITY, TE, TRAILER, TRANSFER_ENCODING, UPGRADE, VIA, WWW_AUTHENTICATE,
 };
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, StatusCode};
-use http_body_util::BodyExt;
 use tokio::time::Instant;
 
 use super::{INDEX, add_file_headers, is_navigation};
@@ -18,7 +17,7 @@ use crate::api_map::base::Base;
 use crate::api_map::path::ProvenPath;
 use crate::error::Error;
 use crate::net::{CONNECT, OutboundClients};
-use crate::reply::body::{GuardedBody, Limit};
+use crate::reply::body::until;
 use crate::reply::{Reply, full};
 use crate::upstream::{Failure, Upstream};
 
@@ -113,12 +112,12 @@ impl Site {
         headers: HeaderMap,
     ) -> Result<Reply, Error> {
         let proven = ProvenPath::parse(path).map_err(Error::BadRequest)?;
-        let start = Instant::now();
+        let begun = Instant::now();
         let mut request = Request::new(full(Bytes::new()));
         *request.method_mut() = method.clone();
         *request.uri_mut() = self.base.uri(&proven, query).ok_or(Error::Internal)?;
         *request.headers_mut() = headers;
-        let response = self.upstream.send(request, start + FIRST_BYTE).await.map_err(|failure| match failure {
+        let answer = self.upstream.send(request, begun + FIRST_BYTE).await.map_err(|failure| match failure {
             Failure::Timeout => Error::UpstreamTimeout,
             Failure::Incomplete(_) | Failure::TooLong => Error::Internal,
             Failure::Unreachable(problem) => {
@@ -126,7 +125,7 @@ impl Site {
                 Error::UpstreamUnavailable
             }
         })?;
-        let mut reply = response.map(|body| GuardedBody::new(body, Limit::Deadline(start + TOTAL), ()).boxed());
+        let mut reply = answer.map(|body| until(Some(begun + TOTAL), body, ()));
         strip(reply.headers_mut());
         self.keep_redirect_inside(&mut reply)?;
         // Only a file that is there may be kept for ever.

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use devkit::commands::stage::free_port;
+use devkit::commands::stack::free_port;
 use devkit::graph::{Graph, GraphOptions};
 use devkit::host::{Host, Mode, Options as HostOptions};
 use devkit::identity::Identity;

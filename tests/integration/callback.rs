@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use devkit::provider::{Endpoint, ErrorBody, Fault, Flaw, Mutation};
+use devkit::provider::{Endpoint, Fault, Flaw, Mutation, OAuthError};
 
 use crate::app::{EVERY_REACH, TestApp};
 use crate::visitor::Visitor;
@@ -114,7 +114,7 @@ async fn a_repeated_callback_that_has_its_transaction_joins_the_first() {
     let mut visitor = app.visitor();
     let address = visitor.begin("/here").await;
     let location = app.provider.sign_in(&address, ADA).unwrap().location();
-    app.provider.fault_next(Endpoint::Token, 1, Fault::Hold(Duration::from_millis(700)));
+    app.provider.fault_next(&[Endpoint::Token], 1, Fault::Delay(Duration::from_millis(700)));
     let mut first = visitor.clone();
     let left = tokio::time::timeout(Duration::from_millis(200), first.come_back(&location)).await;
     assert!(left.is_err(), "this browser does not wait for the answer");
@@ -178,9 +178,9 @@ async fn fifty_abandoned_sign_ins_leave_room_for_the_next() {
 #[tokio::test]
 async fn a_provider_that_fails_at_the_token_endpoint_never_makes_a_500() {
     let app = TestApp::start().await;
-    let refused = |error: &str| Fault::Error(ErrorBody::new(error));
+    let refused = |error| Fault::Error(OAuthError::new(error));
     for (fault, code) in [
-        (Fault::Status(500), "provider_unavailable"),
+        (Fault::status(500), "provider_unavailable"),
         (Fault::Html, "provider_unavailable"),
         (Fault::Garbage, "provider_unavailable"),
         (Fault::Truncated, "provider_unavailable"),
@@ -190,13 +190,13 @@ async fn a_provider_that_fails_at_the_token_endpoint_never_makes_a_500() {
         (refused("temporarily_unavailable"), "provider_unavailable"),
     ] {
         let told = format!("{fault:?}");
-        app.provider.set_fault(Endpoint::Token, Some(fault));
+        app.provider.fault(&[Endpoint::Token], fault);
         let mut visitor = app.visitor();
         let answer = visitor.sign_in(&app.provider, ADA, "/").await;
         assert_eq!(answer.header("location"), Some(format!("/?auth_error={code}").as_str()), "{told}");
         assert_nothing_left(&visitor);
     }
-    app.provider.set_fault(Endpoint::Token, None);
+    app.provider.clear_faults();
     app.signed_in(ADA).await;
 }
 
@@ -204,7 +204,7 @@ async fn a_provider_that_fails_at_the_token_endpoint_never_makes_a_500() {
 async fn no_flawed_id_token_signs_anybody_in() {
     let app = TestApp::start().await;
     // With a plain authority the tenant is a claim like any other; the next test is about tenants.
-    for flaw in Flaw::AT_SIGN_IN.into_iter().filter(|flaw| !matches!(flaw, Flaw::WrongTenant)) {
+    for flaw in Flaw::ALL.into_iter().filter(|flaw| !matches!(flaw, Flaw::WrongTenant)) {
         let told = format!("{flaw:?}");
         app.provider.set_mutation(Some(Mutation::from(flaw)));
         let mut visitor = app.visitor();

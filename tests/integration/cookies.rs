@@ -107,7 +107,7 @@ async fn an_access_token_that_does_not_fit_is_left_out_and_brought_back() {
         }
         assert_eq!(app.provider.token_requests(), before, "{size}: this instance kept it");
         assert!(visitor.cookie_header().len() <= 7_000, "{size}");
-        let port = devkit::commands::stage::free_port().unwrap();
+        let port = devkit::commands::stack::free_port().unwrap();
         let _second = crate::app::Gateway::start(&app.settings, port);
         let mut there = visitor.at(port);
         for _ in 0..3 {

@@ -1,11 +1,11 @@
-//! The stage of `cargo dev up`: keys from the vault, the first of them made by the host's timer, the second by hand.
+//! The local stack of `cargo dev up`: keys from the vault, the first made by the host's timer, the second by hand.
 
 use std::net::Ipv4Addr;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
 use devkit::commands::ring::RingPage;
-use devkit::commands::stage::{Keys, Options, Stage, Surroundings, free_port};
+use devkit::commands::stack::{Backends, Keys, LocalStack, Options, free_port};
 use devkit::host::{Host, Options as HostOptions};
 
 use crate::app::{BINARY, ROOT};
@@ -22,17 +22,17 @@ async fn a_session_goes_on_while_its_keys_are_rotated_from_the_page() {
     let keys = Keys::Vault(folder.path().join("ca.pem"));
     let binary = Some(BINARY.into());
     let options = Options { root: ROOT.into(), binary, keys, mode: None, ports: [0; 3], print: false };
-    let stage = Stage::set(options).await.unwrap();
-    let cloud = stage.cloud.clone().unwrap();
-    assert_eq!(cloud.keys(), 1, "the timer has made the first key");
-    let logs = stage.host.logs();
+    let stack = LocalStack::start(options).await.unwrap();
+    let vault = stack.backends.vault.clone().unwrap();
+    assert_eq!(vault.key_count(), 1, "the timer has made the first key");
+    let logs = stack.host.logs();
     assert!(logs.iter().any(|line| line.text.starts_with("published ")), "the host prints what the timer tells");
-    let mut visitor = Visitor::new(&stage.origin);
-    visitor.sign_in(&stage.provider, ADA, "/").await;
+    let mut visitor = Visitor::new(&stack.backends.origin);
+    visitor.sign_in(&stack.backends.provider, ADA, "/").await;
     assert_eq!(visitor.fetch("GET", "/graph/me").await.status, 200);
 
     let address = (Ipv4Addr::LOCALHOST, 0).into();
-    let page = RingPage::start(address, BINARY.into(), stage.settings.clone(), cloud.clone()).await.unwrap();
+    let page = RingPage::start(address, BINARY.into(), stack.backends.settings.clone(), vault).await.unwrap();
     let port = page.url().rsplit(':').next().unwrap().parse().unwrap();
     let ask = |line: &str| {
         let head =
@@ -66,19 +66,19 @@ async fn the_stand_ins_alone_lead_another_host_by_its_local_settings() {
     let keys = Keys::File(folder.path().join("keys.json"));
     let ports = [port, 0, 0];
     let options = Options { root: ROOT.into(), binary: Some(BINARY.into()), keys, mode: None, ports, print: false };
-    let around = Surroundings::start(&options).await.unwrap();
+    let backends = Backends::start(&options).await.unwrap();
     for name in ["host.json", "local.settings.json", "auth-login", "auth-callback", "graph-proxy"] {
         let (from, to) = (Path::new(ROOT).join(name), folder.path().join(name));
         match name {
-            "local.settings.json" => std::fs::write(to, around.local_settings(port)).unwrap(),
+            "local.settings.json" => std::fs::write(to, backends.local_settings(port)).unwrap(),
             "host.json" => _ = std::fs::copy(from, to).unwrap(),
             _ => std::os::unix::fs::symlink(from, to).unwrap(),
         }
     }
     let host = Host::start(HostOptions { port, ..HostOptions::new(folder.path()) }).await.unwrap();
     host.wait_ready().await.unwrap();
-    let mut visitor = Visitor::new(&around.origin);
-    visitor.sign_in(&around.provider, ADA, "/").await;
+    let mut visitor = Visitor::new(&backends.origin);
+    visitor.sign_in(&backends.provider, ADA, "/").await;
     let answer = visitor.fetch("GET", "/graph/me").await;
     assert_eq!(answer.status, 200, "{}: {:?}", answer.text(), host.logs());
 }

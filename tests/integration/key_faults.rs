@@ -3,8 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use devkit::identity;
-use devkit::vault::{Door, Fault, Operation};
+use devkit::vault::{AcceptMode, Fault};
 use futures_util::future::join_all;
 
 use crate::app::TestApp;
@@ -13,11 +12,8 @@ use crate::key_vault::{Setup, kid};
 use crate::visitor::Visitor;
 
 /// What the vault alone does not show: no token can be had. Later on there is one in memory.
-const WITHOUT_TOKEN: [Trouble; 3] = [
-    Trouble::Identity(identity::Fault::Hang),
-    Trouble::Identity(identity::Fault::Status(500)),
-    Trouble::Identity(identity::Fault::Garbage),
-];
+const WITHOUT_TOKEN: [Trouble; 3] =
+    [Trouble::Identity(Fault::Hang), Trouble::Identity(Fault::status(500)), Trouble::Identity(Fault::Garbage)];
 
 /// How long a trouble lasts.
 const SPELL: Duration = Duration::from_secs(2);
@@ -26,17 +22,17 @@ const PAUSE: Duration = Duration::from_millis(100);
 
 #[derive(Debug, Clone, Copy, PartialEq)]
 enum Trouble {
-    Door(Door),
+    AcceptMode(AcceptMode),
     Fault(Fault),
-    Identity(identity::Fault),
+    Identity(Fault),
 }
 
-const SLOW: Trouble = Trouble::Fault(Fault::Hold(Duration::from_secs(1)));
+const SLOW: Trouble = Trouble::Fault(Fault::Delay(Duration::from_secs(1)));
 const TROUBLES: [Trouble; 8] = [
-    Trouble::Door(Door::Refused),
+    Trouble::AcceptMode(AcceptMode::Refused),
     Trouble::Fault(Fault::Hang),
     Trouble::Fault(Fault::Status { status: 429, retry_after: Some(3_600) }),
-    Trouble::Fault(Fault::Status { status: 503, retry_after: None }),
+    Trouble::Fault(Fault::status(503)),
     Trouble::Fault(Fault::Garbage),
     Trouble::Fault(Fault::Truncated),
     SLOW,
@@ -46,17 +42,17 @@ const TROUBLES: [Trouble; 8] = [
 impl Trouble {
     async fn begin(self, setup: &Setup) {
         match self {
-            Self::Door(door) => setup.vault.set_door(door).await.unwrap(),
-            Self::Fault(fault) => setup.vault.fault(&Operation::ALL, fault),
-            Self::Identity(fault) => setup.cloud.identity.set_fault(Some(fault)),
+            Self::AcceptMode(door) => setup.vault.set_accept_mode(door).await.unwrap(),
+            Self::Fault(fault) => setup.vault.fault(&[], fault),
+            Self::Identity(fault) => setup.cloud.identity.fault(&[], fault),
         }
     }
 
     async fn end(self, setup: &Setup) {
-        setup.vault.heal();
-        setup.cloud.identity.set_fault(None);
-        if matches!(self, Self::Door(_)) {
-            setup.vault.set_door(Door::Open).await.unwrap();
+        setup.vault.clear_faults();
+        setup.cloud.identity.clear_faults();
+        if matches!(self, Self::AcceptMode(_)) {
+            setup.vault.set_accept_mode(AcceptMode::Normal).await.unwrap();
         }
     }
 }
@@ -109,7 +105,7 @@ async fn at_the_start() {
         };
         let (first, ()) = tokio::join!(first, spell);
         // What is only slow, or answers again before the second attempt, may be in time.
-        let in_time = [SLOW, Trouble::Fault(Fault::Hang), Trouble::Identity(identity::Fault::Hang)].contains(&trouble);
+        let in_time = [SLOW, Trouble::Fault(Fault::Hang), Trouble::Identity(Fault::Hang)].contains(&trouble);
         assert!(first.is_none() || in_time, "{told}: there was no key yet");
         eventually(&app, told, async || is_alive(&mut visitor, told).await).await;
         app.wait_until_ready(200).await;

@@ -159,7 +159,7 @@ async fn a_thousand_calls_at_once_with_one_new_real_kid_are_one_list_and_one_get
     let app = rarely.start().await;
     setup.add(2, 30);
     setup.vault.clear_requests();
-    setup.vault.fault(&[Operation::List, Operation::Get], Fault::Hold(Duration::from_millis(200)));
+    setup.vault.fault(&[Operation::List, Operation::Get], Fault::Delay(Duration::from_millis(200)));
     let client = reqwest::Client::builder()
         .tls_backend_preconfigured(cloakroom::net::OutboundClients::default().tls_without_roots().unwrap())
         .no_proxy()

@@ -15,14 +15,14 @@ const UNAVAILABLE: Option<i32> = Some(69);
 #[tokio::test(flavor = "multi_thread")]
 async fn two_commands_at_once_make_at_most_one_surplus_version() {
     let setup = Setup::empty().await;
-    setup.vault.fault(&[Operation::List], Fault::Hold(Duration::from_millis(300)));
+    setup.vault.fault(&[Operation::List], Fault::Delay(Duration::from_millis(300)));
     let outcomes = std::thread::scope(|scope| {
         let both = [(); 2].map(|()| scope.spawn(|| setup.cloud.keys(&["rotate"])));
         both.map(|one| one.join().unwrap())
     });
     assert!(outcomes.iter().all(|(code, _)| *code == Some(0)), "{outcomes:?}");
     assert_eq!(setup.vault.versions(SECRET).len(), 2, "both saw an empty ring");
-    setup.vault.heal();
+    setup.vault.clear_faults();
     assert_eq!(setup.cloud.rotate(), None, "and that was it");
     let states = setup.cloud.states();
     assert_eq!(states.values().filter(|state| *state == "active").count(), 1, "{states:?}");
@@ -33,7 +33,7 @@ async fn two_commands_at_once_make_at_most_one_surplus_version() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_version_whose_answer_was_lost_is_found_by_the_next_rotation() {
     let setup = Setup::empty().await;
-    setup.vault.fault_next(&[Operation::Set], 1, Fault::LoseAnswer);
+    setup.vault.fault_next(&[Operation::Set], 1, Fault::LoseResponse);
     assert_eq!(setup.cloud.keys(&["rotate"]).0, UNAVAILABLE);
     assert_eq!(setup.vault.versions(SECRET).len(), 1, "it was made, and not made again");
     assert_eq!(setup.cloud.rotate(), None);
@@ -52,7 +52,7 @@ async fn a_rotation_cut_off_between_its_steps_is_finished_by_the_next() {
     assert_eq!(setup.cloud.keys(&["rotate"]).0, UNAVAILABLE);
     assert_eq!(setup.vault.versions(SECRET).len(), 4, "the new version was made");
     assert!(setup.vault.versions(SECRET).iter().all(|version| version.enabled));
-    setup.vault.heal();
+    setup.vault.clear_faults();
     let (code, text) = setup.cloud.keys(&["rotate", "--json"]);
     assert_eq!(code, Some(0), "{text}");
     let states = setup.cloud.states();

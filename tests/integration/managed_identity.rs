@@ -80,7 +80,7 @@ async fn a_user_assigned_identity_is_chosen_by_its_client_id() {
 
 /// Everything that an identity endpoint may do instead of giving a token.
 const FAILURES: [Fault; 6] =
-    [Fault::Status(500), Fault::Status(400), Fault::Status(429), Fault::Garbage, Fault::HangUp, Fault::Hang];
+    [Fault::status(500), Fault::status(400), Fault::status(429), Fault::Garbage, Fault::HangUp, Fault::Hang];
 
 /// An endpoint whose tokens are so short-lived that the gateway asks for one each time.
 async fn forgetful() -> (Identity, Builder) {
@@ -96,14 +96,14 @@ async fn an_identity_endpoint_that_fails_is_told_at_the_sign_in() {
     let app = builder.start().await;
     let mut visitor = app.visitor();
     for fault in FAILURES {
-        identity.set_fault(Some(fault));
+        identity.fault(&[], fault);
         let answer = visitor.sign_in(&app.provider, ADA, "/here").await;
         let expected = (302, Some("/here?auth_error=provider_unavailable"));
         assert_eq!((answer.status, answer.header("location")), expected, "{fault:?}: {}", app.log());
         assert!(visitor.jar.is_empty(), "{fault:?}");
     }
     assert_eq!(app.provider.token_requests(), 0, "no code is spent without a proof");
-    identity.set_fault(None);
+    identity.clear_faults();
     let answer = visitor.sign_in(&app.provider, ADA, "/here").await;
     assert_eq!(answer.header("location"), Some("/here"), "it heals: {}", app.log());
     assert_no_secret_is_told(&app, &identity, &visitor.received);
@@ -117,7 +117,7 @@ async fn an_identity_endpoint_that_fails_signs_nobody_out() {
     old().await;
     let signed_in = visitor.jar.clone();
     for fault in FAILURES {
-        identity.set_fault(Some(fault));
+        identity.fault(&[], fault);
         let (method, path) = if fault == Fault::Hang { ("POST", "/auth/refresh") } else { ("GET", "/graph/me") };
         let answer = visitor.fetch(method, path).await;
         assert_eq!((answer.status, answer.code()), (503, "provider_unavailable"), "{fault:?}: {}", app.log());
@@ -126,7 +126,7 @@ async fn an_identity_endpoint_that_fails_signs_nobody_out() {
         assert_eq!(visitor.fetch("GET", "/auth/session").await.json()["authenticated"], true);
     }
     assert_eq!(visitor.jar, signed_in);
-    identity.set_fault(None);
+    identity.clear_faults();
     assert_eq!(visitor.fetch("GET", "/graph/me").await.status, 200, "it heals: {}", app.log());
     assert_no_secret_is_told(&app, &identity, &visitor.received);
 }

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use devkit::commands::stage::free_port;
+use devkit::commands::stack::free_port;
 use devkit::graph::{Graph, GraphOptions};
 use serde_json::{Value, json};
 use url::Url;

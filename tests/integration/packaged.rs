@@ -4,7 +4,7 @@ use std::path::Path;
 use std::process::Command;
 
 use devkit::commands::package::{Parts, pack, unpack};
-use devkit::commands::stage::{Keys, Options, Stage};
+use devkit::commands::stack::{Keys, LocalStack, Options};
 use devkit::host::Mode;
 
 use crate::app::{BINARY, ROOT};
@@ -39,10 +39,10 @@ async fn does_the_main_job(zip: &Path) {
         // The host has a clean environment, and its own `host.json` names the executable.
         let keys = Keys::Vault(folder.path().join("authority.pem"));
         let options = Options { root: app.clone(), binary: None, keys, mode: Some(mode), ports: [0; 3], print: false };
-        let stage = Stage::set(options).await.unwrap();
-        let context = || format!("{mode:?}: {:?}", stage.host.logs());
-        let page = Visitor::new(&stage.origin).navigate("/").await;
+        let stack = LocalStack::start(options).await.unwrap();
+        let context = || format!("{mode:?}: {:?}", stack.host.logs());
+        let page = Visitor::new(&stack.backends.origin).navigate("/").await;
         assert_eq!(page.body, std::fs::read(app.join("web/dist/index.html")).unwrap(), "{}", context());
-        main_job(&stage.origin, &stage.provider, context).await;
+        main_job(&stack.backends.origin, &stack.backends.provider, context).await;
     }
 }

@@ -266,7 +266,7 @@ async fn bodies_stream_through_and_a_declared_length_over_the_limit_is_refused()
 #[tokio::test(flavor = "multi_thread")]
 async fn an_api_that_fails_is_told_apart_from_the_gateway() {
     let map = |base: &str| crate::app::api_map(base).to_string();
-    let nobody = format!("http://127.0.0.1:{}/v1.0", devkit::commands::stage::free_port().unwrap());
+    let nobody = format!("http://127.0.0.1:{}/v1.0", devkit::commands::stack::free_port().unwrap());
     let app = TestApp::builder().set("APIS", map(&nobody)).start().await;
     let mut visitor = app.signed_in(ADA).await;
     let answer = visitor.fetch("GET", "/graph/me").await;

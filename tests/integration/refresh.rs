@@ -2,8 +2,8 @@
 
 use std::time::{Duration, Instant};
 
-use devkit::commands::stage::free_port;
-use devkit::provider::{Endpoint, ErrorBody, Fault, Flaw, Mutation, Options};
+use devkit::commands::stack::free_port;
+use devkit::provider::{Endpoint, Fault, Flaw, Mutation, OAuthError, Options};
 use futures_util::future::join_all;
 
 use crate::app::{Gateway, PATIENCE, TestApp};
@@ -123,21 +123,21 @@ async fn a_valid_token_is_used_while_the_provider_is_away_then_503_then_it_heals
     let app = app.start().await;
     let mut visitor = app.signed_in(ADA).await;
     let signed_in = visitor.jar.clone();
-    app.provider.set_fault(Endpoint::Token, Some(Fault::Status(503)));
+    app.provider.fault(&[Endpoint::Token], Fault::Status { status: 503, retry_after: Some(7) });
     grow_old(6).await;
     assert_eq!(visitor.fetch("GET", "/graph/me").await.status, 200, "old, but good");
     let refused = visitor.fetch("POST", "/auth/refresh").await;
     assert_eq!(refused.code(), "provider_unavailable", "who asks is told");
     end(3).await;
-    for fault in [Fault::Status(500), Fault::Html, Fault::Garbage, Fault::HangUp, Fault::Truncated] {
+    for fault in [Fault::status(500), Fault::Html, Fault::Garbage, Fault::HangUp, Fault::Truncated] {
         let told = format!("{fault:?}");
-        app.provider.set_fault(Endpoint::Token, Some(fault));
+        app.provider.fault(&[Endpoint::Token], fault);
         let answer = visitor.fetch("GET", "/graph/me").await;
         assert_eq!((answer.status, answer.code()), (503, "provider_unavailable"), "{told}");
         assert!(answer.header("retry-after").is_some() && answer.header("set-cookie").is_none());
     }
     assert_eq!(visitor.jar, signed_in, "nobody is signed out by an outage");
-    app.provider.set_fault(Endpoint::Token, None);
+    app.provider.clear_faults();
     assert_eq!(visitor.fetch("GET", "/graph/me").await.status, 200);
 }
 
@@ -146,11 +146,11 @@ async fn a_slow_provider_holds_up_no_call_whose_token_is_good() {
     let app = TestApp::builder().provider(Options { access_token_life: Duration::from_secs(20), ..short_lived() });
     let app = app.start().await;
     let mut visitor = app.signed_in(ADA).await;
-    app.provider.set_fault(Endpoint::Token, Some(Fault::Hold(Duration::from_secs(6))));
+    app.provider.fault(&[Endpoint::Token], Fault::Delay(Duration::from_secs(6)));
     grow_old(20).await;
     assert_eq!(visitor.fetch("GET", "/graph/me").await.status, 200);
     assert_eq!(refreshes(&app), 1);
-    app.provider.set_fault(Endpoint::Token, None);
+    app.provider.clear_faults();
     // What the slow answer brought is kept, although the call that asked for it has long been answered.
     let begun = Instant::now();
     let held = visitor.jar.clone();
@@ -167,7 +167,7 @@ async fn a_redemption_goes_on_when_the_browser_has_left() {
     let app = TestApp::builder().provider(one_time(4)).start().await;
     let mut visitor = app.signed_in(ADA).await;
     end(4).await;
-    app.provider.fault_next(Endpoint::Token, 1, Fault::Hold(Duration::from_secs(1)));
+    app.provider.fault_next(&[Endpoint::Token], 1, Fault::Delay(Duration::from_secs(1)));
     let mut leaving = visitor.clone();
     let left = tokio::time::timeout(Duration::from_millis(500), leaving.fetch("GET", "/graph/me")).await;
     assert!(left.is_err());
@@ -219,19 +219,19 @@ async fn refusals_of_the_provider_are_told_apart() {
     let app = app.start().await;
     let visitor = app.signed_in(ADA).await;
     end(2).await;
-    let error = |error: &str, suberror: &str| ErrorBody {
-        suberror: Some(suberror.to_owned()).filter(|text| !text.is_empty()),
-        ..ErrorBody::new(error)
+    let error = |error: &'static str, suberror: &'static str| OAuthError {
+        suberror: Some(suberror).filter(|text| !text.is_empty()),
+        ..OAuthError::new(error)
     };
     for (body, status, code, login_url) in [
         (error("invalid_grant", "consent_required"), 401, "consent_required", Some("/auth/login?api=graph")),
         (error("interaction_required", ""), 401, "step_up_required", Some("/auth/login?api=graph")),
         (error("invalid_grant", "basic_action"), 401, "step_up_required", Some("/auth/login?api=graph")),
         (error("temporarily_unavailable", ""), 503, "provider_unavailable", None),
-        (ErrorBody { status: 401, ..error("invalid_client", "") }, 503, "provider_unavailable", None),
+        (OAuthError { status: 401, ..error("invalid_client", "") }, 503, "provider_unavailable", None),
     ] {
         let told = format!("{body:?}");
-        app.provider.fault_next(Endpoint::Token, 1, Fault::Error(body));
+        app.provider.fault_next(&[Endpoint::Token], 1, Fault::Error(body));
         let mut tab = visitor.clone();
         let answer = tab.fetch("GET", "/graph/me").await;
         assert_eq!((answer.status, answer.code()), (status, code), "{told}");
@@ -256,7 +256,7 @@ async fn a_refreshed_id_token_is_checked_as_fully() {
     let app = TestApp::builder().provider(Options { access_token_life: Duration::from_secs(2), ..short_lived() });
     let app = app.start().await;
     let other_subject = Mutation::new(|draft| {
-        draft.claims.insert("sub".to_owned(), "somebody-else".into());
+        draft.claims["sub"] = "somebody-else".into();
     });
     for mutation in [other_subject, Flaw::BadSignature.into()] {
         let mut visitor = app.signed_in(ADA).await;
@@ -273,7 +273,7 @@ async fn a_sign_out_beats_a_redemption_under_way() {
     let app = TestApp::builder().provider(Options { revocation: true, ..one_time(2) }).start().await;
     let mut visitor = app.signed_in(ADA).await;
     end(2).await;
-    app.provider.fault_next(Endpoint::Token, 1, Fault::Hold(Duration::from_secs(2)));
+    app.provider.fault_next(&[Endpoint::Token], 1, Fault::Delay(Duration::from_secs(2)));
     let mut slow = visitor.clone();
     let call = tokio::spawn(async move { slow.fetch("GET", "/graph/me").await });
     tokio::time::sleep(Duration::from_millis(500)).await;
@@ -339,7 +339,7 @@ async fn signing_keys_that_cannot_be_had_sign_nobody_out() {
     let mut app = TestApp::start().await;
     let mut visitor = app.signed_in(ADA).await;
     app.provider.rotate_keys();
-    app.provider.set_fault(Endpoint::Keys, Some(Fault::Status(500)));
+    app.provider.fault(&[Endpoint::Keys], Fault::status(500));
     for _ in 0..2 {
         let answer = visitor.fetch("POST", "/auth/refresh").await;
         assert_eq!((answer.status, answer.code()), (503, "provider_unavailable"), "{}", app.log());
@@ -349,7 +349,7 @@ async fn signing_keys_that_cannot_be_had_sign_nobody_out() {
     }
     let loads = || app.provider.requests().iter().filter(|request| request.path().ends_with("/keys")).count();
     assert_eq!(loads(), 2, "the start's, and one in a minute");
-    app.provider.set_fault(Endpoint::Keys, None);
+    app.provider.clear_faults();
     app.restart();
     app.wait_until_ready(200).await;
     assert_eq!(visitor.fetch("POST", "/auth/refresh").await.status, 204, "{}", app.log());
@@ -360,7 +360,7 @@ async fn a_slow_refusal_deletes_no_cookie_of_a_new_sign_in() {
     let app = TestApp::start().await;
     let mut visitor = app.signed_in(ADA).await;
     app.provider.revoke_grants();
-    app.provider.fault_next(Endpoint::Token, 1, Fault::Hold(Duration::from_secs(2)));
+    app.provider.fault_next(&[Endpoint::Token], 1, Fault::Delay(Duration::from_secs(2)));
     let mut slow = visitor.clone();
     let refresh = tokio::spawn(async move { slow.fetch("POST", "/auth/refresh").await });
     tokio::time::sleep(Duration::from_millis(500)).await;

@@ -12,7 +12,7 @@ const ADA: &str = "ada.lovelace@contoso.example";
 async fn start(reach: Reach) -> (TestApp, [Graph; 3]) {
     // The APIs need the provider's address, so they start after the first gateway has told it.
     let first = TestApp::builder().reach(reach);
-    let port = devkit::commands::stage::free_port().unwrap();
+    let port = devkit::commands::stack::free_port().unwrap();
     let provider = devkit::provider::Options {
         addr: std::net::SocketAddr::from(([127, 0, 0, 1], port)),
         ..devkit::provider::Options::new("http://unused")
@@ -85,11 +85,11 @@ async fn a_refresh_that_fails_for_one_api_writes_what_the_others_got() {
     let (app, _apis) = start(Reach::Direct).await;
     let mut visitor = app.signed_in(ADA).await;
     assert_eq!(visitor.fetch("GET", "/api/orders/me").await.status, 200);
-    let refused = devkit::provider::ErrorBody {
-        suberror: Some("consent_required".to_owned()),
-        ..devkit::provider::ErrorBody::new("invalid_grant")
+    let refused = devkit::provider::OAuthError {
+        suberror: Some("consent_required"),
+        ..devkit::provider::OAuthError::new("invalid_grant")
     };
-    app.provider.fault_next(devkit::provider::Endpoint::Token, 1, devkit::provider::Fault::Error(refused));
+    app.provider.fault_next(&[devkit::provider::Endpoint::Token], 1, devkit::provider::Fault::Error(refused));
     let before = visitor.jar.clone();
     let answer = visitor.fetch("POST", "/auth/refresh").await;
     assert_eq!((answer.status, answer.code()), (401, "consent_required"));

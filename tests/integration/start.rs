@@ -1,13 +1,14 @@
 //! Starting, waiting for what is missing, and ending.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::path::Path;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
-use devkit::commands::stage::{free_port, make_key_file};
+use cloakroom::config::documentation;
+use devkit::commands::stack::{free_port, make_key_file};
 use devkit::provider::{Endpoint, Fault};
 
 use crate::app::{BINARY, Gateway, PATIENCE, ROOT, TestApp};
@@ -30,37 +31,35 @@ fn check_on_an_empty_environment_lists_every_required_setting_at_once() {
     assert_eq!(run(&["nonsense"], &BTreeMap::new()).0, Some(64));
 }
 
-/// It has only what a reader fills in, and no empty value: `docs/configuration.md` lists the other settings.
+/// Settings that may be left out stand there empty, which counts as absent: JSON has no comments.
 #[test]
-fn the_sample_of_local_settings_is_valid_once_it_is_filled_in() {
+fn the_sample_of_local_settings_has_every_setting_and_is_good_once_it_is_filled_in() {
     let text = std::fs::read_to_string(Path::new(ROOT).join("local.settings.json.sample")).unwrap();
     let sample: serde_json::Value = serde_json::from_str(&text).unwrap();
     let values = sample["Values"].as_object().unwrap();
-    let settings: BTreeMap<String, String> = values.iter().map(fill).collect();
-    let (code, text) = run(&["check"], &settings);
-    assert_eq!((code, text.as_str()), (Some(0), "the configuration is valid\n"));
-    for name in settings.keys().filter(|name| name.starts_with("CLOAKROOM_")) {
-        let mut others = settings.clone();
-        others.remove(name);
-        assert_eq!(run(&["check"], &others).0, Some(64), "{name} is optional: remove it from the sample");
-    }
-}
-
-/// Replaces a value in angle brackets.
-fn fill((name, value): (&String, &serde_json::Value)) -> (String, String) {
-    let filled = match (name.as_str(), value.as_str().unwrap()) {
-        ("CLOAKROOM_KEY_VAULT_URL", _) => "https://some-vault.vault.azure.net",
-        (_, blank) if blank.starts_with('<') => "11111111-2222-3333-4444-555555555555",
-        (_, value) => value,
+    let known: BTreeSet<String> = documentation()
+        .lines()
+        .filter_map(|row| Some(format!("CLOAKROOM_{}", row.strip_prefix("| `")?.split('`').next()?)))
+        .collect();
+    let named: BTreeSet<String> = values.keys().filter(|name| name.starts_with("CLOAKROOM_")).cloned().collect();
+    assert_eq!(named, known, "local.settings.json.sample: name every setting, and no other");
+    let fill = |(name, value): (&String, &serde_json::Value)| {
+        let filled = match (name.as_str(), value.as_str().unwrap()) {
+            ("CLOAKROOM_KEY_VAULT_URL", _) => "https://some-vault.vault.azure.net",
+            (_, blank) if blank.starts_with('<') => "11111111-2222-3333-4444-555555555555",
+            (_, value) => value,
+        };
+        (name.clone(), filled.to_owned())
     };
-    (name.clone(), filled.to_owned())
+    let (code, text) = run(&["check"], &values.iter().map(fill).collect());
+    assert_eq!((code, text.as_str()), (Some(0), "the configuration is good\n"));
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn check_reports_a_valid_configuration_without_its_secrets() {
+async fn check_says_so_when_all_is_good() {
     let app = TestApp::start().await;
     let (code, text) = run(&["check"], &app.settings);
-    assert_eq!((code, text.as_str()), (Some(0), "the configuration is valid\n"));
+    assert_eq!((code, text.as_str()), (Some(0), "the configuration is good\n"));
     let secrets = [devkit::provider::CLIENT_SECRET, &app.settings["CLOAKROOM_ENC_KEY"]];
     assert!(secrets.iter().all(|secret| !text.contains(secret)));
 }
@@ -84,7 +83,7 @@ fn probe(port: u16) -> String {
 #[tokio::test(flavor = "multi_thread")]
 async fn while_the_provider_is_held_the_process_listens_and_the_probe_is_answered() {
     let app = TestApp::start().await;
-    app.provider.set_fault(Endpoint::Discovery, Some(Fault::Hold(Duration::from_secs(5))));
+    app.provider.fault(&[Endpoint::Discovery], Fault::Delay(Duration::from_secs(5)));
     app.provider.clear_requests();
     let port = free_port().unwrap();
     let gateway = Gateway::start(&app.settings, port);
@@ -104,17 +103,17 @@ async fn while_the_provider_is_held_the_process_listens_and_the_probe_is_answere
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_provider_that_is_missing_at_the_start_is_named_and_comes_back() {
-    for fault in [Fault::Status(503), Fault::Html, Fault::HangUp] {
+    for fault in [Fault::Status { status: 503, retry_after: Some(7) }, Fault::Html, Fault::HangUp] {
         let told = format!("{fault:?}");
         let app = TestApp::start().await;
-        app.provider.set_fault(Endpoint::Discovery, Some(fault));
+        app.provider.fault(&[Endpoint::Discovery], fault);
         let port = free_port().unwrap();
         let gateway = Gateway::start(&app.settings, port);
         let page = raw::exchange(port, "GET /auth/login HTTP/1.1\r\nHost: x\r\nSec-Fetch-Mode: navigate\r\n\r\n");
         assert!(page.starts_with("HTTP/1.1 503 "), "{told}: {page}");
         assert!(page.contains("retry-after: ") && page.contains("provider_unavailable"), "{told}: {page}");
         assert!(!page.contains("set-cookie"), "{told}");
-        app.provider.set_fault(Endpoint::Discovery, None);
+        app.provider.clear_faults();
         until(
             || raw::exchange(port, "GET /health/ready HTTP/1.1\r\nHost: x\r\n\r\n").starts_with("HTTP/1.1 200 "),
             &gateway,

@@ -1,6 +1,6 @@
 //! Step-up and continuous access evaluation: what an API asks of the user goes round and is answered.
 
-use devkit::provider::{Endpoint, ErrorBody, Fault, Options};
+use devkit::provider::{Endpoint, Fault, OAuthError, Options};
 
 use crate::app::TestApp;
 use crate::visitor::Visitor;
@@ -90,8 +90,8 @@ async fn what_the_provider_asks_at_a_refresh_is_passed_on() {
     let app = TestApp::builder().provider(Options::new("http://unused")).start().await;
     let mut visitor = app.signed_in(ADA).await;
     let claims = r#"{"access_token":{"acrs":{"essential":true,"value":"c2"}}}"#;
-    let body = ErrorBody { claims: Some(claims.to_owned()), ..ErrorBody::new("interaction_required") };
-    app.provider.fault_next(Endpoint::Token, 1, Fault::Error(body));
+    let body = OAuthError { claims: Some(claims), ..OAuthError::new("interaction_required") };
+    app.provider.fault_next(&[Endpoint::Token], 1, Fault::Error(body));
     let refused = visitor.fetch("POST", "/auth/refresh").await;
     assert_eq!((refused.status, refused.code()), (401, "step_up_required"));
     assert!(visitor.jar.contains_key("__Host-Http-cloakroom"), "the session stays");

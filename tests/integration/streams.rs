@@ -47,12 +47,12 @@ async fn server_sent_events_arrive_one_by_one() {
         assert!(raw::status(&head) == 200 && head.contains("content-type: text/event-stream"), "{head}");
         for number in 0..5 {
             // The next one is told only after this one has arrived.
-            assert_eq!(app.graph.tell(&format!("event {number}")), 1, "{reach:?}");
+            assert_eq!(app.graph.send_event(&format!("event {number}")), 1, "{reach:?}");
             read_until(&mut stream, &format!("data: event {number}\n\n"));
         }
         drop(stream);
         let begun = Instant::now();
-        while app.graph.tell("anybody there?") > 0 {
+        while app.graph.send_event("anybody there?") > 0 {
             assert!(begun.elapsed() < PATIENCE, "{reach:?}: the call goes on though nobody listens any more");
             tokio::time::sleep(Duration::from_millis(20)).await;
         }

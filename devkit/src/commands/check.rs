@@ -1,49 +1,46 @@
-//! `cargo dev test`: format, lints, documentation and every test, in one command.
+//! `cargo dev test`: format, lints, documentation and all tests.
 
 use std::process::Command;
 use std::time::Instant;
 
 use super::setup::{self, Missing};
-use super::{cargo, root};
+use super::{cargo, root, usage};
 
-const USAGE: &str = "usage: cargo dev test [--all]";
-
-/// Runs everything. Gives the exit code: 0 only if all that ran passed, and, with `--all`, if nothing was left out.
+/// Returns the exit code: 0 only if everything that ran passed, and, with `--all`, if everything could run.
 #[must_use]
-pub fn run(arguments: &[String]) -> u8 {
-    let all = match arguments.iter().map(String::as_str).collect::<Vec<_>>().as_slice() {
+pub fn run(arguments: &[&str]) -> u8 {
+    let all = match arguments {
         [] => false,
         ["--all"] => true,
-        _ => {
-            eprintln!("{USAGE}");
-            return 2;
-        }
+        _ => return usage("usage: cargo dev test [--all]"),
     };
     let begun = Instant::now();
     let missing = setup::prepare();
-    let failed: Vec<&str> = steps(&missing)
-        .into_iter()
-        .filter_map(|(name, command)| if step(name, command) { None } else { Some(name) })
-        .collect();
+    let parts = steps(&missing).into_iter().map(|(name, command)| (name, step(name, command))).collect::<Vec<_>>();
     for Missing { part, remedy, .. } in &missing {
         println!("LEFT OUT: {part}. To run them: {remedy}");
     }
-    summary(begun, &failed).max(u8::from(all && !missing.is_empty()))
+    summary(begun, &parts).max(u8::from(all && !missing.is_empty()))
 }
 
 fn steps(missing: &[Missing]) -> Vec<(&'static str, Command)> {
-    let mut format = cargo();
-    format.args(["fmt", "--all", "--check"]);
-    let mut lints = cargo();
-    lints.args(["clippy", "--workspace", "--all-targets", "--", "-D", "warnings"]);
-    let mut documentation = cargo();
-    documentation.args(["doc", "--workspace", "--no-deps"]).env("RUSTDOCFLAGS", "-D warnings");
-    let mut tests = cargo();
-    tests.args(["test", "--workspace", "--no-fail-fast", "--"]);
+    let cargo_with = |arguments: &[&str]| {
+        let mut command = cargo();
+        command.args(arguments);
+        command
+    };
+    let mut documentation = cargo_with(&["doc", "--workspace", "--no-deps"]);
+    documentation.env("RUSTDOCFLAGS", "-D warnings");
+    let mut tests = cargo_with(&["test", "--workspace", "--no-fail-fast", "--"]);
     for Missing { skip, .. } in missing {
         tests.args(["--skip", skip]);
     }
-    let mut steps = vec![("format", format), ("lints", lints), ("documentation", documentation), ("tests", tests)];
+    let mut steps = vec![
+        ("format", cargo_with(&["fmt", "--all", "--check"])),
+        ("lints", cargo_with(&["clippy", "--workspace", "--all-targets", "--", "-D", "warnings"])),
+        ("documentation", documentation),
+        ("tests", tests),
+    ];
     let peers = [
         (setup::OIDC_PROVIDER, "oidc-provider", "the oidc-provider peer's own test", ["npm", "test", "--silent"]),
         (setup::KEY_VAULT_PEER, "key-vault", "the key-vault peer's own test", ["go", "test", "./..."]),
@@ -63,13 +60,13 @@ pub(super) fn step(name: &str, mut command: Command) -> bool {
     part(name, || match command.status() {
         Ok(status) => status.success(),
         Err(error) => {
-            println!("it cannot be started: {error}");
+            println!("cannot be started: {error}");
             false
         }
     })
 }
 
-/// Runs a named part and tells how it went.
+/// Runs a named part and prints its outcome.
 pub(super) fn part(name: &str, run: impl FnOnce() -> bool) -> bool {
     println!("\n== {name}");
     let begun = Instant::now();
@@ -78,11 +75,9 @@ pub(super) fn part(name: &str, run: impl FnOnce() -> bool) -> bool {
     passed
 }
 
-/// Tells what failed, and gives the exit code.
-pub(super) fn summary(begun: Instant, failed: &[&str]) -> u8 {
-    println!("\n{} s in all", begun.elapsed().as_secs());
-    for name in failed {
-        println!("FAILED: {name}");
-    }
-    u8::from(!failed.is_empty())
+/// Prints which parts failed, and returns the exit code.
+pub(super) fn summary(begun: Instant, parts: &[(&str, bool)]) -> u8 {
+    println!("\n{} s in total", begun.elapsed().as_secs());
+    let failed = parts.iter().filter(|(_, passed)| !passed);
+    u8::from(failed.map(|(name, _)| println!("FAILED: {name}")).count() > 0)
 }

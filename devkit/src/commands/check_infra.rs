@@ -1,8 +1,7 @@
-//! `cargo dev check-infra`: the package, templates, workflows, functions and the commands in our pages, checked without
+//! `cargo dev check-infra`: checks package, templates, workflows, functions and the commands in the docs, all without
 //! Azure.
 //!
-//! The checks of files that are not ours to define are in Python, beside the programs that know them
-//! (`tests/peers/azure`).
+//! The checks of formats that others define are in Python, with the programs that know these (`tests/peers/azure`).
 
 mod environments;
 
@@ -13,22 +12,19 @@ use std::time::Instant;
 use environments::Environments;
 
 use super::check::{part, step, summary};
-use super::{package, root};
+use super::{package, root, usage};
 use crate::host;
 
-const USAGE: &str = "usage: cargo dev check-infra";
-
-/// Runs every check. Gives the exit code: 0 only if all could run and passed.
+/// Returns the exit code: 0 only if all checks could run and passed.
 #[must_use]
-pub fn run(arguments: &[String]) -> u8 {
+pub fn run(arguments: &[&str]) -> u8 {
     if !arguments.is_empty() {
-        eprintln!("{USAGE}");
-        return 2;
+        return usage("usage: cargo dev check-infra");
     }
     let begun = Instant::now();
-    let package = || package::run(&["--verify".to_owned()]) == 0;
+    let package = || package::run(&["--verify"]) == 0;
     let mut parts = vec![
-        ("functions and host.json", part("functions and host.json", || functions_hold(&root()))),
+        ("functions and host.json", part("functions and host.json", || are_functions_valid(&root()))),
         ("the package and its journey", part("the package and its journey", package)),
     ];
     match Environments::prepare() {
@@ -40,8 +36,7 @@ pub fn run(arguments: &[String]) -> u8 {
             parts.push(("every check in Python", false));
         }
     }
-    let failed: Vec<&str> = parts.into_iter().filter_map(|(name, passed)| (!passed).then_some(name)).collect();
-    summary(begun, &failed)
+    summary(begun, &parts)
 }
 
 fn steps(environments: &Environments) -> Vec<(&'static str, Command)> {
@@ -67,8 +62,8 @@ fn steps(environments: &Environments) -> Vec<(&'static str, Command)> {
     ]
 }
 
-/// Whether the Functions host would take everything as it is meant, by the rules of its stand-in.
-fn functions_hold(root: &Path) -> bool {
+/// By the rules of the stand-in for the Functions host.
+fn are_functions_valid(root: &Path) -> bool {
     let host::Inspection { functions, faults } = host::inspect(root);
     functions.iter().for_each(|function| println!("{function}"));
     faults.iter().for_each(|fault| println!("{fault}"));

@@ -1,4 +1,4 @@
-//! `cargo dev package`: the app as it is deployed. `dist/app/` and `dist/app.zip`, a static binary in both.
+//! `cargo dev package`: the deployment package, `dist/app/` and `dist/app.zip`, with a static binary.
 
 #[cfg(test)]
 mod tests;
@@ -13,27 +13,26 @@ use serde_json::Value;
 use zip::write::SimpleFileOptions;
 use zip::{CompressionMethod, DateTime, ZipArchive, ZipWriter};
 
-use super::{cargo, root, target};
+use super::{Result, build_release, cargo, exit_code, root, usage};
 
 const USAGE: &str = "usage: cargo dev package [--target TRIPLE | --binary PATH] [--spa FOLDER] [--verify]
 
   --target TRIPLE  what to build for; x86_64-unknown-linux-gnu when absent
-  --binary PATH    take this binary, which was built before
+  --binary PATH    an existing binary
   --spa FOLDER     the files of your own page instead of web/dist
-  --verify         also unpack it, start it behind the stand-in for the host, sign in, call and sign out";
-/// What is built where nothing else is asked for: every Rust on Linux has its library.
+  --verify         also unpack it, start it with the stand-in for the host, sign in, call an API and sign out";
+/// The default target: every Rust on Linux has its library.
 pub const TARGET: &str = "x86_64-unknown-linux-gnu";
-/// Where the page is, in the project and in the package: the gateway looks there when no setting says otherwise.
+/// The gateway's default folder of the page, in the project and in the package.
 const SPA: &str = "web/dist";
-/// The test that starts a package and goes through the main job with it.
+/// The test that runs a package.
 const JOURNEY: &str = "packaged::the_package_under_test_does_the_main_job";
 
-/// What a package is made of.
+/// The sources of a package.
 #[derive(Debug, Clone)]
 pub struct Parts {
     /// The project: the folder of `host.json`.
     pub root: PathBuf,
-    /// The gateway's binary.
     pub binary: PathBuf,
     /// The folder of the page's files.
     pub spa: PathBuf,
@@ -42,61 +41,53 @@ pub struct Parts {
 /// One file of a package.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 struct Entry {
-    /// Its path in the package.
+    /// The path in the package.
     name: String,
     source: PathBuf,
     mode: u32,
 }
 
-/// Makes the package and judges it. Gives the exit code.
+/// Makes the package and verifies it. Returns the exit code.
 #[must_use]
-pub fn run(arguments: &[String]) -> u8 {
-    let Some(wish) = Wish::read(arguments) else {
-        eprintln!("{USAGE}");
-        return 2;
-    };
-    match made(&wish) {
-        Ok(()) => 0,
-        Err(problem) => {
-            eprintln!("{problem}");
-            1
-        }
+pub fn run(arguments: &[&str]) -> u8 {
+    match Arguments::parse(arguments) {
+        Some(arguments) => exit_code(make(arguments)),
+        None => usage(USAGE),
     }
 }
 
-/// What the command line asks for.
 #[derive(Debug, Default)]
-struct Wish {
+struct Arguments {
     target: Option<String>,
     binary: Option<PathBuf>,
     spa: Option<PathBuf>,
     verify: bool,
 }
 
-impl Wish {
-    fn read(arguments: &[String]) -> Option<Self> {
-        let mut wish = Self::default();
+impl Arguments {
+    fn parse(arguments: &[&str]) -> Option<Self> {
+        let mut parsed = Self::default();
         let mut rest = arguments.iter();
         while let Some(argument) = rest.next() {
-            match argument.as_str() {
-                "--target" => wish.target = Some(rest.next()?.clone()),
-                "--binary" => wish.binary = Some(rest.next()?.into()),
-                "--spa" => wish.spa = Some(rest.next()?.into()),
-                "--verify" => wish.verify = true,
+            match *argument {
+                "--target" => parsed.target = Some((*rest.next()?).to_owned()),
+                "--binary" => parsed.binary = Some(rest.next()?.into()),
+                "--spa" => parsed.spa = Some(rest.next()?.into()),
+                "--verify" => parsed.verify = true,
                 _ => return None,
             }
         }
-        (wish.target.is_none() || wish.binary.is_none()).then_some(wish)
+        (parsed.target.is_none() || parsed.binary.is_none()).then_some(parsed)
     }
 }
 
-fn made(wish: &Wish) -> Result<(), String> {
-    let binary = match &wish.binary {
-        Some(binary) => binary.clone(),
-        None => build_static(wish.target.as_deref().unwrap_or(TARGET)).map_err(|error| error.to_string())?,
+fn make(arguments: Arguments) -> Result<()> {
+    let binary = match arguments.binary {
+        Some(binary) => binary,
+        None => build_release(Some(arguments.target.as_deref().unwrap_or(TARGET)))?,
     };
-    let spa = wish.spa.clone().unwrap_or_else(|| root().join(SPA));
-    let zip = pack(&Parts { root: root(), binary, spa }, &root().join("dist")).map_err(|error| error.to_string())?;
+    let spa = arguments.spa.unwrap_or_else(|| root().join(SPA));
+    let zip = pack(&Parts { root: root(), binary, spa }, &root().join("dist"))?;
     let sizes = verify::verify(&zip).map_err(|faults| faults.join("\n"))?;
     println!("{}", zip.display());
     println!(
@@ -107,7 +98,7 @@ fn made(wish: &Wish) -> Result<(), String> {
         megabytes(sizes.zip),
         sizes.files
     );
-    if wish.verify { journey(&zip) } else { Ok(()) }
+    if arguments.verify { journey(&zip) } else { Ok(()) }
 }
 
 #[expect(clippy::cast_precision_loss, reason = "for people to read")]
@@ -115,25 +106,7 @@ fn megabytes(bytes: u64) -> f64 {
     bytes as f64 / 1e6
 }
 
-/// Builds the gateway as it is shipped: linked statically, since nobody knows the C library of the machine it runs on.
-///
-/// # Errors
-/// It does not build.
-pub fn build_static(triple: &str) -> io::Result<PathBuf> {
-    println!("Building for {triple} …");
-    let mut build = cargo();
-    // The package is named, so that features which only the devkit asks of shared dependencies are left out.
-    build.args(["build", "--release", "--package", "cloakroom", "--bin", "cloakroom", "--target", triple]);
-    // The target is named even where it is this machine's own: flags would else reach macros and build scripts too,
-    // which cannot be static. The other variable would win over this one.
-    build.env("RUSTFLAGS", "-C target-feature=+crt-static").env_remove("CARGO_ENCODED_RUSTFLAGS");
-    let binary = target().join(triple).join("release/cloakroom");
-    if build.status()?.success() { Ok(binary) } else { Err(io::Error::other("the gateway does not build")) }
-}
-
-/// Lays the app out in `app/` and writes `app.zip`, both beneath `dist`. Gives the zip's path.
-///
-/// The same files make the same bytes, wherever and whenever.
+/// Writes `app/` and `app.zip` under `dist`. Returns the path of the zip, which depends on nothing but the files.
 ///
 /// # Errors
 /// A part is missing, or cannot be written.
@@ -157,7 +130,7 @@ pub fn pack(parts: &Parts, dist: &Path) -> io::Result<PathBuf> {
 fn write_zip(entries: &[Entry], path: &Path) -> io::Result<()> {
     let mut zip = ZipWriter::new(File::create(path)?);
     for entry in entries {
-        // The first moment that the format knows. The gateway tells files by their content, never by their times.
+        // The earliest time of the format. The gateway never uses the times of files.
         let options = SimpleFileOptions::default()
             .compression_method(CompressionMethod::Deflated)
             .last_modified_time(DateTime::default())
@@ -169,31 +142,27 @@ fn write_zip(entries: &[Entry], path: &Path) -> io::Result<()> {
     Ok(())
 }
 
-/// Lays a package out in a folder, modes and all.
+/// Unpacks a package into a folder, with its modes.
 ///
 /// # Errors
-/// It is no zip, or cannot be written.
+/// It is not a zip, or cannot be written.
 pub fn unpack(zip: &Path, folder: &Path) -> io::Result<()> {
     ZipArchive::new(File::open(zip)?)?.extract(folder)?;
     Ok(())
 }
 
-/// Starts the package from an empty folder in both modes of the host, and signs in, calls and signs out: the tests
-/// have what that takes.
-///
-/// # Errors
-/// What the tests say.
-pub fn journey(zip: &Path) -> Result<(), String> {
+/// Runs the package from an empty folder in both modes of the host: signs in, calls an API and signs out.
+fn journey(zip: &Path) -> Result<()> {
     println!("Starting the package from an empty folder …");
     let mut test = cargo();
     test.args(["test", "--quiet", "--test", "integration", "--", "--ignored", "--exact", JOURNEY]);
-    let output = test.env("PACKAGE_UNDER_TEST", zip).output().map_err(|error| error.to_string())?;
-    let said = String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr);
-    // A test that was renamed would else pass by not running.
-    if output.status.success() && said.contains("1 passed") { Ok(()) } else { Err(said) }
+    let output = test.env("PACKAGE_UNDER_TEST", zip).output()?;
+    let text = String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr);
+    // A renamed test would otherwise pass by not running.
+    if output.status.success() && text.contains("1 passed") { Ok(()) } else { Err(text.into()) }
 }
 
-/// Everything that belongs to a package, sorted by name, and nothing else.
+/// The files of a package, sorted by name.
 fn entries(parts: &Parts) -> io::Result<Vec<Entry>> {
     let plain = |name: String, source: PathBuf| Entry { name, source, mode: 0o644 };
     let mut entries = vec![Entry {
@@ -215,16 +184,15 @@ fn entries(parts: &Parts) -> io::Result<Vec<Entry>> {
     Ok(entries)
 }
 
-/// The name under which the host looks for the executable, which the tools compare letter by letter.
+/// The executable's name, which tools compare as text.
 fn executable(host_json: &str) -> io::Result<String> {
     let host: Value = serde_json::from_str(host_json)?;
-    let name = host.pointer("/customHandler/description/defaultExecutablePath").and_then(Value::as_str);
+    let name = host["customHandler"]["description"]["defaultExecutablePath"].as_str();
     let good = name.filter(|name| !name.is_empty() && !name.contains(['/', '\\', '%']));
-    let fault = || io::Error::other("host.json: let defaultExecutablePath be the plain name of a file beside it");
+    let fault = || io::Error::other("host.json: defaultExecutablePath must be the plain name of a file beside it");
     good.map(str::to_owned).ok_or_else(fault)
 }
 
-/// The folders that the host takes for functions.
 fn functions(root: &Path) -> io::Result<Vec<String>> {
     let mut found = Vec::new();
     for folder in fs::read_dir(root)? {
@@ -236,7 +204,7 @@ fn functions(root: &Path) -> io::Result<Vec<String>> {
     Ok(found)
 }
 
-/// The files beneath a folder by their path from it. Dotfiles are never served, so they stay at home.
+/// The files under a folder by their relative path. Dotfiles are left out, since they are never served.
 fn files(folder: &Path) -> io::Result<Vec<(String, PathBuf)>> {
     let mut found = Vec::new();
     for entry in fs::read_dir(folder)? {

@@ -1,21 +1,17 @@
 //! A page that shows the key ring and rotates it, for `cargo dev up`. It works without JavaScript.
 
 use std::collections::BTreeMap;
-use std::fmt::Write as _;
 use std::io;
 use std::net::SocketAddr;
 use std::path::PathBuf;
-use std::sync::Arc;
-use std::time::{SystemTime, UNIX_EPOCH};
 
-use chrono::DateTime;
-use http::{Method, Response, StatusCode};
+use http::{Response, StatusCode};
 use serde_json::Value;
 use tokio::net::TcpListener;
 use tokio::process::Command;
 
-use super::cloud::Cloud;
-use crate::web::{Body, Call, Handler, HangUp, Log, Server, Wire, escape, reply};
+use super::stack::VaultAccess;
+use crate::web::{Body, Core, Handler, HangUp, Recorded, ServerOptions, StandIn, escape, response};
 
 const STYLE: &str = "\
 :root{color-scheme:light dark;--ground:#f2f4f7;--card:#fff;--ink:#1b1f24;--soft:#5b6570;--line:#d5dae0;--accent:#0b5cad;--on:#fff;--good:#1a7f47}
@@ -36,48 +32,42 @@ th{color:var(--soft);font-weight:600;font-size:.85rem}
 button{font:inherit;font-weight:600;color:var(--on);background:var(--accent);border:0;border-radius:.5rem;padding:.65rem 1.2rem;cursor:pointer}
 button:focus-visible{outline:2px solid var(--accent);outline-offset:2px}";
 
-/// The page, served until it is dropped.
-#[derive(Debug)]
-pub struct RingPage {
-    server: Server,
-}
+pub type RingPage = StandIn<State>;
 
-impl RingPage {
-    /// Serves at an address of loopback. The keys are listed by the gateway's own command, with these variables.
+impl StandIn<State> {
+    /// Serves the page. The keys are listed by the gateway's own command, with these variables.
     ///
     /// # Errors
-    /// The address is taken.
+    /// The address cannot be bound.
     pub async fn start(
         address: SocketAddr,
         gateway: PathBuf,
         variables: BTreeMap<String, String>,
-        cloud: Cloud,
+        vault: VaultAccess,
     ) -> io::Result<Self> {
         let listener = TcpListener::bind(address).await?;
-        let state = Arc::new(State { gateway, variables, cloud, log: Log::default() });
-        Ok(Self { server: Server::start(listener, Wire::default(), state)? })
+        Self::serve(listener, ServerOptions::default(), State { gateway, variables, vault, core: Core::default() })
     }
 
-    /// Where it is.
     #[must_use]
     pub fn url(&self) -> String {
-        format!("http://localhost:{}", self.server.addr().port())
+        format!("http://localhost:{}", self.addr().port())
     }
 }
 
 #[derive(Debug)]
-struct State {
+pub struct State {
     gateway: PathBuf,
     variables: BTreeMap<String, String>,
-    cloud: Cloud,
-    log: Log,
+    vault: VaultAccess,
+    core: Core<()>,
 }
 
 impl State {
     async fn page(&self) -> Response<Body> {
         match self.list().await {
-            Ok(keys) => page(StatusCode::OK, &table(&keys, now())),
-            Err(problem) => page(StatusCode::BAD_GATEWAY, &format!("<pre role=\"alert\">{}</pre>", escape(&problem))),
+            Ok(keys) => page(StatusCode::OK, &table(&keys, self.core.clock.now())),
+            Err(error) => page(StatusCode::BAD_GATEWAY, &format!("<pre role=\"alert\">{}</pre>", escape(&error))),
         }
     }
 
@@ -86,67 +76,62 @@ impl State {
         command.args(["keys", "list", "--json"]).env_clear().envs(&self.variables).kill_on_drop(true);
         let output = command.output().await.map_err(|error| format!("{}: {error}", self.gateway.display()))?;
         let listed = serde_json::from_slice::<Value>(&output.stdout).ok().filter(|_| output.status.success());
-        let keys = listed.and_then(|listed| listed.get("keys")?.as_array().cloned());
+        let keys = listed.and_then(|listed| listed["keys"].as_array().cloned());
         keys.ok_or_else(|| String::from_utf8_lossy(&output.stderr).into_owned())
     }
 
-    /// A page elsewhere must not press the button.
-    fn is_own(call: &Call) -> bool {
-        let host = call.request.header("host").unwrap_or_default();
+    /// Whether it comes from this page, since another page must not rotate keys.
+    fn is_own(request: &Recorded) -> bool {
+        let host = request.header("host").unwrap_or_default();
         let local = ["localhost:", "127.0.0.1:"].iter().any(|start| host.starts_with(start));
-        local && call.request.header("origin").is_none_or(|origin| origin == format!("http://{host}"))
+        local && request.header("origin").is_none_or(|origin| origin == format!("http://{host}"))
     }
 }
 
 impl Handler for State {
-    fn log(&self) -> &Log {
-        &self.log
+    type Target = ();
+
+    fn core(&self) -> &Core<()> {
+        &self.core
     }
 
-    async fn answer(&self, call: Call) -> Result<Response<Body>, HangUp> {
-        Ok(match (&call.parts.method, call.request.path()) {
-            _ if !Self::is_own(&call) => reply::empty(StatusCode::FORBIDDEN),
-            (&Method::GET, "/") => self.page().await,
-            (&Method::POST, "/rotate") => {
-                self.cloud.put_key();
-                reply::redirect(StatusCode::SEE_OTHER, "/")
+    async fn respond(&self, request: Recorded) -> Result<Response<Body>, HangUp> {
+        Ok(match (request.method.as_str(), request.path()) {
+            _ if !Self::is_own(&request) => response::empty(StatusCode::FORBIDDEN),
+            ("GET", "/") => self.page().await,
+            ("POST", "/rotate") => {
+                self.vault.put_key();
+                response::redirect(StatusCode::SEE_OTHER, "/")
             }
-            _ => reply::empty(StatusCode::NOT_FOUND),
+            _ => response::empty(StatusCode::NOT_FOUND),
         })
     }
 }
 
-fn now() -> i64 {
-    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    i64::try_from(now.as_secs()).unwrap_or_default()
-}
-
-fn table(keys: &[Value], now: i64) -> String {
-    let mut rows = String::new();
-    for key in keys {
-        let text = |name: &str| escape(key.get(name).and_then(Value::as_str).unwrap_or_default());
-        let time = |name: &str| key.get(name).and_then(Value::as_i64);
-        let (kid, state) = (text("kid"), text("state"));
-        let created = time("created").map(|created| told(created, now)).unwrap_or_default();
-        let seals = time("activation").map(|activation| told(activation, now)).unwrap_or_default();
-        // Writing to a string cannot fail.
-        let _ = write!(rows, "<tr class=\"{state}\"><td><code>{kid}</code><td>{state}<td>{created}<td>{seals}");
-    }
+fn table(keys: &[Value], now: u64) -> String {
+    let row = |key: &Value| {
+        let text = |name: &str| escape(key[name].as_str().unwrap_or_default());
+        let time = |name: &str| key[name].as_u64().map(|time| relative_time(time, now)).unwrap_or_default();
+        let (kid, state, created, activation) = (text("kid"), text("state"), time("created"), time("activation"));
+        format!("<tr class=\"{state}\"><td><code>{kid}</code><td>{state}<td>{created}<td>{activation}")
+    };
+    let rows: String = keys.iter().map(row).collect();
     format!(
         "<div><table><tr><th scope=\"col\">Key<th scope=\"col\">State<th scope=\"col\">Created\
          <th scope=\"col\">Seals from{rows}</table></div>"
     )
 }
 
-/// A time and how far it is away.
-fn told(time: i64, now: i64) -> String {
-    let clock = DateTime::from_timestamp(time, 0).map(|time| time.format("%H:%M:%S").to_string()).unwrap_or_default();
-    let away = match (time - now).abs() {
+/// A time and its distance from now.
+fn relative_time(time: u64, now: u64) -> String {
+    let clock = time % 86_400;
+    let clock = format!("{:02}:{:02}:{:02} UTC", clock / 3600, clock / 60 % 60, clock % 60);
+    let distance = match time.abs_diff(now) {
         seconds @ 0..120 => format!("{seconds} s"),
         seconds @ 120..7200 => format!("{} min", seconds / 60),
         seconds => format!("{} h", seconds / 3600),
     };
-    if time > now { format!("{clock} UTC, in {away}") } else { format!("{clock} UTC, {away} ago") }
+    if time > now { format!("{clock}, in {distance}") } else { format!("{clock}, {distance} ago") }
 }
 
 fn page(status: StatusCode, body: &str) -> Response<Body> {
@@ -159,7 +144,7 @@ fn page(status: StatusCode, body: &str) -> Response<Body> {
          next call seals them under the new one.</p>\
          <form method=\"post\" action=\"/rotate\"><button>Rotate now</button></form></main></html>"
     );
-    reply::html(status, page)
+    response::html(status, page)
 }
 
 #[cfg(test)]

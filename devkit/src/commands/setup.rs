@@ -1,4 +1,4 @@
-//! What the tests need of other people's programs: installed where that is allowed, else named.
+//! Programs that the tests need: installed where that is possible, otherwise reported.
 
 use std::path::Path;
 use std::process::{Command, Stdio};
@@ -7,80 +7,76 @@ use super::root;
 
 /// The tests against npm `oidc-provider`.
 pub const OIDC_PROVIDER: &str = "oidc_provider::";
-/// The tests of Microsoft's Graph client in a browser.
-pub const GRAPH_CLIENT: &str = "browser::graph_client::";
 /// The tests against Microsoft's fake Key Vault.
 pub const KEY_VAULT_PEER: &str = "key_vault_peer::";
 
-/// A part of the tests that needs a program which Rust does not bring.
+/// A part of the tests that cannot run.
 #[derive(Debug, Clone)]
 pub struct Missing {
-    /// What cannot run.
     pub part: &'static str,
-    /// The command that brings what it needs.
+    /// The command that installs what it needs.
     pub remedy: &'static str,
-    /// The tests to leave out.
+    /// The prefix of the tests' names.
     pub skip: &'static str,
 }
 
-/// Installs what may be installed and tells what is still missing.
+/// Installs what can be installed, and returns what is still missing.
 #[must_use]
 pub fn prepare() -> Vec<Missing> {
-    let mut missing = Vec::new();
-    if !chromium() {
-        missing.push(Missing {
-            part: "browser tests (Chromium with its WebDriver)",
-            remedy: "apt-get install chromium chromium-driver",
-            skip: "browser::",
-        });
-    }
-    if !npm_packages("oidc-provider") {
-        missing.push(Missing {
-            part: "tests against npm oidc-provider (Node.js 20 or newer with npm)",
-            remedy: "apt-get install nodejs npm, or see nodejs.org",
-            skip: OIDC_PROVIDER,
-        });
-    }
-    if !npm_packages("graph-client") {
-        missing.push(Missing {
-            part: "tests of Microsoft's Graph client (Node.js 20 or newer with npm)",
-            remedy: "apt-get install nodejs npm, or see nodejs.org",
-            skip: GRAPH_CLIENT,
-        });
-    }
-    if !runs("go", &["version"]) {
-        missing.push(Missing {
-            part: "tests against Microsoft's fake Key Vault (Go)",
-            remedy: "apt-get install golang-go",
-            skip: KEY_VAULT_PEER,
-        });
-    }
-    missing
+    const NODE: &str = "apt-get install nodejs npm, or see nodejs.org";
+    let part = |available: bool, part, remedy, skip| (!available).then_some(Missing { part, remedy, skip });
+    let parts = [
+        part(
+            chromium(),
+            "browser tests (Chromium with its WebDriver)",
+            "apt-get install chromium chromium-driver",
+            "browser::",
+        ),
+        part(
+            npm_packages("oidc-provider"),
+            "tests against npm oidc-provider (Node.js 20 or newer with npm)",
+            NODE,
+            OIDC_PROVIDER,
+        ),
+        part(
+            npm_packages("graph-client"),
+            "tests of Microsoft's Graph client (Node.js 20 or newer with npm)",
+            NODE,
+            "browser::graph_client::",
+        ),
+        part(
+            runs("go", &["version"]),
+            "tests against Microsoft's fake Key Vault (Go)",
+            "apt-get install golang-go",
+            KEY_VAULT_PEER,
+        ),
+    ];
+    parts.into_iter().flatten().collect()
 }
 
 fn chromium() -> bool {
-    let there = || runs("chromedriver", &["--version"]) && runs("chromium", &["--version"]);
-    installed(there, &["chromium", "chromium-driver"])
+    let available = || runs("chromedriver", &["--version"]) && runs("chromium", &["--version"]);
+    installed(available, &["chromium", "chromium-driver"])
 }
 
-/// Whether the load of `cargo dev bench` has its programs.
+/// The programs of the load benchmark.
 #[must_use]
 pub fn nginx_and_wrk() -> bool {
-    // wrk tells its version and fails.
+    // wrk exits with a failure after printing its version.
     let wrk = || Command::new("wrk").arg("-v").stdout(Stdio::null()).stderr(Stdio::null()).status().is_ok();
-    let there = || runs("nginx", &["-v"]) && runs("taskset", &["--version"]) && wrk();
-    installed(there, &["nginx-light", "util-linux", "wrk"])
+    let available = || runs("nginx", &["-v"]) && runs("taskset", &["--version"]) && wrk();
+    installed(available, &["nginx-light", "util-linux", "wrk"])
 }
 
-/// Whether programs are there, after Debian's packages were installed where that is needed and allowed.
-pub(super) fn installed(there: impl Fn() -> bool, packages: &[&str]) -> bool {
-    if !there() && is_root() && runs("apt-get", &["--version"]) {
+/// Whether programs are available, if need be after installing Debian's packages, which takes root.
+pub(super) fn installed(available: impl Fn() -> bool, packages: &[&str]) -> bool {
+    if !available() && rustix::process::geteuid().is_root() && runs("apt-get", &["--version"]) {
         println!("installing {} …", packages.join(", "));
         succeeds(Command::new("apt-get").args(["update", "-qq"]));
         let install = ["install", "-y", "-qq", "--no-install-recommends"];
         succeeds(Command::new("apt-get").args(install).args(packages).env("DEBIAN_FRONTEND", "noninteractive"));
     }
-    there()
+    available()
 }
 
 fn npm_packages(peer: &str) -> bool {
@@ -88,7 +84,7 @@ fn npm_packages(peer: &str) -> bool {
     runs("node", &["--version"]) && runs("npm", &["--version"]) && locked_packages(&folder)
 }
 
-/// The packages of a lockfile, installed once for each state of it.
+/// Installs the packages of a lockfile if it has changed since the last time.
 fn locked_packages(folder: &Path) -> bool {
     let lockfile = std::fs::read(folder.join("package-lock.json")).unwrap_or_default();
     let stamp = folder.join("node_modules/.installed-from");
@@ -100,16 +96,10 @@ fn locked_packages(folder: &Path) -> bool {
     installed && std::fs::write(stamp, lockfile).is_ok()
 }
 
-fn is_root() -> bool {
-    rustix::process::geteuid().is_root()
-}
-
-/// Whether a program runs and ends well.
 pub(super) fn runs(program: &str, arguments: &[&str]) -> bool {
     succeeds(Command::new(program).args(arguments).stdout(Stdio::null()).stderr(Stdio::null()))
 }
 
-/// Whether a command that asks nothing ends well.
 pub(super) fn succeeds(command: &mut Command) -> bool {
     command.stdin(Stdio::null()).status().is_ok_and(|status| status.success())
 }

@@ -3,14 +3,13 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use futures_util::stream;
-use http::header::CONTENT_LENGTH;
 use http::{Response, StatusCode};
 use http_body::Frame;
 use http_body_util::{BodyExt as _, StreamBody};
 use tokio::sync::broadcast;
 use tokio::time::{Instant, sleep_until};
 
-use crate::web::{Body, Form, HangUp, reply};
+use crate::web::{Body, Form, HangUp, response};
 
 const CHUNK: usize = 16 * 1024;
 const BINARY: &str = "application/octet-stream";
@@ -32,16 +31,16 @@ pub(super) async fn slow(query: &Form) -> Response<Body> {
     streamed(StreamBody::new(frames).boxed_unsync(), "text/plain")
 }
 
-/// Server-sent events, each when it is told, for as long as the client listens. Chunked.
-pub(super) fn events(told: broadcast::Receiver<String>) -> Response<Body> {
-    let frames = stream::unfold(told, |mut told| async move {
-        let event = told.recv().await.ok()?;
-        Some((Ok::<_, io::Error>(Frame::data(Bytes::from(format!("data: {event}\n\n")))), told))
+/// Server-sent events. Chunked.
+pub(super) fn events(events: broadcast::Receiver<String>) -> Response<Body> {
+    let frames = stream::unfold(events, |mut events| async move {
+        let event = events.recv().await.ok()?;
+        Some((Ok::<_, io::Error>(Frame::data(Bytes::from(format!("data: {event}\n\n")))), events))
     });
     streamed(StreamBody::new(frames).boxed_unsync(), "text/event-stream")
 }
 
-/// `n` bytes, 0 to 255 over and over.
+/// `n` bytes, repeating 0 to 255.
 pub(super) fn bytes(query: &Form) -> Response<Body> {
     let size = query.get("n").and_then(|text| text.parse::<usize>().ok()).unwrap_or(0);
     let pattern: Bytes = (0..CHUNK).map(|place| (place % 256) as u8).collect();
@@ -50,20 +49,20 @@ pub(super) fn bytes(query: &Form) -> Response<Body> {
         let frame = (left > 0).then(|| (Ok::<_, io::Error>(Frame::data(chunk)), left.saturating_sub(CHUNK)));
         std::future::ready(frame)
     });
-    let answer = streamed(StreamBody::new(frames).boxed_unsync(), BINARY);
+    let response = streamed(StreamBody::new(frames).boxed_unsync(), BINARY);
     match query.get("chunked") {
-        Some("1") => answer,
-        _ => reply::with(answer, CONTENT_LENGTH, &size.to_string()),
+        Some("1") => response,
+        _ => response::with(response, "content-length", &size.to_string()),
     }
 }
 
-/// Ends the connection: at once, or in the middle of a body that was announced as 1,000 bytes.
+/// Closes the connection: at once, or in the middle of a body that was declared as 1,000 bytes.
 pub(super) fn hang_up(query: &Form) -> Result<Response<Body>, HangUp> {
     let after = query.get("after").and_then(|text| text.parse::<usize>().ok()).ok_or(HangUp)?;
-    let answer = reply::bytes(StatusCode::OK, BINARY, Bytes::new());
-    Ok(reply::cut(answer, Bytes::from(vec![b'x'; after.min(999)]), 1_000))
+    let response = response::bytes(StatusCode::OK, BINARY, Bytes::new());
+    Ok(response::truncated(response, Bytes::from(vec![b'x'; after.min(999)]), 1_000))
 }
 
 fn streamed(body: Body, content_type: &'static str) -> Response<Body> {
-    reply::bytes(StatusCode::OK, content_type, Bytes::new()).map(|_| body)
+    response::bytes(StatusCode::OK, content_type, Bytes::new()).map(|_| body)
 }

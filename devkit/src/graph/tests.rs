@@ -1,9 +1,5 @@
-//! Every promise of the Graph stand-in over real sockets, with tokens of a real provider stand-in.
-
-mod answers;
-mod batch;
-mod drive;
-mod gate;
+mod authorization;
+mod routes;
 
 use bytes::Bytes;
 use http::header::AUTHORIZATION;
@@ -71,6 +67,6 @@ impl Pair {
     }
 }
 
-fn json(reply: &Response<Bytes>) -> Value {
-    serde_json::from_slice(reply.body()).unwrap()
+fn json(response: &Response<Bytes>) -> Value {
+    serde_json::from_slice(response.body()).unwrap()
 }

@@ -1,9 +1,8 @@
-use ring::rsa::PublicKeyComponents as Components;
 use ring::signature::RSA_PKCS1_2048_8192_SHA256;
 use serde_json::Value;
 
 use super::*;
-use crate::web::{client, from_base64url};
+use crate::web::{client, from_base64url, jwt};
 
 const USER: &str = "11111111-2222-4333-8444-555555555555";
 
@@ -11,34 +10,34 @@ async fn start() -> Identity {
     Identity::start(Options { user_assigned: vec![USER.to_owned()], ..Options::default() }).await.unwrap()
 }
 
-/// Asks with the right header, and gives the status and the body.
-async fn ask(identity: &Identity, query: &str) -> (u16, Value) {
+/// Sends a request with the right header; returns status and body.
+async fn request(identity: &Identity, query: &str) -> (u16, Value) {
     let [_, (_, header)] = identity.env();
-    ask_as(identity, &header, query).await
+    request_as(identity, &header, query).await
 }
 
-async fn ask_as(identity: &Identity, header: &str, query: &str) -> (u16, Value) {
+async fn request_as(identity: &Identity, header: &str, query: &str) -> (u16, Value) {
     let [(_, endpoint), _] = identity.env();
-    let answer = reqwest::Client::new()
+    let response = reqwest::Client::new()
         .get(format!("{endpoint}?{query}"))
         .header("X-IDENTITY-HEADER", header)
         .send()
         .await
         .unwrap();
-    (answer.status().as_u16(), answer.json().await.unwrap_or_default())
+    (response.status().as_u16(), response.json().await.unwrap_or_default())
 }
 
 fn claims(token: &str) -> Value {
-    serde_json::from_slice(&from_base64url(token.split('.').nth(1).unwrap()).unwrap()).unwrap()
+    jwt::unverified_claims(token).unwrap()
 }
 
 const GOOD: &str = "api-version=2019-08-01&resource=https://vault.azure.net";
 
 #[tokio::test]
-async fn gives_a_token_in_app_services_shape() {
+async fn tokens_have_the_form_of_app_service() {
     crate::vault::install_ring();
     let identity = start().await;
-    let (status, body) = ask(&identity, GOOD).await;
+    let (status, body) = request(&identity, GOOD).await;
     assert_eq!(status, 200);
     assert_eq!(body["token_type"], "Bearer");
     assert_eq!(body["resource"], KEY_VAULT);
@@ -53,27 +52,27 @@ async fn gives_a_token_in_app_services_shape() {
 }
 
 #[tokio::test]
-async fn tells_identities_apart() {
+async fn identities_are_selected_by_client_id() {
     crate::vault::install_ring();
     let identity = start().await;
-    let (_, body) = ask(&identity, &format!("{GOOD}&client_id={USER}")).await;
+    let (_, body) = request(&identity, &format!("{GOOD}&client_id={USER}")).await;
     let claims = claims(body["access_token"].as_str().unwrap());
     assert_eq!(claims["appid"], USER);
     assert_eq!(claims["sub"].as_str(), identity.principal(USER).as_deref());
     assert_eq!(claims["oid"], claims["sub"]);
-    let (status, body) = ask(&identity, &format!("{GOOD}&client_id={}", guid([7; 16]))).await;
+    let (status, body) = request(&identity, &format!("{GOOD}&client_id={}", guid([7; 16]))).await;
     assert_eq!((status, &body["message"]), (400, &"Unable to load the proper Managed Identity.".into()));
     let none = Identity::start(Options { system_assigned: None, ..Options::default() }).await.unwrap();
-    assert_eq!(ask(&none, GOOD).await.0, 400);
+    assert_eq!(request(&none, GOOD).await.0, 400);
 }
 
 #[tokio::test]
-async fn refuses_what_app_service_would() {
+async fn invalid_requests_are_rejected() {
     crate::vault::install_ring();
     let identity = start().await;
-    assert_eq!(ask_as(&identity, "wrong", GOOD).await.0, 401);
+    assert_eq!(request_as(&identity, "wrong", GOOD).await.0, 401);
     for query in ["resource=https://vault.azure.net", "api-version=2019-08-01", "api-version=2017-09-01&resource=x"] {
-        assert_eq!(ask(&identity, query).await.0, 400, "{query}");
+        assert_eq!(request(&identity, query).await.0, 400, "{query}");
     }
     assert_eq!(identity.count(), 4);
     assert_eq!(identity.requests()[0].header("x-identity-header"), Some("wrong"));
@@ -81,7 +80,7 @@ async fn refuses_what_app_service_would() {
 }
 
 #[tokio::test]
-async fn tokens_end() {
+async fn tokens_expire() {
     let life = Duration::from_secs(600);
     let identity = Identity::start(Options { token_life: life, ..Options::default() }).await.unwrap();
     let token = identity.token(KEY_VAULT);
@@ -95,39 +94,38 @@ async fn tokens_end() {
 }
 
 #[tokio::test]
-async fn a_provider_can_check_its_tokens() {
+async fn tokens_are_verified_by_discovery() {
     let identity = start().await;
     let token = identity.token("api://AzureADTokenExchange");
     assert_eq!(claims(&token)["iss"], identity.issuer());
-    let document = client::backstage_json(&format!("{}/.well-known/openid-configuration", identity.issuer())).await;
+    let document = client::internal_json(&format!("{}/.well-known/openid-configuration", identity.issuer())).await;
     let document = document.unwrap();
     assert_eq!(document["issuer"], identity.issuer());
-    let set = client::backstage_json(document["jwks_uri"].as_str().unwrap()).await.unwrap();
+    let set = client::internal_json(document["jwks_uri"].as_str().unwrap()).await.unwrap();
     let key = &set["keys"][0];
     let (message, signature) = token.rsplit_once('.').unwrap();
     let header: Value = serde_json::from_slice(&from_base64url(message.split_once('.').unwrap().0).unwrap()).unwrap();
     assert_eq!((&header["kid"], &header["alg"]), (&key["kid"], &"RS256".into()));
-    let member = |name: &str| from_base64url(key[name].as_str().unwrap()).unwrap();
-    let key = Components { n: member("n"), e: member("e") };
+    let (_, key) = jwt::public_key(key).unwrap();
     let signature = from_base64url(signature).unwrap();
     key.verify(&RSA_PKCS1_2048_8192_SHA256, message.as_bytes(), &signature).unwrap();
 }
 
 #[tokio::test]
-async fn fails_on_request() {
+async fn faults_apply_to_the_token_endpoint() {
     crate::vault::install_ring();
     let identity = start().await;
-    identity.fault_next(1, Fault::Status(500));
-    assert_eq!(ask(&identity, GOOD).await.0, 500);
-    identity.fault_next(1, Fault::Garbage);
-    assert_eq!(ask(&identity, GOOD).await, (200, Value::Null));
-    identity.fault_next(1, Fault::NumericExpiry);
-    assert!(ask(&identity, GOOD).await.1["expires_on"].is_u64());
-    identity.set_fault(Some(Fault::Hang));
-    assert!(tokio::time::timeout(Duration::from_millis(200), ask(&identity, GOOD)).await.is_err());
-    identity.set_fault(Some(Fault::HangUp));
+    identity.fault_next(&[], 1, Fault::status(500));
+    assert_eq!(request(&identity, GOOD).await.0, 500);
+    identity.fault_next(&[], 1, Fault::Garbage);
+    assert_eq!(request(&identity, GOOD).await, (200, Value::Null));
+    identity.fault_next(&[], 1, Fault::NumericExpiry);
+    assert!(request(&identity, GOOD).await.1["expires_on"].is_u64());
+    identity.fault(&[], Fault::Hang);
+    assert!(tokio::time::timeout(Duration::from_millis(200), request(&identity, GOOD)).await.is_err());
+    identity.fault(&[], Fault::HangUp);
     let [(_, endpoint), _] = identity.env();
     assert!(reqwest::get(endpoint).await.is_err());
-    identity.set_fault(None);
-    assert_eq!(ask(&identity, GOOD).await.0, 200);
+    identity.clear_faults();
+    assert_eq!(request(&identity, GOOD).await.0, 200);
 }

@@ -1,194 +1,184 @@
-use http::header::SET_COOKIE;
-use http::{Method, Response, StatusCode};
+use http::{Response, StatusCode};
 use ring::digest::{SHA256, digest};
 use serde_json::Value;
 
-use super::book::{AuthRequest, Back, Book, Code, Grant, Session};
+use super::error::Error;
 use super::options::{Client, User};
 use super::page::{self, SignIn};
-use super::refusal::Refusal;
 use super::scopes::Scopes;
-use super::{Callback, State, WORDS};
-use crate::web::{Body, Call, Form, from_base64url, guid, lock, random_text, reply};
+use super::store::{AuthRequest, Code, Grant, ResponseTarget, Session, Store};
+use super::{Callback, State, TENANT_ALIASES, cookie};
+use crate::web::{Body, Form, Recorded, base64url, from_base64url, guid, lock, random_text, response};
 
 pub(super) const COOKIE: &str = "provider-session";
 
-/// Why there is no authorization request to go on with.
-pub(super) enum Denied {
-    /// Nobody can be told but the user.
+/// Why an authorization request is invalid.
+pub(super) enum Rejected {
+    /// Shown to the user, since there is no registered URI to return to.
     Page(String),
-    /// The client is told.
-    Client(Back, Refusal),
+    /// Sent to the client.
+    Client(ResponseTarget, Error),
 }
 
 /// `GET …/oauth2/v2.0/authorize`.
-pub(super) fn authorize(state: &State, authority: &str, call: &Call) -> Response<Body> {
-    if call.parts.method != Method::GET {
-        return reply::with(reply::empty(StatusCode::METHOD_NOT_ALLOWED), http::header::ALLOW, "GET");
+pub(super) fn authorize(state: &State, authority: &str, request: &Recorded) -> Response<Body> {
+    if request.method != "GET" {
+        return response::with(response::empty(StatusCode::METHOD_NOT_ALLOWED), "allow", "GET");
     }
-    let request = match check(state, authority, call.parts.uri.query().unwrap_or_default()) {
+    let own_cookie = cookie(request);
+    let request = match validate(state, authority, request.query().unwrap_or_default()) {
         Ok(request) => request,
-        Err(Denied::Page(text)) => return page::error(StatusCode::BAD_REQUEST, &text),
-        Err(Denied::Client(back, refusal)) => {
-            return refuse(state, &back, &refusal).reply(StatusCode::FOUND);
-        }
+        Err(Rejected::Page(text)) => return page::error(StatusCode::BAD_REQUEST, &text),
+        Err(Rejected::Client(target, error)) => return error_response(state, &target, &error),
     };
-    let mut book = lock(&state.book);
-    let session = session(&book, call).filter(|session| hinted(&request, &session.user));
-    match session.map(|session| (consented(state, &book, &request, &session.user), session)) {
-        Some((true, session)) if !request.page_wanted => {
-            finish(state, &mut book, request, &session).reply(StatusCode::FOUND)
+    let mut store = lock(&state.store);
+    let session = own_cookie.and_then(|cookie| store.sessions.get(&cookie).cloned());
+    let session = session.filter(|session| matches_hint(&request, &session.user));
+    match session.map(|session| (is_consented(state, &store, &request, &session.user), session)) {
+        Some((true, session)) if !request.interactive => {
+            finish(state, &mut store, request, &session).response(StatusCode::FOUND)
         }
-        Some((false, _)) if request.silent_only => {
-            let refusal = Refusal::new("interaction_required", 65_001).saying("The user has not consented.");
-            refuse(state, &request.back, &refusal).reply(StatusCode::FOUND)
+        Some((false, _)) if request.silent => {
+            let error = Error::new("interaction_required", 65_001, "The user has not consented.");
+            error_response(state, &request.target, &error)
         }
-        None if request.silent_only => {
-            let refusal = Refusal::new("login_required", 50_058).saying("No user is signed in.");
-            refuse(state, &request.back, &refusal).reply(StatusCode::FOUND)
+        None if request.silent => {
+            let error = Error::new("login_required", 50_058, "No user is signed in.");
+            error_response(state, &request.target, &error)
         }
-        _ => ask(state, &mut book, request),
+        _ => {
+            let id = random_text(18);
+            let page = sign_in_page(state, &id, &request, None);
+            store.pending.insert(id, request);
+            page
+        }
     }
 }
 
-/// `POST …/login`: what the sign-in page sends.
-pub(super) fn sign_in(state: &State, call: &Call) -> Response<Body> {
-    let form = Form::parse(&call.request.body);
-    let mut book = lock(&state.book);
+/// `POST …/login`, by the sign-in page.
+pub(super) fn submit(state: &State, request: &Recorded) -> Response<Body> {
+    let form = request.form();
+    let mut store = lock(&state.store);
     let id = form.get("request").unwrap_or_default();
-    if call.parts.method != Method::POST || form.duplicate().is_some() || !book.pending.contains_key(id) {
+    let pending = store.pending.get(id).filter(|_| request.method == "POST" && form.duplicate().is_none());
+    let Some(request) = pending.cloned() else {
         return page::error(StatusCode::BAD_REQUEST, "There is no such sign-in, or it has ended already.");
-    }
+    };
     let name = form.get("user").or_else(|| form.get("username")).unwrap_or_default().trim();
     let user = user(state, name);
     let cancelled = form.get("action") == Some("cancel");
-    if user.is_none() && !cancelled {
-        let shown = book.pending.get(id).map(|request| show(state, id, request, Some("Nobody has that user name.")));
-        return shown.unwrap_or_else(page::signed_out);
-    }
-    match (book.pending.remove(id), user) {
-        (Some(request), Some(user)) if !cancelled => {
-            let session = Session { user, sid: guid(rand::random()) };
-            let cookie = random_text(24);
-            book.sessions.insert(cookie.clone(), session.clone());
-            let answer = finish(state, &mut book, request, &session).reply(StatusCode::SEE_OTHER);
-            reply::with(answer, SET_COOKIE, &format!("{COOKIE}={cookie}; Path=/; HttpOnly; SameSite=Lax"))
+    let Some(user) = user.filter(|_| !cancelled) else {
+        if !cancelled {
+            return sign_in_page(state, id, &request, Some("Unknown user name."));
         }
-        (Some(request), _) => {
-            let refusal = Refusal::new("access_denied", 65_004).saying("User declined to consent to access the app.");
-            refuse(state, &request.back, &refusal).reply(StatusCode::SEE_OTHER)
-        }
-        (None, _) => page::signed_out(),
-    }
+        store.pending.remove(id);
+        let error = Error::new("access_denied", 65_004, "User declined to consent to access the app.");
+        return error_callback(state, &request.target, &error).response(StatusCode::SEE_OTHER);
+    };
+    store.pending.remove(id);
+    let session = Session { user, sid: guid(rand::random()) };
+    let cookie = random_text(24);
+    store.sessions.insert(cookie.clone(), session.clone());
+    let response = finish(state, &mut store, request, &session).response(StatusCode::SEE_OTHER);
+    response::with(response, "set-cookie", &format!("{COOKIE}={cookie}; Path=/; HttpOnly; SameSite=Lax"))
 }
 
-/// Checks an authorization request. First what decides where an answer may go at all.
-pub(super) fn check(state: &State, authority: &str, query: &str) -> Result<AuthRequest, Denied> {
+/// Validates an authorization request, first the parameters that decide where a response may go.
+pub(super) fn validate(state: &State, authority: &str, query: &str) -> Result<AuthRequest, Rejected> {
     let form = Form::parse(query.as_bytes());
     if let Some(name) = form.duplicate() {
-        return Err(Denied::Page(format!("AADSTS9000411: The parameter '{name}' is duplicated.")));
+        return Err(Rejected::Page(format!("AADSTS9000411: The parameter '{name}' is duplicated.")));
     }
     let client = form.get("client_id").and_then(|id| state.options.client(id));
-    let client = client.ok_or_else(|| Denied::Page("AADSTS700016: The application was not found.".to_owned()))?;
+    let client = client.ok_or_else(|| Rejected::Page("AADSTS700016: The application was not found.".to_owned()))?;
     let uri = form.get("redirect_uri").filter(|&uri| client.redirect_uris.iter().any(|have| have == uri));
     let uri = uri.ok_or_else(|| {
-        Denied::Page("AADSTS50011: The redirect URI does not match the redirect URIs of the application.".to_owned())
+        Rejected::Page("AADSTS50011: The redirect URI does not match the redirect URIs of the application.".to_owned())
     })?;
     Scopes::parse(&state.options, form.get("scope").unwrap_or_default())
-        .map_err(|refusal| Denied::Page(refusal.description()))?;
-    let back = Back {
+        .map_err(|error| Rejected::Page(error.description()))?;
+    let target = ResponseTarget {
         uri: uri.to_owned(),
         form_post: form.get("response_mode") == Some("form_post"),
         state: form.get("state").map(str::to_owned),
     };
-    details(state, authority, client, &form, &back).map_err(|refusal| Denied::Client(back, refusal))
+    parameters(state, authority, client, &form, &target).map_err(|error| Rejected::Client(target, error))
 }
 
-fn details(state: &State, authority: &str, client: &Client, form: &Form, back: &Back) -> Result<AuthRequest, Refusal> {
-    let refuse = |text: &str| Refusal::new("invalid_request", 900_144).saying(text);
-    let needed = |name: &str| {
-        form.get(name).filter(|value| !value.is_empty()).ok_or_else(|| refuse(&format!("'{name}' is missing.")))
+fn parameters(
+    state: &State,
+    authority: &str,
+    client: &Client,
+    form: &Form,
+    target: &ResponseTarget,
+) -> Result<AuthRequest, Error> {
+    let invalid = |text: &str| Error::invalid_request(900_144, text);
+    let required = |name: &str| {
+        form.get(name).filter(|value| !value.is_empty()).ok_or_else(|| invalid(&format!("'{name}' is missing.")))
     };
-    if needed("response_type")? != "code" {
-        return Err(Refusal::new("unsupported_response_type", 70_007).saying("Only 'code' is supported."));
+    if required("response_type")? != "code" {
+        return Err(Error::new("unsupported_response_type", 70_007, "Only 'code' is supported."));
     }
     if !matches!(form.get("response_mode"), None | Some("query" | "form_post")) {
-        return Err(refuse("'response_mode' must be 'query' or 'form_post'."));
+        return Err(invalid("'response_mode' must be 'query' or 'form_post'."));
     }
-    let scope = needed("scope")?;
+    let scope = required("scope")?;
     if !scope.split_ascii_whitespace().any(|word| word == "openid") {
-        return Err(refuse("'scope' must have 'openid'."));
+        return Err(invalid("'scope' must contain 'openid'."));
     }
-    needed("state")?;
+    required("state")?;
     if form.get("code_challenge_method") != Some("S256") {
-        return Err(refuse("'code_challenge_method' must be 'S256'."));
+        return Err(invalid("'code_challenge_method' must be 'S256'."));
     }
-    let challenge = needed("code_challenge")?;
+    let challenge = required("code_challenge")?;
     if from_base64url(challenge).is_none_or(|hash| hash.len() != 32) {
-        return Err(refuse("'code_challenge' is not the hash of a verifier."));
+        return Err(invalid("'code_challenge' is not the hash of a verifier."));
     }
     if form.get("resource").is_some() && !state.options.resource_indicators {
-        return Err(Refusal::new("invalid_request", 901_002).saying("'resource' is not supported."));
+        return Err(Error::invalid_request(901_002, "'resource' is not supported."));
     }
-    let (silent_only, page_wanted) = prompts(form.get("prompt").unwrap_or_default())?;
+    let prompts: Vec<&str> = form.get("prompt").unwrap_or_default().split_ascii_whitespace().collect();
+    let is_known = |prompt: &&str| ["none", "login", "select_account", "consent"].contains(prompt);
+    let silent = prompts.contains(&"none");
+    if !prompts.iter().all(is_known) || (silent && prompts.len() > 1) {
+        return Err(Error::invalid_request(90_023, "Unsupported 'prompt' value."));
+    }
     Ok(AuthRequest {
         client_id: client.id.clone(),
-        back: back.clone(),
+        target: target.clone(),
         scope: scope.to_owned(),
-        nonce: needed("nonce")?.to_owned(),
+        nonce: required("nonce")?.to_owned(),
         challenge: challenge.to_owned(),
         login_hint: form.get("login_hint").map(str::to_owned),
         claims: claims(form.get("claims"))?,
         authority: authority.to_owned(),
-        silent_only,
-        page_wanted,
+        silent,
+        interactive: !silent && !prompts.is_empty(),
     })
 }
 
-/// Whether no page may be shown, and whether one must be.
-fn prompts(prompt: &str) -> Result<(bool, bool), Refusal> {
-    let words: Vec<&str> = prompt.split_ascii_whitespace().collect();
-    let known = |word: &&str| ["none", "login", "select_account", "consent"].contains(word);
-    let none = words.contains(&"none");
-    if !words.iter().all(known) || (none && words.len() > 1) {
-        return Err(Refusal::new("invalid_request", 90_023).saying("Unsupported 'prompt' value."));
-    }
-    Ok((none, !none && !words.is_empty()))
-}
-
 /// The `claims` parameter (OpenID Connect Core, section 5.5).
-pub(super) fn claims(text: Option<&str>) -> Result<Value, Refusal> {
+pub(super) fn claims(text: Option<&str>) -> Result<Value, Error> {
     let Some(text) = text else {
         return Ok(Value::Null);
     };
     let parsed = serde_json::from_str(text).ok().filter(Value::is_object);
-    parsed.ok_or_else(|| Refusal::new("invalid_request", 901_401).saying("'claims' is not a JSON object."))
+    parsed.ok_or_else(|| Error::invalid_request(901_401, "'claims' is not a JSON object."))
 }
 
-/// Whether somebody is who the client hinted at.
-fn hinted(request: &AuthRequest, user: &User) -> bool {
+fn matches_hint(request: &AuthRequest, user: &User) -> bool {
     request.login_hint.as_ref().is_none_or(|hint| hint.eq_ignore_ascii_case(&user.preferred_username))
 }
 
-fn consented(state: &State, book: &Book, request: &AuthRequest, user: &User) -> bool {
+fn is_consented(state: &State, store: &Store, request: &AuthRequest, user: &User) -> bool {
     let by_admin = |id: &str| state.options.resources.iter().any(|resource| resource.id == id && resource.consented);
     Scopes::parse(&state.options, &request.scope).is_ok_and(|scopes| {
-        scopes.api.iter().all(|scope| by_admin(&scope.resource) || book.consented(&request.client_id, &user.sub, scope))
+        let by_user = |scope| store.consented(&request.client_id, &user.sub, scope);
+        scopes.api.iter().all(|scope| by_admin(&scope.resource) || by_user(scope))
     })
 }
 
-fn session(book: &Book, call: &Call) -> Option<Session> {
-    super::cookie(call).and_then(|cookie| book.sessions.get(&cookie).cloned())
-}
-
-fn ask(state: &State, book: &mut Book, request: AuthRequest) -> Response<Body> {
-    let id = random_text(18);
-    let answer = show(state, &id, &request, None);
-    book.pending.insert(id, request);
-    answer
-}
-
-fn show(state: &State, id: &str, request: &AuthRequest, alert: Option<&str>) -> Response<Body> {
+fn sign_in_page(state: &State, id: &str, request: &AuthRequest, alert: Option<&str>) -> Response<Body> {
     let sign_in = SignIn {
         id,
         action: &format!("/{}/login", request.authority),
@@ -198,10 +188,10 @@ fn show(state: &State, id: &str, request: &AuthRequest, alert: Option<&str>) -> 
         typed: request.login_hint.as_deref().unwrap_or_default(),
         alert,
     };
-    sign_in.reply(StatusCode::OK)
+    sign_in.response(StatusCode::OK)
 }
 
-/// Who has that name: somebody on the list, or somebody made up.
+/// The configured user of that name, or a new one if any name is allowed.
 pub(super) fn user(state: &State, name: &str) -> Option<User> {
     if let Some(user) = state.options.user(name) {
         return Some(user.clone());
@@ -213,7 +203,7 @@ pub(super) fn user(state: &State, name: &str) -> Option<User> {
     let mut oid = [0; 16];
     oid.iter_mut().zip(hash.as_ref()).for_each(|(to, from)| *to = *from);
     Some(User {
-        sub: crate::web::base64url(hash.as_ref()),
+        sub: base64url(hash),
         oid: guid(oid),
         tenant: None,
         name: name.to_owned(),
@@ -223,13 +213,13 @@ pub(super) fn user(state: &State, name: &str) -> Option<User> {
     })
 }
 
-/// Signs in: notes the consent and issues a code.
-pub(super) fn finish(state: &State, book: &mut Book, request: AuthRequest, session: &Session) -> Callback {
+/// Completes a sign-in: stores grant and consent, and issues a code.
+pub(super) fn finish(state: &State, store: &mut Store, request: AuthRequest, session: &Session) -> Callback {
     let user = &session.user;
-    let word = WORDS.contains(&request.authority.as_str());
-    let foreign = user.tenant.as_ref().filter(|_| word);
+    let alias = TENANT_ALIASES.contains(&request.authority.as_str());
+    let foreign = user.tenant.as_ref().filter(|_| alias);
     let tid = foreign.unwrap_or(&state.options.tenant).clone();
-    book.grants.push(Grant {
+    store.grants.push(Grant {
         client_id: request.client_id.clone(),
         user: user.clone(),
         tid: tid.clone(),
@@ -239,45 +229,41 @@ pub(super) fn finish(state: &State, book: &mut Book, request: AuthRequest, sessi
         revoked: false,
     });
     for scope in Scopes::parse(&state.options, &request.scope).unwrap_or_default().api {
-        book.consents.insert((request.client_id.clone(), user.sub.clone(), scope));
+        store.consents.insert((request.client_id.clone(), user.sub.clone(), scope));
     }
-    let code = state.secret("code", state.opaque(state.options.code_size));
-    let back = request.back.clone();
-    let expires = state.clock.now() + state.options.code_life.as_secs();
-    book.codes.insert(code.clone(), Code { request, grant: book.grants.len() - 1, expires, spent: false });
-    callback(state, &tid, &back, vec![("code".to_owned(), code), ("session_state".to_owned(), session.sid.clone())])
+    let code = state.secret("code", State::opaque(state.options.code_size));
+    let target = request.target.clone();
+    let expires = state.core.clock.now() + state.options.code_life.as_secs();
+    store.codes.insert(code.clone(), Code { request, grant: store.grants.len() - 1, expires, used: false });
+    callback(state, &tid, &target, [("code", code), ("session_state", session.sid.clone())])
 }
 
-fn refuse(state: &State, back: &Back, refusal: &Refusal) -> Callback {
-    let fields =
-        vec![("error".to_owned(), refusal.error.to_owned()), ("error_description".to_owned(), refusal.description())];
-    callback(state, &state.options.tenant, back, fields)
+pub(super) fn error_callback(state: &State, target: &ResponseTarget, error: &Error) -> Callback {
+    let fields = [("error", error.error.to_owned()), ("error_description", error.description())];
+    callback(state, &state.options.tenant, target, fields)
 }
 
-fn callback(state: &State, tenant: &str, back: &Back, mut fields: Vec<(String, String)>) -> Callback {
-    fields.extend(back.state.clone().map(|value| ("state".to_owned(), value)));
-    if state.options.iss_parameter {
-        fields.push(("iss".to_owned(), state.issuer(tenant)));
+fn error_response(state: &State, target: &ResponseTarget, error: &Error) -> Response<Body> {
+    error_callback(state, target, error).response(StatusCode::FOUND)
+}
+
+fn callback(state: &State, tenant: &str, target: &ResponseTarget, fields: [(&str, String); 2]) -> Callback {
+    let state_field = target.state.clone().map(|value| ("state", value));
+    let iss = state.options.iss_parameter.then(|| ("iss", state.issuer(tenant)));
+    let fields = fields.into_iter().chain(state_field).chain(iss);
+    Callback {
+        uri: target.uri.clone(),
+        fields: fields.map(|(name, value)| (name.to_owned(), value)).collect(),
+        form_post: target.form_post,
     }
-    Callback { uri: back.uri.clone(), fields, form_post: back.form_post }
 }
 
 impl Callback {
-    fn reply(&self, status: StatusCode) -> Response<Body> {
+    fn response(&self, status: StatusCode) -> Response<Body> {
         if self.form_post {
             page::form_post(&self.uri, &self.fields)
         } else {
-            reply::redirect(status, &self.location())
-        }
-    }
-}
-
-/// What [`Denied`] says, for the in-process sign-in.
-impl Denied {
-    pub(super) fn callback(self, state: &State) -> Result<Callback, String> {
-        match self {
-            Self::Page(text) => Err(text),
-            Self::Client(back, refusal) => Ok(refuse(state, &back, &refusal)),
+            response::redirect(status, &self.location())
         }
     }
 }

@@ -1,22 +1,23 @@
-use http::header::CACHE_CONTROL;
 use http::{Response, StatusCode};
 use serde_json::{Value, json};
 
-use super::{State, WORDS};
-use crate::web::{Body, reply};
+use super::{State, TENANT_ALIASES};
+use crate::web::{Body, response};
 
-/// The discovery document of a tenant, or of one of Entra's words for several.
-pub(super) fn discovery(state: &State, authority: &str) -> Response<Body> {
-    let answer = reply::json(StatusCode::OK, &document(state, authority));
-    reply::with(answer, CACHE_CONTROL, "max-age=86400, private")
+pub(super) fn metadata(state: &State, authority: &str) -> Response<Body> {
+    cacheable(&document(state, authority))
 }
 
 pub(super) fn keys(state: &State) -> Response<Body> {
-    reply::with(reply::json(StatusCode::OK, &state.keys.set()), CACHE_CONTROL, "max-age=86400, private")
+    cacheable(&state.keys.set())
+}
+
+fn cacheable(body: &Value) -> Response<Body> {
+    response::with(response::json(StatusCode::OK, body), "cache-control", "max-age=86400, private")
 }
 
 fn document(state: &State, authority: &str) -> Value {
-    let issuer = state.issuer(if WORDS.contains(&authority) { "{tenantid}" } else { authority });
+    let issuer = state.issuer(if TENANT_ALIASES.contains(&authority) { "{tenantid}" } else { authority });
     let base = format!("{}/{authority}", state.origin);
     let mut document = json!({
         "token_endpoint": format!("{base}/oauth2/v2.0/token"),
@@ -36,21 +37,15 @@ fn document(state: &State, authority: &str) -> Value {
         "tenant_region_scope": "EU",
         "cloud_instance_name": "localhost",
     });
-    let mut also = |name: &str, value: Value| {
-        if let Some(members) = document.as_object_mut() {
-            members.insert(name.to_owned(), value);
-        }
-    };
     if let Some(methods) = &state.options.secret_methods {
-        let also_asserted = ["private_key_jwt".to_owned()];
-        let methods: Vec<&String> = methods.iter().chain(&also_asserted).collect();
-        also("token_endpoint_auth_methods_supported", json!(methods));
+        let assertion = ["private_key_jwt".to_owned()];
+        document["token_endpoint_auth_methods_supported"] = json!([methods.as_slice(), &assertion].concat());
     }
     if state.options.revocation {
-        also("revocation_endpoint", format!("{base}/oauth2/v2.0/revoke").into());
+        document["revocation_endpoint"] = format!("{base}/oauth2/v2.0/revoke").into();
     }
     if state.options.iss_parameter {
-        also("authorization_response_iss_parameter_supported", true.into());
+        document["authorization_response_iss_parameter_supported"] = true.into();
     }
     document
 }

@@ -1,42 +1,39 @@
 use std::fmt;
 use std::sync::Arc;
 
-use serde_json::{Map, Value, json};
+use serde_json::{Value, json};
 
 /// An ID token before it is signed.
 #[derive(Clone, Debug)]
 pub struct Draft {
-    /// The JOSE header: `typ`, `alg`, `kid`.
-    pub header: Map<String, Value>,
-    /// The claims, all that a good token has.
-    pub claims: Map<String, Value>,
-    /// How it will be signed. The header is not changed to agree.
+    /// The JOSE header, an object.
+    pub header: Value,
+    /// The claims, an object.
+    pub claims: Value,
+    /// The header is not adapted to it.
     pub signing: Signing,
-    /// It answers a refresh, not the redemption of a code.
-    pub refreshed: bool,
 }
 
 /// How a [`Draft`] is signed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Signing {
-    /// RS256 by the provider's active key.
+    /// RS256 with the provider's active key.
     Active,
-    /// RS256 by a key that no key set has.
-    Stranger,
-    /// HMAC-SHA256, the client secret as key.
+    /// RS256 with a key that is in no key set.
+    Unpublished,
+    /// HMAC-SHA256 with the client secret.
     ClientSecret,
-    /// RS256 by the active key, with one bit turned afterwards.
+    /// RS256 with the active key, and one bit of the signature changed.
     Broken,
     /// An empty signature.
-    Nothing,
+    None,
 }
 
-/// What is done to every ID token before it is signed.
+/// A change of every ID token before it is signed.
 #[derive(Clone)]
 pub struct Mutation(Arc<dyn Fn(&mut Draft) + Send + Sync>);
 
 impl Mutation {
-    /// A mutation of the tester's own.
     pub fn new(change: impl Fn(&mut Draft) + Send + Sync + 'static) -> Self {
         Self(Arc::new(change))
     }
@@ -54,50 +51,43 @@ impl fmt::Debug for Mutation {
 
 impl From<Flaw> for Mutation {
     fn from(flaw: Flaw) -> Self {
-        Self::new(move |draft| flaw.spoil(draft))
+        Self::new(move |draft| flaw.apply(draft))
     }
 }
 
-/// The ready mutations: each makes an ID token that a relying party must refuse (the nonce is not in a refreshed one).
+/// Each makes an ID token that a relying party must reject. Those of the nonce concern sign-ins only, since a refreshed
+/// token has none.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Flaw {
-    /// `aud` of another client.
     WrongAudience,
-    /// Two audiences, and `azp` names the other one.
+    /// Two audiences, and `azp` is the other one.
     WrongAuthorizedParty,
-    /// `iss` of another provider.
     WrongIssuer,
-    /// `tid` that does not agree with the issuer.
+    /// `tid` does not match the issuer.
     WrongTenant,
-    /// Another nonce.
     WrongNonce,
-    /// No nonce.
     NoNonce,
-    /// Expired an hour ago.
+    /// An hour ago.
     Expired,
-    /// Valid only in an hour.
+    /// Valid in an hour.
     NotYetValid,
     /// Issued in an hour.
     IssuedInFuture,
     /// An `at_hash` of another access token.
     WrongAccessTokenHash,
-    /// Another user's `sub`: to be refused in a refreshed token only.
-    OtherSubject,
     /// `alg: none`, no signature.
     AlgNone,
     /// HS256 with the client secret.
     Hs256,
-    /// A signature with one bit turned.
     BadSignature,
-    /// A key that is in no key set, under its own `kid`.
+    /// A key that is in no key set, with its own `kid`.
     UnknownKid,
-    /// A key that is in no key set, under the `kid` of the active one.
-    StrangersKey,
+    /// A key that is in no key set, with the `kid` of the active one.
+    ForgedKid,
 }
 
 impl Flaw {
-    /// All that a sign-in must refuse: every flaw but [`Flaw::OtherSubject`].
-    pub const AT_SIGN_IN: [Self; 15] = [
+    pub const ALL: [Self; 15] = [
         Self::WrongAudience,
         Self::WrongAuthorizedParty,
         Self::WrongIssuer,
@@ -112,56 +102,32 @@ impl Flaw {
         Self::Hs256,
         Self::BadSignature,
         Self::UnknownKid,
-        Self::StrangersKey,
+        Self::ForgedKid,
     ];
 
-    fn spoil(self, draft: &mut Draft) {
+    fn apply(self, Draft { header, claims, signing }: &mut Draft) {
+        let shifted = |time: &Value, seconds: i64| json!(time.as_i64().map(|time| time + seconds));
         match self {
-            Self::WrongAudience => draft.set("aud", "11111111-1111-4111-8111-111111111111"),
+            Self::WrongAudience => claims["aud"] = "11111111-1111-4111-8111-111111111111".into(),
             Self::WrongAuthorizedParty => {
-                let own = draft.claims.get("aud").cloned();
-                draft.set("aud", json!([own, "22222222-2222-4222-8222-222222222222"]));
-                draft.set("azp", "22222222-2222-4222-8222-222222222222");
+                claims["aud"] = json!([claims["aud"], "22222222-2222-4222-8222-222222222222"]);
+                claims["azp"] = "22222222-2222-4222-8222-222222222222".into();
             }
-            Self::WrongIssuer => draft.set("iss", "https://login.example/v2.0"),
-            Self::WrongTenant => draft.set("tid", "33333333-3333-4333-8333-333333333333"),
-            Self::WrongNonce => draft.set("nonce", "not-the-nonce-that-was-sent"),
-            Self::NoNonce => {
-                draft.claims.remove("nonce");
+            Self::WrongIssuer => claims["iss"] = "https://login.example/v2.0".into(),
+            Self::WrongTenant => claims["tid"] = "33333333-3333-4333-8333-333333333333".into(),
+            Self::WrongNonce => claims["nonce"] = "not-the-nonce-that-was-sent".into(),
+            Self::NoNonce => _ = claims.as_object_mut().and_then(|claims| claims.remove("nonce")),
+            Self::Expired => {
+                ["iat", "nbf", "exp"].into_iter().for_each(|name| claims[name] = shifted(&claims[name], -7_200))
             }
-            Self::Expired => ["iat", "nbf", "exp"].into_iter().for_each(|name| draft.shift(name, -7_200)),
-            Self::NotYetValid => draft.shift("nbf", 3_600),
-            Self::IssuedInFuture => draft.shift("iat", 3_600),
-            Self::WrongAccessTokenHash => draft.set("at_hash", "AAAAAAAAAAAAAAAAAAAAAA"),
-            Self::OtherSubject => draft.set("sub", "somebody-else"),
-            Self::AlgNone => draft.sign("none", Signing::Nothing),
-            Self::Hs256 => draft.sign("HS256", Signing::ClientSecret),
-            Self::BadSignature => draft.signing = Signing::Broken,
-            Self::UnknownKid => {
-                draft.header.insert("kid".to_owned(), "nobody-published-this".into());
-                draft.signing = Signing::Stranger;
-            }
-            Self::StrangersKey => draft.signing = Signing::Stranger,
+            Self::NotYetValid => claims["nbf"] = shifted(&claims["nbf"], 3_600),
+            Self::IssuedInFuture => claims["iat"] = shifted(&claims["iat"], 3_600),
+            Self::WrongAccessTokenHash => claims["at_hash"] = "AAAAAAAAAAAAAAAAAAAAAA".into(),
+            Self::AlgNone => (header["alg"], *signing) = ("none".into(), Signing::None),
+            Self::Hs256 => (header["alg"], *signing) = ("HS256".into(), Signing::ClientSecret),
+            Self::BadSignature => *signing = Signing::Broken,
+            Self::UnknownKid => (header["kid"], *signing) = ("unpublished".into(), Signing::Unpublished),
+            Self::ForgedKid => *signing = Signing::Unpublished,
         }
-    }
-}
-
-impl Draft {
-    /// Sets a claim.
-    pub fn set(&mut self, name: &str, value: impl Into<Value>) {
-        self.claims.insert(name.to_owned(), value.into());
-    }
-
-    /// Moves a time claim by so many seconds.
-    pub fn shift(&mut self, name: &str, seconds: i64) {
-        let moved = self.claims.get(name).and_then(Value::as_i64).map(|time| time.saturating_add(seconds));
-        if let Some(moved) = moved {
-            self.set(name, moved);
-        }
-    }
-
-    fn sign(&mut self, alg: &str, signing: Signing) {
-        self.header.insert("alg".to_owned(), alg.into());
-        self.signing = signing;
     }
 }

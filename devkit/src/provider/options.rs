@@ -1,123 +1,107 @@
-use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::net::SocketAddr;
 use std::time::Duration;
+
+use crate::web::ANY_PORT;
 
 /// The tenant of [`Options::new`].
 pub const TENANT: &str = "3f1c6f5a-8d2e-4b7a-9c41-0d5e7a2b6c18";
 /// The client id of [`Options::new`].
 pub const CLIENT_ID: &str = "a7d09c3e-52b4-4f0e-8e69-1b3c5d7f9a20";
-/// The client secret of [`Options::new`], known to everybody and worth nothing.
+/// The client secret of [`Options::new`], public and worth nothing.
 pub const CLIENT_SECRET: &str = "dev~only.client-secret+of/nobody=1";
-/// The resource that scopes without one belong to.
+/// The resource of scopes that name none.
 pub const GRAPH: &str = "https://graph.microsoft.com";
 
-/// How a [`super::Provider`] is set up.
+/// Lives are whole seconds.
 #[derive(Clone, Debug)]
 pub struct Options {
-    /// Where to listen; port 0 takes a free one.
     pub addr: SocketAddr,
-    /// The home tenant, a GUID. Besides it `common`, `organizations` and `consumers` are served, whose discovery
-    /// document has the issuer with `{tenantid}` in it.
+    /// The home tenant, a GUID. `common`, `organizations` and `consumers` are served too; the issuer in their discovery
+    /// document contains `{tenantid}`.
     pub tenant: String,
-    /// Who may ask for tokens.
     pub clients: Vec<Client>,
-    /// Who can sign in by a button.
+    /// Users with a button on the sign-in page.
     pub users: Vec<User>,
-    /// Whether a name typed into the sign-in page that is nobody's makes a new user.
+    /// Whether any other user name can be typed into the sign-in page.
     pub any_user: bool,
-    /// The APIs there are tokens for. The first is the one that scopes without a resource belong to.
+    /// The first is the one of scopes without a resource.
     pub resources: Vec<Resource>,
-    /// Life of an access token, whole seconds.
     pub access_token_life: Duration,
-    /// Life of an ID token, whole seconds.
     pub id_token_life: Duration,
-    /// Life of a refresh token, whole seconds.
     pub refresh_token_life: Duration,
-    /// Life of an authorization code, whole seconds.
     pub code_life: Duration,
     /// Access tokens are padded to at least so many bytes.
     pub access_token_size: usize,
-    /// Bytes of a refresh token.
     pub refresh_token_size: usize,
-    /// Bytes of an authorization code.
     pub code_size: usize,
-    /// A refresh token works once, and its reuse revokes everything that came of that sign-in. Entra lets old ones go
-    /// on working.
+    /// A refresh token works once, and its reuse revokes the grant. With Entra used ones keep working.
     pub one_time_refresh: bool,
-    /// How a client may send its secret, as the metadata announce it; `None` leaves the member out, which means
+    /// The accepted and announced methods of client authentication with a secret; `None` announces none, which means
     /// `client_secret_basic`.
     pub secret_methods: Option<Vec<String>>,
-    /// Offers a revocation endpoint (RFC 7009); Entra has none.
+    /// Offers a revocation endpoint (RFC 7009), which Entra does not have.
     pub revocation: bool,
-    /// Takes `resource` (RFC 8707); Entra refuses it.
+    /// Accepts `resource` (RFC 8707), which Entra rejects.
     pub resource_indicators: bool,
-    /// Puts `at_hash` into ID tokens that come with an access token.
+    /// Adds `at_hash` to ID tokens.
     pub at_hash: bool,
-    /// Puts `iss` into authorization responses (RFC 9207) and announces it; Entra does neither.
+    /// Adds `iss` to authorization responses (RFC 9207), which Entra does not.
     pub iss_parameter: bool,
 }
 
-/// A registered application.
+/// A registered application. URIs are compared byte for byte.
 #[derive(Clone, Debug)]
 pub struct Client {
-    /// Its `client_id`.
     pub id: String,
-    /// What the sign-in page calls it.
+    /// Its name on the sign-in page.
     pub name: String,
-    /// Its secret; with neither that nor a federated credential it is a public client.
+    /// A client with neither a secret nor a federated credential is a public one.
     pub secret: Option<String>,
-    /// Whose tokens prove that it is this client.
     pub federated: Option<Federated>,
-    /// Redirect URIs, compared byte for byte.
     pub redirect_uris: Vec<String>,
-    /// Where sign-out may return to, compared byte for byte.
     pub post_logout_redirect_uris: Vec<String>,
 }
 
-/// A federated identity credential: tokens of another issuer count as client assertions.
+/// A federated identity credential: tokens of another issuer are accepted as client assertions.
 #[derive(Clone, Debug)]
 pub struct Federated {
-    /// Who signs them; its keys are found by discovery.
+    /// Its keys are found by discovery.
     pub issuer: String,
-    /// Their `sub`: for a managed identity its object id.
+    /// `sub`: for a managed identity its object id.
     pub subject: String,
-    /// Their `aud`: `api://AzureADTokenExchange`.
+    /// `aud`: `api://AzureADTokenExchange`.
     pub audience: String,
 }
 
-/// Somebody who can sign in, without a password.
+/// A user without a password.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct User {
-    /// The subject, the same for every client here.
+    /// The same for every client, unlike Entra's.
     pub sub: String,
-    /// The object id, a GUID.
+    /// A GUID.
     pub oid: String,
-    /// Their tenant, if it is not the home tenant.
+    /// Another tenant than the home tenant.
     pub tenant: Option<String>,
-    /// What they are called.
     pub name: String,
-    /// What they sign in with.
     pub preferred_username: String,
-    /// Their address, if the provider knows one.
     pub email: Option<String>,
-    /// Roles in the application.
     pub roles: Vec<String>,
 }
 
-/// An API that access tokens are for.
+/// An API for which access tokens are issued.
 #[derive(Clone, Debug)]
 pub struct Resource {
-    /// What stands before the last slash of its scopes, and in `aud`.
+    /// The part of its scopes before the last slash, and `aud`.
     pub id: String,
-    /// The last segments of its scopes.
+    /// The parts of its scopes after the last slash.
     pub scopes: Vec<String>,
-    /// An administrator consented for everybody: no sign-in has to ask for its scopes first.
+    /// Whether an administrator has consented for all users.
     pub consented: bool,
 }
 
 impl Options {
-    /// Entra's behaviour for one confidential client whose gateway browsers see at `public_origin`
-    /// (`scheme://host[:port]`), three users and three APIs: Graph, `api://orders` (consented by the administrator) and
-    /// `api://ledger` (not consented).
+    /// Entra's behaviour for one confidential client whose gateway has this public origin, three users and three APIs:
+    /// Graph, `api://orders` (consented by the administrator) and `api://ledger` (not consented).
     #[must_use]
     pub fn new(public_origin: &str) -> Self {
         let client = Client {
@@ -129,7 +113,7 @@ impl Options {
             post_logout_redirect_uris: Vec::new(),
         };
         Self {
-            addr: SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 0),
+            addr: ANY_PORT,
             tenant: TENANT.to_owned(),
             clients: vec![client],
             users: users(),
@@ -152,7 +136,7 @@ impl Options {
         .with_origin(public_origin)
     }
 
-    /// Registers the gateway's callback and sign-out return under one more origin, for every client.
+    /// Registers the redirect URIs of one more public origin for every client.
     #[must_use]
     pub fn with_origin(mut self, origin: &str) -> Self {
         for client in &mut self.clients {
@@ -166,8 +150,7 @@ impl Options {
         self.clients.iter().find(|client| client.id == id)
     }
 
-    /// Whether a secret may come that way.
-    pub(super) fn takes_secret_by(&self, method: &str) -> bool {
+    pub(super) fn accepts_secret_by(&self, method: &str) -> bool {
         match &self.secret_methods {
             None => method == "client_secret_basic",
             Some(methods) => methods.iter().any(|have| have == method),

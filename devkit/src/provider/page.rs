@@ -1,7 +1,7 @@
 use http::{Response, StatusCode};
 
 use super::options::User;
-use crate::web::{Body, escape, reply};
+use crate::web::{Body, escape, response};
 
 const STYLE: &str = "\
 :root{color-scheme:light dark;--ground:#f2f4f7;--card:#fff;--ink:#1b1f24;--soft:#5b6570;--line:#d5dae0;--accent:#0b5cad;--on:#fff}
@@ -25,7 +25,6 @@ label{display:block;margin-bottom:.35rem;font-weight:600}
 hr{border:0;border-top:1px solid var(--line);margin:1.25rem 0}
 footer{margin-top:1.5rem;font-size:.85rem;color:var(--soft)}";
 
-/// What the sign-in page shows.
 pub(super) struct SignIn<'a> {
     pub(super) id: &'a str,
     pub(super) action: &'a str,
@@ -37,7 +36,7 @@ pub(super) struct SignIn<'a> {
 }
 
 impl SignIn<'_> {
-    pub(super) fn reply(&self, status: StatusCode) -> Response<Body> {
+    pub(super) fn response(&self, status: StatusCode) -> Response<Body> {
         let (action, id) = (escape(self.action), escape(self.id));
         let form = format!(
             "<form method=\"post\" action=\"{action}\"><input type=\"hidden\" name=\"request\" value=\"{id}\">"
@@ -45,7 +44,7 @@ impl SignIn<'_> {
         let users: String = self.users.iter().map(button).collect();
         let alert = self.alert.map_or_else(String::new, |text| format!("<p role=\"alert\">{}</p>", escape(text)));
         let body = format!(
-            "<h1>Sign in</h1><p>to <strong>{client}</strong>, which asks for {scope}</p>{alert}\
+            "<h1>Sign in</h1><p>to <strong>{client}</strong>, which requests {scope}</p>{alert}\
              {form}<ul aria-label=\"Accounts\">{users}</ul></form><hr>\
              {form}<label for=\"username\">Another user name</label>\
              <input id=\"username\" name=\"username\" value=\"{typed}\" autocomplete=\"username\" autocapitalize=\"none\" \
@@ -66,23 +65,23 @@ fn button(user: &User) -> String {
     format!("<li><button name=\"user\" value=\"{value}\">{name}<small>{value}</small></button></li>")
 }
 
-/// The provider's own page for what it will not send back to a client.
+/// The page for errors that are not sent to the client.
 pub(super) fn error(status: StatusCode, text: &str) -> Response<Body> {
-    let body = format!("<h1>This sign-in cannot go on</h1><p role=\"alert\">{}</p>", escape(text));
+    let body = format!("<h1>This sign-in cannot continue</h1><p role=\"alert\">{}</p>", escape(text));
     page(status, "Sign-in error", &body)
 }
 
 pub(super) fn signed_out() -> Response<Body> {
-    page(StatusCode::OK, "Signed out", "<h1>You signed out</h1><p>You can close this window.</p>")
+    page(StatusCode::OK, "Signed out", "<h1>You are signed out</h1><p>You can close this window.</p>")
 }
 
-/// The page that posts an authorization response to the client by itself (OAuth 2.0 Form Post Response Mode).
+/// The page that posts an authorization response to the client (OAuth 2.0 Form Post Response Mode).
 pub(super) fn form_post(uri: &str, fields: &[(String, String)]) -> Response<Body> {
     let hidden = |(name, value): &(String, String)| {
         format!("<input type=\"hidden\" name=\"{}\" value=\"{}\">", escape(name), escape(value))
     };
     let body = format!(
-        "<form method=\"post\" action=\"{}\">{}<h1>Signing you in</h1><p>Nothing happens? Then go on by hand.</p>\
+        "<form method=\"post\" action=\"{}\">{}<h1>Signing you in</h1><p>If nothing happens, continue here.</p>\
          <button id=\"continue\">Continue</button></form><script>document.forms[0].submit()</script>",
         escape(uri),
         fields.iter().map(hidden).collect::<String>(),
@@ -91,7 +90,7 @@ pub(super) fn form_post(uri: &str, fields: &[(String, String)]) -> Response<Body
 }
 
 fn page(status: StatusCode, title: &str, body: &str) -> Response<Body> {
-    reply::html(
+    response::html(
         status,
         format!(
             "<!doctype html><html lang=\"en\"><head><meta charset=\"utf-8\">\

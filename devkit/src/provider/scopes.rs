@@ -1,7 +1,7 @@
+use super::error::Error;
 use super::options::{Options, Resource};
-use super::refusal::Refusal;
 
-const OF_OPENID: [&str; 4] = ["openid", "profile", "email", "offline_access"];
+const OPENID_SCOPES: [&str; 4] = ["openid", "profile", "email", "offline_access"];
 
 /// A parsed `scope` parameter.
 #[derive(Clone, Debug, Default)]
@@ -18,10 +18,10 @@ pub(super) struct ApiScope {
 }
 
 impl Scopes {
-    pub(super) fn parse(options: &Options, text: &str) -> Result<Self, Refusal> {
+    pub(super) fn parse(options: &Options, text: &str) -> Result<Self, Error> {
         let mut scopes = Self::default();
         for word in text.split_ascii_whitespace() {
-            if OF_OPENID.contains(&word) {
+            if OPENID_SCOPES.contains(&word) {
                 scopes.openid.push(word.to_owned());
             } else {
                 scopes.api.push(ApiScope::parse(options, word)?);
@@ -34,11 +34,12 @@ impl Scopes {
         self.openid.iter().any(|have| have == openid)
     }
 
-    /// The one resource that the scopes are of; the first there is when they are of none. A token is for one resource.
-    pub(super) fn resource<'a>(&self, options: &'a Options) -> Result<&'a Resource, Refusal> {
+    /// The resource of all scopes, since a token is for one resource; the first resource if there are no scopes.
+    pub(super) fn resource<'a>(&self, options: &'a Options) -> Result<&'a Resource, Error> {
         let named = self.api.first().map(|scope| scope.resource.as_str());
         if self.api.iter().any(|scope| Some(scope.resource.as_str()) != named) {
-            return Err(Refusal::new("invalid_request", 28_000).saying(
+            return Err(Error::invalid_request(
+                28_000,
                 "Provided value for the input parameter scope is not valid because it contains more than one resource.",
             ));
         }
@@ -51,8 +52,8 @@ impl Scopes {
 }
 
 impl ApiScope {
-    /// A scope without a resource is the first resource's, as `User.Read` is Graph's.
-    fn parse(options: &Options, word: &str) -> Result<Self, Refusal> {
+    /// A scope without a resource belongs to the first one, as `User.Read` belongs to Graph.
+    fn parse(options: &Options, word: &str) -> Result<Self, Error> {
         let default = options.resources.first().map_or("", |resource| resource.id.as_str());
         let (id, name) = word.rsplit_once('/').unwrap_or((default, word));
         let resource = options.resources.iter().find(|resource| resource.id == id).ok_or_else(|| unknown(word))?;
@@ -66,7 +67,7 @@ impl ApiScope {
     }
 }
 
-fn unknown(scope: &str) -> Refusal {
-    Refusal::new("invalid_scope", 70_011)
-        .saying(&format!("The provided value for the input parameter 'scope' is not valid: {scope}"))
+fn unknown(scope: &str) -> Error {
+    let text = format!("The provided value for the input parameter 'scope' is not valid: {scope}");
+    Error::new("invalid_scope", 70_011, &text)
 }

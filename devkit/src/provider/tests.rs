@@ -1,5 +1,3 @@
-//! Every promise of the provider over real sockets.
-
 mod assertion;
 mod authorize;
 mod faults;
@@ -15,13 +13,12 @@ use http::header::{AUTHORIZATION, CONTENT_TYPE, COOKIE, LOCATION, SET_COOKIE};
 use http::{Request, Response};
 use http_body_util::Full;
 use ring::digest::{SHA256, digest};
-use ring::rsa::PublicKeyComponents;
 use ring::signature::RSA_PKCS1_2048_8192_SHA256;
 use serde_json::Value;
 use url::Url;
 
 use super::{CLIENT_ID, CLIENT_SECRET, Options, Provider, TENANT};
-use crate::web::{base64url, client, from_base64url};
+use crate::web::{base64url, client, from_base64url, jwt};
 
 const ORIGIN: &str = "http://localhost:7071";
 const CALLBACK: &str = "http://localhost:7071/auth/callback";
@@ -58,12 +55,9 @@ fn good_request() -> Pairs<'static> {
     ]
 }
 
-/// The good request with one parameter changed, added, or (`None`) left out.
+/// The good request with one parameter changed, added, or left out (`None`).
 fn changed<'a>(name: &'a str, value: Option<&str>) -> Pairs<'a> {
-    let mut pairs: Pairs<'a> = good_request();
-    pairs.retain(|(have, _)| *have != name);
-    pairs.extend(value.map(|value| (name, value.to_owned())));
-    pairs
+    set(good_request(), name, value)
 }
 
 fn encode(pairs: &Pairs<'_>) -> String {
@@ -116,8 +110,7 @@ fn text(reply: &Response<Bytes>) -> &str {
 
 /// The id in the hidden field of a sign-in page.
 fn request_id(page: &Response<Bytes>) -> String {
-    let marker = "name=\"request\" value=\"";
-    let rest = text(page).split_once(marker).unwrap().1;
+    let rest = text(page).split_once("name=\"request\" value=\"").unwrap().1;
     rest.split_once('"').unwrap().0.to_owned()
 }
 
@@ -126,7 +119,7 @@ async fn submit(provider: &Provider, page: &Response<Bytes>, name: &str, value: 
     post(&url, encode(&vec![("request", request_id(page)), (name, value.to_owned())])).await
 }
 
-/// Signs Ada in by the page; gives the answer of the form.
+/// Signs Ada in with the page, and returns the response to its form.
 async fn sign_in(provider: &Provider, pairs: &Pairs<'_>) -> Response<Bytes> {
     let page = get(&authorize_url(provider, pairs), None).await;
     submit(provider, &page, "user", ADA).await
@@ -180,15 +173,15 @@ fn parsed(reply: &Response<Bytes>) -> Value {
     serde_json::from_slice(reply.body()).unwrap()
 }
 
-/// The body of an answer that must be tokens.
+/// The body of a token response.
 async fn granted(provider: &Provider, form: &Pairs<'_>) -> Value {
     let reply = tokens(provider, form).await;
     assert_eq!(reply.status(), 200, "{}", text(&reply));
     parsed(&reply)
 }
 
-/// `error` and `suberror` of an answer that must be a refusal.
-async fn refused(provider: &Provider, form: &Pairs<'_>) -> (u16, String, Option<String>) {
+/// Status, `error` and `suberror` of an error response.
+async fn rejected(provider: &Provider, form: &Pairs<'_>) -> (u16, String, Option<String>) {
     let reply = tokens(provider, form).await;
     let body = parsed(&reply);
     let suberror = body["suberror"].as_str().map(str::to_owned);
@@ -204,15 +197,14 @@ fn part(jwt: &str, place: usize) -> Value {
     serde_json::from_slice(&from_base64url(jwt.split('.').nth(place).unwrap()).unwrap()).unwrap()
 }
 
-/// Whether the key set has the token's key and that key made its signature.
+/// Whether the signature is of a key in the key set.
 async fn verifies(provider: &Provider, jwt: &str) -> bool {
     let set = json(&format!("http://{}/{TENANT}/discovery/v2.0/keys", provider.addr())).await;
     let kid = part(jwt, 0)["kid"].clone();
-    let Some(key) = set["keys"].as_array().unwrap().iter().find(|key| key["kid"] == kid).cloned() else {
+    let Some(key) = set["keys"].as_array().unwrap().iter().find(|key| key["kid"] == kid) else {
         return false;
     };
-    let raw = |name: &str| from_base64url(key[name].as_str().unwrap()).unwrap();
-    let key = PublicKeyComponents { n: raw("n"), e: raw("e") };
+    let (_, key) = jwt::public_key(key).unwrap();
     let (message, signature) = jwt.rsplit_once('.').unwrap();
     let signature = from_base64url(signature).unwrap();
     key.verify(&RSA_PKCS1_2048_8192_SHA256, message.as_bytes(), &signature).is_ok()
@@ -225,7 +217,7 @@ fn basic(id: &str, secret: &str) -> (String, String) {
 }
 
 #[tokio::test]
-async fn discovery_document_names_endpoints_that_answer() {
+async fn the_discovery_document_has_the_endpoints() {
     let provider = provider().await;
     let document = json(&format!("{}/.well-known/openid-configuration", provider.issuer())).await;
     assert_eq!(document["issuer"], provider.issuer());
@@ -241,7 +233,7 @@ async fn discovery_document_names_endpoints_that_answer() {
 }
 
 #[tokio::test]
-async fn organizations_have_an_issuer_template_and_tokens_of_the_home_tenant() {
+async fn organizations_have_an_issuer_template() {
     let provider = provider().await;
     let url = provider.authority("organizations");
     let document = json(&format!("{url}/.well-known/openid-configuration")).await;
@@ -253,7 +245,7 @@ async fn organizations_have_an_issuer_template_and_tokens_of_the_home_tenant() {
 }
 
 #[tokio::test]
-async fn a_user_of_another_tenant_gets_its_issuer_under_organizations_only() {
+async fn a_user_of_another_tenant_has_its_issuer_at_organizations_only() {
     let other = "55555555-5555-4555-8555-555555555555";
     let provider = with(|options| {
         options.users[0].tenant = Some(other.to_owned());
@@ -273,19 +265,19 @@ async fn a_user_of_another_tenant_gets_its_issuer_under_organizations_only() {
 }
 
 #[tokio::test]
-async fn every_secret_is_told() {
+async fn every_secret_is_recorded() {
     let provider = provider().await;
     let code = fresh_code(&provider);
     let body = granted(&provider, &code_form(&code)).await;
-    let told = provider.secrets();
-    let has = |kind: &str, value: &str| told.contains(&(kind.to_owned(), value.to_owned()));
+    let recorded = provider.secrets();
+    let has = |kind: &str, value: &str| recorded.contains(&(kind.to_owned(), value.to_owned()));
     assert!(has("code", &code));
     assert!(has("code_verifier", VERIFIER));
     assert!(has("client_secret", CLIENT_SECRET));
     for kind in ["access_token", "refresh_token", "id_token"] {
         assert!(has(kind, &text_of(&body, kind)), "{kind}");
     }
-    assert_eq!(told.len(), 6);
+    assert_eq!(recorded.len(), 6);
 }
 
 #[tokio::test]
@@ -316,7 +308,7 @@ async fn requests_are_recorded_as_they_were_written() {
 }
 
 #[tokio::test]
-async fn a_stopped_provider_frees_its_port_and_a_dropped_one_goes_away() {
+async fn stopping_and_dropping_free_the_port() {
     let first = provider().await;
     let addr = first.addr();
     first.stop().await;

@@ -3,6 +3,7 @@ mod rest;
 mod sdk;
 
 use std::sync::Once;
+use std::time::Duration;
 
 use reqwest::{Certificate, Client, ClientBuilder, Method};
 use serde_json::Value;
@@ -10,13 +11,13 @@ use serde_json::Value;
 use super::*;
 use crate::identity;
 
-/// reqwest brings no provider of its own here.
+/// reqwest is built without a crypto provider.
 pub(crate) fn install_ring() {
     static ONCE: Once = Once::new();
     ONCE.call_once(|| tokio_rustls::rustls::crypto::ring::default_provider().install_default().unwrap());
 }
 
-/// A client that trusts this vault's authority and nobody else's.
+/// A client that trusts only this vault's authority.
 fn trusting(vault: &Vault) -> ClientBuilder {
     install_ring();
     let authority = Certificate::from_pem(vault.ca_pem().as_bytes()).unwrap();
@@ -37,7 +38,7 @@ impl Setup {
         Self { client: trusting(&vault).build().unwrap(), vault, identity }
     }
 
-    /// Sends a request and gives the status and the JSON of the answer.
+    /// Returns the status and the JSON of the response.
     async fn call(&self, method: Method, path: &str, body: Option<Value>) -> (u16, Value) {
         let token = self.identity.token(KEY_VAULT);
         let mark = if path.contains('?') { '&' } else { '?' };
@@ -47,8 +48,8 @@ impl Setup {
             Some(body) => request.json(&body),
             None => request,
         };
-        let answer = request.send().await.unwrap();
-        (answer.status().as_u16(), answer.json().await.unwrap_or_default())
+        let response = request.send().await.unwrap();
+        (response.status().as_u16(), response.json().await.unwrap_or_default())
     }
 
     async fn get(&self, path: &str) -> (u16, Value) {

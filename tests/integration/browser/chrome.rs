@@ -241,7 +241,7 @@ fn capabilities(profile: &Path) -> Capabilities {
     arguments.push(format!("--window-size={WIDTH},1000"));
     arguments.push(format!("--user-data-dir={}", profile.display()));
     let capabilities = json!({
-        // The upload host of the Graph stand-in has a certificate of its own authority.
+        // For the upload host of the Graph client.
         "acceptInsecureCerts": true,
         "goog:chromeOptions": {"args": arguments},
         "goog:loggingPrefs": {"browser": "ALL"},

@@ -1,8 +1,12 @@
 //! Microsoft's own Graph client in the browser, through `web/dist/graph-middleware.js`: see `tests/peers/graph-client`.
 
-use std::path::Path;
-use std::process::Command;
+use std::io::{BufRead, BufReader};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use devkit::commands::stack::free_port;
 use devkit::host::Mode;
 use serde_json::{Value, json};
 use tempfile::TempDir;
@@ -11,42 +15,72 @@ use super::chrome::Chrome;
 use super::{ADA, MODES};
 use crate::app::{ROOT, Reach, TestApp};
 use crate::canaries::found;
+use crate::visitor::Visitor;
 
 /// Of all chunks but the last.
 const CHUNK: usize = 320 * 1024;
 /// A file of three chunks.
 const LENGTH: usize = 2 * CHUNK + 1_000;
 
+fn folder() -> PathBuf {
+    Path::new(ROOT).join("tests/peers/graph-client")
+}
+
 /// The page with the client, bundled as an app's would be.
 fn page() -> TempDir {
-    let (peer, folder) = (Path::new(ROOT).join("tests/peers/graph-client"), tempfile::tempdir().unwrap());
-    let installed = peer.join("node_modules/esbuild").is_dir();
-    assert!(installed, "the packages of {} are missing; `cargo dev test` installs them", peer.display());
-    let status = Command::new("node").arg("build.mjs").arg(folder.path()).current_dir(&peer).status();
-    assert!(
-        status.is_ok_and(|status| status.success()),
-        "the page cannot be built; `cargo dev test` tells what it needs"
-    );
-    folder
+    let page = tempfile::tempdir().unwrap();
+    let installed = folder().join("node_modules/esbuild").is_dir();
+    assert!(installed, "the packages of {} are missing; `cargo dev test` installs them", folder().display());
+    let status = Command::new("node").arg("build.mjs").arg(page.path()).current_dir(folder()).status();
+    assert!(status.is_ok_and(|status| status.success()), "the page cannot be built; `cargo dev test` installs Node.js");
+    page
+}
+
+/// `graph.mjs`: batches, files and uploads, in front of the app's Graph. It ends with its stdin.
+struct Drive {
+    _process: Child,
+    origin: String,
+}
+
+impl Drive {
+    fn start(port: u16, graph: u16) -> Self {
+        let mut process = Command::new("node")
+            .args(["graph.mjs", &port.to_string(), &graph.to_string()])
+            .current_dir(folder())
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let ready = BufReader::new(process.stdout.take().unwrap()).lines().next();
+        assert_eq!(ready.unwrap().unwrap(), "ready");
+        Self { _process: process, origin: format!("http://127.0.0.1:{port}") }
+    }
+
+    /// Its files, and the requests to the upload host.
+    async fn state(&self) -> Value {
+        Visitor::new(&self.origin).get("/state").await.json()
+    }
 }
 
 /// Ada at the page, behind a map as `docs/graph-client.md` has it.
-async fn start(mode: Mode) -> (TestApp, Chrome, TempDir) {
-    let folder = page();
+async fn start(mode: Mode) -> (TestApp, Chrome, Drive, TempDir) {
+    let (page, port) = (page(), free_port().unwrap());
     let entry = json!({
+        "base": format!("http://127.0.0.1:{port}/v1.0"),
         "allow": ["GET /me", "GET /me/**", "POST /me/drive/root:/**/createUploadSession",
                   "POST /me/drive/items/*/createUploadSession", "POST /$batch"],
         "request_headers": ["ConsistencyLevel", "Prefer", "client-request-id", "SdkVersion"],
     });
     let builder = TestApp::builder().reach(Reach::Host(mode)).graph_entry(entry);
-    let app = builder.set("SPA", folder.path().display().to_string()).start();
+    let app = builder.set("SPA", page.path().display().to_string()).start();
     let (app, chrome) = tokio::join!(app, Chrome::start());
-    // As Graph itself: its links name it, wherever the gateway was told that it is.
-    app.graph.link_as("https://graph.microsoft.com");
+    let drive = Drive::start(port, app.graph.addr().port());
+    // Graph's links have its own origin, whatever base the gateway uses.
+    app.graph.set_link_origin("https://graph.microsoft.com");
     chrome.open(&format!("{}/auth/login", app.origin)).await;
     chrome.choose(ADA).await;
     chrome.find("body[data-signed-in=true]").await;
-    (app, chrome, folder)
+    (app, chrome, drive, page)
 }
 
 /// As the page makes it.
@@ -75,7 +109,7 @@ fn assert_all_by_the_gateway(app: &TestApp) {
 #[tokio::test]
 async fn microsofts_graph_client_pages_uploads_batches_and_syncs() {
     for mode in MODES {
-        let (app, chrome, _page) = start(mode).await;
+        let (app, chrome, drive, _page) = start(mode).await;
         let subjects: Vec<String> = (0..25).map(|number| format!("Message {number}")).collect();
         assert_eq!(chrome.script("return graph.pages()").await, json!(subjects), "{mode:?}");
         let queries: Vec<_> = app.graph.requests().iter().map(|request| request.query().unwrap().to_owned()).collect();
@@ -89,7 +123,7 @@ async fn microsofts_graph_client_pages_uploads_batches_and_syncs() {
         let batch = app.graph.requests().pop().unwrap();
         assert_eq!((batch.method.as_str(), batch.target.as_str()), ("POST", "/v1.0/$batch"));
 
-        upload(&app, &chrome).await;
+        upload(&app, &chrome, &drive).await;
         assert_all_by_the_gateway(&app);
         let visible = visible(&chrome).await;
         assert!(visible.contains("Message 24") && visible.contains("nextExpectedRanges"), "the page was looked at");
@@ -100,50 +134,50 @@ async fn microsofts_graph_client_pages_uploads_batches_and_syncs() {
     }
 }
 
-/// A new file in three chunks, what a delta says of it, and new content for it; none of it by the gateway but the
-/// beginnings.
-async fn upload(app: &TestApp, chrome: &Chrome) {
+/// A new file in three chunks, what a delta says of it, and new content for it. Only the sessions are created by the
+/// gateway.
+async fn upload(app: &TestApp, chrome: &Chrome, drive: &Drive) {
     let delta = chrome.script("return graph.delta()").await;
     let link = delta["link"].as_str().unwrap();
     assert!(link.starts_with("https://graph.microsoft.com/v1.0/me/drive/root/delta(token='"), "{link}");
 
     let told = chrome.script(&format!("return graph.upload('Q3 report.bin', {LENGTH})")).await;
     assert_eq!(told["done"], json!([[0, CHUNK - 1], [CHUNK, 2 * CHUNK - 1], [2 * CHUNK, LENGTH - 1]]), "{told}");
-    let [file] = &app.graph.files()[..] else { panic!("one file: {told}") };
-    assert_eq!(file.path, "/reports/Q3 report.bin");
-    assert!(file.content == content(LENGTH), "what arrived is what was sent");
-    assert_eq!((&told["item"]["id"], &told["item"]["name"]), (&json!(file.id), &json!("Q3 report.bin")));
+    let state = drive.state().await;
+    let [file] = &state["files"].as_array().unwrap()[..] else { panic!("one file: {told}") };
+    assert_eq!(file["path"], "/reports/Q3 report.bin");
+    assert!(file["content"] == STANDARD.encode(content(LENGTH)), "what arrived is what was sent");
+    assert_eq!((&told["item"]["id"], &told["item"]["name"]), (&file["id"], &json!("Q3 report.bin")));
 
     let later = chrome.script(&format!("return graph.delta(\"{link}\")")).await;
     assert_eq!(later["names"], json!(["Q3 report.bin"]));
     let shorter = CHUNK + 5;
-    let replaced = chrome.script(&format!("return graph.replace('{}', {shorter})", file.id)).await;
-    assert_eq!((&replaced["id"], &replaced["size"]), (&json!(file.id), &json!(shorter)));
-    assert!(app.graph.files()[0].content == content(shorter));
+    let replaced = chrome.script(&format!("return graph.replace({}, {shorter})", file["id"])).await;
+    assert_eq!((&replaced["id"], &replaced["size"]), (&file["id"], &json!(shorter)));
     assert_eq!(chrome.script("return graph.cancel()").await, 204);
 
     assert!(app.graph.requests().iter().all(|request| request.body_length < 1_000), "no chunk went to the API");
-    let uploads = app.graph.upload_requests();
+    let state = drive.state().await;
+    assert!(state["files"][0]["content"] == STANDARD.encode(content(shorter)));
+    let uploads = state["requests"].as_array().unwrap();
     for (method, times) in [("PUT", 5), ("GET", 1), ("DELETE", 1)] {
-        assert_eq!(uploads.iter().filter(|request| request.method == method).count(), times, "{method}");
+        assert_eq!(uploads.iter().filter(|request| request["method"] == method).count(), times, "{method}");
     }
-    for request in uploads {
+    for headers in uploads.iter().map(|request| &request["headers"]) {
         for name in ["authorization", "cookie", "x-csrf", "client-request-id", "sdkversion"] {
-            assert_eq!(request.header(name), None, "{request:?}");
+            assert_eq!(headers.get(name), None, "{headers}");
         }
-        let asked = request.header("access-control-request-headers");
-        assert!(
-            asked.is_none_or(|names| names == "content-range,content-type" || names == "content-type"),
-            "{asked:?}"
-        );
-        assert_eq!(request.header("origin"), Some(app.origin.as_str()));
+        let requested = headers["access-control-request-headers"].as_str();
+        let expected = |names| names == "content-range,content-type" || names == "content-type";
+        assert!(requested.is_none_or(expected), "{requested:?}");
+        assert_eq!(headers["origin"], app.origin);
     }
 }
 
 #[tokio::test]
 async fn microsofts_graph_client_tells_refusals_and_stays_on_the_route() {
     for mode in MODES {
-        let (app, chrome, _page) = start(mode).await;
+        let (app, chrome, _drive, _page) = start(mode).await;
         let attempt = async |call: &str| chrome.script(&format!("return graph.attempt({call})")).await;
         let theirs = attempt("'/me/unknown'").await;
         assert_eq!((&theirs["statusCode"], &theirs["code"]), (&json!(404), &json!("ResourceNotFound")), "{theirs}");

@@ -5,8 +5,8 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use devkit::commands::stage::free_port;
-use devkit::vault::{Door, Fault, Operation, Vault};
+use devkit::commands::stack::free_port;
+use devkit::vault::{AcceptMode, Fault, Vault};
 use tempfile::TempDir;
 use tokio::task::JoinSet;
 
@@ -22,19 +22,19 @@ const BAR: Duration = Duration::from_secs(5);
 /// What goes wrong.
 #[derive(Debug, Clone, Copy)]
 enum Trouble {
-    Door(Door),
+    AcceptMode(AcceptMode),
     Fault(Fault),
 }
 
 const TROUBLES: [(&str, Trouble); 9] = [
-    ("refused", Trouble::Door(Door::Refused)),
-    ("silent", Trouble::Door(Door::Silent)),
+    ("refused", Trouble::AcceptMode(AcceptMode::Refused)),
+    ("silent", Trouble::AcceptMode(AcceptMode::Silent)),
     ("hanging", Trouble::Fault(Fault::Hang)),
     ("429, Retry-After 3600", Trouble::Fault(Fault::Status { status: 429, retry_after: Some(3_600) })),
-    ("500", Trouble::Fault(Fault::Status { status: 500, retry_after: None })),
+    ("500", Trouble::Fault(Fault::status(500))),
     ("garbage", Trouble::Fault(Fault::Garbage)),
     ("truncated", Trouble::Fault(Fault::Truncated)),
-    ("slow, 3 s a call", Trouble::Fault(Fault::Hold(Duration::from_secs(3)))),
+    ("slow, 3 s a call", Trouble::Fault(Fault::Delay(Duration::from_secs(3)))),
     ("403", Trouble::Fault(Fault::ForbiddenByRbac)),
 ];
 
@@ -69,7 +69,7 @@ impl Stage {
         let folder = tempfile::tempdir().unwrap();
         let path = |name: &str| folder.path().join(name).display().to_string();
         for name in ["old", "new"] {
-            devkit::commands::stage::make_key_file(path(name).as_ref()).unwrap();
+            devkit::commands::stack::make_key_file(path(name).as_ref()).unwrap();
         }
         let app = TestApp::builder().set("ENC_KEY", "").set("KEY_FILE", path("old")).start().await;
         let old = Sealed::of(&app, app.port, &path("old")).await;
@@ -151,8 +151,8 @@ async fn endure(stage: &Arc<Stage>, name: &'static str, trouble: Trouble, time: 
         assert_eq!(opened.status, 200, "{name}: before: {}", opened.text());
     }
     match trouble {
-        Trouble::Door(door) => vault.set_door(door).await.unwrap(),
-        Trouble::Fault(fault) => vault.fault(&Operation::ALL, fault),
+        Trouble::AcceptMode(door) => vault.set_accept_mode(door).await.unwrap(),
+        Trouble::Fault(fault) => vault.fault(&[], fault),
     }
     stage.new.put_into(&vault);
     let _late = Gateway::start(&seldom, start);
@@ -164,8 +164,8 @@ async fn endure(stage: &Arc<Stage>, name: &'static str, trouble: Trouble, time: 
     let watched = [watch(middle, true, true), watch(unknown, true, true), watch(start, false, false)];
     tokio::time::sleep(time).await;
     match trouble {
-        Trouble::Door(_) => vault.set_door(Door::Open).await.unwrap(),
-        Trouble::Fault(_) => vault.heal(),
+        Trouble::AcceptMode(_) => vault.set_accept_mode(AcceptMode::Normal).await.unwrap(),
+        Trouble::Fault(_) => vault.clear_faults(),
     }
     *end.lock().unwrap_or_else(PoisonError::into_inner) = Some(Instant::now());
     let mut healed = Vec::new();

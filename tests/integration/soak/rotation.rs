@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use devkit::commands::stage::free_port;
+use devkit::commands::stack::free_port;
 use devkit::provider::Provider;
 use devkit::vault::Vault;
 use tokio::task::JoinSet;

@@ -1,62 +1,60 @@
-//! What a cold start costs: from the start of the process to listening, and to the first proxied call.
+//! A cold start: from the start of the process until it listens, and until the first proxied call is done.
 
 use std::collections::BTreeMap;
 use std::path::Path;
+use std::process::Command;
 use std::time::{Duration, Instant};
 
-use base64::Engine;
-use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-
-use super::super::stage::Stage;
-use super::super::{package, target};
-use super::gateway::{get, sign_in, until_listening};
-use super::{Outcome, stage_options, told};
-use crate::identity::{self, Identity};
+use super::super::stack::{LocalStack, VaultAccess};
+use super::super::{Result, build_release, package, target};
+use super::gateway::{get, sign_in, start};
+use super::{stack_options, verdict};
 use crate::provider::{Endpoint, Fault};
-use crate::vault::{self, Operation, Vault};
+use crate::web::random_text;
 
-/// How long the vault takes for every answer, and what may come on top of its answers before the first call's own.
+/// The time of each of the vault's responses, and the bar for the rest of the first call.
 const VAULT: Duration = Duration::from_millis(50);
 const VAULT_BAR: Duration = Duration::from_millis(25);
-/// Counted starts; one more comes first and warms the page cache.
+/// Starts that count. One before them fills the page cache.
 const ROUNDS: usize = 21;
-/// The bar for listening (the host asks every 25 ms, so that less is invisible).
+/// The bar for listening. The host checks every 25 ms, so that a shorter time has no effect.
 const BAR: Duration = Duration::from_millis(10);
 
-pub(super) async fn run() -> Outcome<()> {
-    // What is deployed: linked statically.
-    let binary = package::build_static(package::TARGET)?;
+pub(super) async fn run() -> Result<()> {
+    let binary = build_release(Some(package::TARGET))?;
     println!("binary: {:.1} MB", std::fs::metadata(&binary)?.len() as f64 / 1e6);
-    let stage = Stage::set(stage_options(&binary)).await?;
-    let cookie = sign_in(stage.host.addr(), &stage.provider, &stage.origin).await?;
+    let stack = LocalStack::start(stack_options(&binary)).await?;
+    let (provider, settings) = (&stack.backends.provider, &stack.backends.settings);
+    let cookie = sign_in(stack.host.addr(), provider, &stack.backends.origin).await?;
     let mut first_calls = Vec::new();
     for _ in 0..=ROUNDS {
-        first_calls.push(first_call(&binary, &stage.settings, &cookie).await?);
+        first_calls.push(first_call(&binary, settings, &cookie).await?);
     }
-    let with_vault = first_calls_with_a_vault(&binary, &stage).await?;
-    stage.provider.set_fault(Endpoint::Discovery, Some(Fault::Hold(Duration::from_secs(5))));
+    let (vault_requests, with_vault) = first_calls_with_a_vault(&binary, &stack).await?;
+    provider.fault(&[Endpoint::Discovery], Fault::Delay(Duration::from_secs(5)));
     let mut listening = Vec::new();
     for _ in 0..=ROUNDS {
-        listening.push(until_listening(&binary, &stage.settings)?.0);
+        let begun = Instant::now();
+        let _gateway = start(Command::new(&binary), settings)?;
+        listening.push(begun.elapsed());
     }
-    let median = report("start of the process to listening, the provider held for 5 s", listening);
-    println!("  the bar is {} ms: {}", BAR.as_millis(), told(median <= BAR));
-    report("start of the process to the first proxied call, keys from a file", first_calls);
-    let (asked, times) = with_vault;
-    let median = report("start of the process to the first proxied call, keys from a vault", times);
-    let bar = VAULT * asked + VAULT_BAR;
+    let median = report("start of the process until it listens, the provider delayed by 5 s", listening);
+    println!("  the bar is {} ms: {}", BAR.as_millis(), verdict(median <= BAR));
+    report("start of the process until the first proxied call, keys from a file", first_calls);
+    let median = report("start of the process until the first proxied call, keys from a vault", with_vault);
+    let bar = VAULT * vault_requests + VAULT_BAR;
     println!(
-        "  the vault was asked {asked} times, {} ms each; the bar is that and {} ms, {} ms in all: {}",
+        "  {vault_requests} requests to the vault, {} ms each; the bar is that and {} ms, {} ms in total: {}",
         VAULT.as_millis(),
         VAULT_BAR.as_millis(),
         bar.as_millis(),
-        told(median <= bar)
+        verdict(median <= bar)
     );
-    stage.host.stop().await;
+    stack.host.stop().await;
     Ok(())
 }
 
-/// Prints minimum, median and maximum without the first, and gives the median.
+/// Prints minimum, median and maximum without the first, and returns the median.
 fn report(what: &str, mut times: Vec<Duration>) -> Duration {
     times.remove(0);
     times.sort_unstable();
@@ -66,44 +64,38 @@ fn report(what: &str, mut times: Vec<Duration>) -> Duration {
     median
 }
 
-/// First calls with a vault that takes its time, and the fewest requests that one of them needed there.
-async fn first_calls_with_a_vault(binary: &Path, stage: &Stage) -> Outcome<(u32, Vec<Duration>)> {
-    let identity = Identity::start(identity::Options::default()).await?;
-    let vault = Vault::start(vault::Options::new(&identity)).await?;
-    vault.put("cloakroom-keys", &URL_SAFE_NO_PAD.encode(rand::random::<[u8; 32]>()));
-    let authority = target().join("devkit/bench-authority.pem");
-    vault.write_ca(&authority)?;
-    let mut settings = stage.settings.clone();
+/// First calls with a slow vault, and the fewest requests that one of them sent to it.
+async fn first_calls_with_a_vault(binary: &Path, stack: &LocalStack) -> Result<(u32, Vec<Duration>)> {
+    let access = VaultAccess::start(&target().join("devkit/bench-authority.pem")).await?;
+    access.vault.put("cloakroom-keys", &random_text(32));
+    let mut settings = stack.backends.settings.clone();
     settings.remove("CLOAKROOM_KEY_FILE");
-    settings.extend(identity.env().map(|(name, value)| (name.to_owned(), value)));
-    settings.insert("SSL_CERT_FILE".to_owned(), authority.display().to_string());
-    settings.insert("CLOAKROOM_KEY_VAULT_URL".to_owned(), vault.url());
-    let (_, running, address) = until_listening(binary, &settings)?;
+    settings.extend(access.variables());
+    let (gateway, address) = start(Command::new(binary), &settings)?;
     while get(address, "/health/ready", &[]).await?.status() != 200 {
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
-    let cookie = sign_in(address, &stage.provider, &stage.origin).await?;
-    drop(running);
-    vault.fault(&Operation::ALL, vault::Fault::Hold(VAULT));
+    let cookie = sign_in(address, &stack.backends.provider, &stack.backends.origin).await?;
+    drop(gateway);
+    access.vault.fault(&[], Fault::Delay(VAULT));
     let mut times = Vec::new();
-    let mut asked = u64::MAX;
+    let mut fewest = u64::MAX;
     for _ in 0..=ROUNDS {
-        let before = vault.count();
+        let before = access.vault.count();
         times.push(first_call(binary, &settings, &cookie).await?);
-        asked = asked.min(vault.count() - before);
+        fewest = fewest.min(access.vault.count() - before);
     }
-    vault.stop().await;
-    Ok((u32::try_from(asked)?, times))
+    Ok((u32::try_from(fewest)?, times))
 }
 
-async fn first_call(binary: &Path, settings: &BTreeMap<String, String>, cookie: &str) -> Outcome<Duration> {
+async fn first_call(binary: &Path, settings: &BTreeMap<String, String>, cookie: &str) -> Result<Duration> {
     let begun = Instant::now();
-    let (_, _running, address) = until_listening(binary, settings)?;
+    let (_gateway, address) = start(Command::new(binary), settings)?;
     let headers = [("cookie", cookie), ("x-csrf", "1"), ("sec-fetch-site", "same-origin")];
-    let answer = get(address, "/graph/me", &headers).await?;
-    if answer.status() == 200 {
+    let response = get(address, "/graph/me", &headers).await?;
+    if response.status() == 200 {
         Ok(begun.elapsed())
     } else {
-        Err(format!("the first call is answered {}", answer.status()).into())
+        Err(format!("the first call returned {}", response.status()).into())
     }
 }

@@ -1,8 +1,7 @@
-//! The gateway alone, as a bench starts and asks it.
+//! A gateway without the host, and requests to it.
 
 use std::collections::BTreeMap;
 use std::net::{Ipv4Addr, SocketAddr, TcpStream};
-use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
@@ -10,28 +9,27 @@ use bytes::Bytes;
 use http::{Request, Response};
 use http_body_util::Full;
 
-use super::super::root;
-use super::super::stage::free_port;
-use super::Outcome;
+use super::super::stack::free_port;
+use super::super::{Result, root};
 use crate::provider::Provider;
 use crate::web::client;
 
-/// Longest wait for one start.
-const PATIENCE: Duration = Duration::from_secs(10);
+/// Longest wait for a process to listen.
+const TIMEOUT: Duration = Duration::from_secs(10);
 
-/// A session cookie, by a sign-in at a gateway.
-pub(super) async fn sign_in(gateway: SocketAddr, provider: &Provider, origin: &str) -> Outcome<String> {
+/// Signs in at a gateway and returns the session cookie.
+pub(super) async fn sign_in(gateway: SocketAddr, provider: &Provider, origin: &str) -> Result<String> {
     let navigation = [("sec-fetch-mode", "navigate"), ("accept", "text/html")];
     let login = get(gateway, "/auth/login", &navigation).await?;
-    let address = header(&login, "location").ok_or("the gateway does not begin a sign-in")?;
+    let address = header(&login, "location").ok_or("the gateway does not start a sign-in")?;
     let callback = provider.sign_in(address, "ada.lovelace@contoso.example")?;
     let path = callback.location().replacen(origin, "", 1);
-    let transaction = header(&login, "set-cookie").and_then(pair).ok_or("no login transaction")?;
-    let back = get(gateway, &path, &[("cookie", &transaction)]).await?;
-    Ok(header(&back, "set-cookie").and_then(pair).ok_or("no session cookie")?)
+    let transaction = header(&login, "set-cookie").and_then(cookie_pair).ok_or("no login transaction")?;
+    let done = get(gateway, &path, &[("cookie", &transaction)]).await?;
+    Ok(header(&done, "set-cookie").and_then(cookie_pair).ok_or("no session cookie")?)
 }
 
-pub(super) async fn get(address: SocketAddr, path: &str, headers: &[(&'static str, &str)]) -> Outcome<Response<Bytes>> {
+pub(super) async fn get(address: SocketAddr, path: &str, headers: &[(&'static str, &str)]) -> Result<Response<Bytes>> {
     let mut request = Request::get(format!("http://{address}{path}"));
     for (name, value) in headers {
         request = request.header(*name, *value);
@@ -39,53 +37,48 @@ pub(super) async fn get(address: SocketAddr, path: &str, headers: &[(&'static st
     Ok(client::send(request.body(Full::default())?).await?)
 }
 
-pub(super) fn header<'a>(answer: &'a Response<Bytes>, name: &str) -> Option<&'a str> {
-    answer.headers().get(name)?.to_str().ok()
+pub(super) fn header<'a>(response: &'a Response<Bytes>, name: &str) -> Option<&'a str> {
+    response.headers().get(name)?.to_str().ok()
 }
 
-pub(super) fn pair(line: &str) -> Option<String> {
+/// The `name=value` of a `Set-Cookie` line.
+pub(super) fn cookie_pair(line: &str) -> Option<String> {
     line.split(';').next().map(str::to_owned)
 }
 
-/// Starts the binary alone and waits until its port takes connections.
-pub(super) fn until_listening(
-    binary: &Path,
-    settings: &BTreeMap<String, String>,
-) -> Outcome<(Duration, Running, SocketAddr)> {
-    let address = SocketAddr::from((Ipv4Addr::LOCALHOST, free_port()?));
-    let begun = Instant::now();
-    let child = Command::new(binary)
+/// A process that is killed with this value.
+pub(super) struct Running(pub(super) Child);
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        // It may have ended already.
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+/// Starts a gateway and waits until it listens.
+pub(super) fn start(mut gateway: Command, settings: &BTreeMap<String, String>) -> Result<(Running, SocketAddr)> {
+    let port = free_port()?;
+    let child = gateway
         .current_dir(root())
         .env_clear()
+        .env("PATH", std::env::var_os("PATH").unwrap_or_default())
         .envs(settings)
-        .env("FUNCTIONS_CUSTOMHANDLER_PORT", address.port().to_string())
+        .env("FUNCTIONS_CUSTOMHANDLER_PORT", port.to_string())
         .stdout(Stdio::null())
         .stderr(Stdio::null())
         .spawn()?;
-    let running = Running(child);
-    until_taken(address.port())?;
-    Ok((begun.elapsed(), running, address))
+    Ok((Running(child), wait_until_listening(port)?))
 }
 
-/// Waits until a port takes connections, and gives its address.
-pub(super) fn until_taken(port: u16) -> Outcome<SocketAddr> {
+pub(super) fn wait_until_listening(port: u16) -> Result<SocketAddr> {
     let (address, begun) = (SocketAddr::from((Ipv4Addr::LOCALHOST, port)), Instant::now());
     while TcpStream::connect(address).is_err() {
-        if begun.elapsed() > PATIENCE {
+        if begun.elapsed() > TIMEOUT {
             return Err("the process does not listen".into());
         }
         std::hint::spin_loop();
     }
     Ok(address)
-}
-
-/// A process that ends with this value.
-pub(super) struct Running(pub(super) Child);
-
-impl Drop for Running {
-    fn drop(&mut self) {
-        // It may have ended by itself.
-        let _ = self.0.kill();
-        let _ = self.0.wait();
-    }
 }

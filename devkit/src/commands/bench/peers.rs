@@ -1,18 +1,17 @@
-//! The other people's programs of the load: nginx as the API and as a plain proxy, and wrk, which asks.
+//! The other programs of the load benchmark: nginx as the API and as a plain proxy, and wrk as the client.
 
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
-use super::super::stage::free_port;
-use super::super::target;
-use super::Outcome;
-use super::gateway::Running;
+use super::super::stack::free_port;
+use super::super::{Result, target};
+use super::gateway::{Running, wait_until_listening};
 
-/// The core of what is measured, and that of what asks and of the API.
+/// The core of the measured process, and that of client and API.
 pub(super) const MEASURED: &str = "0";
 pub(super) const OTHERS: &str = "1";
-/// Bytes of the two answers.
+/// Bytes of the two responses.
 const SMALL: usize = 600;
 const LARGE: usize = 64 * 1_024;
 
@@ -23,8 +22,8 @@ pub(super) struct Nginx {
 }
 
 impl Nginx {
-    /// The API: two files, whose head and body leave in two segments, for whoever has a bearer token.
-    pub(super) fn api() -> Outcome<Self> {
+    /// The API: two files, for requests with a bearer token. Head and body of a response are two segments.
+    pub(super) fn api() -> Result<Self> {
         let folder = folder("api")?;
         let files = folder.join("files/v1.0");
         fs::create_dir_all(&files)?;
@@ -37,8 +36,8 @@ impl Nginx {
         Self::start(&folder, OTHERS, "", &server)
     }
 
-    /// A plain proxy to the API that adds a fixed token and, like the gateway, keeps the cookie to itself.
-    pub(super) fn proxy(api: u16, token: &str) -> Outcome<Self> {
+    /// A plain proxy to the API that adds a fixed token and removes the cookie.
+    pub(super) fn proxy(api: u16, token: &str) -> Result<Self> {
         let upstream = format!(
             "upstream api {{ server 127.0.0.1:{api}; keepalive 64; keepalive_requests 1000000000; keepalive_timeout 3600s; }}"
         );
@@ -49,17 +48,17 @@ impl Nginx {
         Self::start(&folder("proxy")?, MEASURED, &upstream, &server)
     }
 
-    fn start(folder: &Path, core: &str, upstream: &str, server: &str) -> Outcome<Self> {
+    fn start(folder: &Path, core: &str, upstream: &str, server: &str) -> Result<Self> {
         let port = free_port()?;
-        let place = folder.display();
+        let path = folder.display();
         let text = format!(
-            r#"daemon off; master_process off; pid "{place}/pid"; error_log stderr error;
+            r#"daemon off; master_process off; pid "{path}/pid"; error_log stderr error;
 events {{ worker_connections 4096; }}
 http {{
     access_log off; sendfile on; tcp_nopush off; tcp_nodelay on; default_type application/json;
     keepalive_requests 1000000000; keepalive_timeout 3600s;
-    client_body_temp_path "{place}/a"; proxy_temp_path "{place}/b"; fastcgi_temp_path "{place}/c";
-    uwsgi_temp_path "{place}/d"; scgi_temp_path "{place}/e";
+    client_body_temp_path "{path}/a"; proxy_temp_path "{path}/b"; fastcgi_temp_path "{path}/c";
+    uwsgi_temp_path "{path}/d"; scgi_temp_path "{path}/e";
     {upstream}
     server {{ listen 127.0.0.1:{port}; {server} }}
 }}"#
@@ -68,7 +67,7 @@ http {{
         fs::write(&file, text)?;
         let child = pinned(core, "nginx").arg("-p").arg(folder).arg("-e").arg("stderr").arg("-c").arg(&file).spawn()?;
         let nginx = Self { process: Running(child), port };
-        super::gateway::until_taken(port)?;
+        wait_until_listening(port)?;
         Ok(nginx)
     }
 }
@@ -80,7 +79,7 @@ pub(super) fn pinned(core: &str, program: impl AsRef<std::ffi::OsStr>) -> Comman
     command
 }
 
-fn folder(name: &str) -> Outcome<PathBuf> {
+fn folder(name: &str) -> Result<PathBuf> {
     let folder = target().join("devkit/bench").join(name);
     fs::create_dir_all(&folder)?;
     Ok(folder)
@@ -91,9 +90,9 @@ fn json_of(size: usize) -> String {
     format!(r#"{{"value":"{}"}}"#, "x".repeat(size - AROUND))
 }
 
-/// What wrk says of one round.
+/// The result of one run of wrk.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Asked {
+pub(super) struct Load {
     pub(super) calls: u64,
     /// Calls per second.
     pub(super) rate: f64,
@@ -101,31 +100,31 @@ pub(super) struct Asked {
     pub(super) p99: f64,
 }
 
-/// Asks an address for some seconds over so many connections.
+/// Sends requests to a URL for some seconds over so many connections.
 ///
 /// # Errors
-/// wrk does not run, or an answer was not 200.
-pub(super) fn ask(url: &str, headers: &[(&str, &str)], connections: u32, seconds: u32) -> Outcome<Asked> {
+/// wrk does not run, or a response was not 200.
+pub(super) fn load(url: &str, headers: &[(&str, &str)], connections: u32, seconds: u32) -> Result<Load> {
     let mut wrk = pinned(OTHERS, "wrk");
     wrk.args(["-t1", "--latency", "-c", &connections.to_string(), "-d", &format!("{seconds}s")]);
     for (name, value) in headers {
         wrk.arg("-H").arg(format!("{name}: {value}"));
     }
     let output = wrk.arg(url).stderr(Stdio::inherit()).output()?;
-    let said = String::from_utf8_lossy(&output.stdout);
-    if !output.status.success() || said.contains("Non-2xx") || said.contains("Socket errors") {
-        return Err(format!("the load on {url} did not go well:\n{said}").into());
+    let text = String::from_utf8_lossy(&output.stdout);
+    if !output.status.success() || text.contains("Non-2xx") || text.contains("Socket errors") {
+        return Err(format!("the load on {url} failed:\n{text}").into());
     }
-    read(&said).ok_or_else(|| format!("wrk says something else than it used to:\n{said}").into())
+    parse(&text).ok_or_else(|| format!("unknown output of wrk:\n{text}").into())
 }
 
-fn read(said: &str) -> Option<Asked> {
-    let after = |mark: &str| said.split_once(mark)?.1.split_whitespace().next();
-    let before = |mark: &str| said.split_once(mark)?.0.split_whitespace().next_back();
-    Some(Asked {
+fn parse(text: &str) -> Option<Load> {
+    let after = |mark: &str| text.split_once(mark)?.1.split_whitespace().next();
+    let before = |mark: &str| text.split_once(mark)?.0.split_whitespace().next_back();
+    Some(Load {
         calls: before(" requests in ")?.parse().ok()?,
         rate: after("Requests/sec:")?.parse().ok()?,
-        p99: microseconds(said.lines().find_map(|line| line.trim_start().strip_prefix("99%"))?.trim())?,
+        p99: microseconds(text.lines().find_map(|line| line.trim_start().strip_prefix("99%"))?.trim())?,
     })
 }
 
@@ -147,17 +146,17 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_wrk_says_is_read() {
-        let said = "Running 2s test @ http://127.0.0.1:1/\n  1 threads and 16 connections\n  Thread Stats   Avg\n    \
+    fn the_output_of_wrk_is_parsed() {
+        let text = "Running 2s test @ http://127.0.0.1:1/\n  1 threads and 16 connections\n  Thread Stats   Avg\n    \
                     Latency   607.11us    1.20ms  20.00ms   61.99%\n  Latency Distribution\n     50%  545.00us\n     99%    1.17ms\n  \
                     57041 requests in 2.00s, 45.00MB read\nRequests/sec:  28514.03\nTransfer/sec:     22.49MB\n";
-        let asked = read(said).expect("it is as wrk writes it");
-        assert_eq!((asked.calls, asked.rate, asked.p99), (57_041, 28_514.03, 1_170.0));
-        assert!(read("unable to connect").is_none());
+        let load = parse(text).unwrap();
+        assert_eq!((load.calls, load.rate, load.p99), (57_041, 28_514.03, 1_170.0));
+        assert!(parse("unable to connect").is_none());
     }
 
     #[test]
-    fn the_answers_have_their_sizes() {
+    fn the_responses_have_their_sizes() {
         assert_eq!((json_of(SMALL).len(), json_of(LARGE).len()), (600, 65_536));
     }
 }

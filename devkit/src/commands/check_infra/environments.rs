@@ -1,4 +1,4 @@
-//! The Python environments of the checks: beneath the target folder, from lockfiles with hashes.
+//! The Python environments of the checks, in the target folder, from lockfiles with hashes.
 
 use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
@@ -7,34 +7,33 @@ use std::process::Command;
 use super::super::setup::{installed, runs, succeeds};
 use super::super::{root, target};
 
-/// Whether this Python can make environments, and is the one that the lockfiles were made for or a newer one.
+/// Whether this Python can create environments and is at least as new as the one of the lockfiles.
 const SUITABLE: &str = "import ensurepip, sys, venv; sys.exit(sys.version_info < (3, 11))";
 
-/// Where the programs are.
+/// Paths of programs.
 pub(super) struct Environments {
     /// The Python of most checks.
     pub(super) tools: PathBuf,
     /// checkov needs an older pycep than the other checks.
     pub(super) checkov: PathBuf,
-    /// The Python of azure-cli, which is 730 MB.
+    /// The Python of azure-cli, an environment of 730 MB.
     pub(super) azure_cli: PathBuf,
-    /// What is kept from one run to the next.
     pub(super) cache: PathBuf,
 }
 
 impl Environments {
-    /// Makes what is missing, each once for each state of its lockfile.
+    /// Creates the environments whose lockfile has changed since the last run.
     pub(super) fn prepare() -> Result<Self, String> {
         let suitable = || runs("python3", &["-c", SUITABLE]);
         if !installed(suitable, &["python3", "python3-venv"]) {
             return Err("Python 3.11 or newer with venv is needed: apt-get install python3 python3-venv".to_owned());
         }
         let folder = target().join("check-infra");
-        let made = |name: &str| environment(&folder.join(name), name);
+        let create = |name: &str| environment(&folder.join(name), name);
         Ok(Self {
-            tools: made("tools")?.join("python"),
-            checkov: made("policy")?.join("checkov"),
-            azure_cli: made("azure-cli")?.join("python"),
+            tools: create("tools")?.join("python"),
+            checkov: create("policy")?.join("checkov"),
+            azure_cli: create("azure-cli")?.join("python"),
             cache: folder.join("cache"),
         })
     }
@@ -58,7 +57,7 @@ fn environment(folder: &Path, name: &str) -> Result<PathBuf, String> {
     if stamped { Ok(programs) } else { Err(format!("the packages of {} cannot be installed", lockfile.display())) }
 }
 
-/// A Python that leaves nothing beside the sources that it runs.
+/// A Python that writes no files beside the sources.
 pub(super) fn python(program: impl AsRef<OsStr>) -> Command {
     let mut command = Command::new(program);
     command.env("PYTHONDONTWRITEBYTECODE", "1").current_dir(root());

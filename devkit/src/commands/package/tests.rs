@@ -206,11 +206,11 @@ fn the_executable_has_a_plain_name() {
 
 #[test]
 fn the_command_line_is_read() {
-    let read = |line: &str| Wish::read(&line.split_whitespace().map(str::to_owned).collect::<Vec<_>>());
-    let wish = read("--target x86_64-unknown-linux-musl --spa page --verify").unwrap();
-    assert_eq!(wish.target.as_deref(), Some("x86_64-unknown-linux-musl"));
-    assert!(wish.verify && wish.spa == Some("page".into()));
+    let parse = |line: &str| Arguments::parse(&line.split_whitespace().collect::<Vec<_>>());
+    let arguments = parse("--target x86_64-unknown-linux-musl --spa page --verify").unwrap();
+    assert_eq!(arguments.target.as_deref(), Some("x86_64-unknown-linux-musl"));
+    assert!(arguments.verify && arguments.spa == Some("page".into()));
     for bad in ["--target", "--binary", "--target t --binary b", "--nonsense", "dist"] {
-        assert!(read(bad).is_none(), "{bad}");
+        assert!(parse(bad).is_none(), "{bad}");
     }
 }

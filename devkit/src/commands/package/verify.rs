@@ -1,4 +1,4 @@
-//! What must hold of a package before anybody deploys it.
+//! Checks of a package.
 
 use std::collections::BTreeMap;
 use std::fs::{self, File};
@@ -13,34 +13,28 @@ use zip::{DateTime, ZipArchive};
 use super::{SPA, executable, functions};
 use crate::commands::root;
 
-/// Most bytes of the binary: it is read from the network at a cold start.
+/// Largest size of the binary, which is read from the network at a cold start.
 pub const BINARY_BAR: u64 = 10_000_000;
-/// What it should have at most.
+/// The size to aim for.
 pub const BINARY_AIM: u64 = 8_000_000;
 
-/// The sizes of a package.
+/// Sizes in bytes, and the number of files.
 #[derive(Debug, Clone, Copy)]
 pub struct Sizes {
-    /// Bytes of the binary.
     pub binary: u64,
-    /// Bytes of the zip.
     pub zip: u64,
-    /// How many files are in it.
     pub files: usize,
 }
 
-/// A file of the zip, without its content.
 struct Packed {
-    /// With the bits that make it a plain file.
+    /// With the bits of the file type.
     mode: u32,
     size: u64,
     is_fixed: bool,
 }
 
-/// Opens a package and looks at everything that a deployment would trip over.
-///
 /// # Errors
-/// Each fault as a sentence.
+/// Everything that would make a deployment fail.
 pub fn verify(zip: &Path) -> Result<Sizes, Vec<String>> {
     let fail = |error: io::Error| vec![format!("{}: {error}", zip.display())];
     let wanted = functions(&root()).map_err(fail)?;
@@ -110,7 +104,7 @@ fn listing_faults(packed: &BTreeMap<String, Packed>, binary: &str, functions: &[
     faults
 }
 
-/// What keeps a binary from running on a Linux of which nothing is known but its processor.
+/// Why a binary does not run on every x86_64 Linux.
 #[must_use]
 pub fn binary_fault(bytes: &[u8]) -> Option<&'static str> {
     match needs(bytes) {

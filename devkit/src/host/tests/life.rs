@@ -2,17 +2,17 @@
 
 use std::{
     io::{BufRead, BufReader, Write},
-    net::{TcpListener, TcpStream},
+    net::{SocketAddr, TcpListener, TcpStream},
     time::{Duration, Instant},
 };
 
 use serde_json::{Value, json};
 use tokio::time::timeout;
 
-use super::support::{PATIENCE, Project, body, get, has_line, restarts, status, until};
-use crate::host::{Host, Level, Mode, Options};
+use super::support::{PATIENCE, Project, body, get, has_line, status, until};
+use crate::host::{Host, Level, Mode, Options, Source};
 
-/// Serves until `/exit/CODE`. `TEST_HANDLER` decides how it starts.
+/// Serves until `/exit/CODE`. Its start is ruled by `TEST_HANDLER`.
 #[test]
 #[ignore = "the handler that the other tests start"]
 fn handler() {
@@ -26,14 +26,14 @@ fn handler() {
     }
     // The test runner has begun a line of its own.
     println!("\nlistening on {port}");
-    eprintln!("a warning\nsomething else");
+    eprintln!("a warning\nan oddity");
     let listener = TcpListener::bind(format!("127.0.0.1:{port}")).unwrap();
     for stream in listener.incoming().flatten() {
-        std::thread::spawn(move || respond(&stream));
+        std::thread::spawn(move || answer(&stream));
     }
 }
 
-fn respond(mut stream: &TcpStream) {
+fn answer(mut stream: &TcpStream) {
     let mut lines = BufReader::new(stream).lines().map_while(Result::ok);
     let target = lines.next().unwrap_or_default().split(' ').nth(1).unwrap_or_default().to_owned();
     lines.by_ref().find(String::is_empty);
@@ -54,7 +54,7 @@ fn respond(mut stream: &TcpStream) {
 }
 
 /// A project whose handler is this test program.
-fn project(settings: &Value) -> Project {
+pub(super) fn project(settings: &Value) -> Project {
     let project = Project::with_all();
     let mut file = json!({
         "initializationTimeout": "00:00:10",
@@ -68,82 +68,79 @@ fn project(settings: &Value) -> Project {
     project
 }
 
-async fn running(options: Options) -> Host {
+pub(super) fn options(project: &Project, env: &[(&str, &str)]) -> Options {
+    let mut options = project.options(Mode::Forward);
+    options.env = env.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
+    options
+}
+
+pub(super) async fn running(options: Options) -> Host {
     let host = Host::start(options).await.unwrap();
     timeout(PATIENCE, host.wait_ready()).await.unwrap().unwrap();
     host
 }
 
-/// A host with the handler of [`project`].
-async fn running_project() -> (Project, Host) {
-    let project = project(&json!({}));
-    let host = running(project.options(Mode::Forward)).await;
-    (project, host)
+async fn text(address: SocketAddr, target: &str) -> String {
+    body(&get(address, target).await).to_owned()
 }
 
 /// Whether a process runs, zombies excluded.
-fn alive(pid: u32) -> bool {
+pub(super) fn alive(pid: u32) -> bool {
     let state = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
     state.rsplit(')').next().is_some_and(|rest| !rest.is_empty() && !rest.trim_start().starts_with('Z'))
-}
-
-async fn until_status(host: &Host, expected: &str) {
-    let reached = async {
-        while status(&get(host, "/x").await) != expected {
-            tokio::time::sleep(Duration::from_millis(20)).await;
-        }
-    };
-    timeout(PATIENCE, reached).await.unwrap();
 }
 
 #[tokio::test]
 async fn the_handler_gets_its_environment() {
     let project = project(&json!({}));
-    let local = r#"{"Values": {"LOCAL": "file", "OWN": "file"}}"#;
-    std::fs::write(project.root().join("local.settings.json"), local).unwrap();
-    let host = running(project.options_with(Mode::Forward, &[("OWN", "option")])).await;
-    let port = host.app().handler().port.to_string();
+    std::fs::write(project.root().join("local.settings.json"), r#"{"Values": {"LOCAL": "file", "OWN": "file"}}"#)
+        .unwrap();
+    let host = running(options(&project, &[("OWN", "option")])).await;
+    let port = host.handler_port().to_string();
     let root = project.root().canonicalize().unwrap().display().to_string();
-    let id = body(&get(&host, "/env/FUNCTIONS_CUSTOMHANDLER_WORKER_ID").await).to_owned();
-    assert_eq!(id.len(), 36);
-    for (target, expected) in [
-        ("/env/FUNCTIONS_CUSTOMHANDLER_PORT", port.as_str()),
-        ("/env/FUNCTIONS_HTTPWORKER_PORT", &port),
-        ("/env/FUNCTIONS_HTTPWORKER_ID", &id),
-        ("/env/FUNCTIONS_APP_ROOT_PATH", &root),
-        ("/env/LOCAL", "file"),
-        ("/env/OWN", "option"),
-        ("/env/CARGO_MANIFEST_DIR", ""),
-        ("/cwd", &root),
+    for (name, expected) in [
+        ("FUNCTIONS_CUSTOMHANDLER_PORT", port.as_str()),
+        ("FUNCTIONS_HTTPWORKER_PORT", &port),
+        ("FUNCTIONS_APP_ROOT_PATH", &root),
+        ("LOCAL", "file"),
+        ("OWN", "option"),
+        ("CARGO_MANIFEST_DIR", ""),
     ] {
-        assert_eq!(body(&get(&host, target).await), expected, "{target}");
+        assert_eq!(text(host.addr(), &format!("/env/{name}")).await, expected, "{name}");
     }
+    let id = text(host.addr(), "/env/FUNCTIONS_CUSTOMHANDLER_WORKER_ID").await;
+    assert_eq!(id.len(), 36);
+    assert_eq!(text(host.addr(), "/env/FUNCTIONS_HTTPWORKER_ID").await, id);
+    assert_eq!(text(host.addr(), "/cwd").await, root);
 }
 
 #[tokio::test]
 async fn the_handlers_lines_are_collected() {
-    let (_project, host) = running_project().await;
-    let level = |text: &str| host.logs().into_iter().find(|line| line.text == text).map(|line| line.level);
-    until("the last line", || level("something else").is_some()).await;
-    let listening = format!("listening on {}", host.app().handler().port);
-    until("the first line", || level(&listening) == Some(Level::Information)).await;
-    assert_eq!(level("a warning"), Some(Level::Warning));
-    assert_eq!(level("something else"), Some(Level::Error));
+    let project = project(&json!({}));
+    let host = running(options(&project, &[])).await;
+    let line =
+        |text: &str| host.logs().into_iter().find(|line| line.text == text).map(|line| (line.level, line.source));
+    until("the last line", || line("an oddity").is_some()).await;
+    let listening = format!("listening on {}", host.handler_port());
+    until("the first line", || line(&listening) == Some((Level::Information, Source::Stdout))).await;
+    assert_eq!(line("a warning"), Some((Level::Warning, Source::Stderr)));
+    assert_eq!(line("an oddity"), Some((Level::Error, Source::Stderr)));
 }
 
 #[tokio::test]
-async fn the_third_crash_shuts_the_host_down() {
-    let (_project, host) = running_project().await;
-    let (port, first) = (host.app().handler().port, host.handler_pid().unwrap());
-    for (target, count) in [("/exit/1", 1), ("/abort", 2)] {
-        assert_eq!(status(&get(&host, target).await), "500");
-        until("the restart", || restarts(&host) == count).await;
+async fn crashes_are_forgiven_twice() {
+    let project = project(&json!({}));
+    let host = running(options(&project, &[])).await;
+    let (port, first) = (host.handler_port(), host.handler_pid().unwrap());
+    for (target, restarts) in [("/exit/1", 1), ("/abort", 2)] {
+        assert_eq!(status(&get(host.addr(), target).await), "500");
+        until("the restart", || host.restarts() == restarts).await;
         host.wait_ready().await.unwrap();
-        assert_eq!(status(&get(&host, "/").await), "200");
+        assert_eq!(status(&get(host.addr(), "/").await), "200");
     }
     assert_ne!(host.handler_pid(), Some(first));
-    assert_eq!(host.app().handler().port, port);
-    get(&host, "/exit/2").await;
+    assert_eq!(host.handler_port(), port);
+    get(host.addr(), "/exit/2").await;
     timeout(PATIENCE, host.wait_shut_down()).await.unwrap();
     assert!(has_line(&host, "Exceeded http worker restart retry count. Shutting down Functions Host"));
     assert!(host.wait_ready().await.is_err());
@@ -151,54 +148,60 @@ async fn the_third_crash_shuts_the_host_down() {
 }
 
 #[tokio::test]
-async fn a_handler_that_exits_with_0_is_not_restarted() {
-    let (_project, host) = running_project().await;
+async fn a_handler_that_ends_well_stays_gone() {
+    let project = project(&json!({}));
+    let host = running(options(&project, &[])).await;
     let pid = host.handler_pid().unwrap();
-    assert_eq!(status(&get(&host, "/exit/0").await), "500");
+    assert_eq!(status(&get(host.addr(), "/exit/0").await), "500");
     until("the end of the process", || !alive(pid)).await;
-    assert_eq!(status(&get(&host, "/").await), "500");
-    assert_eq!(restarts(&host), 0);
+    assert_eq!(status(&get(host.addr(), "/").await), "500");
+    assert_eq!(host.restarts(), 0);
     host.stop().await;
 }
 
 #[tokio::test]
-async fn an_exit_with_200_is_restarted_and_not_counted() {
-    let (_project, host) = running_project().await;
-    for count in 1..=4 {
-        get(&host, "/exit/200").await;
-        until("the restart", || restarts(&host) == count).await;
+async fn a_restart_on_purpose_is_not_counted() {
+    let project = project(&json!({}));
+    let host = running(options(&project, &[])).await;
+    for restarts in 1..=4 {
+        get(host.addr(), "/exit/200").await;
+        until("the restart", || host.restarts() == restarts).await;
         host.wait_ready().await.unwrap();
     }
-    assert_eq!(status(&get(&host, "/").await), "200");
+    assert_eq!(status(&get(host.addr(), "/").await), "200");
 }
 
 #[tokio::test]
-async fn a_handler_that_never_starts_shuts_the_host_down() {
-    let project = project(&json!({"initializationTimeout": "00:00:00.2"}));
-    let executable = "AzureFunctionsJobHost__customHandler__description__defaultExecutablePath";
-    for (env, line) in [
-        (("TEST_HANDLER", "crash"), "The handler process ended: exit status: 7"),
-        ((executable, "nope"), "Failed to start the handler: nope"),
-        (("TEST_HANDLER", "deaf"), "did not listen within the initialization timeout"),
+async fn a_handler_that_never_starts_ends_the_host() {
+    let project = project(&json!({}));
+    for env in [
+        ("TEST_HANDLER", "crash"),
+        ("AzureFunctionsJobHost__customHandler__description__defaultExecutablePath", "nope"),
     ] {
-        let host = Host::start(project.options_with(Mode::Forward, &[env])).await.unwrap();
-        if env.1 == "deaf" {
-            // The request is held while the host starts the handler again and again.
-            assert_eq!(status(&get(&host, "/x").await), "500");
-        }
+        let host = Host::start(options(&project, &[env])).await.unwrap();
         timeout(PATIENCE, host.wait_shut_down()).await.unwrap();
-        assert_eq!(restarts(&host), 2, "{line}");
-        assert!(has_line(&host, line), "{line}");
+        assert_eq!(host.restarts(), 2);
     }
+}
+
+#[tokio::test]
+async fn a_deaf_handler_counts_as_an_error() {
+    let project = project(&json!({"initializationTimeout": "00:00:00.2"}));
+    let host = Host::start(options(&project, &[("TEST_HANDLER", "deaf")])).await.unwrap();
+    // The request is held while the host starts the handler again and again.
+    assert_eq!(status(&get(host.addr(), "/x").await), "500");
+    timeout(PATIENCE, host.wait_shut_down()).await.unwrap();
+    assert_eq!(host.restarts(), 2);
+    assert!(has_line(&host, "did not listen within the initialization timeout"));
 }
 
 #[tokio::test]
 async fn a_request_that_waits_too_long_ends_the_host() {
     let project = project(&json!({"initializationTimeout": "00:00:00.1"}));
-    let cold = Options { cold_start: Some(PATIENCE), ..project.options(Mode::Forward) };
+    let cold = Options { cold_start: Some(PATIENCE), ..options(&project, &[]) };
     let host = Host::start(cold).await.unwrap();
     let start = Instant::now();
-    assert_eq!(status(&get(&host, "/x").await), "500");
+    assert_eq!(status(&get(host.addr(), "/x").await), "500");
     assert!(start.elapsed() >= Duration::from_millis(400));
     timeout(PATIENCE, host.wait_shut_down()).await.unwrap();
     assert!(has_line(&host, "Initialization timed out and host is shutting down"));
@@ -208,89 +211,55 @@ async fn a_request_that_waits_too_long_ends_the_host() {
 #[tokio::test]
 async fn requests_wait_for_a_cold_start() {
     let project = project(&json!({}));
-    let cold = Options { cold_start: Some(Duration::from_millis(200)), ..project.options(Mode::Forward) };
+    let cold = Options { cold_start: Some(Duration::from_millis(200)), ..options(&project, &[]) };
     let host = Host::start(cold).await.unwrap();
     let start = Instant::now();
-    assert_eq!(status(&get(&host, "/x").await), "200");
+    assert_eq!(status(&get(host.addr(), "/x").await), "200");
     assert!(start.elapsed() >= Duration::from_millis(200));
 }
 
 #[tokio::test]
-async fn a_function_that_takes_too_long_ends_the_handler() {
+async fn a_function_that_takes_too_long_takes_the_handler_along() {
     let project = project(&json!({}));
-    // In proxying mode the response has begun, and only breaks off.
-    for (mode, target, expected) in [(Mode::Forward, "/slow", "500"), (Mode::Proxy, "/trickle", "none")] {
-        let limit = [("AzureFunctionsJobHost__functionTimeout", "00:00:00.5")];
-        let host = running(project.options_with(mode, &limit)).await;
+    for mode in [Mode::Forward, Mode::Proxy] {
+        let own = options(&project, &[("AzureFunctionsJobHost__functionTimeout", "00:00:00.5")]);
+        let host = running(Options { mode: Some(mode), ..own }).await;
         let pid = host.handler_pid().unwrap();
-        assert_eq!(status(&get(&host, target).await), expected);
-        until("the restart", || restarts(&host) == 1 && !alive(pid)).await;
+        // In proxying mode the response has begun, and only breaks off.
+        let (target, expected) = if mode == Mode::Forward { ("/slow", "500") } else { ("/trickle", "none") };
+        assert_eq!(status(&get(host.addr(), target).await), expected);
+        until("the restart", || host.restarts() == 1 && !alive(pid)).await;
         host.wait_ready().await.unwrap();
-        assert_eq!(status(&get(&host, "/x").await), "200");
+        assert_eq!(status(&get(host.addr(), "/x").await), "200");
     }
 }
 
 #[tokio::test]
 async fn stopping_and_dropping_kill_the_handler() {
-    let (project, host) = running_project().await;
-    let first = host.handler_pid().unwrap();
-    assert!(alive(first));
+    let project = project(&json!({}));
+    let host = running(options(&project, &[])).await;
+    let pid = host.handler_pid().unwrap();
+    assert!(alive(pid));
     host.stop().await;
-    assert!(!alive(first));
-    let host = running(project.options(Mode::Forward)).await;
-    let second = host.handler_pid().unwrap();
+    assert!(!alive(pid));
+    let host = running(options(&project, &[])).await;
+    let pid = host.handler_pid().unwrap();
     drop(host);
-    until("the end of the process", || !alive(second)).await;
+    until("the end of the process", || !alive(pid)).await;
 }
 
 #[tokio::test]
-async fn the_platform_may_send_sigterm_first() {
+async fn the_platform_may_ask_politely_first() {
     let project = Project::with_all();
-    let script = "trap 'echo terminated; exit 143' TERM; echo up; while :; do sleep 0.05; done";
+    let script = "trap 'echo asked; exit 143' TERM; echo up; while :; do sleep 0.05; done";
     std::fs::write(project.root().join("handler.sh"), script).unwrap();
     let description = json!({"defaultExecutablePath": "/bin/sh", "arguments": ["handler.sh"]});
     project.configure(&json!({"description": description}), &json!({}));
-    for (patience, terminated) in [(Some(PATIENCE), true), (None, false)] {
-        let options = Options { platform_sigterm: patience, ..project.options(Mode::Forward) };
-        let host = Host::start(options).await.unwrap();
+    for (patience, asked) in [(Some(PATIENCE), true), (None, false)] {
+        let host = Host::start(Options { platform_sigterm: patience, ..options(&project, &[]) }).await.unwrap();
         until("the trap", || has_line(&host, "up")).await;
         let log = host.log.clone();
         host.stop().await;
-        assert_eq!(log.lines().iter().any(|line| line.text == "terminated"), terminated);
+        assert_eq!(log.lines().iter().any(|line| line.text == "asked"), asked);
     }
-}
-
-#[tokio::test]
-async fn a_changed_function_restarts_everything_on_another_port() {
-    let (project, host) = running_project().await;
-    let (port, first) = (host.app().handler().port, host.handler_pid().unwrap());
-    project.function("all", &json!({"route": "only"}));
-    until("the end of the old handler", || !alive(first)).await;
-    assert!(has_line(&host, "host.json or a function.json has changed. Restarting the host."));
-    assert_ne!(host.app().handler().port, port);
-    // The request waits until the new handler listens.
-    assert_eq!(status(&get(&host, "/only").await), "200");
-    assert_eq!(status(&get(&host, "/other").await), "404");
-    let second = host.handler_pid().unwrap();
-    project.function("more", &json!({"route": "more"}));
-    until("the end of the second handler", || !alive(second)).await;
-    assert_eq!(status(&get(&host, "/more").await), "200");
-    let third = host.handler_pid().unwrap();
-    host.stop().await;
-    assert!(!alive(third));
-}
-
-#[tokio::test]
-async fn a_host_with_invalid_files_serves_again_when_they_are_fixed() {
-    let (project, host) = running_project().await;
-    let file = project.root().join("host.json");
-    let good = std::fs::read_to_string(&file).unwrap();
-    let first = host.handler_pid().unwrap();
-    std::fs::write(&file, "{").unwrap();
-    until("the end of the handler", || !alive(first)).await;
-    until_status(&host, "503").await;
-    assert!(has_line(&host, "A host error has occurred during startup operation: host.json is not valid JSON"));
-    std::fs::write(&file, good.replace("\"2.0\"", " \"2.0\"")).unwrap();
-    until_status(&host, "200").await;
-    assert_ne!(host.handler_pid(), Some(first));
 }

@@ -7,7 +7,7 @@ use crate::provider::Federated;
 const EXCHANGE: &str = "api://AzureADTokenExchange";
 const JWT_BEARER: &str = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer";
 
-/// An identity, and a provider that takes its tokens from the client instead of a secret.
+/// An identity, and a provider that accepts its tokens instead of a client secret.
 async fn trusting() -> (Identity, Provider) {
     let identity = Identity::start(identity::Options::default()).await.unwrap();
     let federated = Federated {
@@ -30,7 +30,7 @@ fn form(provider: &Provider, assertion: &str) -> Pairs<'static> {
     set(set(form, "client_assertion", Some(assertion)), "client_assertion_type", Some(JWT_BEARER))
 }
 
-/// The number of the AADSTS text of a refusal.
+/// Entra's number of the error.
 async fn number(provider: &Provider, form: &Pairs<'_>) -> u64 {
     let reply = tokens(provider, form).await;
     assert_eq!((reply.status().as_u16(), parsed(&reply)["error"].as_str()), (401, Some("invalid_client")));
@@ -38,14 +38,14 @@ async fn number(provider: &Provider, form: &Pairs<'_>) -> u64 {
 }
 
 #[tokio::test]
-async fn a_trusted_identitys_token_proves_the_client() {
+async fn a_token_of_a_trusted_issuer_authenticates_the_client() {
     let (identity, provider) = trusting().await;
     granted(&provider, &form(&provider, &identity.token(EXCHANGE))).await;
     assert!(provider.secrets().iter().any(|(kind, _)| kind == "client_assertion"));
 }
 
 #[tokio::test]
-async fn assertions_are_refused_as_entra_would() {
+async fn invalid_assertions_have_entras_error_codes() {
     let (identity, provider) = trusting().await;
     let good = identity.token(EXCHANGE);
     let (message, signature) = good.rsplit_once('.').unwrap();
@@ -69,7 +69,7 @@ async fn assertions_are_refused_as_entra_would() {
 }
 
 #[tokio::test]
-async fn assertions_have_their_time_and_their_subject() {
+async fn time_and_subject_of_an_assertion_are_checked() {
     let (identity, provider) = trusting().await;
     let first = identity.token(EXCHANGE);
     identity.advance(Duration::from_secs(302));
@@ -85,7 +85,7 @@ async fn assertions_have_their_time_and_their_subject() {
 }
 
 #[tokio::test]
-async fn a_secret_comes_only_by_the_ways_that_are_announced() {
+async fn secrets_are_accepted_by_the_announced_methods_only() {
     for (methods, by_post) in [(None, 401), (Some("client_secret_basic"), 401), (Some("client_secret_post"), 200)] {
         let provider = with(|options| options.secret_methods = methods.map(|method| vec![method.to_owned()])).await;
         let reply = tokens(&provider, &code_form(&fresh_code(&provider))).await;

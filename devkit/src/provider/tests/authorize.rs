@@ -1,7 +1,7 @@
 use super::*;
 
 #[tokio::test]
-async fn sign_in_by_the_page_gives_a_code_and_the_state() {
+async fn the_page_signs_in_with_code_and_state() {
     let provider = provider().await;
     let page = get(&authorize_url(&provider, &good_request()), None).await;
     assert_eq!(page.status(), 200);
@@ -15,9 +15,9 @@ async fn sign_in_by_the_page_gives_a_code_and_the_state() {
         assert!(text(&page).contains(stable), "{stable}");
     }
     assert!(!text(&page).contains("http://") && !text(&page).contains("<script"));
-    let answer = submit(&provider, &page, "user", ADA).await;
-    assert_eq!(answer.status(), 303);
-    let url = location(&answer);
+    let response = submit(&provider, &page, "user", ADA).await;
+    assert_eq!(response.status(), 303);
+    let url = location(&response);
     assert!(url.as_str().starts_with("http://localhost:7071/auth/callback?"));
     assert_eq!(field(&url, "state").as_deref(), Some("the state&="));
     assert_eq!(field(&url, "iss"), None);
@@ -27,29 +27,29 @@ async fn sign_in_by_the_page_gives_a_code_and_the_state() {
 }
 
 #[tokio::test]
-async fn form_post_answers_with_a_form_that_posts_itself() {
+async fn form_post_returns_a_form_that_submits_itself() {
     let provider = provider().await;
-    let answer = sign_in(&provider, &changed("response_mode", Some("form_post"))).await;
-    assert_eq!(answer.status(), 200);
-    assert!(text(&answer).contains("<form method=\"post\" action=\"http://localhost:7071/auth/callback\">"));
-    assert!(text(&answer).contains("name=\"state\" value=\"the state&amp;=\""));
-    assert!(text(&answer).contains("name=\"code\" value=\"1."));
-    assert!(text(&answer).contains("document.forms[0].submit()"));
+    let response = sign_in(&provider, &changed("response_mode", Some("form_post"))).await;
+    assert_eq!(response.status(), 200);
+    assert!(text(&response).contains("<form method=\"post\" action=\"http://localhost:7071/auth/callback\">"));
+    assert!(text(&response).contains("name=\"state\" value=\"the state&amp;=\""));
+    assert!(text(&response).contains("name=\"code\" value=\"1."));
+    assert!(text(&response).contains("document.forms[0].submit()"));
 }
 
 #[tokio::test]
-async fn a_typed_name_is_somebody_unless_that_is_off() {
+async fn any_user_name_can_be_typed_if_configured() {
     let open = provider().await;
     let page = get(&authorize_url(&open, &good_request()), None).await;
-    let answer = submit(&open, &page, "username", "mallory <b>").await;
-    let body = granted(&open, &code_form(&field(&location(&answer), "code").unwrap())).await;
+    let response = submit(&open, &page, "username", "mallory <b>").await;
+    let body = granted(&open, &code_form(&field(&location(&response), "code").unwrap())).await;
     assert_eq!(part(body["id_token"].as_str().unwrap(), 1)["preferred_username"], "mallory <b>");
     let closed = with(|options| options.any_user = false).await;
     let page = get(&authorize_url(&closed, &good_request()), None).await;
     for name in ["mallory", ""] {
         let again = submit(&closed, &page, "username", name).await;
         assert_eq!(again.status(), 200);
-        assert!(text(&again).contains("Nobody has that user name."));
+        assert!(text(&again).contains("Unknown user name."));
     }
     assert_eq!(submit(&closed, &page, "username", &ADA.to_uppercase()).await.status(), 303);
 }
@@ -65,7 +65,7 @@ async fn cancel_is_access_denied() {
 }
 
 #[tokio::test]
-async fn what_cannot_go_back_to_the_client_is_an_error_page() {
+async fn errors_without_a_registered_uri_are_a_page() {
     let provider = provider().await;
     for pairs in [
         changed("client_id", Some("66666666-6666-4666-8666-666666666666")),
@@ -79,15 +79,15 @@ async fn what_cannot_go_back_to_the_client_is_an_error_page() {
         [good_request(), vec![("state", "second".to_owned())]].concat(),
         [good_request(), vec![("anything", "1".to_owned()), ("anything", "1".to_owned())]].concat(),
     ] {
-        let answer = get(&authorize_url(&provider, &pairs), None).await;
-        assert_eq!(answer.status(), 400, "{pairs:?}");
-        assert!(!answer.headers().contains_key(LOCATION));
+        let response = get(&authorize_url(&provider, &pairs), None).await;
+        assert_eq!(response.status(), 400, "{pairs:?}");
+        assert!(!response.headers().contains_key(LOCATION));
         assert!(provider.sign_in(&authorize_url(&provider, &pairs), ADA).is_err());
     }
 }
 
 #[tokio::test]
-async fn other_faults_go_back_to_the_client() {
+async fn other_errors_are_sent_to_the_client() {
     let provider = provider().await;
     for (pairs, error) in [
         (changed("response_type", None), "invalid_request"),
@@ -108,9 +108,9 @@ async fn other_faults_go_back_to_the_client() {
         (changed("claims", Some("[1]")), "invalid_request"),
         (changed("resource", Some("api://orders")), "invalid_request"),
     ] {
-        let answer = get(&authorize_url(&provider, &pairs), None).await;
-        assert_eq!(answer.status(), 302, "{pairs:?}");
-        let url = location(&answer);
+        let response = get(&authorize_url(&provider, &pairs), None).await;
+        assert_eq!(response.status(), 302, "{pairs:?}");
+        let url = location(&response);
         assert!(url.as_str().starts_with(CALLBACK));
         assert_eq!(field(&url, "error").as_deref(), Some(error), "{pairs:?}");
         assert_eq!(field(&url, "code"), None);
@@ -121,7 +121,7 @@ async fn other_faults_go_back_to_the_client() {
 }
 
 #[tokio::test]
-async fn good_variants_show_the_page() {
+async fn valid_variants_show_the_page() {
     let provider = provider().await;
     for (name, value) in [
         ("response_mode", "query"),
@@ -163,7 +163,7 @@ async fn a_session_makes_the_next_sign_in_silent() {
 }
 
 #[tokio::test]
-async fn a_new_scope_needs_consent_before_it_can_be_silent() {
+async fn a_new_scope_requires_consent() {
     let provider = provider().await;
     let cookie = cookie_of(&sign_in(&provider, &good_request()).await);
     let wider = set(changed("prompt", Some("none")), "scope", Some("openid api://ledger/Ledger.Read"));
@@ -177,7 +177,7 @@ async fn a_new_scope_needs_consent_before_it_can_be_silent() {
 }
 
 #[tokio::test]
-async fn the_iss_parameter_comes_when_it_is_announced() {
+async fn the_iss_parameter_is_sent_if_announced() {
     let provider = with(|options| options.iss_parameter = true).await;
     let document = json(&format!("{}/.well-known/openid-configuration", provider.issuer())).await;
     assert_eq!(document["authorization_response_iss_parameter_supported"], true);

@@ -6,7 +6,7 @@ async fn id_token(provider: &Provider) -> String {
 }
 
 #[tokio::test]
-async fn a_good_token_has_entras_claims_and_a_published_key() {
+async fn a_token_has_entras_claims_and_a_published_key() {
     let provider = provider().await;
     let token = id_token(&provider).await;
     assert!(verifies(&provider, &token).await);
@@ -42,10 +42,10 @@ async fn at_hash_is_an_option() {
 }
 
 #[tokio::test]
-async fn each_flaw_is_the_one_that_it_says() {
+async fn each_flaw_is_what_its_name_says() {
     let provider = provider().await;
     let good = part(&id_token(&provider).await, 1);
-    for flaw in Flaw::AT_SIGN_IN {
+    for flaw in Flaw::ALL {
         provider.set_mutation(Some(flaw.into()));
         let token = id_token(&provider).await;
         let (header, claims, now) = (part(&token, 0), part(&token, 1), provider.now());
@@ -64,13 +64,12 @@ async fn each_flaw_is_the_one_that_it_says() {
             Flaw::WrongAccessTokenHash => claims["at_hash"].is_string(),
             Flaw::AlgNone => header["alg"] == "none" && token.ends_with('.'),
             Flaw::Hs256 => header["alg"] == "HS256" && hmac_holds(&token),
-            Flaw::BadSignature | Flaw::StrangersKey => header["alg"] == "RS256" && !signed,
-            Flaw::UnknownKid => header["kid"] == "nobody-published-this" && !signed,
-            Flaw::OtherSubject => false,
+            Flaw::BadSignature | Flaw::ForgedKid => header["alg"] == "RS256" && !signed,
+            Flaw::UnknownKid => header["kid"] == "unpublished" && !signed,
         };
         assert!(spoiled, "{flaw:?}: {header} {claims}");
         let by_signature =
-            matches!(flaw, Flaw::AlgNone | Flaw::Hs256 | Flaw::BadSignature | Flaw::StrangersKey | Flaw::UnknownKid);
+            matches!(flaw, Flaw::AlgNone | Flaw::Hs256 | Flaw::BadSignature | Flaw::ForgedKid | Flaw::UnknownKid);
         assert_eq!(signed, !by_signature, "{flaw:?}");
     }
     provider.set_mutation(None);
@@ -85,21 +84,14 @@ fn hmac_holds(token: &str) -> bool {
 }
 
 #[tokio::test]
-async fn a_mutation_of_ones_own_may_strike_refreshes_only() {
+async fn a_mutation_can_be_any_change() {
     let provider = provider().await;
-    provider.set_mutation(Some(Mutation::new(|draft| {
-        if draft.refreshed {
-            draft.set("sub", "mallory");
-        }
-    })));
-    let body = granted(&provider, &code_form(&fresh_code(&provider))).await;
-    assert_ne!(part(body["id_token"].as_str().unwrap(), 1)["sub"], "mallory");
-    let body = granted(&provider, &refresh_form(&text_of(&body, "refresh_token"), None)).await;
-    assert_eq!(part(body["id_token"].as_str().unwrap(), 1)["sub"], "mallory");
+    provider.set_mutation(Some(Mutation::new(|draft| draft.claims["sub"] = "mallory".into())));
+    assert_eq!(part(&id_token(&provider).await, 1)["sub"], "mallory");
 }
 
 #[tokio::test]
-async fn a_rotated_key_is_a_new_kid_that_only_now_is_published() {
+async fn a_rotated_key_is_published_with_the_rotation() {
     let provider = provider().await;
     let before = id_token(&provider).await;
     provider.rotate_keys();
@@ -112,7 +104,7 @@ async fn a_rotated_key_is_a_new_kid_that_only_now_is_published() {
 }
 
 #[tokio::test]
-async fn tokens_follow_the_clock_that_was_set_forward() {
+async fn tokens_follow_the_clock() {
     let provider = provider().await;
     let before = part(&id_token(&provider).await, 1)["iat"].as_u64().unwrap();
     provider.advance(std::time::Duration::from_secs(1_000));

@@ -14,15 +14,15 @@ async fn sign_out_ends_the_session_and_returns_with_the_state() {
     let silent = authorize_url(&provider, &changed("prompt", Some("none")));
     assert!(field(&location(&get(&silent, Some(&cookie)).await), "code").is_some());
     let out = [("client_id", CLIENT_ID), ("post_logout_redirect_uri", RETURN), ("state", "s &1"), ("logout_hint", ADA)];
-    let answer = get(&url(&provider, &out), Some(&cookie)).await;
-    assert_eq!(answer.status(), 302);
-    assert_eq!(answer.headers()[LOCATION], "http://localhost:7071/auth/logout?state=s+%261");
-    assert!(answer.headers()[SET_COOKIE].to_str().unwrap().contains("Max-Age=0"));
+    let response = get(&url(&provider, &out), Some(&cookie)).await;
+    assert_eq!(response.status(), 302);
+    assert_eq!(response.headers()[LOCATION], "http://localhost:7071/auth/logout?state=s+%261");
+    assert!(response.headers()[SET_COOKIE].to_str().unwrap().contains("Max-Age=0"));
     assert_eq!(field(&location(&get(&silent, Some(&cookie)).await), "error").as_deref(), Some("login_required"));
 }
 
 #[tokio::test]
-async fn sign_out_returns_nowhere_else() {
+async fn sign_out_returns_to_registered_uris_only() {
     let provider = provider().await;
     let cookie = cookie_of(&sign_in(&provider, &good_request()).await);
     for pairs in [
@@ -33,9 +33,9 @@ async fn sign_out_returns_nowhere_else() {
         &[("client_id", "unknown"), ("post_logout_redirect_uri", RETURN)],
         &[("client_id", CLIENT_ID), ("post_logout_redirect_uri", RETURN), ("state", "1"), ("state", "2")],
     ] {
-        let answer = get(&url(&provider, pairs), Some(&cookie)).await;
-        assert_eq!(answer.status(), 400, "{pairs:?}");
-        assert!(!answer.headers().contains_key(LOCATION));
+        let response = get(&url(&provider, pairs), Some(&cookie)).await;
+        assert_eq!(response.status(), 400, "{pairs:?}");
+        assert!(!response.headers().contains_key(LOCATION));
     }
     let silent = authorize_url(&provider, &changed("prompt", Some("none")));
     assert!(field(&location(&get(&silent, Some(&cookie)).await), "code").is_some(), "still signed in");
@@ -44,9 +44,9 @@ async fn sign_out_returns_nowhere_else() {
 #[tokio::test]
 async fn sign_out_without_a_return_is_a_page() {
     let provider = provider().await;
-    let answer = get(&url(&provider, &[]), None).await;
-    assert_eq!(answer.status(), 200);
-    assert!(text(&answer).contains("You signed out"));
+    let response = get(&url(&provider, &[]), None).await;
+    assert_eq!(response.status(), 200);
+    assert!(text(&response).contains("You are signed out"));
     let without_state = url(&provider, &[("client_id", CLIENT_ID), ("post_logout_redirect_uri", RETURN)]);
     assert_eq!(get(&without_state, None).await.headers()[LOCATION], RETURN);
 }

@@ -7,7 +7,7 @@ async fn first_refresh_token(provider: &Provider) -> String {
 }
 
 #[tokio::test]
-async fn refresh_tokens_rotate_and_the_old_one_goes_on_working() {
+async fn refresh_tokens_rotate_and_used_ones_keep_working() {
     let provider = provider().await;
     let first = first_refresh_token(&provider).await;
     let body = granted(&provider, &refresh_form(&first, None)).await;
@@ -23,19 +23,19 @@ async fn refresh_tokens_rotate_and_the_old_one_goes_on_working() {
 }
 
 #[tokio::test]
-async fn one_time_refresh_tokens_end_with_their_reuse() {
+async fn reuse_of_a_one_time_refresh_token_revokes_the_grant() {
     let provider = with(|options| options.one_time_refresh = true).await;
     let first = first_refresh_token(&provider).await;
     let second = text_of(&granted(&provider, &refresh_form(&first, None)).await, "refresh_token");
     let third = text_of(&granted(&provider, &refresh_form(&second, None)).await, "refresh_token");
-    assert_eq!(refused(&provider, &refresh_form(&first, None)).await, (400, "invalid_grant".to_owned(), None));
-    assert_eq!(refused(&provider, &refresh_form(&third, None)).await.1, "invalid_grant");
+    assert_eq!(rejected(&provider, &refresh_form(&first, None)).await, (400, "invalid_grant".to_owned(), None));
+    assert_eq!(rejected(&provider, &refresh_form(&third, None)).await.1, "invalid_grant");
     let other = first_refresh_token(&provider).await;
     granted(&provider, &refresh_form(&other, None)).await;
 }
 
 #[tokio::test]
-async fn one_refresh_token_serves_every_resource_that_was_consented() {
+async fn one_refresh_token_works_for_every_consented_resource() {
     let provider = provider().await;
     let token = first_refresh_token(&provider).await;
     let orders = granted(&provider, &refresh_form(&token, Some("openid api://orders/Orders.Read"))).await;
@@ -45,7 +45,7 @@ async fn one_refresh_token_serves_every_resource_that_was_consented() {
     assert_eq!(part(all["access_token"].as_str().unwrap(), 1)["scp"], "Orders.Read Orders.Write");
     let no_consent = (400, "invalid_grant".to_owned(), Some("consent_required".to_owned()));
     for scope in ["api://ledger/Ledger.Read", "api://ledger/.default", "Mail.Read", "User.Read Mail.Read"] {
-        assert_eq!(refused(&provider, &refresh_form(&token, Some(scope))).await, no_consent, "{scope}");
+        assert_eq!(rejected(&provider, &refresh_form(&token, Some(scope))).await, no_consent, "{scope}");
     }
     code_of(&provider, &changed("scope", Some("openid api://ledger/Ledger.Read")));
     granted(&provider, &refresh_form(&token, Some("api://ledger/Ledger.Read"))).await;
@@ -64,7 +64,7 @@ async fn refreshes_are_refused_for_what_they_ask() {
         (set(refresh_form(&token, None), "resource", Some("api://orders")), "invalid_request"),
         (set(refresh_form(&token, None), "client_secret", Some("wrong")), "invalid_client"),
     ] {
-        assert_eq!(refused(&provider, &form).await.1, error, "{form:?}");
+        assert_eq!(rejected(&provider, &form).await.1, error, "{form:?}");
     }
     granted(&provider, &refresh_form(&token, None)).await;
 }
@@ -76,10 +76,10 @@ async fn refresh_tokens_expire_and_can_be_revoked() {
     provider.advance(Duration::from_secs(3_590));
     let younger = text_of(&granted(&provider, &refresh_form(&token, None)).await, "refresh_token");
     provider.advance(Duration::from_secs(20));
-    assert_eq!(refused(&provider, &refresh_form(&token, None)).await.1, "invalid_grant");
+    assert_eq!(rejected(&provider, &refresh_form(&token, None)).await.1, "invalid_grant");
     granted(&provider, &refresh_form(&younger, None)).await;
     provider.revoke_grants();
-    assert_eq!(refused(&provider, &refresh_form(&younger, None)).await.1, "invalid_grant");
+    assert_eq!(rejected(&provider, &refresh_form(&younger, None)).await.1, "invalid_grant");
 }
 
 #[tokio::test]
@@ -90,7 +90,7 @@ async fn resource_indicators_are_an_option() {
     let body = granted(&provider, &form).await;
     assert_eq!(part(body["access_token"].as_str().unwrap(), 1)["aud"], "api://orders");
     let form = set(refresh_form(&token, None), "resource", Some("api://unknown"));
-    assert_eq!(refused(&provider, &form).await.1, "invalid_target");
+    assert_eq!(rejected(&provider, &form).await.1, "invalid_target");
 }
 
 #[tokio::test]
@@ -109,5 +109,5 @@ async fn revocation_is_an_option() {
     assert_eq!(post(url, form(CLIENT_SECRET, "unknown")).await.status(), 200);
     granted(&provider, &refresh_form(&token, None)).await;
     assert_eq!(post(url, form(CLIENT_SECRET, &token)).await.status(), 200);
-    assert_eq!(refused(&provider, &refresh_form(&token, None)).await.1, "invalid_grant");
+    assert_eq!(rejected(&provider, &refresh_form(&token, None)).await.1, "invalid_grant");
 }

@@ -3,7 +3,7 @@ use std::time::Duration;
 use super::*;
 
 #[tokio::test]
-async fn a_code_becomes_tokens() {
+async fn a_code_is_exchanged_for_tokens() {
     let provider = provider().await;
     let reply = tokens(&provider, &code_form(&fresh_code(&provider))).await;
     assert_eq!(reply.status(), 200);
@@ -28,7 +28,7 @@ async fn a_code_becomes_tokens() {
 }
 
 #[tokio::test]
-async fn a_secret_may_come_by_basic_authentication() {
+async fn a_secret_can_be_sent_by_basic_authentication() {
     let provider = provider().await;
     let form = set(code_form(&fresh_code(&provider)), "client_secret", None);
     let (name, value) = basic(CLIENT_ID, CLIENT_SECRET);
@@ -53,7 +53,7 @@ async fn a_secret_may_come_by_basic_authentication() {
 }
 
 #[tokio::test]
-async fn client_authentication_is_refused_as_such() {
+async fn failed_client_authentication_is_invalid_client() {
     let provider = provider().await;
     for (name, value) in [
         ("client_secret", None),
@@ -62,22 +62,22 @@ async fn client_authentication_is_refused_as_such() {
         ("client_id", Some("77777777-7777-4777-8777-777777777777")),
     ] {
         let form = set(code_form(&fresh_code(&provider)), name, value);
-        assert_eq!(refused(&provider, &form).await, (401, "invalid_client".to_owned(), None), "{name}");
+        assert_eq!(rejected(&provider, &form).await, (401, "invalid_client".to_owned(), None), "{name}");
     }
     let form = set(code_form(&fresh_code(&provider)), "client_id", None);
-    assert_eq!(refused(&provider, &form).await.1, "invalid_request");
+    assert_eq!(rejected(&provider, &form).await.1, "invalid_request");
 }
 
 #[tokio::test]
-async fn a_public_client_has_no_secret_to_show() {
+async fn a_public_client_has_no_secret() {
     let provider = with(|options| options.clients[0].secret = None).await;
     let form = code_form(&fresh_code(&provider));
-    assert_eq!(refused(&provider, &form).await.1, "invalid_client");
+    assert_eq!(rejected(&provider, &form).await.1, "invalid_client");
     granted(&provider, &set(form, "client_secret", None)).await;
 }
 
 #[tokio::test]
-async fn a_code_needs_all_that_it_is_bound_to() {
+async fn a_code_exchange_requires_all_that_the_code_is_bound_to() {
     let provider = provider().await;
     let long = "a".repeat(129);
     for (name, value, error) in [
@@ -99,12 +99,12 @@ async fn a_code_needs_all_that_it_is_bound_to() {
         ("resource", Some("api://orders"), "invalid_request"),
     ] {
         let form = set(code_form(&fresh_code(&provider)), name, value);
-        assert_eq!(refused(&provider, &form).await, (400, error.to_owned(), None), "{name} {value:?}");
+        assert_eq!(rejected(&provider, &form).await, (400, error.to_owned(), None), "{name} {value:?}");
     }
 }
 
 #[tokio::test]
-async fn several_resources_are_told_by_their_number() {
+async fn scopes_of_several_resources_have_entras_error_code() {
     let provider = provider().await;
     let form = set(code_form(&fresh_code(&provider)), "scope", Some("User.Read api://orders/Orders.Read"));
     let body = parsed(&tokens(&provider, &form).await);
@@ -114,7 +114,7 @@ async fn several_resources_are_told_by_their_number() {
 }
 
 #[tokio::test]
-async fn a_code_of_another_client_is_refused() {
+async fn a_code_of_another_client_is_rejected() {
     let provider = with(|options| {
         let mut other = options.clients[0].clone();
         "other".clone_into(&mut other.id);
@@ -123,35 +123,35 @@ async fn a_code_of_another_client_is_refused() {
     .await;
     let code = fresh_code(&provider);
     let form = set(code_form(&code), "client_id", Some("other"));
-    assert_eq!(refused(&provider, &form).await.1, "invalid_grant");
+    assert_eq!(rejected(&provider, &form).await.1, "invalid_grant");
     let refresh = text_of(&granted(&provider, &code_form(&code)).await, "refresh_token");
     let form = set(refresh_form(&refresh, None), "client_id", Some("other"));
-    assert_eq!(refused(&provider, &form).await.1, "invalid_grant");
+    assert_eq!(rejected(&provider, &form).await.1, "invalid_grant");
     granted(&provider, &refresh_form(&refresh, None)).await;
 }
 
 #[tokio::test]
-async fn a_code_works_once_and_its_reuse_revokes_what_came_of_it() {
+async fn reuse_of_a_code_revokes_the_grant() {
     let provider = provider().await;
     let code = fresh_code(&provider);
     let refresh = text_of(&granted(&provider, &code_form(&code)).await, "refresh_token");
     granted(&provider, &refresh_form(&refresh, None)).await;
-    assert_eq!(refused(&provider, &code_form(&code)).await.1, "invalid_grant");
-    assert_eq!(refused(&provider, &refresh_form(&refresh, None)).await.1, "invalid_grant");
+    assert_eq!(rejected(&provider, &code_form(&code)).await.1, "invalid_grant");
+    assert_eq!(rejected(&provider, &refresh_form(&refresh, None)).await.1, "invalid_grant");
 }
 
 #[tokio::test]
-async fn a_code_lives_a_minute() {
+async fn a_code_expires_after_a_minute() {
     let provider = provider().await;
     let (in_time, late) = (fresh_code(&provider), fresh_code(&provider));
     provider.advance(Duration::from_secs(57));
     granted(&provider, &code_form(&in_time)).await;
     provider.advance(Duration::from_secs(3));
-    assert_eq!(refused(&provider, &code_form(&late)).await.1, "invalid_grant");
+    assert_eq!(rejected(&provider, &code_form(&late)).await.1, "invalid_grant");
 }
 
 #[tokio::test]
-async fn a_refresh_token_only_comes_with_offline_access() {
+async fn a_refresh_token_requires_offline_access() {
     let provider = provider().await;
     let code = code_of(&provider, &changed("scope", Some("openid User.Read")));
     let body = granted(&provider, &code_form(&code)).await;
@@ -160,7 +160,7 @@ async fn a_refresh_token_only_comes_with_offline_access() {
 }
 
 #[tokio::test]
-async fn the_form_of_the_request_is_looked_at() {
+async fn the_format_of_the_request_is_checked() {
     let provider = provider().await;
     let url = endpoint(&provider, "token");
     let form = encode(&code_form(&fresh_code(&provider)));
@@ -181,7 +181,7 @@ async fn the_form_of_the_request_is_looked_at() {
 }
 
 #[tokio::test]
-async fn claims_that_were_asked_are_in_the_access_token() {
+async fn requested_claims_are_in_the_access_token() {
     let provider = provider().await;
     let asked = "{\"access_token\":{\"xms_cc\":{\"values\":[\"cp1\"]},\"acrs\":{\"essential\":true,\"value\":\"c1\"}}}";
     let code = code_of(&provider, &changed("claims", Some(asked)));

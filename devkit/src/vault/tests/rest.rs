@@ -5,7 +5,7 @@ use serde_json::json;
 use super::*;
 
 #[tokio::test]
-async fn challenges_who_has_no_token_that_counts() {
+async fn requests_without_a_valid_token_get_a_challenge() {
     let Setup { vault, identity, client } = Setup::start().await;
     vault.put("ring", "value");
     let url = format!("{}/secrets/ring?api-version=7.6", vault.url());
@@ -27,7 +27,7 @@ async fn challenges_who_has_no_token_that_counts() {
 }
 
 #[tokio::test]
-async fn names_another_resource_where_told() {
+async fn the_challenge_has_the_configured_resource() {
     let identity = Identity::start(identity::Options::default()).await.unwrap();
     let options = Options { resource: "https://vault.example".to_owned(), ..Options::new(&identity) };
     let vault = Vault::start(options).await.unwrap();
@@ -40,7 +40,7 @@ async fn names_another_resource_where_told() {
 }
 
 #[tokio::test]
-async fn serves_only_who_trusts_its_authority() {
+async fn the_certificate_is_of_its_own_authority() {
     let setup = Setup::start().await;
     let other = Setup::start().await;
     assert!(other.client.get(setup.vault.url()).send().await.unwrap_err().is_connect());
@@ -54,7 +54,7 @@ async fn serves_only_who_trusts_its_authority() {
 }
 
 #[tokio::test]
-async fn keeps_versions() {
+async fn versions_are_stored_with_their_attributes() {
     let setup = Setup::start().await;
     let before = setup.vault.now();
     let body = json!({"value": "one", "contentType": "text/x", "tags": {"a": "b"},
@@ -80,15 +80,15 @@ async fn keeps_versions() {
     assert_eq!(setup.get("/secrets/ring/").await.1["value"], "two");
     assert_eq!(setup.get("/secrets/ring").await.1["value"], "two");
     assert_eq!(setup.get(&format!("/secrets/ring/{version}")).await.1, made);
-    // The newest is the one most recently created, and that alone.
-    assert!(setup.vault.edit("ring", &second, |version| version.created -= 60));
-    assert_eq!(setup.get("/secrets/ring").await.1["value"], "one");
+    // Only the time of creation makes a version the newest.
+    let third = setup.vault.put_with("ring", "three", |version| version.created -= 60);
+    assert_eq!(setup.get("/secrets/ring").await.1["value"], "two");
     let ids: Vec<String> = setup.vault.versions("ring").into_iter().map(|version| version.id).collect();
-    assert_eq!(ids, [version, second]);
+    assert_eq!(ids, [version, second, third]);
 }
 
 #[tokio::test]
-async fn changes_what_is_named_and_nothing_else() {
+async fn an_update_changes_only_what_it_names() {
     let setup = Setup::start().await;
     let id = setup.vault.put_with("ring", "value", |version| {
         version.content_type = Some("text/x".to_owned());
@@ -117,7 +117,7 @@ async fn changes_what_is_named_and_nothing_else() {
 }
 
 #[tokio::test]
-async fn pages_lists() {
+async fn lists_are_paged() {
     let setup = Setup::start().await;
     assert_eq!(setup.get("/secrets/ring/versions").await, (200, json!({"value": [], "nextLink": null})));
     let made: BTreeSet<String> = (0..60).map(|number| setup.vault.put("ring", &number.to_string())).collect();
@@ -146,7 +146,7 @@ async fn pages_lists() {
 }
 
 #[tokio::test]
-async fn calls_itself_what_the_client_calls_it() {
+async fn ids_and_links_have_the_host_of_the_request() {
     let identity = Identity::start(identity::Options::default()).await.unwrap();
     let options = Options { names: vec!["x.vault.azure.net".to_owned()], ..Options::new(&identity) };
     let vault = Vault::start(options).await.unwrap();
@@ -159,28 +159,7 @@ async fn calls_itself_what_the_client_calls_it() {
 }
 
 #[tokio::test]
-async fn keeps_what_was_deleted() {
-    let setup = Setup::start().await;
-    let id = setup.vault.put("ring", "value");
-    let (status, deleted) = setup.call(Method::DELETE, "/secrets/ring", None).await;
-    assert_eq!(status, 200);
-    assert_eq!(deleted["recoveryId"], format!("{}/deletedsecrets/ring", setup.vault.url()));
-    assert!(deleted["scheduledPurgeDate"].as_u64() > deleted["deletedDate"].as_u64());
-    assert_eq!(codes(&setup.get("/secrets/ring").await.1).0, "SecretNotFound");
-    assert_eq!(setup.get("/secrets/ring/versions").await.1["value"], json!([]));
-    assert_eq!(setup.get("/deletedsecrets/ring").await.0, 200);
-    let (status, conflict) = setup.call(Method::PUT, "/secrets/ring", Some(json!({"value": "new"}))).await;
-    assert_eq!((status, codes(&conflict)), (409, ("Conflict", "ObjectIsDeletedButRecoverable")));
-    assert_eq!(setup.call(Method::POST, "/deletedsecrets/ring/recover", None).await.0, 200);
-    assert_eq!(setup.get(&format!("/secrets/ring/{id}")).await.1["value"], "value");
-    assert!(setup.vault.delete("ring"));
-    assert_eq!(setup.call(Method::DELETE, "/deletedsecrets/ring", None).await.0, 204);
-    assert_eq!(setup.get("/deletedsecrets/ring").await.0, 404);
-    assert_eq!(setup.call(Method::PUT, "/secrets/ring", Some(json!({"value": "new"}))).await.0, 200);
-}
-
-#[tokio::test]
-async fn refuses_what_is_wrong() {
+async fn invalid_requests_are_rejected() {
     let setup = Setup::start().await;
     setup.vault.put("ring", "value");
     let token = setup.identity.token(KEY_VAULT);
@@ -201,17 +180,11 @@ async fn refuses_what_is_wrong() {
 }
 
 #[tokio::test]
-async fn its_clock_is_the_testers() {
+async fn the_clock_can_be_set() {
     let Setup { vault, .. } = Setup::start().await;
     let start = vault.now();
     vault.advance(Duration::from_secs(1_000));
     assert!(vault.now() >= start + 1_000);
     vault.set_back(Duration::from_secs(2_000));
     assert!(vault.now() < start);
-    vault.stop_clock(true);
-    vault.put("ring", "one");
-    tokio::time::sleep(Duration::from_millis(1_100)).await;
-    vault.put("ring", "two");
-    let created: BTreeSet<u64> = vault.versions("ring").into_iter().map(|version| version.created).collect();
-    assert_eq!(created.len(), 1);
 }

@@ -1,5 +1,5 @@
-//! Microsoft's own crates against the stand-ins. Their managed identity is told by the environment only, so these tests
-//! run in a process of their own, which `microsofts_crates` starts.
+//! Microsoft's crates against the stand-ins. They find the managed identity by environment variables only, so that
+//! these tests run in their own process, which `microsofts_crates` starts.
 
 mod trouble;
 mod using;
@@ -26,7 +26,7 @@ const NAME: &str = "x.vault.azure.net";
 
 #[tokio::test]
 async fn microsofts_crates() {
-    // Bound all the time, so that nobody else is given the port; the identity listens on it in the other process.
+    // Bound without listening, so that no other program gets the port of the identity in the other process.
     let port = TcpSocket::new_v4().unwrap();
     port.set_reuseaddr(true).unwrap();
     port.bind("127.0.0.1:0".parse().unwrap()).unwrap();
@@ -40,12 +40,12 @@ async fn microsofts_crates() {
         .output()
         .await
         .unwrap();
-    let told = String::from_utf8_lossy(&run.stdout);
-    assert!(run.status.success(), "{told}{}", String::from_utf8_lossy(&run.stderr));
-    assert!(told.contains("test result: ok. 17 passed"), "{told}");
+    let output = String::from_utf8_lossy(&run.stdout);
+    assert!(run.status.success(), "{output}{}", String::from_utf8_lossy(&run.stderr));
+    assert!(output.contains("test result: ok. 17 passed"), "{output}");
 }
 
-/// How the crates are used: one client of ours for both, no retries.
+/// As the gateway uses the crates: one HTTP client for both, no retries.
 fn client_options(http: &Client) -> ClientOptions {
     ClientOptions {
         retry: RetryOptions::none(),
@@ -80,9 +80,9 @@ async fn get(client: &SecretClient, version: Option<&str>) -> Result<Secret, Err
     client.get_secret("ring", Some(options)).await?.into_model()
 }
 
-/// The status, and the error's code and inner code. The crate's own `error_code` is the status where the message has an
-/// escape in it, as Key Vault's have; it helps with a vault that sends no body.
-fn refusal(error: &Error) -> (Option<u16>, String, String) {
+/// The status, and the error's code and inner code. The crate's own `error_code` is the status if the message contains
+/// an escape, as those of Key Vault do; it is for vaults that send no body.
+fn error_codes(error: &Error) -> (Option<u16>, String, String) {
     let ErrorKind::HttpResponse { status, error_code, raw_response } = error.kind() else {
         return (None, String::new(), String::new());
     };
@@ -93,7 +93,6 @@ fn refusal(error: &Error) -> (Option<u16>, String, String) {
     (Some(u16::from(*status)), code.unwrap_or_default(), inner.unwrap_or_default())
 }
 
-/// The identity of the environment and a vault that trusts it.
 struct Azure {
     identity: Identity,
     vault: Vault,

@@ -11,7 +11,7 @@ use super::*;
 
 #[tokio::test]
 #[ignore = "started by microsofts_crates"]
-async fn lists_all_pages() {
+async fn all_pages_are_listed() {
     let azure = Azure::start().await;
     for wanted in [0, 1, 25, 26, 60] {
         while azure.vault.versions("ring").len() < wanted {
@@ -43,7 +43,7 @@ async fn lists_all_pages() {
 
 #[tokio::test]
 #[ignore = "started by microsofts_crates"]
-async fn asks_without_a_token_once() {
+async fn only_the_first_request_is_without_a_token() {
     let azure = Azure::start().await;
     azure.vault.put("ring", "value");
     get(&azure.client, None).await.unwrap();
@@ -60,7 +60,7 @@ async fn asks_without_a_token_once() {
 
 #[tokio::test]
 #[ignore = "started by microsofts_crates"]
-async fn sets_gets_and_disables() {
+async fn versions_are_set_read_and_disabled() {
     let azure = Azure::start().await;
     let parameters = SetSecretParameters {
         value: Some("one".to_owned()),
@@ -73,7 +73,7 @@ async fn sets_gets_and_disables() {
             ..SecretAttributes::default()
         }),
     };
-    // The very first request, whose body is held back until the challenge.
+    // The body of the first request is sent after the challenge.
     let made = azure.client.set_secret("ring", parameters.try_into().unwrap(), None).await.unwrap();
     let made = made.into_model().unwrap();
     let version = made.resource_id().unwrap().version.unwrap();
@@ -99,8 +99,8 @@ async fn sets_gets_and_disables() {
     let changed = azure.client.update_secret_properties("ring", parameters.try_into().unwrap(), Some(options)).await;
     let changed = changed.unwrap().into_model().unwrap();
     assert_eq!((changed.value, changed.attributes.unwrap().enabled), (None, Some(false)));
-    let refused = get(&azure.client, Some(&version)).await.unwrap_err();
-    assert_eq!(refusal(&refused), (Some(403), "Forbidden".to_owned(), "SecretDisabled".to_owned()));
+    let error = get(&azure.client, Some(&version)).await.unwrap_err();
+    assert_eq!(error_codes(&error), (Some(403), "Forbidden".to_owned(), "SecretDisabled".to_owned()));
     let listed = list(&azure.client).await.unwrap();
     let enabled = |id: &str| listed.iter().find(|item| item.id.as_ref().is_some_and(|have| have.ends_with(id)));
     assert_eq!(enabled(&version).unwrap().attributes.as_ref().unwrap().enabled, Some(false));
@@ -109,7 +109,7 @@ async fn sets_gets_and_disables() {
 
 #[tokio::test]
 #[ignore = "started by microsofts_crates"]
-async fn compares_the_resource_with_the_host() {
+async fn the_resource_of_the_challenge_must_match_the_host() {
     let azure = Azure::start().await;
     azure.vault.put("ring", "value");
     (0..30).for_each(|_| drop(azure.vault.put("ring", "value")));
@@ -120,9 +120,9 @@ async fn compares_the_resource_with_the_host() {
     assert!(id.starts_with("https://x.vault.azure.net/secrets/ring/"), "{id}");
     azure.vault.clear_requests();
     azure.identity.clear_requests();
-    let refused = get(&strict(&azure.vault.url()), None).await.unwrap_err();
-    assert!(matches!(refused.kind(), ErrorKind::Other), "{refused:?}");
-    assert!(format!("{refused:?}").contains("doesn't match the requested domain"), "{refused:?}");
+    let error = get(&strict(&azure.vault.url()), None).await.unwrap_err();
+    assert!(matches!(error.kind(), ErrorKind::Other), "{error:?}");
+    assert!(format!("{error:?}").contains("doesn't match the requested domain"), "{error:?}");
     assert_eq!(azure.identity.requests(), []);
     assert!(azure.vault.requests().iter().all(|request| request.header("authorization").is_none()));
     azure.stop().await;
@@ -130,7 +130,7 @@ async fn compares_the_resource_with_the_host() {
 
 #[tokio::test]
 #[ignore = "started by microsofts_crates"]
-async fn gives_no_token_for_another_resource() {
+async fn no_token_is_sent_for_another_resource() {
     let azure = Azure::with(identity::Options::default(), "https://vault.example").await;
     let client = secrets(&format!("https://{NAME}"), &azure.http, managed_identity(&azure.http, None), true);
     assert!(matches!(get(&client, None).await.unwrap_err().kind(), ErrorKind::Other));
@@ -140,7 +140,7 @@ async fn gives_no_token_for_another_resource() {
 
 #[tokio::test]
 #[ignore = "started by microsofts_crates"]
-async fn uses_the_identity_that_is_named() {
+async fn the_named_identity_is_used() {
     let azure = Azure::start().await;
     azure.vault.put("ring", "value");
     let client = secrets(&azure.vault.url(), &azure.http, managed_identity(&azure.http, Some(USER)), false);
@@ -148,14 +148,14 @@ async fn uses_the_identity_that_is_named() {
     let asked = azure.identity.requests();
     assert!(asked[0].target.ends_with(&format!("&client_id={USER}")), "{}", asked[0].target);
     let unknown = managed_identity(&azure.http, Some("22222222-2222-4333-8444-555555555555"));
-    let refused = get(&secrets(&azure.vault.url(), &azure.http, unknown, false), None).await.unwrap_err();
-    assert!(matches!(refused.kind(), ErrorKind::Credential), "{refused:?}");
+    let error = get(&secrets(&azure.vault.url(), &azure.http, unknown, false), None).await.unwrap_err();
+    assert!(matches!(error.kind(), ErrorKind::Credential), "{error:?}");
     azure.stop().await;
 }
 
 #[tokio::test]
 #[ignore = "started by microsofts_crates"]
-async fn renews_tokens_in_time() {
+async fn tokens_are_renewed_before_they_expire() {
     let short = identity::Options { token_life: Duration::from_secs(301), ..identity::Options::default() };
     let azure = Azure::with(short, KEY_VAULT).await;
     azure.vault.put("ring", "value");
@@ -168,18 +168,18 @@ async fn renews_tokens_in_time() {
 
 #[tokio::test]
 #[ignore = "started by microsofts_crates"]
-async fn knows_when_no_developer_is_signed_in() {
+async fn without_a_signed_in_developer_there_is_a_credential_error() {
     let azure = Azure::start().await;
     let credential = DeveloperToolsCredential::new(None).unwrap();
     let client = secrets(&azure.vault.url(), &azure.http, credential, false);
-    let refused = get(&client, None).await.unwrap_err();
-    assert!(matches!(refused.kind(), ErrorKind::Credential), "{refused:?}");
+    let error = get(&client, None).await.unwrap_err();
+    assert!(matches!(error.kind(), ErrorKind::Credential), "{error:?}");
     azure.stop().await;
 }
 
 #[tokio::test]
 #[ignore = "started by microsofts_crates"]
-async fn asks_for_one_token_however_many_begin() {
+async fn concurrent_requests_share_one_token_request() {
     let azure = Azure::start().await;
     azure.vault.put("ring", "value");
     let client = Arc::new(azure.client);

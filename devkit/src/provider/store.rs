@@ -1,0 +1,91 @@
+use std::collections::{BTreeMap, BTreeSet};
+
+use serde_json::Value;
+
+use super::options::User;
+use super::scopes::ApiScope;
+
+/// The provider's data. Nothing is ever removed, since no process lives long.
+#[derive(Debug, Default)]
+pub(super) struct Store {
+    /// Sign-ins whose page is shown, by the id in the page's form.
+    pub(super) pending: BTreeMap<String, AuthRequest>,
+    /// Signed-in browsers, by cookie.
+    pub(super) sessions: BTreeMap<String, Session>,
+    pub(super) codes: BTreeMap<String, Code>,
+    /// One for each sign-in; codes and refresh tokens refer to it by its index.
+    pub(super) grants: Vec<Grant>,
+    pub(super) refresh: BTreeMap<String, Refresh>,
+    /// Client, `sub` and scope.
+    pub(super) consents: BTreeSet<(String, String, ApiScope)>,
+}
+
+/// A valid authorization request.
+#[derive(Clone, Debug)]
+pub(super) struct AuthRequest {
+    pub(super) client_id: String,
+    pub(super) target: ResponseTarget,
+    pub(super) scope: String,
+    pub(super) nonce: String,
+    pub(super) challenge: String,
+    pub(super) login_hint: Option<String>,
+    pub(super) claims: Value,
+    /// A tenant, or an alias such as `organizations`.
+    pub(super) authority: String,
+    /// `prompt=none`.
+    pub(super) silent: bool,
+    /// Another prompt.
+    pub(super) interactive: bool,
+}
+
+/// Where an authorization response goes.
+#[derive(Clone, Debug)]
+pub(super) struct ResponseTarget {
+    pub(super) uri: String,
+    pub(super) form_post: bool,
+    pub(super) state: Option<String>,
+}
+
+#[derive(Clone, Debug)]
+pub(super) struct Session {
+    pub(super) user: User,
+    pub(super) sid: String,
+}
+
+#[derive(Clone, Debug)]
+pub(super) struct Code {
+    pub(super) request: AuthRequest,
+    pub(super) grant: usize,
+    pub(super) expires: u64,
+    pub(super) used: bool,
+}
+
+#[derive(Clone, Debug)]
+pub(super) struct Grant {
+    pub(super) client_id: String,
+    pub(super) user: User,
+    pub(super) tid: String,
+    pub(super) sid: String,
+    pub(super) scope: String,
+    pub(super) claims: Value,
+    pub(super) revoked: bool,
+}
+
+#[derive(Clone, Debug)]
+pub(super) struct Refresh {
+    pub(super) grant: usize,
+    pub(super) expires: u64,
+    pub(super) used: bool,
+}
+
+impl Store {
+    pub(super) fn revoke(&mut self, grant: usize) {
+        if let Some(grant) = self.grants.get_mut(grant) {
+            grant.revoked = true;
+        }
+    }
+
+    pub(super) fn consented(&self, client_id: &str, sub: &str, scope: &ApiScope) -> bool {
+        self.consents.contains(&(client_id.to_owned(), sub.to_owned(), scope.clone()))
+    }
+}

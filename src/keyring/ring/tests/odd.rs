@@ -1,0 +1,166 @@
+//! Rings that are not as they should be: long, empty, disabled, garbage, or seen by clocks that are wrong.
+
+use super::*;
+use crate::keyring::CONTENT_TYPE;
+
+const NOW: UnixSeconds = 100_000;
+
+/// A ring whose first key has been active for long.
+async fn settled() -> (Arc<Scripted>, Ring, KeyId) {
+    let (source, ring) = ring();
+    let kid = source.add(1, 1_000);
+    ring.refresh(NOW).await;
+    (source, ring, kid)
+}
+
+async fn opens(ring: &Ring, kid: KeyId, now: UnixSeconds) -> bool {
+    matches!(ring.opening(kid, now).await, Opening::Key(_))
+}
+
+#[tokio::test(start_paused = true)]
+async fn of_26_and_of_60_versions_the_newest_seals_and_the_others_open() {
+    for count in [26, 60] {
+        let (source, ring) = ring();
+        let kids: Vec<KeyId> = (1..=count).map(|number| source.add(number, NOW + u64::from(number))).collect();
+        let now = NOW + 1_000;
+        ring.refresh(now).await;
+        assert_eq!(ring.sealing(now).await.unwrap().id, KeyId([count; 8]));
+        assert_eq!(source.asked(), (1, 1), "however long the ring, the start needs one get");
+        for kid in kids {
+            assert!(opens(&ring, kid, now).await, "{kid}");
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn of_only_future_versions_the_oldest_seals_and_all_open() {
+    let (source, ring) = ring();
+    let (first, second) = (source.add(1, NOW), source.add(2, NOW));
+    source.edit(1, |version| version.not_before = Some(NOW + 5_000));
+    source.edit(2, |version| version.not_before = Some(NOW + 4_000));
+    ring.refresh(NOW).await;
+    assert_eq!(ring.sealing(NOW).await.unwrap().id, second);
+    assert!(opens(&ring, first, NOW).await && opens(&ring, second, NOW).await);
+    assert_eq!(ring.sealing(NOW + 5_000).await.unwrap().id, first);
+}
+
+#[tokio::test(start_paused = true)]
+async fn without_any_version_nothing_seals_and_nobody_can_tell() {
+    let (_source, ring) = ring();
+    ring.refresh(NOW).await;
+    assert!(ring.sealing(NOW).await.is_err() && !ring.was_ready());
+    assert!(matches!(ring.opening(KeyId([1; 8]), NOW).await, Opening::Unavailable));
+}
+
+#[tokio::test(start_paused = true)]
+async fn with_all_disabled_nothing_seals_and_their_sessions_end() {
+    let (source, ring, kid) = settled().await;
+    source.edit(1, |version| version.enabled = false);
+    ring.refresh(NOW).await;
+    assert!(ring.sealing(NOW).await.is_err());
+    assert!(matches!(ring.opening(kid, NOW).await, Opening::Unknown), "revoked means revoked");
+    assert!(matches!(ring.opening(KeyId([9; 8]), NOW).await, Opening::Unavailable));
+    assert!(ring.source_is_down(), "a list without a valid key");
+}
+
+#[tokio::test(start_paused = true)]
+async fn when_the_active_one_is_disabled_the_one_before_is_active_again() {
+    let (source, ring, first) = settled().await;
+    let second = source.add(2, 2_000);
+    ring.refresh(NOW).await;
+    assert_eq!(ring.sealing(NOW).await.unwrap().id, second);
+    source.edit(2, |version| version.enabled = false);
+    ring.refresh(NOW).await;
+    assert_eq!(ring.sealing(NOW).await.unwrap().id, first);
+    assert!(matches!(ring.opening(second, NOW).await, Opening::Unknown));
+    assert!(opens(&ring, first, NOW).await);
+}
+
+#[tokio::test(start_paused = true)]
+async fn of_two_created_in_one_second_the_greater_id_seals_and_both_open() {
+    let (source, ring) = ring();
+    let (greater, lesser) = (source.add(9, NOW - 2_000), source.add(8, NOW - 2_000));
+    ring.refresh(NOW).await;
+    assert_eq!(ring.sealing(NOW).await.unwrap().id, greater);
+    let (source, other) = super::ring();
+    source.add(8, NOW - 2_000);
+    source.add(9, NOW - 2_000);
+    other.refresh(NOW).await;
+    assert_eq!(other.sealing(NOW).await.unwrap().id, greater, "in whatever order they are listed");
+    assert!(opens(&other, lesser, NOW).await);
+}
+
+#[tokio::test(start_paused = true)]
+async fn clocks_5_minutes_ahead_and_behind_open_what_the_others_seal() {
+    let (source, ring, first) = settled().await;
+    let second = source.add(2, NOW);
+    ring.refresh(NOW).await;
+    // The instance that is ahead seals under the new key while the one behind still seals under the old.
+    let (ahead, behind) = (NOW + 900, NOW + 900 - 600);
+    assert_eq!(ring.sealing(ahead).await.unwrap().id, second);
+    assert_eq!(ring.sealing(behind).await.unwrap().id, first);
+    for now in [ahead, behind] {
+        assert!(opens(&ring, first, now).await && opens(&ring, second, now).await);
+    }
+    // And the one ahead retires the old key only when nothing that the one behind has sealed can be alive.
+    let sealed_last = NOW + 899;
+    let session_max = 30_000 - 300;
+    assert!(opens(&ring, first, sealed_last + session_max).await);
+    assert!(!opens(&ring, first, NOW + 900 + 30_000).await);
+}
+
+/// The newest version's value is not a key: the one before seals.
+async fn takes_no_part(text: &str, content_type: Option<&str>) {
+    let (source, ring, good) = settled().await;
+    let bad = source.add(2, 2_000);
+    source.spoil(2, text, content_type);
+    ring.refresh(NOW).await;
+    assert_eq!(ring.sealing(NOW).await.unwrap().id, good);
+    assert!(opens(&ring, good, NOW + 10_000_000).await, "a version that takes no part retires nothing");
+    assert!(matches!(ring.opening(bad, NOW).await, Opening::Unknown));
+    assert!(!ring.source_is_down());
+    let asked = source.asked();
+    ring.refresh(NOW).await;
+    assert_eq!(source.asked(), (asked.0 + 1, asked.1), "and is not fetched again");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_newest_version_of_garbage_takes_no_part() {
+    takes_no_part("not base64url at all!", None).await;
+    takes_no_part("", Some(CONTENT_TYPE)).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_newest_version_of_the_wrong_length_takes_no_part() {
+    for length in [1, 42, 44, 64] {
+        takes_no_part(&"A".repeat(length), Some(CONTENT_TYPE)).await;
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_newest_version_of_another_content_type_takes_no_part() {
+    takes_no_part(&"A".repeat(43), Some("application/x-pkcs12")).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn our_content_type_and_none_are_keys() {
+    for content_type in [Some(CONTENT_TYPE), Some(""), None] {
+        let (source, ring, _) = settled().await;
+        let kid = source.add(2, 2_000);
+        source.spoil(2, &"A".repeat(43), content_type);
+        ring.refresh(NOW).await;
+        assert_eq!(ring.sealing(NOW).await.unwrap().id, kid, "{content_type:?}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_expiry_in_the_past_neither_ends_an_active_key_nor_shortens_retention() {
+    let (source, ring, first) = settled().await;
+    source.edit(1, |version| version.expires = Some(5));
+    ring.refresh(NOW).await;
+    assert_eq!(ring.sealing(NOW).await.unwrap().id, first);
+    let second = source.add(2, NOW);
+    ring.refresh(NOW + 900).await;
+    assert_eq!(ring.sealing(NOW + 900).await.unwrap().id, second);
+    assert!(opens(&ring, first, NOW + 900 + 29_999).await);
+}
