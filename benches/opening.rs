@@ -12,9 +12,11 @@ use std::time::{Duration, Instant};
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use cloakroom::keyring::states::Parameters;
-use cloakroom::keyring::{Answer, KeyId, KeySource, NewVersion, Purpose, Ring, SourceDown, Value, Version};
-use cloakroom::session::cookie::{self, SameSite};
-use cloakroom::session::token::{AccessToken, Session, User};
+use cloakroom::keyring::{
+    KeyId, KeySource, NewVersion, Purpose, Ring, SourceFuture, SourceUnavailable, Value, Version,
+};
+use cloakroom::session::cookie::{SameSite, SessionCookies, Settings};
+use cloakroom::session::payload::{AccessToken, Session, User};
 use cloakroom::session::{Limits, Sessions};
 use http::{HeaderMap, HeaderValue, header::COOKIE};
 
@@ -65,16 +67,14 @@ impl Side {
         let mut requests = Vec::new();
         for number in 0..KEYS {
             // A ring that ends at this key seals under it.
-            let sealing = sessions(number % keys + 1);
-            sealing.ring.refresh(NOW).await;
+            let sealing = sessions(number % keys + 1).await;
             let payload = session(number).encode();
             let sealed =
                 sealing.seal(Purpose::Session, NAME, NOW + 1_000, NOW, &payload).await.expect("the ring seals");
             let pair = format!("{NAME}={sealed}");
             requests.push(HeaderMap::from_iter([(COOKIE, HeaderValue::from_str(&pair).unwrap())]));
         }
-        let side = Self { sessions: sessions(keys), requests };
-        side.sessions.ring.refresh(NOW).await;
+        let side = Self { sessions: sessions(keys).await, requests };
         side.turn().await;
         side
     }
@@ -89,26 +89,27 @@ impl Side {
     }
 }
 
-fn sessions(keys: u8) -> Sessions {
+async fn sessions(keys: u8) -> Sessions {
     let parameters = Parameters {
         propagation: Duration::from_secs(30),
         life: Duration::from_secs(60),
         retention: Duration::from_secs(NOW),
     };
     let ring = Ring::new(Arc::new(Keys(keys)), parameters, Duration::from_secs(300));
-    let cookies = cookie::SessionCookies {
+    ring.refresh(NOW).await;
+    let cookies = SessionCookies::new(Settings {
         name: NAME.to_owned(),
         domain: None,
         same_site: SameSite::Strict,
         login_same_site: SameSite::Lax,
         budget: 7_000,
-    };
+    });
     let limits = Limits {
         idle: Duration::from_secs(1_800),
         max: Duration::from_secs(28_800),
         clock_skew: Duration::from_secs(300),
     };
-    Sessions::new(Arc::new(ring), cookies, limits, "11111111-2222-3333-4444-555555555555".to_owned())
+    Sessions::new(ring, cookies, limits, "11111111-2222-3333-4444-555555555555".to_owned())
 }
 
 /// A session as Entra makes them, with a token of three segments.
@@ -116,19 +117,18 @@ fn session(number: u8) -> Session {
     let body = URL_SAFE_NO_PAD.encode((0..TOKEN * 3 / 4).map(|at| (at % 251) as u8 ^ number).collect::<Vec<u8>>());
     let (head, rest) = body.split_at(100);
     let (claims, signature) = rest.split_at(rest.len() - 344);
+    let user = User { sub: "a subject".to_owned(), name: Some("Ada Lovelace".to_owned()), ..User::default() };
     Session {
-        id: [number; 16],
         generation: 1,
-        signed_in_at: NOW - 100,
         active_at: NOW - 10,
-        user: User { sub: "a subject".to_owned(), name: Some("Ada Lovelace".to_owned()), ..User::default() },
-        refresh_token: None,
         access_tokens: vec![AccessToken {
             api: "graph".to_owned(),
             token: format!("{head}.{claims}.{signature}").into(),
             expires_at: NOW + 3_000,
             life: 3_600,
+            binding: None,
         }],
+        ..Session::new([number; 16], user, NOW - 100)
     }
 }
 
@@ -137,7 +137,7 @@ fn session(number: u8) -> Session {
 struct Keys(u8);
 
 impl KeySource for Keys {
-    fn list(&self) -> Answer<'_, Vec<Version>> {
+    fn list(&self) -> SourceFuture<'_, Vec<Version>> {
         let version = |number: u8| {
             let id = format!("{number:02x}").repeat(16);
             Some(Version {
@@ -154,21 +154,21 @@ impl KeySource for Keys {
         Box::pin(async move { Ok(versions) })
     }
 
-    fn get<'a>(&'a self, id: &'a str) -> Answer<'a, Value> {
+    fn get<'a>(&'a self, id: &'a str) -> SourceFuture<'a, Value> {
         let number = u8::from_str_radix(&id[..2], 16).unwrap();
         let text = URL_SAFE_NO_PAD.encode([number; 32]).into();
         Box::pin(async move { Ok(Value { text, content_type: None }) })
     }
 
-    fn list_or_empty(&self) -> Answer<'_, Vec<Version>> {
+    fn list_or_empty(&self) -> SourceFuture<'_, Vec<Version>> {
         self.list()
     }
 
-    fn publish<'a>(&'a self, _new: &'a NewVersion, _now: u64) -> Answer<'a, String> {
-        Box::pin(async { Err(SourceDown("it is read only".to_owned())) })
+    fn publish<'a>(&'a self, _new: &'a NewVersion, _now: u64) -> SourceFuture<'a, String> {
+        Box::pin(async { Err(SourceUnavailable("it is read only".to_owned())) })
     }
 
-    fn disable<'a>(&'a self, _id: &'a str) -> Answer<'a, ()> {
-        Box::pin(async { Err(SourceDown("it is read only".to_owned())) })
+    fn disable<'a>(&'a self, _id: &'a str) -> SourceFuture<'a, ()> {
+        Box::pin(async { Err(SourceUnavailable("it is read only".to_owned())) })
     }
 }

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use crate::auth::Auth;
+use crate::clock;
 use crate::config::Config;
 use crate::functions::mode::HostModeObserver;
 use crate::functions::rotate_keys::RotateKeys;
@@ -12,6 +13,7 @@ use crate::net::OutboundClients;
 use crate::oidc::Provider;
 use crate::proxy::forward::Proxy;
 use crate::session::Sessions;
+use crate::session::cookie::SessionCookies;
 use crate::spa;
 use crate::tokens::TokenService;
 
@@ -45,9 +47,10 @@ impl App {
     pub fn new(config: Config) -> Arc<Self> {
         let net = config.net;
         let rotate_keys = RotateKeys::new(Arc::clone(&config.keys.source), config.keys.parameters);
-        let ring = Arc::new(Ring::new(config.keys.source, config.keys.parameters, config.keys.refresh));
+        let ring = Ring::new(config.keys.source, config.keys.parameters, config.keys.refresh);
         let client_id = config.provider.client.id.clone();
-        let sessions = Arc::new(Sessions::new(Arc::clone(&ring), config.cookies, config.sessions, client_id));
+        let sessions =
+            Arc::new(Sessions::new(Arc::clone(&ring), SessionCookies::new(config.cookies), config.sessions, client_id));
         let provider = Arc::new(Provider::new(config.provider, Arc::clone(&net)));
         let origins = Arc::clone(&config.auth.origins);
         let tokens = TokenService::new(config.tokens, Arc::clone(&provider), Arc::clone(&sessions));
@@ -68,7 +71,7 @@ impl App {
     /// Loads keys and metadata behind the listening socket, and keeps them fresh.
     pub fn load_in_background(self: &Arc<Self>) {
         let ring = Arc::clone(&self.ring);
-        tokio::spawn(async move { ring.keep_fresh().await });
+        tokio::spawn(async move { ring.keep_fresh(&clock::now).await });
         let (provider, net) = (Arc::clone(&self.provider), Arc::clone(&self.net));
         tokio::spawn(async move {
             // Reading the trusted roots takes tens of milliseconds, in which the host's probe must be answered.

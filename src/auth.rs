@@ -80,7 +80,7 @@ impl Auth {
     /// The `Set-Cookie` lines that delete the session cookie.
     #[must_use]
     pub fn delete_session(&self) -> Vec<HeaderValue> {
-        self.sessions.cookies.delete_session()
+        self.sessions.cookies().delete_session()
     }
 }
 

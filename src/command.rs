@@ -11,9 +11,10 @@ use tokio::runtime::{Builder, Runtime};
 
 use crate::clock;
 use crate::config::{Config, ConfigErrors, Keys, Vars};
-use crate::keyring::rotate::{self, Listed, RevokeError};
+use crate::keyring::rotate::{self, RevokeError, VersionState};
 use crate::keyring::states::State;
-use crate::keyring::{KeyId, SourceDown};
+use crate::keyring::{KeyId, SourceUnavailable};
+use crate::secret::Key32;
 use crate::telemetry::{self, eprint, print};
 
 /// The command line or the configuration is wrong (`sysexits.h`).
@@ -65,7 +66,7 @@ fn check(vars: &Vars, online: bool) -> ExitCode {
         Err(faults) => return refuse(&faults),
     };
     let warnings: String = config.warnings.iter().map(|warning| format!("warning: {warning}\n")).collect();
-    print(&format!("{warnings}the configuration is good"));
+    print(&format!("{warnings}the configuration is valid"));
     if online { ask(config) } else { ExitCode::SUCCESS }
 }
 
@@ -124,8 +125,8 @@ fn keys(arguments: &[&str], vars: &Vars) -> ExitCode {
 
 async fn list_keys(keys: &Keys) -> Result<Report, String> {
     let listed = rotate::list(keys.source.as_ref(), clock::now(), &keys.parameters).await.map_err(down)?;
-    let line = |listed: &Listed| {
-        let Listed { version, state, activation } = listed;
+    let line = |listed: &VersionState| {
+        let VersionState { version, state, activation } = listed;
         format!(
             "{}  {:<9}  created {}  seals from {}  expires {}\n",
             version.kid,
@@ -135,8 +136,8 @@ async fn list_keys(keys: &Keys) -> Result<Report, String> {
             version.expires.map_or_else(|| "never".to_owned(), time)
         )
     };
-    let object = |listed: &Listed| {
-        let Listed { version, state, activation } = listed;
+    let object = |listed: &VersionState| {
+        let VersionState { version, state, activation } = listed;
         json!({
             "kid": version.kid.to_string(), "state": name(*state), "created": version.created,
             "activation": activation, "expires": version.expires,
@@ -152,7 +153,8 @@ async fn list_keys(keys: &Keys) -> Result<Report, String> {
 }
 
 async fn rotate_keys(keys: &Keys) -> Result<Report, String> {
-    let outcome = rotate::rotate(keys.source.as_ref(), clock::now(), &keys.parameters).await.map_err(down)?;
+    let outcome =
+        rotate::rotate(keys.source.as_ref(), &Key32::random(), clock::now(), &keys.parameters).await.map_err(down)?;
     let published = outcome.published.map(|kid| kid.to_string());
     let disabled: Vec<String> = outcome.disabled.iter().map(ToString::to_string).collect();
     let mut lines = Vec::new();
@@ -166,11 +168,13 @@ async fn rotate_keys(keys: &Keys) -> Result<Report, String> {
 }
 
 async fn revoke_key(keys: &Keys, kid: KeyId) -> Result<Report, String> {
-    let revocation = rotate::revoke(keys.source.as_ref(), kid, clock::now, &keys.parameters).await;
+    let revocation = rotate::revoke(keys.source.as_ref(), kid, &Key32::random(), &clock::now, &keys.parameters).await;
     let successor = match revocation {
         Ok(revocation) => revocation.successor.map(|kid| kid.to_string()),
-        Err(RevokeError::Unknown) => return Err(format!("the ring has no key {kid}; cloakroom keys list tells them")),
-        Err(RevokeError::Down(problem)) => return Err(down(problem)),
+        Err(RevokeError::UnknownKey) => {
+            return Err(format!("the ring has no key {kid}; cloakroom keys list tells them"));
+        }
+        Err(RevokeError::Unavailable(problem)) => return Err(down(problem)),
     };
     let heard = humantime::format_duration(keys.refresh);
     let taken_over = successor.as_ref().map(|kid| format!("{kid} seals now\n")).unwrap_or_default();
@@ -183,7 +187,7 @@ async fn revoke_key(keys: &Keys, kid: KeyId) -> Result<Report, String> {
     Ok(Report { text, json })
 }
 
-fn down(SourceDown(problem): SourceDown) -> String {
+fn down(SourceUnavailable(problem): SourceUnavailable) -> String {
     format!("the source of the keys is down: {problem}")
 }
 

@@ -1,5 +1,5 @@
-//! Application settings to types: the one place that knows variable names. All faults are told at once, by name and
-//! without the value.
+//! Application settings → the `Config` of each module. The only module that knows variable names. Errors are reported
+//! all at once, by name and without the value (contract 12.2).
 
 mod parse;
 mod settings;
@@ -20,7 +20,7 @@ pub use settings::{SETTINGS, Setting, documentation};
 /// Prefix of every setting.
 pub const PREFIX: &str = "CLOAKROOM_";
 
-/// Variables by name. Tests pass a map; nothing else reads the process.
+/// Environment variables by name. Only [`Vars::of_process`] reads the process; tests pass a map.
 #[derive(Debug, Default)]
 pub struct Vars(BTreeMap<String, String>);
 
@@ -33,9 +33,14 @@ impl Vars {
             .collect()
     }
 
-    /// A variable; empty counts as absent, as application settings are often cleared that way.
+    /// The value of a variable. An empty one counts as absent, because that is how application settings are often
+    /// cleared.
     fn get(&self, name: &str) -> Option<&str> {
         self.0.get(name).map(String::as_str).filter(|value| !value.is_empty())
+    }
+
+    fn names(&self) -> impl Iterator<Item = &str> {
+        self.0.keys().map(String::as_str)
     }
 }
 
@@ -45,16 +50,16 @@ impl FromIterator<(String, String)> for Vars {
     }
 }
 
-/// What is wrong with one variable. Never holds its value.
+/// One invalid variable. Never contains its value.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ConfigError {
     /// Full name of the variable.
     pub name: String,
-    /// What it should be.
+    /// What is wrong and what to do; the sentence begins with the name.
     pub problem: String,
 }
 
-/// Everything that is wrong.
+/// All invalid variables.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ConfigErrors(pub Vec<ConfigError>);
 
@@ -65,65 +70,55 @@ impl fmt::Display for ConfigErrors {
     }
 }
 
-/// Where keys come from, and how they live.
+/// The key source and the parameters of the keys' lives.
 #[derive(Debug)]
 pub struct Keys {
-    /// The source.
     pub source: Arc<dyn KeySource>,
-    /// The parameters of a key's life.
     pub parameters: states::Parameters,
-    /// How often the source is asked.
+    /// How often the source is read.
     pub refresh: Duration,
 }
 
-/// Everything that is configured, each part in the type of the module that owns it.
+/// The whole configuration, each part in the type of the module that uses it.
 #[derive(Debug)]
 pub struct Config {
-    /// Where the host calls.
+    /// The port on which the host connects.
     pub port: u16,
-    /// Signing in and out.
     pub auth: auth::Config,
-    /// The provider and this client.
     pub provider: oidc::provider::Config,
-    /// The keys.
     pub keys: Keys,
-    /// The cookies.
-    pub cookies: cookie::SessionCookies,
-    /// How long sessions live.
+    pub cookies: cookie::Settings,
     pub sessions: Limits,
-    /// When tokens are renewed, and what is asked for each API.
     pub tokens: tokens::Config,
-    /// The API map.
     pub apis: Arc<ApiMap>,
-    /// Where the SPA is.
+    /// `None`: the gateway serves no SPA.
     pub spa: Option<spa::Spa>,
-    /// The logs.
     pub log: telemetry::Config,
-    /// Outgoing connections, shared with the source of the keys.
+    /// Shared with the key source and the client's assertion.
     pub net: Arc<OutboundClients>,
-    /// What is allowed but risky.
+    /// What is valid but risky, for the log and for `check`.
     pub warnings: Vec<String>,
 }
 
 impl Config {
-    /// Reads all settings.
+    /// Parses all settings.
     ///
     /// # Errors
-    /// Every fault found.
+    /// Every invalid one.
     pub fn from_vars(vars: &Vars) -> Result<Self, ConfigErrors> {
-        parse::ConfigParser::new(vars).read()
+        parse::ConfigParser::new(vars).parse()
     }
 
-    /// Reads the settings of the key ring alone, for the commands that need no more.
+    /// Parses the settings of the key ring only, for the commands that need no others.
     ///
     /// # Errors
-    /// Every fault found among them.
+    /// Every invalid one of them.
     pub fn keys_from_vars(vars: &Vars) -> Result<Keys, ConfigErrors> {
-        parse::ConfigParser::new(vars).read_keys()
+        parse::ConfigParser::new(vars).parse_keys()
     }
 }
 
-/// The folder of the app: where the host says it is, else here.
+/// The folder of the app: where the host says it is, otherwise the current one.
 fn app_root(vars: &Vars) -> PathBuf {
     vars.get("FUNCTIONS_APP_ROOT_PATH").map_or_else(|| PathBuf::from("."), PathBuf::from)
 }

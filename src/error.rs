@@ -108,7 +108,7 @@ impl Error {
             Self::SessionExpired | Self::SessionGone => {
                 sign_in("session_expired", "The session is over. Sign in again.")
             }
-            Self::SessionMissing => sign_in("session_missing", "Nobody is signed in."),
+            Self::SessionMissing => sign_in("session_missing", "You are not signed in."),
             Self::StepUpRequired(_) => sign_in("step_up_required", "This call requires additional authentication."),
             Self::UpstreamTimeout => fault(504, "upstream_timeout", "The API did not answer in time."),
             Self::UpstreamUnavailable => fault(502, "upstream_unavailable", "The API cannot be reached."),

@@ -32,7 +32,7 @@ fn is_to_us(headers: &HeaderMap, port: u16) -> bool {
 pub fn port(value: Option<&str>) -> Result<u16, &'static str> {
     match value {
         None => Ok(3_000),
-        Some(text) => text.parse().map_err(|_| "is a port number"),
+        Some(text) => text.parse().map_err(|_| "must be a port number"),
     }
 }
 

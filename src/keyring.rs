@@ -1,7 +1,7 @@
-//! The key ring: the versions of one secret, each a key, its id in every sealed value.
+//! The key ring (contract section 6): the versions of one secret, each a key whose ID is part of every sealed value.
 //!
-//! [`states`] says from attributes alone what each version may do, [`Ring`] keeps the list and the fetched keys, and a
-//! [`KeySource`] is where both come from.
+//! [`states`] derives from attributes and time what each version may do, [`Ring`] caches the list and the keys, and
+//! both are read from a [`KeySource`].
 
 pub mod file;
 pub mod key_vault;
@@ -20,14 +20,14 @@ use sha2::Sha256;
 
 use crate::clock::UnixSeconds;
 use crate::secret::{Key32, SecretString};
-pub use ring::{Opening, Ring};
+pub use ring::{KeyForOpening, Ring};
 
-/// Salt of every key derivation (contract section 5).
+/// Salt of every key derivation (contract 5.3, 5.5).
 const SALT: &[u8] = b"cloakroom/v1";
-/// Content type of a version that holds a key; absent is as good.
+/// Content type of a version that contains a key; without one it may be a key, too (contract 6.14).
 pub const CONTENT_TYPE: &str = "application/vnd.cloakroom.key";
 
-/// The 8 bytes that name a key in a sealed value.
+/// The 8 bytes that identify a key in a sealed value (contract 5.3).
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct KeyId(pub [u8; 8]);
 
@@ -65,29 +65,27 @@ impl fmt::Debug for KeyId {
     }
 }
 
-/// What a sealed value is for. Each purpose has a subkey of its own, so that one never opens as another.
+/// What a sealed value is used for. Each purpose has its own subkey, so that a value never opens as another kind.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Purpose {
-    /// A sealed step-up challenge.
+    /// A claims challenge of an API (contract 7.28).
     Challenge,
     /// A login transaction.
     Login,
-    /// A logout token.
+    /// A logout token (contract 3.20).
     Logout,
-    /// The state of a sign-out at the provider.
+    /// The `state` of a sign-out at the provider (contract 3.18).
     LogoutState,
     /// A record in a store.
     Record,
-    /// A session.
     Session,
 }
 
 impl Purpose {
-    /// All of them, in the order of [`Key`]'s subkeys.
     pub const ALL: [Self; 6] =
         [Self::Challenge, Self::Login, Self::Logout, Self::LogoutState, Self::Record, Self::Session];
 
-    /// The name that goes into the derivation and the associated data.
+    /// The name in the key derivation and in the associated data (contract 5.5, 5.6).
     #[must_use]
     pub const fn name(self) -> &'static str {
         match self {
@@ -101,71 +99,81 @@ impl Purpose {
     }
 }
 
-/// One key of the ring: its id, and a subkey for each purpose.
+/// One key of the ring.
 #[derive(Debug)]
 pub struct Key {
-    /// What names it in a sealed value.
     pub id: KeyId,
-    subkeys: Vec<(Purpose, Key32)>,
+    /// In the order of [`Purpose::ALL`].
+    subkeys: [Key32; 6],
 }
 
 impl Key {
-    /// Derives the subkeys, once.
+    /// Derives the subkeys of all purposes.
     #[must_use]
     pub fn new(id: KeyId, material: &Key32) -> Self {
-        let derive = |purpose: Purpose| (purpose, derive_subkey(material, purpose.name()));
-        Self { id, subkeys: Purpose::ALL.into_iter().map(derive).collect() }
+        Self { id, subkeys: Purpose::ALL.map(|purpose| derive_subkey(material, purpose)) }
     }
 
-    /// The subkey of a purpose.
     #[must_use]
-    pub fn subkey(&self, purpose: Purpose) -> Option<&Key32> {
-        self.subkeys.iter().find(|(of, _)| *of == purpose).map(|(_, subkey)| subkey)
+    pub const fn subkey(&self, purpose: Purpose) -> &Key32 {
+        let [challenge, login, logout, logout_state, record, session] = &self.subkeys;
+        match purpose {
+            Purpose::Challenge => challenge,
+            Purpose::Login => login,
+            Purpose::Logout => logout,
+            Purpose::LogoutState => logout_state,
+            Purpose::Record => record,
+            Purpose::Session => session,
+        }
     }
 }
 
-fn derive_subkey(material: &Key32, info: &str) -> Key32 {
+fn derive_subkey(material: &Key32, purpose: Purpose) -> Key32 {
     let mut subkey = Zeroizing::new([0; 32]);
-    // 32 bytes are far below the 8,160 that HKDF-SHA256 can give, so this cannot fail.
-    let _ = Hkdf::<Sha256>::new(Some(SALT), material.expose()).expand(info.as_bytes(), subkey.as_mut());
+    derive(material, purpose.name(), subkey.as_mut());
     Key32::new(*subkey)
 }
 
-/// What a source tells of a version without its value.
+/// HKDF-SHA256 as contract 5.3 and 5.5 specify it, for outputs of at most 32 bytes.
+#[expect(clippy::expect_used, reason = "HKDF fails only for outputs of more than 8,160 bytes")]
+fn derive(material: &Key32, info: &str, output: &mut [u8]) {
+    let hkdf = Hkdf::<Sha256>::new(Some(SALT), material.expose());
+    hkdf.expand(info.as_bytes(), output).expect("HKDF-SHA256 can derive 8,160 bytes, and at most 32 are derived");
+}
+
+/// The attributes of a version, without its value.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Version {
-    /// The source's own id.
+    /// The ID in the source.
     pub id: String,
-    /// What names it in a sealed value.
+    /// The ID in sealed values.
     pub kid: KeyId,
     /// A disabled version is revoked.
     pub enabled: bool,
-    /// When it was made.
     pub created: UnixSeconds,
-    /// Not to seal before this.
+    /// The earliest activation.
     pub not_before: Option<UnixSeconds>,
-    /// When it may be disabled; neither shortens retention nor ends an active key.
+    /// When it may be disabled; neither shortens retention nor ends an active key (contract 6.13).
     pub expires: Option<UnixSeconds>,
-    /// The tag `activate` = `now`: hardly any propagation delay.
+    /// The tag `activate` = `now`, which shortens the propagation delay to 30 s (contract 6.9).
     pub activate_now: bool,
 }
 
-/// A version's value as the source holds it.
+/// The value of a version as it is in the source.
 #[derive(Debug)]
 pub struct Value {
     /// Base64url of 32 bytes, if it is a key.
     pub text: SecretString,
-    /// Ours, absent, or that of something else.
     pub content_type: Option<String>,
 }
 
 impl Value {
-    /// The key, when the value is one: 32 bytes, and a content type of ours or none.
+    /// The key, if the value is one (contract 6.14).
     #[must_use]
     pub fn key(&self) -> Option<Key32> {
         use crate::secret::ExposeSecret;
-        let ours = self.content_type.as_deref().is_none_or(|of| of.is_empty() || of == CONTENT_TYPE);
-        ours.then(|| Key32::from_base64(self.text.expose_secret())).flatten()
+        let is_key_type = self.content_type.as_deref().is_none_or(|of| of.is_empty() || of == CONTENT_TYPE);
+        is_key_type.then(|| Key32::from_base64(self.text.expose_secret())).flatten()
     }
 }
 
@@ -176,31 +184,32 @@ pub struct NewVersion {
     pub text: SecretString,
     /// When it may be disabled.
     pub expires: UnixSeconds,
-    /// With the tag `activate` = `now`.
+    /// Sets the tag `activate` = `now`.
     pub activate_now: bool,
 }
 
-/// A source that is down; the text is for the log and names what to do.
+/// The key source cannot be used now. The text, for the log, says why and what to do.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct SourceDown(pub String);
+pub struct SourceUnavailable(pub String);
 
-/// A future of a source's answer.
-pub type Answer<'a, T> = Pin<Box<dyn Future<Output = Result<T, SourceDown>> + Send + 'a>>;
+/// The future of a request to a key source.
+pub type SourceFuture<'a, T> = Pin<Box<dyn Future<Output = Result<T, SourceUnavailable>> + Send + 'a>>;
 
-/// Where versions and their values come from.
+/// Where versions and their values are stored (contract 6.3). `tests/integration/key_sources.rs` is the conformance
+/// suite.
 pub trait KeySource: Send + Sync + fmt::Debug {
-    /// All versions, without values, in any order.
-    fn list(&self) -> Answer<'_, Vec<Version>>;
-    /// The value of one version, by its id.
-    fn get<'a>(&'a self, id: &'a str) -> Answer<'a, Value>;
-    /// All versions for a rotation, which may be the one that makes the ring: a ring that is not there is empty.
-    fn list_or_empty(&self) -> Answer<'_, Vec<Version>>;
-    /// Makes a new version and gives its id.
-    fn publish<'a>(&'a self, new: &'a NewVersion, now: UnixSeconds) -> Answer<'a, String>;
-    /// Disables a version: it neither seals nor opens any more.
-    fn disable<'a>(&'a self, id: &'a str) -> Answer<'a, ()>;
-    /// Whether there are ever to be other versions: a key that no rotation can replace has no life to be past of.
-    fn rotates(&self) -> bool {
+    /// All versions, without values, in any order. A missing ring is an unavailable source (contract 6.21).
+    fn list(&self) -> SourceFuture<'_, Vec<Version>>;
+    /// The value of one version, by its ID in the source.
+    fn get<'a>(&'a self, id: &'a str) -> SourceFuture<'a, Value>;
+    /// All versions; a missing ring is an empty list, because a rotation creates it.
+    fn list_or_empty(&self) -> SourceFuture<'_, Vec<Version>>;
+    /// Creates a version and returns its ID in the source.
+    fn publish<'a>(&'a self, new: &'a NewVersion, now: UnixSeconds) -> SourceFuture<'a, String>;
+    /// Disables a version, so that it neither seals nor opens.
+    fn disable<'a>(&'a self, id: &'a str) -> SourceFuture<'a, ()>;
+    /// Whether its keys can be rotated; if not, the active key is never reported as too old.
+    fn can_rotate(&self) -> bool {
         true
     }
 }
@@ -219,7 +228,7 @@ mod tests {
     }
 
     #[test]
-    fn a_value_of_another_kind_is_no_key() {
+    fn a_value_of_another_content_type_or_length_is_not_a_key() {
         let value = |text: &str, of: Option<&str>| Value { text: text.into(), content_type: of.map(str::to_owned) };
         let good = "A".repeat(43);
         assert!(value(&good, None).key().is_some());

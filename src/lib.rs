@@ -1,8 +1,7 @@
 //! Cloakroom: a token handler (Backend for Frontend) for single-page applications, run as an Azure Functions custom
 //! handler.
 //!
-//! The modules stand in the order in which a request meets them; imports point down that list. `docs/architecture.md`
-//! tells the invariants.
+//! `docs/architecture.md` has the modules in the order of their imports, and the invariants.
 
 pub mod api_map;
 pub mod app;
@@ -10,6 +9,7 @@ pub mod auth;
 pub mod clock;
 pub mod command;
 pub mod config;
+pub mod credential;
 pub mod error;
 pub mod functions;
 pub mod guard;

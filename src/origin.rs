@@ -1,11 +1,11 @@
-//! Origins as browsers write them.
+//! Origins as browsers serialize them (RFC 6454), and which URLs may carry tokens.
 
 use std::fmt;
 use std::net::IpAddr;
 
 use url::{Host, Url};
 
-/// Scheme, host and port, in the form of the `Origin` header; made only by parsing.
+/// Scheme, host and port, in the form of the `Origin` header. Created only by parsing.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Origin {
     serialized: String,
@@ -13,12 +13,13 @@ pub struct Origin {
 }
 
 impl Origin {
-    /// Reads an origin: https, or http on loopback; no path, query, fragment or user.
+    /// Parses an origin: https, or http on loopback; without path, query, fragment and user.
     ///
     /// # Errors
-    /// A sentence on what is allowed.
+    /// What is allowed, as the end of a sentence.
     pub fn parse(text: &str) -> Result<Self, &'static str> {
-        const RULE: &str = "is scheme, host and port only, such as https://app.example.org (http on loopback only)";
+        const RULE: &str =
+            "must be scheme, host and port only, such as https://app.example.org (http only on loopback)";
         let url = Url::parse(text).map_err(|_| RULE)?;
         let bare = url.path() == "/" && url.query().is_none() && url.fragment().is_none();
         let anonymous = url.username().is_empty() && url.password().is_none();
@@ -28,13 +29,12 @@ impl Origin {
         Ok(Self { serialized: url.origin().ascii_serialization(), url })
     }
 
-    /// As the `Origin` header has it.
     #[must_use]
     pub fn as_str(&self) -> &str {
         &self.serialized
     }
 
-    /// As a URL, to resolve paths against.
+    /// The base for resolving paths.
     #[must_use]
     pub const fn url(&self) -> &Url {
         &self.url
@@ -53,7 +53,7 @@ impl fmt::Debug for Origin {
     }
 }
 
-/// Whether tokens may travel to a URL: https, or http to this machine.
+/// Whether tokens may be sent to a URL: https, or http on loopback.
 #[must_use]
 pub fn is_secure(url: &Url) -> bool {
     match url.scheme() {
@@ -63,7 +63,7 @@ pub fn is_secure(url: &Url) -> bool {
     }
 }
 
-/// Whether a URL names this machine.
+/// Whether the host of a URL is a loopback address or `localhost`.
 #[must_use]
 pub fn is_loopback(url: &Url) -> bool {
     match url.host() {

@@ -1,4 +1,4 @@
-//! Path prefixes compared by whole segments.
+//! Path prefixes, compared by whole segments (contract section 1, "under a path").
 
 /// The rest of `path` below `prefix`: empty, or starting with `/`. `None` if `path` is not under `prefix`.
 ///

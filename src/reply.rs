@@ -41,14 +41,14 @@ pub struct Context {
 
 /// A refusal, with the cookies that must be written all the same: new tokens would else be lost.
 #[derive(Debug)]
-pub struct Refused {
+pub struct Rejected {
     /// What the client hears.
     pub error: Error,
     /// Lines of `Set-Cookie`.
     pub cookies: Vec<HeaderValue>,
 }
 
-impl From<Error> for Refused {
+impl From<Error> for Rejected {
     fn from(error: Error) -> Self {
         Self { error, cookies: Vec::new() }
     }
@@ -197,7 +197,7 @@ pub fn escape(text: &str) -> String {
 }
 
 /// What every answer of ours carries, the proxied ones included.
-pub fn secure(headers: &mut HeaderMap) {
+pub fn add_security_headers(headers: &mut HeaderMap) {
     headers.insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
     headers.entry(REFERRER_POLICY).or_insert(HeaderValue::from_static("no-referrer"));
 }
@@ -210,6 +210,6 @@ fn finish(status: StatusCode, content_type: Option<&'static str>, body: Bytes) -
         headers.insert(CONTENT_TYPE, HeaderValue::from_static(content_type));
     }
     headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
-    secure(headers);
+    add_security_headers(headers);
     reply
 }

@@ -1,4 +1,4 @@
-//! Values that must never be printed: redacted in `Debug`, without `Display`, zeroized on drop.
+//! Secrets as types (contract 5.15): redacted `Debug`, no `Display`, zeroized on drop; and random values.
 
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 use secrecy::zeroize::Zeroizing;
@@ -10,13 +10,17 @@ pub use secrecy::{ExposeSecret, SecretString};
 pub struct Key32(Zeroizing<[u8; 32]>);
 
 impl Key32 {
-    /// Takes over the bytes.
     #[must_use]
     pub fn new(bytes: [u8; 32]) -> Self {
         Self(Zeroizing::new(bytes))
     }
 
-    /// Reads 32 bytes in base64 or base64url, padded or not; anything else is `None`.
+    #[must_use]
+    pub fn random() -> Self {
+        Self::new(rand::random())
+    }
+
+    /// Parses base64 or base64url, padded or not; `None` unless it is 32 bytes.
     #[must_use]
     pub fn from_base64(text: &str) -> Option<Self> {
         let text = text.trim().trim_end_matches('=');
@@ -25,7 +29,12 @@ impl Key32 {
         Some(Self::new(bytes.as_slice().try_into().ok()?))
     }
 
-    /// The bytes, for the one place that computes with them.
+    /// Base64url without padding.
+    #[must_use]
+    pub fn to_base64url(&self) -> SecretString {
+        URL_SAFE_NO_PAD.encode(self.expose()).into()
+    }
+
     #[must_use]
     pub fn expose(&self) -> &[u8; 32] {
         &self.0
@@ -38,13 +47,13 @@ impl std::fmt::Debug for Key32 {
     }
 }
 
-/// `N` random bytes in base64url: state, nonce, verifier, identifiers.
+/// `N` random bytes in base64url, for states, nonces, PKCE verifiers and identifiers.
 #[must_use]
 pub fn random_token<const N: usize>() -> String {
     URL_SAFE_NO_PAD.encode(rand::random::<[u8; N]>())
 }
 
-/// `N` random bytes in hex, never all zero, as traces and spans have it (W3C Trace Context).
+/// `N` random bytes in hex, never all zero, as W3C Trace Context requires of trace and span IDs.
 #[must_use]
 pub fn random_hex<const N: usize>() -> String {
     const DIGITS: &[u8; 16] = b"0123456789abcdef";
@@ -67,7 +76,7 @@ mod tests {
     }
 
     #[test]
-    fn both_alphabets_and_padding_are_read() {
+    fn both_alphabets_are_parsed_with_and_without_padding() {
         let url = URL_SAFE_NO_PAD.encode([0xFBu8; 32]);
         let standard = format!("{}=", url.replace('-', "+").replace('_', "/"));
         for text in [url, standard] {
@@ -79,7 +88,7 @@ mod tests {
     }
 
     #[test]
-    fn random_hex_has_its_length_and_is_never_zero() {
+    fn random_hex_has_the_right_length_and_is_never_zero() {
         for _ in 0..1_000 {
             let text = random_hex::<1>();
             assert!(text.len() == 2 && text != "00" && u8::from_str_radix(&text, 16).is_ok(), "{text}");

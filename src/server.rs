@@ -1,7 +1,6 @@
-//! The socket: an accept loop of our own around `warp::service`, with the limits that `warp::serve` lacks.
+//! The listening socket: an accept loop around `warp::service` with the limits that `warp::serve` lacks.
 
 mod connection;
-mod load;
 
 use std::convert::Infallible;
 use std::io;
@@ -11,9 +10,11 @@ use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
 
+use bytes::Bytes;
 use futures_util::FutureExt;
 use http::header::{CONNECTION, HOST, TRANSFER_ENCODING};
-use http::{HeaderValue, Request, Version};
+use http::{HeaderValue, Request, Response, Version};
+use http_body::Body;
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::{Service, service_fn};
@@ -26,24 +27,24 @@ use warp::reply::Response as WarpResponse;
 
 use crate::app::App;
 use crate::error::Error;
-use crate::functions::{is_from_host, trace_id};
-use crate::reply::{Context, problem};
+use crate::functions::trace_id;
+use crate::reply::body::{GuardedBody, Limit};
+use crate::reply::{BodyError, Context, problem};
 use crate::routes::{RequestHead, into_response, routes};
-use connection::{ConnState, TimeoutStream, TrackedBody};
-use load::{Load, Permit, is_exempt};
+use connection::{ConnState, TimeoutStream};
 
 /// Most bytes of the head of a request.
 const HEADER_BYTES: usize = 32 * 1_024;
-/// Most connections at a time. The host keeps far fewer.
+/// Most connections at a time. The host uses far fewer.
 const CONNECTIONS: usize = 2_048;
-/// How long requests in flight may take once the process was asked to end.
+/// How long requests in flight may take after SIGTERM (contract 11.9).
 const DRAIN: Duration = Duration::from_secs(8);
-/// Pause after an accept that failed, as when the process is out of file descriptors.
+/// Pause after a failed accept, for example when the process is out of file descriptors.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
-/// Ended by SIGTERM, as a shell counts it. Never 0, which the host takes for a handler that wants to stay gone.
+/// Exit code after SIGTERM, as shells report it. Never 0: the host would not start the process again.
 const TERMINATED: u8 = 143;
 
-/// Listens where the host calls.
+/// Binds the port that the host calls.
 ///
 /// # Errors
 /// The port is taken.
@@ -51,113 +52,94 @@ pub async fn bind(port: u16) -> io::Result<TcpListener> {
     TcpListener::bind((Ipv4Addr::LOCALHOST, port)).await
 }
 
-/// Serves until the process is asked to end, then finishes what is in flight.
+/// Serves until SIGTERM or Ctrl-C, then finishes the requests in flight.
 pub async fn run(listener: TcpListener, app: Arc<App>) -> ExitCode {
     tracing::info!(port = app.port, "listening");
     app.load_in_background();
     let routes = TowerToHyperService::new(warp::service(routes(&app)));
-    let state = ServerState { app: Arc::clone(&app), load: Arc::default() };
     let connections = Arc::new(Semaphore::new(CONNECTIONS));
     let graceful = GracefulShutdown::new();
-    let mut end = std::pin::pin!(asked_to_end());
+    let mut shutdown = std::pin::pin!(shutdown_signal());
     loop {
         let permit = tokio::select! {
             permit = Arc::clone(&connections).acquire_owned() => permit,
-            () = &mut end => break,
+            () = &mut shutdown => break,
         };
         let Ok(permit) = permit else { break };
         let accepted = tokio::select! {
             accepted = listener.accept() => accepted,
-            () = &mut end => break,
+            () = &mut shutdown => break,
         };
         let Ok((stream, _)) = accepted else {
             tokio::time::sleep(ACCEPT_PAUSE).await;
             continue;
         };
-        // Without it the second segment of an answer waits 40 ms for the other side's acknowledgement.
+        // Otherwise the second segment of a response waits 40 ms for the client's delayed acknowledgement.
         let _ = stream.set_nodelay(true);
-        let (routes, state, connection_state) = (routes.clone(), state.clone(), ConnState::new());
-        let socket = TimeoutStream::new(stream, connection_state.clone());
-        // Boxed, so that a connection keeps no room for a request while it is idle.
+        let (routes, app, state) = (routes.clone(), Arc::clone(&app), ConnState::new());
+        let socket = TimeoutStream::new(stream, state.clone());
+        // Boxed, so that an idle connection holds no memory for a request.
         let service =
-            service_fn(move |request| answer(routes.clone(), state.clone(), connection_state.clone(), request).boxed());
+            service_fn(move |request| respond(routes.clone(), Arc::clone(&app), state.clone(), request).boxed());
         let connection = http().serve_connection(TokioIo::new(socket), service);
-        // A connection that breaks is the other side's affair.
+        // An error here means that the client broke the connection; there is nothing to do about it.
         tokio::spawn(graceful.watch(connection).map(move |_| drop(permit)));
     }
     drop(listener);
-    tracing::info!("asked to end; finishing what is in flight");
+    tracing::info!("shutting down; finishing requests in flight");
     if tokio::time::timeout(DRAIN, graceful.shutdown()).await.is_err() {
-        tracing::warn!("some requests were still in flight after 8 s");
+        tracing::warn!("requests were still in flight after 8 s");
     }
     ExitCode::from(TERMINATED)
 }
 
 fn http() -> http1::Builder {
     let mut http = http1::Builder::new();
-    // The deadline for heads is that of the connection's own socket.
+    // `TimeoutStream` has the deadline for heads.
     http.header_read_timeout(None).max_buf_size(HEADER_BYTES);
     http
 }
 
-/// What the state asks before the routes.
-#[derive(Clone)]
-struct ServerState {
-    app: Arc<App>,
-    load: Arc<Load>,
-}
-
-/// The body of warp's answers, which has no name of its own.
-trait BodyOf {
-    type Body;
-}
-
-impl<B> BodyOf for hyper::Response<B> {
-    type Body = B;
-}
-
-type WarpBody = <WarpResponse as BodyOf>::Body;
-type Answer = hyper::Response<TrackedBody<WarpBody, Option<Permit>>>;
-
-/// Answers a request whatever it is, and holds its place among those in flight until the answer is out.
-async fn answer<S>(
+/// Gives every request a response. The response's body keeps the connection marked as active until it has been sent.
+async fn respond<S>(
     routes: S,
-    state: ServerState,
-    connection_state: ConnState,
+    app: Arc<App>,
+    state: ConnState,
     request: Request<Incoming>,
-) -> Result<Answer, Infallible>
+) -> Result<Response<impl Body<Data = Bytes, Error = BodyError>>, Infallible>
 where
     S: Service<Request<Incoming>, Response = WarpResponse, Error = Infallible>,
 {
-    connection_state.request_begins();
-    state.app.host.observe(request.headers(), state.app.port);
-    let path = request.uri().path();
-    let exempt = is_exempt(path) || is_from_host(request.headers(), state.app.port);
-    let held = if exempt { None } else { state.load.admit(path) };
-    let response = guarded(routes, exempt || held.is_some(), request).await;
-    Ok(response.map(|body| TrackedBody::new(body, connection_state, held)))
+    let active = state.begin_request();
+    app.host.observe(request.headers(), app.port);
+    let response = guarded(routes, request).await;
+    Ok(response.map(|body| GuardedBody::new(body, Limit::None, active)))
 }
 
-/// Odd targets are refused before warp, which panics on some; a panic becomes a 500.
-async fn guarded<S>(routes: S, admitted: bool, mut request: Request<Incoming>) -> WarpResponse
+/// Rejects malformed requests before warp, which panics on some; a panic of a handler becomes a 500 (contract 11.8).
+async fn guarded<S>(routes: S, mut request: Request<Incoming>) -> WarpResponse
 where
     S: Service<Request<Incoming>, Response = WarpResponse, Error = Infallible>,
 {
     let trace_id = trace_id(request.headers());
     if let Err(why) = well_formed(&request) {
-        let mut refusal = problem(&Error::BadRequest(why), &context(&trace_id));
-        // Where a request begins and ends may be in doubt, so that nothing more is read from here.
-        refusal.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
-        return into_response(refusal, false);
+        let mut rejection = problem(&Error::BadRequest(why), &context(&trace_id));
+        // Where this request ends may be in doubt, so nothing more is read from the connection.
+        rejection.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+        return into_response(rejection);
     }
-    // Move URI and headers into an extension; routing uses our own predicates.
-    let (target, headers) = (std::mem::take(request.uri_mut()), std::mem::take(request.headers_mut()));
-    let head = Arc::new(RequestHead { target, headers, admitted, trace_id });
+    // The head moves into an extension: warp's own filters would copy it.
+    let head = Arc::new(RequestHead {
+        method: std::mem::take(request.method_mut()),
+        target: std::mem::take(request.uri_mut()),
+        headers: std::mem::take(request.headers_mut()),
+        trace_id,
+    });
     request.extensions_mut().insert(Arc::clone(&head));
     match AssertUnwindSafe(routes.call(request)).catch_unwind().await {
         Ok(Ok(response)) => response,
         Ok(Err(never)) => match never {},
-        Err(_) => into_response(problem(&Error::Internal, &context(&head.trace_id)), false),
+        Err(_) => into_response(problem(&Error::Internal, &context(&head.trace_id))),
     }
 }
 
@@ -165,7 +147,7 @@ fn context(trace_id: &str) -> Context {
     Context { trace_id: trace_id.to_owned(), wants_page: false, link_base: String::new() }
 }
 
-/// What the parser of HTTP lets through and nobody may send (RFC 9112, sections 3.2 and 6.1).
+/// Rejects what hyper's parser accepts although RFC 9112 forbids it (sections 3.2 and 6.1).
 fn well_formed<B>(request: &Request<B>) -> Result<(), &'static str> {
     let target = request.uri();
     if target.scheme().is_some() || target.authority().is_some() || !target.path().starts_with('/') {
@@ -173,18 +155,18 @@ fn well_formed<B>(request: &Request<B>) -> Result<(), &'static str> {
     }
     let hosts = request.headers().get_all(HOST).iter().count();
     if hosts > 1 || (hosts == 0 && request.version() == Version::HTTP_11) {
-        return Err("the request names no host, or several");
+        return Err("the request has no Host header or several");
     }
     let mut codings = request.headers().get_all(TRANSFER_ENCODING).iter();
     let chunked = codings.next().is_none_or(|coding| coding.as_bytes().eq_ignore_ascii_case(b"chunked"));
     if !chunked || codings.next().is_some() {
-        return Err("the body of the request is encoded otherwise than in chunks");
+        return Err("the transfer encoding is not chunked");
     }
     Ok(())
 }
 
 /// Waits for SIGTERM or Ctrl-C.
-async fn asked_to_end() {
+async fn shutdown_signal() {
     #[cfg(unix)]
     {
         use tokio::signal::unix::{SignalKind, signal};
@@ -198,7 +180,7 @@ async fn asked_to_end() {
             return;
         }
     }
-    // Without signal handlers only the system ends the process.
+    // Without signal handlers only SIGKILL ends the process.
     if tokio::signal::ctrl_c().await.is_err() {
         std::future::pending::<()>().await;
     }

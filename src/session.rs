@@ -1,11 +1,12 @@
-//! Sessions: what is in one, how it is sealed, and the cookies that carry it.
+//! Sessions: what one holds, how it is sealed, and the cookies that carry it.
 
 mod base64url;
 pub mod cache;
 pub mod cookie;
 pub mod ended;
+pub mod payload;
 pub mod seal;
-pub mod token;
+pub mod sealer;
 
 use std::borrow::Cow;
 use std::sync::Arc;
@@ -17,10 +18,11 @@ use crate::clock::UnixSeconds;
 use crate::error::Error;
 use crate::keyring::{KeyId, Purpose, Ring};
 use cache::SessionCache;
-use cookie::{Presented, TooLarge};
+use cookie::{Life, Presented, SessionCookies, TooLarge};
 use ended::EndedSessions;
-use seal::{Binding, Opened, UnsealError};
-use token::{Session, SessionId};
+use payload::{Session, SessionId};
+use seal::{Opened, Times};
+use sealer::{Sealer, SealingKeyUnavailable, UnsealError};
 
 /// How long sessions live.
 #[derive(Debug, Clone, Copy)]
@@ -33,54 +35,47 @@ pub struct Limits {
     pub clock_skew: Duration,
 }
 
-/// Opens and writes sessions, and seals the smaller things.
+/// Opens, writes and ends sessions, and seals the smaller values.
 #[derive(Debug)]
 pub struct Sessions {
-    /// The keys.
-    pub ring: Arc<Ring>,
-    /// Names and attributes of the cookies.
-    pub cookies: cookie::SessionCookies,
-    /// How long sessions live.
-    pub limits: Limits,
-    /// The sessions ended here.
-    pub ended: EndedSessions,
-    /// The sessions that another sign-in in the same browser replaced; a slow answer must not bring one back.
-    pub replaced: EndedSessions,
-    /// What this instance knows beyond the cookies.
-    pub cache: SessionCache,
-    client_id: String,
+    sealer: Sealer,
+    cookies: SessionCookies,
+    limits: Limits,
+    pub(crate) ended: EndedSessions,
+    replaced: EndedSessions,
+    pub(crate) cache: SessionCache,
 }
 
 /// A session that a request carries, or that begins.
 #[derive(Debug, Clone)]
 pub struct OpenSession {
-    /// What is in it, with all that this instance knows to be newer than the cookie.
+    /// What it holds, in the newest state that this instance knows.
     pub session: Session,
-    /// When it is over at the latest.
+    /// The absolute expiry.
     pub expires_at: UnixSeconds,
     /// The key that sealed its cookie, if there is one.
     kid: Option<KeyId>,
     several_cookies: bool,
-    /// Whether this instance knows more than the cookie holds.
+    /// Whether this instance knows newer tokens than the cookie holds.
     is_stale: bool,
 }
 
-/// Why a request carries no session that counts.
+/// Why a request carries no valid session.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum OpenError {
-    /// It is over, or its cookie does not open.
+    /// It has expired or ended, or its cookie does not open.
     Expired,
-    /// Nobody can tell before the source of the keys answers.
+    /// The key source must be read to decide, and does not respond.
     KeyUnavailable,
-    /// No cookie came.
+    /// There is no session cookie.
     Missing,
-    /// Its cookie names a key that is not in the ring.
+    /// Its cookie is sealed under a key that is not in the ring.
     UnknownKey,
 }
 
 impl From<OpenError> for Error {
-    fn from(why: OpenError) -> Self {
-        match why {
+    fn from(error: OpenError) -> Self {
+        match error {
             OpenError::Expired | OpenError::UnknownKey => Self::SessionExpired,
             OpenError::KeyUnavailable => Self::KeysUnavailable,
             OpenError::Missing => Self::SessionMissing,
@@ -91,25 +86,36 @@ impl From<OpenError> for Error {
 /// Why a session cannot be written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum WriteError {
-    /// No key seals.
+    /// There is no key to seal with.
     KeysUnavailable,
     /// It does not fit the cookies.
     TooLarge,
 }
 
+impl From<SealingKeyUnavailable> for WriteError {
+    fn from(_: SealingKeyUnavailable) -> Self {
+        Self::KeysUnavailable
+    }
+}
+
 impl Sessions {
     /// Sessions of one client.
     #[must_use]
-    pub fn new(ring: Arc<Ring>, cookies: cookie::SessionCookies, limits: Limits, client_id: String) -> Self {
+    pub fn new(ring: Arc<Ring>, cookies: SessionCookies, limits: Limits, client_id: String) -> Self {
         Self {
-            ring,
+            sealer: Sealer::new(ring, client_id, limits.clock_skew.as_secs()),
             cookies,
             limits,
             ended: EndedSessions::default(),
             replaced: EndedSessions::default(),
             cache: SessionCache::default(),
-            client_id,
         }
+    }
+
+    /// Names and attributes of the cookies.
+    #[must_use]
+    pub const fn cookies(&self) -> &SessionCookies {
+        &self.cookies
     }
 
     /// The session that a request carries.
@@ -122,60 +128,82 @@ impl Sessions {
             Presented::Invalid => return Err(OpenError::Expired),
             Presented::Sealed(sealed) => sealed,
         };
-        let opened = self.unseal(Purpose::Session, &self.cookies.name, &sealed, now).await;
-        let opened = opened.map_err(|closed| match closed {
+        let opened = self.unseal(Purpose::Session, self.cookies.name(), &sealed, now).await;
+        let opened = opened.map_err(|error| match error {
             UnsealError::Invalid => OpenError::Expired,
             UnsealError::KeyUnavailable => OpenError::KeyUnavailable,
             UnsealError::UnknownKey => OpenError::UnknownKey,
         })?;
         let mut session = Session::decode(opened.payload()).ok_or(OpenError::Expired)?;
-        let idle_until = session.active_at.saturating_add(self.limits.idle.as_secs());
-        if now >= idle_until || self.ended.contains(&session.id) {
+        if now >= self.idle_expiry(&session) || self.ended.contains(&session.id) {
             return Err(OpenError::Expired);
         }
         let is_stale = self.cache.merge_newer_tokens(&mut session, now);
         let several_cookies = matches!(sealed, Cow::Owned(_));
-        Ok(OpenSession { session, expires_at: opened.expires_at, kid: Some(opened.kid), several_cookies, is_stale })
+        let (expires_at, kid) = (opened.times.expires_at, Some(opened.kid));
+        Ok(OpenSession { session, expires_at, kid, several_cookies, is_stale })
     }
 
-    /// The `Set-Cookie` lines that write a session with this moment as its last activity, and with the newest tokens.
+    /// A session that begins now.
+    #[must_use]
+    pub const fn begin(&self, session: Session, now: UnixSeconds) -> OpenSession {
+        OpenSession::new(session, now.saturating_add(self.limits.max.as_secs()))
+    }
+
+    /// Whether a session could be written now.
     ///
-    /// Of what does not fit, access tokens that the refresh token can bring back are left out first, and kept here.
-    /// There are no lines for a session that was ended or replaced here.
+    /// # Errors
+    /// [`WriteError::KeysUnavailable`].
+    pub async fn can_write(&self, now: UnixSeconds) -> Result<(), WriteError> {
+        self.sealer.key(now).await?;
+        Ok(())
+    }
+
+    /// The `Set-Cookie` lines that write a session with `now` as its last activity, and with the newest tokens.
+    ///
+    /// Access tokens that do not fit and that the refresh token can get again are left out first, and cached here.
+    /// There are no lines for a session that was ended or replaced here (contract 4.23).
     ///
     /// # Errors
     /// [`WriteError`].
     pub async fn write(&self, open: &OpenSession, now: UnixSeconds) -> Result<Vec<HeaderValue>, WriteError> {
-        let key = self.ring.sealing(now).await.map_err(|_| WriteError::KeysUnavailable)?;
-        let name = &self.cookies.name;
-        let binding = Binding { purpose: Purpose::Session, name, client_id: &self.client_id };
-        // From here on nothing waits, so that generations are given out in their order.
+        let key = self.sealer.key(now).await?;
+        // Nothing is awaited from here on, so that cookies are sealed in the order of their generations.
         let mut session = self.cache.prepare_write(open, now);
-        let lines = loop {
-            let sealed = seal::seal(&key, binding, now, open.expires_at, &session.encode());
-            match self.cookies.write_session(&sealed) {
-                Ok(lines) => break lines,
-                Err(TooLarge) => {
-                    let token = session.leave_out_largest().ok_or(WriteError::TooLarge)?;
-                    self.cache.keep_left_out(open, token, session.generation);
-                }
+        let payload = loop {
+            let payload = session.encode();
+            if self.cookies.fits(seal::sealed_len(payload.len()), Life::Browser) {
+                break payload;
             }
+            let token = session.take_largest_access_token().ok_or(WriteError::TooLarge)?;
+            self.cache.keep_left_out(open, token, session.generation);
         };
-        Ok(if self.is_ended_or_replaced(&session.id) { Vec::new() } else { lines })
+        if self.is_ended_or_replaced(&session.id) {
+            return Ok(Vec::new());
+        }
+        let times = Times { issued_at: now, expires_at: open.expires_at };
+        let sealed = self.sealer.seal_with(&key, Purpose::Session, self.cookies.name(), times, &payload);
+        self.cookies.write_session(&sealed, Life::Browser).map_err(|TooLarge| WriteError::TooLarge)
     }
 
-    /// Whether a session was ended or replaced here, so that no answer of its time may touch the cookie.
+    /// Whether a session was ended or replaced here, so that no response to it may write or delete the cookie.
     #[must_use]
     pub fn is_ended_or_replaced(&self, id: &SessionId) -> bool {
         self.ended.contains(id) || self.replaced.contains(id)
     }
 
-    /// The lines of [`Self::write`], when there is a reason: the written activity is old enough, this instance knows
-    /// newer tokens, or the session's key retires, so that it is sealed anew under the one that seals.
+    /// Whether a session was ended here.
+    #[must_use]
+    pub fn is_ended(&self, id: &SessionId) -> bool {
+        self.ended.contains(id)
+    }
+
+    /// The lines of [`Self::write`] if there is a reason to write: the written activity is old enough, this instance
+    /// has newer tokens, or the session's key retires (contract 6.24, 7.9).
     pub async fn write_if_due(&self, open: &OpenSession, now: UnixSeconds) -> Option<Vec<HeaderValue>> {
-        let is_due = now >= open.session.active_at.saturating_add(self.activity_pause(open));
-        let retires = || open.kid.is_some_and(|kid| self.ring.is_retiring(kid, now));
-        if is_due || open.is_stale || retires() { self.write(open, now).await.ok() } else { None }
+        let is_due = now >= open.session.active_at.saturating_add(self.activity_interval(open));
+        let is_retiring = || open.kid.is_some_and(|kid| self.sealer.is_retiring(kid, now));
+        if is_due || open.is_stale || is_retiring() { self.write(open, now).await.ok() } else { None }
     }
 
     /// Whether this instance has newer tokens of a session by now than when it was opened.
@@ -184,18 +212,32 @@ impl Sessions {
         self.cache.merge_newer_tokens(&mut open.session.clone(), now)
     }
 
-    /// Ends a session here: it is refused, and no slow answer writes it any more.
+    /// Ends a session here: it is rejected, and no slow response writes it (contract 4.23, 4.24).
     pub fn end(&self, open: &OpenSession, now: UnixSeconds) {
         self.ended.insert(open.session.id, open.expires_at, now);
         self.cache.forget(&open.session.id);
     }
 
-    fn activity_pause(&self, open: &OpenSession) -> u64 {
+    /// Marks a session as replaced by another sign-in in the same browser (contract 4.22): no slow response writes it.
+    pub fn replace(&self, id: SessionId, expires_at: UnixSeconds, now: UnixSeconds) {
+        self.replaced.insert(id, expires_at, now);
+    }
+
+    /// The first second in which a session has been idle for too long.
+    #[must_use]
+    pub const fn idle_expiry(&self, session: &Session) -> UnixSeconds {
+        session.active_at.saturating_add(self.limits.idle.as_secs())
+    }
+
+    fn activity_interval(&self, open: &OpenSession) -> u64 {
         let idle = self.limits.idle.as_secs();
         if open.several_cookies { 300.min(idle / 4) } else { 60.min(idle / 10) }
     }
 
-    /// Seals a payload. `name` is the full cookie name, or empty for what is no cookie. `None` without a key.
+    /// Seals a payload. `name` is the full cookie name, or empty for a value that is not a cookie.
+    ///
+    /// # Errors
+    /// [`SealingKeyUnavailable`].
     pub async fn seal(
         &self,
         purpose: Purpose,
@@ -203,10 +245,8 @@ impl Sessions {
         expires_at: UnixSeconds,
         now: UnixSeconds,
         payload: &[u8],
-    ) -> Option<String> {
-        let key = self.ring.sealing(now).await.ok()?;
-        let binding = Binding { purpose, name, client_id: &self.client_id };
-        Some(seal::seal(&key, binding, now, expires_at, payload))
+    ) -> Result<String, SealingKeyUnavailable> {
+        self.sealer.seal(purpose, name, expires_at, now, payload).await
     }
 
     /// Opens what [`Self::seal`] sealed.
@@ -220,8 +260,7 @@ impl Sessions {
         sealed: &[u8],
         now: UnixSeconds,
     ) -> Result<Opened, UnsealError> {
-        let binding = Binding { purpose, name, client_id: &self.client_id };
-        seal::open(&self.ring, binding, sealed, now, self.limits.clock_skew.as_secs()).await
+        self.sealer.unseal(purpose, name, sealed, now).await
     }
 }
 

@@ -38,7 +38,11 @@ impl Config {
                 "debug" => config.level = Level::DEBUG,
                 "json" => config.json = Some(true),
                 "text" => config.json = Some(false),
-                _ => return Err("is a level (error, warn, info, debug), a format (json, text), or both with a comma"),
+                _ => {
+                    return Err(
+                        "must be a level (error, warn, info, debug), a format (json, text), or both with a comma",
+                    );
+                }
             }
         }
         Ok(config)

@@ -21,7 +21,7 @@ use crate::oidc::id_token::Subject;
 use crate::oidc::refresh::{RefreshError, Refreshed, Scopes};
 use crate::secret::SecretString;
 use crate::session::cache::{Redeemed, RequiredInteraction};
-use crate::session::token::{AccessToken, SessionId, User};
+use crate::session::payload::{AccessToken, SessionId, User};
 use crate::session::{OpenSession, Sessions};
 
 /// How long a call waits for a new token while the old one is still good.
@@ -109,7 +109,8 @@ impl TokenService {
     /// # Errors
     /// As [`Self::for_call`]; of several the one that ends the session, else the first.
     pub async fn refresh_all(self: &Arc<Self>, open: &OpenSession, now: UnixSeconds) -> Result<(), Error> {
-        if open.session.refresh_token.is_none() && open.session.access_tokens.iter().any(|token| !token.is_over(now)) {
+        if open.session.refresh_token.is_none() && open.session.access_tokens.iter().any(|token| !token.is_expired(now))
+        {
             return Ok(());
         }
         let known = |api: &str| self.config.apis.get(api).is_some();
@@ -252,7 +253,10 @@ impl TokenService {
         self.provider.refresh(refresh_token, scopes, resource, subject, &clock::now).await.map(|tokens| {
             let life = tokens.life();
             let expires_at = asked_at.saturating_add(life);
-            api.map(|api| AccessToken { api: api.to_owned(), token: tokens.access_token, expires_at, life })
+            api.map(|api| {
+                let (api, token) = (api.to_owned(), tokens.access_token);
+                AccessToken { api, token, expires_at, life, binding: None }
+            })
         })
     }
 

@@ -20,10 +20,9 @@ use crate::guard::return_to::ReturnTo;
 use crate::oidc::grants::{CodeExchange, TokenResponse};
 use crate::oidc::id_token::IdToken;
 use crate::reply::{Reply, redirect};
-use crate::secret::ExposeSecret;
-use crate::session::OpenSession;
-use crate::session::seal::UnsealError;
-use crate::session::token::{AccessToken, Session, SessionId, User};
+use crate::secret::{ExposeSecret, Key32};
+use crate::session::payload::{AccessToken, Session, SessionId, User, nonce_hash};
+use crate::session::sealer::UnsealError;
 
 impl Auth {
     /// Exchanges the code of a callback and starts a session. `params`: the query, or the form of a POST.
@@ -52,7 +51,7 @@ impl Auth {
             }
         };
         // The code can be exchanged only once, so everything else that the session needs must be available first.
-        self.sessions.ring.sealing(now).await.map_err(|_| Error::KeysUnavailable)?;
+        self.sessions.can_write(now).await.map_err(|_| Error::KeysUnavailable)?;
         let outcome = self.complete(response, &transaction, now).await;
         let return_to = ReturnTo::parse(&transaction.return_to, &self.config.origins.spa, &self.config.reserved)
             .unwrap_or_else(|| self.config.return_uri.clone());
@@ -63,9 +62,9 @@ impl Auth {
                 (return_to.with_error(error.code()), Vec::new())
             }
         };
-        let cookies = &self.sessions.cookies;
+        let cookies = self.sessions.cookies();
         let mut reply = redirect(status, &self.config.origins.page(&location));
-        let deletion = cookies.delete_login(&cookies.login_name(transaction.state.id()));
+        let deletion = cookies.delete(&cookies.login(transaction.state.id()));
         for line in lines.into_iter().chain([deletion]) {
             reply.headers_mut().append(SET_COOKIE, line);
         }
@@ -89,12 +88,12 @@ impl Auth {
             Attempt::Expired => return Err(AuthError::LoginExpired),
         };
         let open = exchange.await?;
-        if !is_first && self.sessions.ended.contains(&open.session.id) {
+        if !is_first && self.sessions.is_ended(&open.session.id) {
             return Err(AuthError::LoginExpired);
         }
         let lines = self.sessions.write(&open, now).await?;
         if let Some(replaced) = transaction.replaces {
-            self.sessions.replaced.insert(replaced, open.expires_at, now);
+            self.sessions.replace(replaced, open.expires_at, now);
         }
         tracing::info!(event = "signed_in", repeated = !is_first, "a user signed in");
         Ok(lines)
@@ -122,8 +121,13 @@ impl Auth {
             tracing::warn!("a user other than the one who got the claims challenge signed in; the sign-in is rejected");
             return Err(AuthError::LoginFailed);
         }
-        let expires_at = now.saturating_add(self.sessions.limits.max.as_secs());
-        Ok(OpenSession::new(new_session(rand::random(), tokens, id_token, api, now), expires_at))
+        let session = Session {
+            issuer: self.provider.cached_metadata().map(|metadata| metadata.issuer.clone()),
+            nonce_hash: Some(nonce_hash(&transaction.nonce)),
+            handle: Some(Key32::random()),
+            ..new_session(rand::random(), tokens, id_token, api, now)
+        };
+        Ok(self.sessions.begin(session, now))
     }
 
     /// Contract 7.5: an issuer that is present must be the provider's, and a provider that announces the parameter must
@@ -145,15 +149,12 @@ fn new_session(id: SessionId, tokens: TokenResponse, claims: IdToken, api: Optio
         token: tokens.access_token,
         expires_at: now.saturating_add(life),
         life,
+        binding: None,
     });
     Session {
-        id,
-        generation: 0,
-        signed_in_at: now,
-        active_at: now,
-        user: user(claims),
         refresh_token: tokens.refresh_token,
         access_tokens: access_token.into_iter().collect(),
+        ..Session::new(id, user(claims), now)
     }
 }
 
@@ -168,5 +169,6 @@ fn user(claims: IdToken) -> User {
         roles: claims.roles,
         login_hint: claims.login_hint,
         provider_sid: claims.sid,
+        ..User::default()
     }
 }

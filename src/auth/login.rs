@@ -19,7 +19,7 @@ use crate::reply::{Reply, redirect};
 use crate::secret::ExposeSecret;
 use crate::session::OpenSession;
 use crate::session::cookie::surplus_logins;
-use crate::session::seal::UnsealError;
+use crate::session::sealer::UnsealError;
 use crate::tokens::challenge::{self, Challenge};
 
 /// The parts of an authorization request that differ between sign-ins.
@@ -60,14 +60,14 @@ impl Auth {
             AuthorizationRequest { transaction: &transaction, params: &params, api, claims: claims.as_deref() };
         let location = self.authorization_url(&metadata.authorization_endpoint, &request);
         let mut reply = redirect(StatusCode::FOUND, location.as_str());
-        let cookies = &self.sessions.cookies;
+        let cookies = self.sessions.cookies();
         let id = transaction.state.id();
-        let line = cookies.write_login(id, &sealed);
-        let bytes = cookies.login_name(id).len() + 3 + sealed.len();
+        let cookie = cookies.login(id);
+        let bytes = cookie.name.len() + 3 + sealed.len();
         for name in self.surplus_transactions(headers, bytes, now).await {
-            reply.headers_mut().append(SET_COOKIE, cookies.delete_login(&name));
+            reply.headers_mut().append(SET_COOKIE, cookies.delete(&cookies.login_named(name)));
         }
-        reply.headers_mut().append(SET_COOKIE, line);
+        reply.headers_mut().append(SET_COOKIE, cookies.set(&cookie, &sealed));
         Ok(reply)
     }
 
@@ -134,7 +134,7 @@ impl Auth {
     /// The cookie names of the login transactions that must be deleted to make room for a new one of `new_bytes`.
     async fn surplus_transactions(&self, headers: &HeaderMap, new_bytes: usize, now: UnixSeconds) -> Vec<String> {
         let mut present = Vec::new();
-        for (name, sealed) in self.sessions.cookies.logins(headers) {
+        for (name, sealed) in self.sessions.cookies().logins(headers) {
             let opened = self.sessions.unseal(Purpose::Login, name, sealed, now).await;
             let transaction = opened.ok().and_then(|opened| Transaction::decode(opened.payload()));
             present.push((name, name.len() + 3 + sealed.len(), transaction.map(|transaction| transaction.begun)));

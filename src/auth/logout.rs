@@ -105,7 +105,7 @@ impl Auth {
 
     async fn end_session_url(&self, open: Option<&OpenSession>, now: UnixSeconds) -> Option<String> {
         let mut url = self.provider.metadata().await.ok()?.end_session_endpoint.clone()?;
-        let state = self.sessions.seal(Purpose::LogoutState, "", now + STATE_SECONDS, now, &[]).await;
+        let state = self.sessions.seal(Purpose::LogoutState, "", now + STATE_SECONDS, now, &[]).await.ok();
         let user = open.map(|open| &open.session.user);
         let hint = user.and_then(|user| user.login_hint.as_deref().or(user.preferred_username.as_deref()));
         let mut query = url.query_pairs_mut();
@@ -122,8 +122,8 @@ impl Auth {
 
     /// Deletes every gateway cookie, valid or not (contract 3.14).
     fn signed_out(&self, mut reply: Reply, headers: &HeaderMap) -> Reply {
-        let cookies = &self.sessions.cookies;
-        let logins = cookies.logins(headers).into_iter().map(|(name, _)| cookies.delete_login(name));
+        let cookies = self.sessions.cookies();
+        let logins = cookies.logins(headers).into_iter().map(|(name, _)| cookies.delete(&cookies.login_named(name)));
         for line in cookies.delete_session().into_iter().chain(logins) {
             reply.headers_mut().append(SET_COOKIE, line);
         }

@@ -8,7 +8,7 @@ use crate::api_map::CsrfMode;
 use crate::clock::UnixSeconds;
 use crate::error::Error;
 use crate::guard::csrf;
-use crate::reply::{Refused, Reply, empty};
+use crate::reply::{Rejected, Reply, empty};
 use crate::session::{OpenError, WriteError};
 
 impl Auth {
@@ -17,7 +17,7 @@ impl Auth {
     /// # Errors
     /// Those of CSRF; [`Error::SessionMissing`], [`Error::KeysUnavailable`]; [`Error::SessionGone`] if the session has
     /// expired, unless its key is unknown to this instance (contract 4.18); and those of the refresh.
-    pub async fn refresh(&self, headers: &HeaderMap, now: UnixSeconds) -> Result<Reply, Refused> {
+    pub async fn refresh(&self, headers: &HeaderMap, now: UnixSeconds) -> Result<Reply, Rejected> {
         csrf::check(&Method::POST, headers, &self.config.origins, CsrfMode::Header)?;
         let open = self.sessions.open(headers, now).await.map_err(|why| match why {
             OpenError::Expired => Error::SessionGone,
@@ -40,7 +40,7 @@ impl Auth {
         };
         if let Err(error) = refreshed {
             // Tokens of other APIs may be new, and the request counts as activity either way.
-            return Err(Refused { error, cookies: lines });
+            return Err(Rejected { error, cookies: lines });
         }
         let mut reply = empty(StatusCode::NO_CONTENT);
         for line in lines {

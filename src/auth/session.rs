@@ -24,7 +24,7 @@ impl Auth {
         let body = match self.sessions.open(headers, now).await {
             Ok(open) => {
                 let user = &open.session.user;
-                let idle_until = open.session.active_at.saturating_add(self.sessions.limits.idle.as_secs());
+                let idle_until = self.sessions.idle_expiry(&open.session);
                 json!({
                     "authenticated": true,
                     "user": {
@@ -67,6 +67,6 @@ impl Auth {
     /// The link that signs out by navigation, with a logout token for this session only (contract 3.20).
     async fn logout_link(&self, open: &OpenSession, now: UnixSeconds) -> String {
         let sealed = self.sessions.seal(Purpose::Logout, "", open.expires_at, now, &open.session.id).await;
-        sealed.map_or_else(|| "/auth/logout".to_owned(), |token| format!("/auth/logout?lt={token}"))
+        sealed.map_or_else(|_| "/auth/logout".to_owned(), |token| format!("/auth/logout?lt={token}"))
     }
 }

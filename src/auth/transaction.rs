@@ -12,8 +12,8 @@ use crate::keyring::Purpose;
 use crate::secret::SecretString;
 use crate::session::Sessions;
 use crate::session::cookie::LOGIN_SECONDS;
-use crate::session::seal::UnsealError;
-use crate::session::token::SessionId;
+use crate::session::payload::SessionId;
+use crate::session::sealer::UnsealError;
 
 /// Version of the payload after the times.
 const FORMAT: u8 = 2;
@@ -63,8 +63,8 @@ impl Transaction {
 
     /// The value of the transaction's cookie; `None` if no key seals.
     pub(super) async fn seal(&self, sessions: &Sessions, now: UnixSeconds) -> Option<String> {
-        let name = sessions.cookies.login_name(self.state.id());
-        sessions.seal(Purpose::Login, &name, now + LOGIN_SECONDS, now, &self.encode()).await
+        let name = sessions.cookies().login(self.state.id()).name;
+        sessions.seal(Purpose::Login, &name, now + LOGIN_SECONDS, now, &self.encode()).await.ok()
     }
 
     /// The transaction that a callback's state names, if this browser began it.
@@ -77,8 +77,8 @@ impl Transaction {
         state: &State,
         now: UnixSeconds,
     ) -> Result<Self, UnsealError> {
-        let sealed = sessions.cookies.login(headers, state.id()).ok_or(UnsealError::Invalid)?;
-        let name = sessions.cookies.login_name(state.id());
+        let sealed = sessions.cookies().login_value(headers, state.id()).ok_or(UnsealError::Invalid)?;
+        let name = sessions.cookies().login(state.id()).name;
         let opened = sessions.unseal(Purpose::Login, &name, sealed, now).await?;
         let transaction = Self::decode(opened.payload()).ok_or(UnsealError::Invalid)?;
         let equal: bool = transaction.state.0.as_bytes().ct_eq(state.0.as_bytes()).into();

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use crate::clock;
 use crate::config::{Config, Keys};
-use crate::keyring::rotate::{self, Listed};
+use crate::keyring::rotate::{self, VersionState};
 use crate::keyring::states::State;
 use crate::oidc::Provider;
 
@@ -26,7 +26,7 @@ async fn keys(keys: &Keys) -> Result<String, String> {
              a secret that was deleted comes back by az keyvault secret recover"
             .to_owned());
     }
-    let seals = listed.iter().find(|Listed { state, .. }| *state == State::Active);
+    let seals = listed.iter().find(|VersionState { state, .. }| *state == State::Active);
     let seals = seals.ok_or("no version is enabled and a key: cloakroom keys rotate makes one")?;
     Ok(format!("{} seals, versions in all: {}", seals.version.kid, listed.len()))
 }

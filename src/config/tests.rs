@@ -8,23 +8,23 @@ const GOOD: [(&str, &str); 5] = [
     ("CLOAKROOM_ENC_KEY", "AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA"),
 ];
 
-/// The good settings with some replaced, or, with an empty value, left out.
-fn read(changes: &[(&str, &str)]) -> Result<Config, ConfigErrors> {
+/// Parses the good settings with some replaced, or left out by an empty value.
+fn parse(changes: &[(&str, &str)]) -> Result<Config, ConfigErrors> {
     let vars = GOOD.iter().chain(changes).map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
     Config::from_vars(&vars)
 }
 
-/// The one fault's name and problem.
-fn fault(changes: &[(&str, &str)]) -> String {
-    let faults = read(changes).unwrap_err();
-    assert_eq!(faults.0.len(), 1, "{faults}");
-    format!("{} {}", faults.0[0].name, faults.0[0].problem)
+/// Name and problem of the only error.
+fn error(changes: &[(&str, &str)]) -> String {
+    let errors = parse(changes).unwrap_err();
+    assert_eq!(errors.0.len(), 1, "{errors}");
+    format!("{} {}", errors.0[0].name, errors.0[0].problem)
 }
 
 #[test]
-fn an_empty_environment_lists_everything_required_at_once() {
-    let faults = Config::from_vars(&Vars::default()).unwrap_err();
-    let names: Vec<&str> = faults.0.iter().map(|fault| fault.name.as_str()).collect();
+fn an_empty_environment_reports_everything_that_is_required_at_once() {
+    let errors = Config::from_vars(&Vars::default()).unwrap_err();
+    let names: Vec<&str> = errors.0.iter().map(|error| error.name.as_str()).collect();
     assert_eq!(
         names,
         [
@@ -38,8 +38,8 @@ fn an_empty_environment_lists_everything_required_at_once() {
 }
 
 #[test]
-fn the_defaults_are_the_contracts() {
-    let config = read(&[]).unwrap();
+fn the_defaults_are_those_of_the_contract() {
+    let config = parse(&[]).unwrap();
     assert_eq!(config.cookies.name, "__Host-Http-cloakroom");
     assert_eq!(config.cookies.budget, 7_000);
     assert_eq!(config.sessions.idle, Duration::from_secs(1_800));
@@ -51,33 +51,62 @@ fn the_defaults_are_the_contracts() {
     assert!(config.apis.get("graph").is_some());
 }
 
+/// The documentation shows the defaults of the table: each is what the parser uses.
+#[test]
+fn a_setting_that_has_its_documented_default_changes_nothing() {
+    let base = [
+        ("CLOAKROOM_AUTHORITY", ""),
+        ("CLOAKROOM_TENANT_ID", "11111111-2222-3333-4444-555555555555"),
+        ("CLOAKROOM_ENC_KEY", ""),
+        ("CLOAKROOM_KEY_VAULT_URL", "https://vault.example"),
+    ];
+    let show = |changes: &[(&str, &str)]| format!("{:#?}", parse(&[&base, changes].concat()).unwrap());
+    let mut compared = 0;
+    for setting in SETTINGS {
+        if let settings::DefaultValue::Text(text) = setting.default {
+            assert_eq!(show(&[(&format!("{PREFIX}{}", setting.name), text)]), show(&[]), "{}={text}", setting.name);
+            compared += 1;
+        }
+    }
+    assert!(compared > 15, "{compared}");
+}
+
+/// With another value than the default each of them changes something, so that the comparison above can fail.
+#[test]
+fn a_setting_that_has_another_value_changes_the_configuration() {
+    for (name, value) in [("KEY_REFRESH", "4m"), ("SESSION_IDLE", "29m"), ("LOG", "warn"), ("COOKIE_NAME", "x")] {
+        let changed = parse(&[(&format!("{PREFIX}{name}"), value)]).unwrap();
+        assert_ne!(format!("{changed:?}"), format!("{:?}", parse(&[]).unwrap()), "{name}");
+    }
+}
+
 #[test]
 fn debug_does_not_leak_secrets() {
-    let text = format!("{:?}", read(&[]).unwrap());
+    let text = format!("{:?}", parse(&[]).unwrap());
     assert!(!text.contains("CANARY"), "{text}");
     assert!(!text.contains("AAAAAAAA"), "{text}");
 }
 
 #[test]
-fn faults_never_hold_the_value() {
-    let faults = read(&[
+fn errors_never_contain_the_value() {
+    let errors = parse(&[
         ("CLOAKROOM_ENC_KEY", "CANARY-key"),
         ("CLOAKROOM_SAMESITE", "CANARY-site"),
         ("CLOAKROOM_SPA", "CANARY"),
     ]);
-    let text = faults.unwrap_err().to_string();
+    let text = errors.unwrap_err().to_string();
     assert!(!text.contains("CANARY"), "{text}");
 }
 
 #[test]
-fn unknown_settings_are_named() {
-    assert!(fault(&[("CLOAKROOM_CLIENT_SECRETT", "x")]).starts_with("CLOAKROOM_CLIENT_SECRETT is an unknown setting"));
-    assert!(fault(&[("CLOAKROOM_STORE", "redis://localhost")]).starts_with("CLOAKROOM_STORE"));
-    assert!(read(&[("CLOAKROOM_STORE", "cookie"), ("CLOAKROOM_KEY_VAULT_URL", "")]).is_ok());
+fn unknown_settings_are_errors() {
+    assert!(error(&[("CLOAKROOM_CLIENT_SECRETT", "x")]).starts_with("CLOAKROOM_CLIENT_SECRETT is an unknown setting"));
+    assert!(error(&[("CLOAKROOM_STORE", "redis://localhost")]).starts_with("CLOAKROOM_STORE"));
+    assert!(parse(&[("CLOAKROOM_STORE", "cookie"), ("CLOAKROOM_KEY_VAULT_URL", "")]).is_ok());
 }
 
 #[test]
-fn contradictions_are_refused() {
+fn invalid_and_conflicting_settings_are_errors() {
     for (name, value, expected) in [
         ("CLOAKROOM_KEY_FILE", "/keys.json", "CLOAKROOM_ENC_KEY"),
         ("CLOAKROOM_TENANT_ID", "common", "CLOAKROOM_TENANT_ID"),
@@ -100,18 +129,18 @@ fn contradictions_are_refused() {
         ("CLOAKROOM_APIS", "{", "CLOAKROOM_APIS"),
         ("FUNCTIONS_CUSTOMHANDLER_PORT", "x", "FUNCTIONS_CUSTOMHANDLER_PORT"),
     ] {
-        let found = read(&[(name, value)]).map(|_| ()).unwrap_err();
-        assert!(found.0.iter().any(|fault| fault.name == expected), "{name}={value}: {found}");
+        let found = parse(&[(name, value)]).map(|_| ()).unwrap_err();
+        assert!(found.0.iter().any(|error| error.name == expected), "{name}={value}: {found}");
     }
 }
 
 #[test]
-fn tenants_become_authorities() {
+fn a_tenant_gives_an_authority_and_the_tenants_that_may_sign_in() {
     use crate::oidc::discovery::Tenants;
     let entra = |changes: &[(&str, &str)]| {
         let mut all = vec![("CLOAKROOM_AUTHORITY", "")];
         all.extend(changes);
-        read(&all).map(|config| config.provider.authority)
+        parse(&all).map(|config| config.provider.authority)
     };
     let guid = "11111111-2222-3333-4444-555555555555";
     let one = entra(&[("CLOAKROOM_TENANT_ID", guid)]).unwrap();
@@ -139,26 +168,26 @@ fn tenants_become_authorities() {
 }
 
 #[test]
-fn risky_settings_warn() {
-    assert!(read(&[]).unwrap().warnings.is_empty());
-    assert_eq!(read(&[("CLOAKROOM_SAMESITE", "none")]).unwrap().warnings.len(), 1);
-    assert_eq!(read(&[("CLOAKROOM_PUBLIC_ORIGIN", "https://x.z01.azurefd.net")]).unwrap().warnings.len(), 1);
+fn risky_settings_give_a_warning() {
+    assert!(parse(&[]).unwrap().warnings.is_empty());
+    assert_eq!(parse(&[("CLOAKROOM_SAMESITE", "none")]).unwrap().warnings.len(), 1);
+    assert_eq!(parse(&[("CLOAKROOM_PUBLIC_ORIGIN", "https://x.z01.azurefd.net")]).unwrap().warnings.len(), 1);
 }
 
 #[test]
-fn form_post_needs_a_transaction_cookie_from_other_sites() {
-    let config = read(&[("CLOAKROOM_RESPONSE_MODE", "form_post")]).unwrap();
+fn with_form_post_the_login_transaction_cookie_is_same_site_none() {
+    let config = parse(&[("CLOAKROOM_RESPONSE_MODE", "form_post")]).unwrap();
     assert_eq!(config.cookies.login_same_site, cookie::SameSite::None);
     assert_eq!(config.cookies.same_site, cookie::SameSite::Strict);
 }
 
 #[test]
-fn a_managed_identitys_token_goes_to_entra_only() {
+fn a_managed_identity_authenticates_the_client_at_entra_only() {
     let identity = ("IDENTITY_ENDPOINT", "http://127.0.0.1:1/msi/token");
-    let with = |changes: &[(&str, &str)]| read(&[&[identity, ("CLOAKROOM_CLIENT_SECRET", "")], changes].concat());
+    let with = |changes: &[(&str, &str)]| parse(&[&[identity, ("CLOAKROOM_CLIENT_SECRET", "")], changes].concat());
     let tenant = [("CLOAKROOM_AUTHORITY", ""), ("CLOAKROOM_TENANT_ID", "11111111-2222-3333-4444-555555555555")];
     assert!(with(&tenant).is_ok());
     assert!(with(&[("CLOAKROOM_AUTHORITY", "https://contoso.ciamlogin.com/x/v2.0")]).is_ok());
-    let faults = with(&[("CLOAKROOM_AUTHORITY", "https://keycloak.example.org/realms/x")]).unwrap_err();
-    assert_eq!(faults.0[0].name, "CLOAKROOM_CLIENT_SECRET");
+    let errors = with(&[("CLOAKROOM_AUTHORITY", "https://keycloak.example.org/realms/x")]).unwrap_err();
+    assert_eq!(errors.0[0].name, "CLOAKROOM_CLIENT_SECRET");
 }

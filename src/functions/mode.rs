@@ -69,7 +69,7 @@ impl HostModeObserver {
     }
 
     /// Answers a payload for an HTTP function as the host wants it: with what is wrong, to whoever called.
-    pub fn refuse_payload(&self) -> Reply {
+    pub fn reject_payload(&self) -> Reply {
         self.note(Mode::Payload);
         let body = json!({"title": "The gateway is misconfigured.", "detail": REMEDY}).to_string();
         let headers = json!({"Content-Type": "application/problem+json", "Cache-Control": "no-store"});
@@ -123,7 +123,7 @@ mod tests {
         host.note(Mode::Forwarding);
         host.note(Mode::Unknown);
         assert_eq!(host.mode(), Mode::Forwarding);
-        let _ = host.refuse_payload();
+        let _ = host.reject_payload();
         assert_eq!(host.mode(), Mode::Payload);
     }
 }

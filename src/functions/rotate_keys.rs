@@ -13,8 +13,9 @@ use tokio::time::Instant;
 use crate::clock::UnixSeconds;
 use crate::keyring::rotate::{Outcome, rotate};
 use crate::keyring::states::Parameters;
-use crate::keyring::{KeySource, SourceDown};
+use crate::keyring::{KeySource, SourceUnavailable};
 use crate::reply::{Reply, json as json_reply};
+use crate::secret::Key32;
 
 /// Least time between two rotations, whoever calls how often: each begins with a list.
 const PAUSE: Duration = Duration::from_secs(60);
@@ -41,13 +42,13 @@ impl RotateKeys {
         if !self.begin() {
             return answer("nothing done: the last rotation began less than a minute ago");
         }
-        match rotate(self.source.as_ref(), now, &self.parameters).await {
+        match rotate(self.source.as_ref(), &Key32::random(), now, &self.parameters).await {
             Ok(outcome) => {
                 let told = tell(&outcome);
                 tracing::info!(event = "keys_rotated", "{told}");
                 answer(&told)
             }
-            Err(SourceDown(problem)) => {
+            Err(SourceUnavailable(problem)) => {
                 tracing::error!(
                     event = "key_rotation_failed",
                     %problem,

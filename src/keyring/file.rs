@@ -1,7 +1,7 @@
-//! A ring in a file: the same states as Key Vault's versions, without Azure.
+//! A key ring in a file, with the same states as versions in Key Vault (contract 6.4).
 //!
-//! Read anew at every refresh. Written under a lock that other processes respect, and in one step, so that a reader
-//! sees the old ring or the new one.
+//! It is read again at every refresh. Writers hold an exclusive lock and replace the file by a rename, so that a reader
+//! sees either the old or the new ring.
 
 use std::collections::BTreeMap;
 use std::fs::{File, OpenOptions};
@@ -11,11 +11,10 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 use zeroize::Zeroizing;
 
-use super::{Answer, KeyId, KeySource, NewVersion, SourceDown, Value, Version};
+use super::{KeyId, KeySource, NewVersion, SourceFuture, SourceUnavailable, Value, Version};
 use crate::clock::UnixSeconds;
 use crate::secret::{ExposeSecret, SecretString};
 
-/// The file.
 #[derive(Debug, Clone)]
 pub struct FileRing {
     path: PathBuf,
@@ -48,56 +47,59 @@ const fn enabled_by_default() -> bool {
 }
 
 impl FileRing {
-    /// The ring in the file at `path`, which need not exist yet.
+    /// The file need not exist: the first rotation creates it.
     #[must_use]
     pub fn new(path: PathBuf) -> Self {
         Self { path }
     }
 
-    /// Runs file work where it may block.
+    /// File access blocks, and the runtime may have one thread only.
     async fn blocking<T: Send + 'static>(
         &self,
-        work: impl FnOnce(&Self) -> Result<T, SourceDown> + Send + 'static,
-    ) -> Result<T, SourceDown> {
+        work: impl FnOnce(&Self) -> Result<T, SourceUnavailable> + Send + 'static,
+    ) -> Result<T, SourceUnavailable> {
         let ring = self.clone();
-        let down = |_| SourceDown("the work on the key file was cut off".to_owned());
-        tokio::task::spawn_blocking(move || work(&ring)).await.map_err(down)?
+        let cancelled = |_| SourceUnavailable("the access to the key file was cancelled".to_owned());
+        tokio::task::spawn_blocking(move || work(&ring)).await.map_err(cancelled)?
     }
 
-    fn down(&self, problem: impl std::fmt::Display) -> SourceDown {
-        SourceDown(format!("the key file {}: {problem}", self.path.display()))
+    fn unavailable(&self, problem: impl std::fmt::Display) -> SourceUnavailable {
+        SourceUnavailable(format!("the key file {}: {problem}", self.path.display()))
     }
 
-    fn read(&self) -> Result<Contents, SourceDown> {
-        let file = File::open(&self.path).map_err(|error| self.down(error))?;
-        refuse_if_others_may_read(&file).map_err(|problem| self.down(problem))?;
-        let text: SecretString = io::read_to_string(file).map_err(|error| self.down(error))?.into();
-        // serde_json's own text may quote the file; its position may not.
+    fn read(&self) -> Result<Contents, SourceUnavailable> {
+        let file = File::open(&self.path).map_err(|error| self.unavailable(error))?;
+        check_permissions(&file).map_err(|problem| self.unavailable(problem))?;
+        let text: SecretString = io::read_to_string(file).map_err(|error| self.unavailable(error))?.into();
+        // serde_json's text may quote the file, which contains keys; its position is enough.
         serde_json::from_str(text.expose_secret()).map_err(|error| {
-            self.down(format!("not the expected JSON, line {} column {}", error.line(), error.column()))
+            self.unavailable(format!("not the expected JSON, line {} column {}", error.line(), error.column()))
         })
     }
 
-    fn read_or_none(&self) -> Result<Contents, SourceDown> {
+    fn read_or_empty(&self) -> Result<Contents, SourceUnavailable> {
         match std::fs::metadata(&self.path) {
             Err(error) if error.kind() == ErrorKind::NotFound => Ok(Contents::default()),
             _ => self.read(),
         }
     }
 
-    fn change<T>(&self, change: impl FnOnce(&mut Contents) -> Result<T, SourceDown>) -> Result<T, SourceDown> {
-        // The lock is a file of its own, as the ring's is replaced by every write.
-        let lock = private(&self.beside("lock")).map_err(|error| self.down(error))?;
-        lock.lock().map_err(|error| self.down(error))?;
-        let mut contents = self.read_or_none()?;
+    fn change<T>(
+        &self,
+        change: impl FnOnce(&mut Contents) -> Result<T, SourceUnavailable>,
+    ) -> Result<T, SourceUnavailable> {
+        // A separate file, because every write replaces the ring's.
+        let lock = private(&self.with_suffix("lock")).map_err(|error| self.unavailable(error))?;
+        lock.lock().map_err(|error| self.unavailable(error))?;
+        let mut contents = self.read_or_empty()?;
         let outcome = change(&mut contents)?;
-        self.replace(&contents).map_err(|error| self.down(error))?;
+        self.replace(&contents).map_err(|error| self.unavailable(error))?;
         Ok(outcome)
     }
 
     fn replace(&self, contents: &Contents) -> io::Result<()> {
         let text = Zeroizing::new(serde_json::to_string_pretty(contents)?);
-        let fresh = self.beside("new");
+        let fresh = self.with_suffix("new");
         let mut file = private(&fresh)?;
         file.set_len(0)?;
         file.write_all(text.as_bytes())?;
@@ -106,16 +108,15 @@ impl FileRing {
         std::fs::rename(fresh, &self.path)
     }
 
-    /// The path of the ring with a further ending.
-    fn beside(&self, ending: &str) -> PathBuf {
+    fn with_suffix(&self, suffix: &str) -> PathBuf {
         let mut name = self.path.clone().into_os_string();
         name.push(".");
-        name.push(ending);
+        name.push(suffix);
         name.into()
     }
 }
 
-/// A file that only its owner may read and write.
+/// Opens or creates a file that only its owner may read and write.
 fn private(path: &Path) -> io::Result<File> {
     let mut options = OpenOptions::new();
     options.write(true).create(true).truncate(false);
@@ -125,18 +126,18 @@ fn private(path: &Path) -> io::Result<File> {
 }
 
 #[cfg(unix)]
-fn refuse_if_others_may_read(file: &File) -> Result<(), String> {
+fn check_permissions(file: &File) -> Result<(), String> {
     use std::os::unix::fs::PermissionsExt;
     let metadata = file.metadata().map_err(|error| error.to_string())?;
     if metadata.permissions().mode() & 0o077 == 0 {
         return Ok(());
     }
-    Err("others may read or write it; run chmod 600 on it".to_owned())
+    Err("other users may read or write it; run chmod 600 on it".to_owned())
 }
 
 #[cfg(not(unix))]
-#[expect(clippy::unnecessary_wraps, reason = "the Unix twin can fail")]
-fn refuse_if_others_may_read(_file: &File) -> Result<(), String> {
+#[expect(clippy::unnecessary_wraps, reason = "the implementation for Unix can fail")]
+fn check_permissions(_file: &File) -> Result<(), String> {
     Ok(())
 }
 
@@ -158,33 +159,33 @@ fn versions(contents: Contents) -> Vec<Version> {
     let count = contents.keys.len();
     let versions: Vec<Version> = contents.keys.into_iter().filter_map(Entry::version).collect();
     if versions.len() < count {
-        tracing::error!("the key file has entries whose id is not 32 hex digits");
+        tracing::error!("key versions ignored: the key file has entries whose id is not 32 hex digits");
     }
     versions
 }
 
 impl KeySource for FileRing {
-    fn list(&self) -> Answer<'_, Vec<Version>> {
+    fn list(&self) -> SourceFuture<'_, Vec<Version>> {
         Box::pin(self.blocking(|ring| ring.read().map(versions)))
     }
 
-    fn get<'a>(&'a self, id: &'a str) -> Answer<'a, Value> {
+    fn get<'a>(&'a self, id: &'a str) -> SourceFuture<'a, Value> {
         let id = id.to_owned();
         Box::pin(self.blocking(move |ring| {
             let entry = ring.read()?.keys.into_iter().find(|entry| entry.id == id);
-            let entry = entry.ok_or_else(|| ring.down("it no longer has that key"))?;
+            let entry = entry.ok_or_else(|| ring.unavailable("the key is not in the file any more"))?;
             if !entry.enabled {
-                return Err(ring.down("the key is disabled"));
+                return Err(ring.unavailable("the key is disabled"));
             }
             Ok(Value { text: entry.value.as_str().into(), content_type: None })
         }))
     }
 
-    fn list_or_empty(&self) -> Answer<'_, Vec<Version>> {
-        Box::pin(self.blocking(|ring| ring.read_or_none().map(versions)))
+    fn list_or_empty(&self) -> SourceFuture<'_, Vec<Version>> {
+        Box::pin(self.blocking(|ring| ring.read_or_empty().map(versions)))
     }
 
-    fn publish<'a>(&'a self, new: &'a NewVersion, now: UnixSeconds) -> Answer<'a, String> {
+    fn publish<'a>(&'a self, new: &'a NewVersion, now: UnixSeconds) -> SourceFuture<'a, String> {
         let id = format!("{:032x}", rand::random::<u128>());
         let tags = new.activate_now.then(|| ("activate".to_owned(), "now".to_owned()));
         let entry = Entry {
@@ -204,12 +205,12 @@ impl KeySource for FileRing {
         }))
     }
 
-    fn disable<'a>(&'a self, id: &'a str) -> Answer<'a, ()> {
+    fn disable<'a>(&'a self, id: &'a str) -> SourceFuture<'a, ()> {
         let id = id.to_owned();
         Box::pin(self.blocking(move |ring| {
             ring.change(|contents| {
                 let entry = contents.keys.iter_mut().find(|entry| entry.id == id);
-                let entry = entry.ok_or_else(|| ring.down("it no longer has that key"))?;
+                let entry = entry.ok_or_else(|| ring.unavailable("the key is not in the file any more"))?;
                 entry.enabled = false;
                 Ok(())
             })
@@ -222,7 +223,7 @@ mod tests {
     use super::*;
 
     #[tokio::test(flavor = "multi_thread")]
-    async fn two_writers_lose_nothing_and_the_file_stays_private() {
+    async fn concurrent_writers_lose_nothing_and_the_file_stays_private() {
         use std::os::unix::fs::PermissionsExt;
         let folder = tempfile::tempdir().unwrap();
         let ring = FileRing::new(folder.path().join("keys.json"));

@@ -1,7 +1,8 @@
-//! The ring in Azure Key Vault: the versions of one secret, by the official crates over the gateway's own HTTP client.
+//! The key ring in Azure Key Vault: the versions of one secret (contract 6.1, 6.2, 6.5 to 6.7).
 //!
-//! The SDK's retries are off (they would wait minutes, and lose bodies): the ring has its own deadline and its own
-//! second attempt. An error is told by its status and codes alone, with the command that mends it.
+//! Requests go through the gateway's own HTTP client without the SDK's retries: the ring has its own deadline and its
+//! own second attempt. Error texts consist of status and codes, and of the command that solves the problem; never of
+//! the vault's own texts.
 
 use std::collections::HashMap;
 use std::fmt;
@@ -10,11 +11,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 use azure_core::Error;
 use azure_core::credentials::TokenCredential;
 use azure_core::error::{ErrorKind, ErrorResponse};
-use azure_core::http::{ClientOptions, RetryOptions, Transport};
+use azure_core::http::ClientOptions;
 use azure_core::time::OffsetDateTime;
-use azure_identity::{
-    DeveloperToolsCredential, ManagedIdentityCredential, ManagedIdentityCredentialOptions, UserAssignedId,
-};
 use azure_security_keyvault_secrets::models::{
     SecretAttributes, SecretClientGetSecretOptions, SecretClientUpdateSecretPropertiesOptions, SecretProperties,
     SetSecretParameters, UpdateSecretPropertiesParameters,
@@ -23,30 +21,18 @@ use azure_security_keyvault_secrets::{ResourceExt as _, SecretClient, SecretClie
 use futures_util::TryStreamExt as _;
 use url::Url;
 
-use super::{Answer, CONTENT_TYPE, KeyId, KeySource, NewVersion, SourceDown, Value, Version};
+use super::{CONTENT_TYPE, KeyId, KeySource, NewVersion, SourceFuture, SourceUnavailable, Value, Version};
 use crate::clock::UnixSeconds;
-use crate::net::OutboundClients;
+use crate::credential::Credential;
 use crate::origin::is_loopback;
 use crate::secret::ExposeSecret;
 use crate::telemetry::loggable_code;
-
-/// Who asks the vault.
-#[derive(Debug, Clone)]
-pub enum Identity {
-    /// What the developer signed in with: `az login`, `azd auth login`.
-    Developer,
-    /// Whoever a credential of the caller's own stands for.
-    Given(Arc<dyn TokenCredential>),
-    /// The app's managed identity; a user-assigned one by its client id.
-    Managed(Option<String>),
-}
 
 /// One secret of one vault.
 pub struct KeyVault {
     url: Url,
     name: String,
-    identity: Identity,
-    net: Arc<OutboundClients>,
+    credential: Arc<Credential>,
     client: Mutex<Option<Arc<SecretClient>>>,
 }
 
@@ -56,7 +42,7 @@ impl fmt::Debug for KeyVault {
     }
 }
 
-/// What was asked, for the error's text.
+/// The operation that failed, for error texts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Operation {
     Disable,
@@ -66,45 +52,41 @@ enum Operation {
 }
 
 impl KeyVault {
-    /// The ring of this name. Nothing is asked yet.
+    /// Nothing is requested yet.
     #[must_use]
-    pub fn new(url: Url, name: String, identity: Identity, net: Arc<OutboundClients>) -> Self {
-        Self { url, name, identity, net, client: Mutex::default() }
+    pub fn new(url: Url, name: String, credential: Arc<Credential>) -> Self {
+        Self { url, name, credential, client: Mutex::default() }
     }
 
-    /// The client, made on first use; reading the trusted roots takes long enough to block others.
-    async fn client(&self) -> Result<Arc<SecretClient>, SourceDown> {
+    async fn client(&self) -> Result<Arc<SecretClient>, SourceUnavailable> {
         if let Some(client) = self.client.lock().unwrap_or_else(PoisonError::into_inner).clone() {
             return Ok(client);
         }
-        let net = Arc::clone(&self.net);
-        let http = tokio::task::spawn_blocking(move || net.http().cloned()).await.ok().flatten();
-        let http = http.ok_or_else(|| SourceDown("there is no HTTP client".to_owned()))?;
-        let made = self.connect(&http).map(Arc::new);
-        let client = made.map_err(|error| SourceDown(format!("{} cannot be used: {:?}", self.url, error.kind())))?;
+        let unusable = |problem: String| SourceUnavailable(format!("Key Vault {}: {problem}", self.url));
+        let credential = self.credential.for_sdk().await.map_err(unusable)?;
+        let options = self.credential.client_options().await.map_err(unusable)?;
+        let client = self.connect(credential, options);
+        let client = client.map_err(|error| unusable(format!("no client could be created ({:?})", error.kind())))?;
+        let client = Arc::new(client);
         *self.client.lock().unwrap_or_else(PoisonError::into_inner) = Some(Arc::clone(&client));
         Ok(client)
     }
 
-    fn connect(&self, http: &reqwest::Client) -> Result<SecretClient, Error> {
-        let credential: Arc<dyn TokenCredential> = match &self.identity {
-            Identity::Developer => DeveloperToolsCredential::new(None)?,
-            Identity::Given(credential) => Arc::clone(credential),
-            Identity::Managed(client_id) => ManagedIdentityCredential::new(Some(ManagedIdentityCredentialOptions {
-                user_assigned_id: client_id.clone().map(UserAssignedId::ClientId),
-                client_options: client_options(http),
-            }))?,
-        };
+    fn connect(
+        &self,
+        credential: Arc<dyn TokenCredential>,
+        client_options: ClientOptions,
+    ) -> Result<SecretClient, Error> {
         let options = SecretClientOptions {
-            client_options: client_options(http),
-            // An emulator on loopback has no name that the challenge's resource could be compared with.
+            client_options,
+            // An emulator on loopback has no host name to compare the challenge's resource with (contract 6.7).
             verify_challenge_resource: Some(!is_loopback(&self.url)),
             ..SecretClientOptions::default()
         };
         SecretClient::new(self.url.as_str(), credential, Some(options))
     }
 
-    async fn list_all(&self) -> Result<Vec<Version>, SourceDown> {
+    async fn list_all(&self) -> Result<Vec<Version>, SourceUnavailable> {
         let client = self.client().await?;
         let pager = client.list_secret_properties_versions(&self.name, None);
         let items: Result<Vec<SecretProperties>, Error> = match pager {
@@ -113,48 +95,37 @@ impl KeyVault {
         };
         match items {
             Ok(items) => Ok(items.iter().filter_map(version).collect()),
-            // A secret that was never made has no versions.
+            // A secret that does not exist has no versions.
             Err(error) if status(&error) == Some(404) => Ok(Vec::new()),
-            Err(error) => Err(self.down(Operation::List, &error)),
+            Err(error) => Err(self.unavailable(Operation::List, &error)),
         }
     }
 
-    /// What went wrong, with what mends it. A client whose token the vault no longer takes is not used again.
-    fn down(&self, operation: Operation, error: &Error) -> SourceDown {
-        let refusal = Refusal::of(error);
-        if refusal.status == Some(401) {
+    /// What went wrong, and what to do. After a 401 the next request uses a new token.
+    fn unavailable(&self, operation: Operation, error: &Error) -> SourceUnavailable {
+        let codes = ErrorCodes::of(error);
+        if codes.status == Some(401) {
+            self.credential.discard_tokens();
             *self.client.lock().unwrap_or_else(PoisonError::into_inner) = None;
         }
-        SourceDown(format!(
-            "Key Vault {}, {operation:?} of {}: {}",
-            self.url,
-            self.name,
-            refusal.tell(operation, self, error)
-        ))
+        let problem = codes.describe(operation, self, error);
+        SourceUnavailable(format!("Key Vault {}, {operation:?} of {}: {problem}", self.url, self.name))
     }
 }
 
-fn client_options(http: &reqwest::Client) -> ClientOptions {
-    ClientOptions {
-        retry: RetryOptions::none(),
-        transport: Some(Transport::new(Arc::new(http.clone()))),
-        ..ClientOptions::default()
-    }
-}
-
-/// Status and codes of a refusal.
-struct Refusal {
+/// Status and codes of an error response.
+struct ErrorCodes {
     status: Option<u16>,
     code: String,
     inner: String,
 }
 
-impl Refusal {
+impl ErrorCodes {
     fn of(error: &Error) -> Self {
         let ErrorKind::HttpResponse { error_code, raw_response, .. } = error.kind() else {
             return Self { status: None, code: String::new(), inner: String::new() };
         };
-        // The body first: the SDK's own code is wrong as soon as the message holds an escape.
+        // The body is preferred: the SDK's own code is wrong if the message contains an escape sequence.
         let body =
             raw_response.as_ref().and_then(|raw| serde_json::from_slice::<ErrorResponse>(raw.body().as_ref()).ok());
         let detail = body.and_then(|body| body.error);
@@ -167,27 +138,22 @@ impl Refusal {
         }
     }
 
-    fn tell(&self, operation: Operation, vault: &KeyVault, error: &Error) -> String {
+    fn describe(&self, operation: Operation, vault: &KeyVault, error: &Error) -> String {
         let vault_name = vault.url.host_str().and_then(|host| host.split('.').next()).unwrap_or_default();
         let Some(status) = self.status else {
             return match error.kind() {
-                ErrorKind::Credential => match vault.identity {
-                    Identity::Developer => "no token: run az login, or azd auth login".to_owned(),
-                    Identity::Given(_) => "no token".to_owned(),
-                    Identity::Managed(_) => "no token: check the app's managed identity and AZURE_CLIENT_ID".to_owned(),
-                },
+                ErrorKind::Credential => format!("no token: {}", vault.credential.remedy()),
                 kind => format!(
-                    "no answer ({kind:?}); is this the vault? \
+                    "no response ({kind:?}); is this the vault? \
                      az keyvault show --name {vault_name} --query properties.vaultUri"
                 ),
             };
         };
         let remedy = match (status, self.inner.as_str()) {
-            (403, "ForbiddenByFirewall" | "ForbiddenByConnection") => {
-                format!(
-                    "the vault's firewall refuses: az keyvault network-rule add --name {vault_name} --ip-address IP"
-                )
-            }
+            (403, "ForbiddenByFirewall" | "ForbiddenByConnection") => format!(
+                "the vault's firewall denies access: \
+                 az keyvault network-rule add --name {vault_name} --ip-address IP"
+            ),
             (403, "SecretDisabled") => "the version is disabled".to_owned(),
             (403, _) => {
                 let role = match operation {
@@ -195,15 +161,16 @@ impl Refusal {
                     Operation::Disable | Operation::Publish => "Key Vault Secrets Officer",
                 };
                 format!(
-                    "the identity may not; it takes minutes once granted: az role assignment create --role \"{role}\" --assignee PRINCIPAL --scope VAULT_ID"
+                    "the identity lacks a role, which takes effect minutes after it is assigned: \
+                     az role assignment create --role \"{role}\" --assignee PRINCIPAL --scope VAULT_ID"
                 )
             }
-            (404, _) => "there is no such secret or version".to_owned(),
+            (404, _) => "the secret or the version does not exist".to_owned(),
             (409, _) => format!(
                 "the secret was deleted: az keyvault secret recover --vault-name {vault_name} --name {}",
                 vault.name
             ),
-            (429, _) => "too many calls".to_owned(),
+            (429, _) => "too many requests".to_owned(),
             _ => "unexpected".to_owned(),
         };
         format!("{status} {} {}: {remedy}", self.code, self.inner)
@@ -223,11 +190,15 @@ fn version(item: &SecretProperties) -> Option<Version> {
     let attributes = item.attributes.clone().unwrap_or_default();
     let seconds =
         |time: Option<OffsetDateTime>| time.and_then(|time| UnixSeconds::try_from(time.unix_timestamp()).ok());
+    let Some(created) = seconds(attributes.created) else {
+        tracing::error!(%kid, "key version ignored: Key Vault listed it without its time of creation");
+        return None;
+    };
     Some(Version {
         id,
         kid,
         enabled: attributes.enabled.unwrap_or(true),
-        created: seconds(attributes.created).unwrap_or_default(),
+        created,
         not_before: seconds(attributes.not_before),
         expires: seconds(attributes.expires),
         activate_now: item.tags.as_ref().and_then(|tags| tags.get("activate")).is_some_and(|tag| tag == "now"),
@@ -235,49 +206,56 @@ fn version(item: &SecretProperties) -> Option<Version> {
 }
 
 impl KeySource for KeyVault {
-    fn list(&self) -> Answer<'_, Vec<Version>> {
+    fn list(&self) -> SourceFuture<'_, Vec<Version>> {
         Box::pin(self.list_all())
     }
 
-    fn get<'a>(&'a self, id: &'a str) -> Answer<'a, Value> {
+    fn get<'a>(&'a self, id: &'a str) -> SourceFuture<'a, Value> {
         Box::pin(async move {
             let client = self.client().await?;
             let options = SecretClientGetSecretOptions { secret_version: Some(id.to_owned()), ..Default::default() };
-            let answer =
+            let response =
                 client.get_secret(&self.name, Some(options)).await.and_then(azure_core::http::Response::into_model);
-            let secret = answer.map_err(|error| self.down(Operation::Get, &error))?;
-            // Every version has a value. An answer without one is a bad answer, which says nothing of the version.
-            let text = secret.value.ok_or_else(|| SourceDown("Key Vault gave a version without a value".to_owned()))?;
+            let secret = response.map_err(|error| self.unavailable(Operation::Get, &error))?;
+            // Every version has a value: without one the response is invalid, not the version.
+            let text = secret
+                .value
+                .ok_or_else(|| SourceUnavailable("Key Vault returned a version without a value".to_owned()))?;
             Ok(Value { text: text.into(), content_type: secret.content_type })
         })
     }
 
-    fn list_or_empty(&self) -> Answer<'_, Vec<Version>> {
+    fn list_or_empty(&self) -> SourceFuture<'_, Vec<Version>> {
         self.list()
     }
 
-    fn publish<'a>(&'a self, new: &'a NewVersion, _now: UnixSeconds) -> Answer<'a, String> {
+    fn publish<'a>(&'a self, new: &'a NewVersion, _now: UnixSeconds) -> SourceFuture<'a, String> {
         Box::pin(async move {
             let client = self.client().await?;
             let expires = i64::try_from(new.expires).ok().and_then(|at| OffsetDateTime::from_unix_timestamp(at).ok());
+            let expires = expires.ok_or_else(|| SourceUnavailable("the expiry is after the year 9999".to_owned()))?;
             let parameters = SetSecretParameters {
                 value: Some(new.text.expose_secret().to_owned()),
                 content_type: Some(CONTENT_TYPE.to_owned()),
                 tags: new.activate_now.then(|| HashMap::from([("activate".to_owned(), "now".to_owned())])),
-                secret_attributes: Some(SecretAttributes { enabled: Some(true), expires, ..Default::default() }),
+                secret_attributes: Some(SecretAttributes {
+                    enabled: Some(true),
+                    expires: Some(expires),
+                    ..Default::default()
+                }),
             };
-            let answer = match parameters.try_into() {
+            let response = match parameters.try_into() {
                 Ok(body) => client.set_secret(&self.name, body, None).await,
                 Err(error) => Err(error),
             };
-            let made = answer.and_then(azure_core::http::Response::into_model);
-            let made = made.map_err(|error| self.down(Operation::Publish, &error))?;
-            let id = made.resource_id().ok().and_then(|id| id.version);
-            id.ok_or_else(|| SourceDown("Key Vault made a version without an id".to_owned()))
+            let created = response.and_then(azure_core::http::Response::into_model);
+            let created = created.map_err(|error| self.unavailable(Operation::Publish, &error))?;
+            let id = created.resource_id().ok().and_then(|id| id.version);
+            id.ok_or_else(|| SourceUnavailable("Key Vault created a version without an id".to_owned()))
         })
     }
 
-    fn disable<'a>(&'a self, id: &'a str) -> Answer<'a, ()> {
+    fn disable<'a>(&'a self, id: &'a str) -> SourceFuture<'a, ()> {
         Box::pin(async move {
             let client = self.client().await?;
             let parameters = UpdateSecretPropertiesParameters {
@@ -286,11 +264,11 @@ impl KeySource for KeyVault {
             };
             let options =
                 SecretClientUpdateSecretPropertiesOptions { secret_version: Some(id.to_owned()), ..Default::default() };
-            let answer = match parameters.try_into() {
+            let response = match parameters.try_into() {
                 Ok(body) => client.update_secret_properties(&self.name, body, Some(options)).await,
                 Err(error) => Err(error),
             };
-            answer.map(|_| ()).map_err(|error| self.down(Operation::Disable, &error))
+            response.map(|_| ()).map_err(|error| self.unavailable(Operation::Disable, &error))
         })
     }
 }

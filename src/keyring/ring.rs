@@ -1,7 +1,8 @@
-//! The ring in memory: the last good list, the keys fetched so far, and the rules on when to ask the source.
+//! The ring in memory: the last good list, the keys fetched so far, and the rules for requests to the source (contract
+//! 6.17 to 6.23).
 //!
-//! A list is authoritative: a key id that is not on it never causes a get. The lock around the source makes every
-//! question to it a single flight; whoever waited looks again before asking.
+//! The list is authoritative: a key ID that is not on it never causes a get. Every request to the source is made under
+//! one lock, and whoever waited for the lock looks up again before making another.
 
 mod memory;
 
@@ -9,136 +10,157 @@ use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
 use futures_util::future::select_ok;
+use tokio::sync::{Mutex, Notify, OwnedMutexGuard};
 use tokio::time::{Instant, timeout};
 
 use super::states::{Parameters, State};
-use super::{Answer, Key, KeyId, KeySource, SourceDown};
-use crate::clock::{UnixSeconds, now as wall_clock};
-use memory::{Fetched, Inner, Lookup, View, dedup_by_kid};
+use super::{Key, KeyId, KeySource, SourceFuture, SourceUnavailable};
+use crate::clock::{Clock, UnixSeconds};
+use memory::{Fetched, Lookup, Memory, View, dedup_by_kid};
 
-/// Deadline of one call to the source, its retry included.
+/// Deadline of one request to the source, its retry included (contract 6.23).
 pub(super) const SOURCE_DEADLINE: Duration = Duration::from_secs(5);
-/// How long the first attempt has the call for itself.
+/// When the second attempt of a request starts, at the latest.
 const FIRST_ATTEMPT: Duration = Duration::from_secs(2);
-/// Least time between two lists that unknown key ids ask for.
+/// Shortest interval between two lists because of unknown key IDs (contract 6.19).
 const UNKNOWN_KID_PAUSE: Duration = Duration::from_secs(15);
-/// How late an hourly rotation may make a key's successor before the key counts as past its life, in seconds.
+/// How late an hourly rotation may publish a successor before the active key is reported as too old, in seconds.
 const LATE_ROTATION: u64 = 3_600;
-/// Pauses after a list that failed: the first, and the longest. With the deadline of a call that began in the outage
-/// the longest still heals within 5 s of its end, as the second attempt of that call comes after 2 s.
+/// Pauses after a list that failed: the first, and the longest. Together with a request that was sent during the
+/// outage, whose second attempt starts after 2 s, the ring recovers within 5 s of the end of the outage.
 const BACKOFF: std::ops::RangeInclusive<Duration> = Duration::from_millis(500)..=Duration::from_millis(1_500);
 
-/// What the ring knows of a key id.
+/// The key for opening a sealed value (contract 5.12).
 #[derive(Debug)]
-pub enum Opening {
-    /// The key that opens it.
-    Key(Arc<Key>),
+pub enum KeyForOpening {
+    Found(Arc<Key>),
     /// No such key, or one that no longer opens: the sealed value is invalid.
     Unknown,
-    /// The source is needed and down: nobody can tell.
+    /// The source would have to be read, and is unavailable.
     Unavailable,
 }
 
-/// No key can be had to seal with.
+/// No key can seal now: none was ever loaded.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct SealingKeyUnavailable;
 
-/// The ring. All methods may be called at once from anywhere.
 #[derive(Debug)]
 pub struct Ring {
     source: Arc<dyn KeySource>,
     parameters: Parameters,
     refresh: Duration,
-    state: RwLock<Inner>,
-    asking: tokio::sync::Mutex<()>,
-    list_failed: tokio::sync::Notify,
+    memory: RwLock<Memory>,
+    /// Held during a request to the source. In an `Arc` for the list that outlives the request that started it.
+    source_lock: Arc<Mutex<()>>,
+    list_failed: Notify,
 }
 
 impl Ring {
-    /// An empty ring over a source.
+    /// An empty ring; nothing is requested from the source yet.
     #[must_use]
-    pub fn new(source: Arc<dyn KeySource>, parameters: Parameters, refresh: Duration) -> Self {
-        let (state, asking, list_failed) = Default::default();
-        Self { source, parameters, refresh, state, asking, list_failed }
+    pub fn new(source: Arc<dyn KeySource>, parameters: Parameters, refresh: Duration) -> Arc<Self> {
+        let (memory, source_lock, list_failed) = Default::default();
+        Arc::new(Self { source, parameters, refresh, memory, source_lock, list_failed })
     }
 
     /// Whether a sealing key was loaded once. A later outage does not change it.
     #[must_use]
     pub fn was_ready(&self) -> bool {
-        self.read(|inner| inner.was_ready)
+        self.read(|memory| memory.was_ready)
     }
 
-    /// Whether the last list failed, or the key that should seal cannot be had.
+    /// Whether the last list failed, or the active key could not be fetched.
     #[must_use]
     pub fn source_is_down(&self) -> bool {
-        self.read(|inner| inner.list_problem.is_some() || inner.active_key().is_none())
+        self.read(|memory| memory.list_problem.is_some() || memory.active_key().is_none())
     }
 
-    /// Whether, at the last refresh, the key that seals was past its life: nothing rotates, or nobody hears of it.
+    /// Whether the key that seals was older than its life at the last refresh: no rotation ran, or its result could not
+    /// be read.
     #[must_use]
     pub fn is_overdue(&self) -> bool {
-        self.read(|inner| inner.is_overdue)
+        self.read(|memory| memory.is_overdue)
     }
 
-    /// Whether values sealed under a key should be sealed anew: another seals by now.
+    /// Whether values sealed under a key should be sealed again, because another key is active.
     #[must_use]
     pub fn is_retiring(&self, kid: KeyId, now: UnixSeconds) -> bool {
-        self.with_view(now, |inner| inner.view.states.get(&kid).is_some_and(|(state, _)| *state == State::Retiring))
+        self.with_view(now, |memory| memory.view.states.get(&kid).is_some_and(|(state, _)| *state == State::Retiring))
     }
 
     /// The key that seals now.
     ///
     /// # Errors
-    /// There is none and the source gives none.
-    pub async fn sealing(&self, now: UnixSeconds) -> Result<Arc<Key>, SealingKeyUnavailable> {
-        if let Some(key) = self.with_view(now, |inner| inner.active_key().or_else(|| inner.fallback_key())) {
+    /// No key is in memory, and the source is unavailable or has none.
+    pub async fn sealing_key(&self, now: UnixSeconds) -> Result<Arc<Key>, SealingKeyUnavailable> {
+        if let Some(key) = self.with_view(now, |memory| memory.active_key().or_else(|| memory.fallback_key())) {
             return Ok(key);
         }
-        let asked = Instant::now();
-        let _flight = self.asking.lock().await;
-        if !self.failed_since(asked) {
+        let waiting_since = Instant::now();
+        let _guard = self.source_lock.lock().await;
+        if !self.failed_since(waiting_since) {
             self.load(now, |view| view.active).await;
         }
-        self.with_view(now, Inner::sealing_key).ok_or(SealingKeyUnavailable)
+        self.with_view(now, Memory::sealing_key).ok_or(SealingKeyUnavailable)
     }
 
     /// The key that a sealed value names.
-    pub async fn opening(&self, kid: KeyId, now: UnixSeconds) -> Opening {
+    pub async fn key_for_opening(self: &Arc<Self>, kid: KeyId, now: UnixSeconds) -> KeyForOpening {
         match self.lookup(kid, now) {
-            Lookup::Decided(opening) => return opening,
-            Lookup::Unlisted if !self.may_list_for_unknown() && !self.a_list_may_be_under_way() => {
-                return self.verdict_without_asking();
+            Lookup::Decided(key) => return key,
+            Lookup::Unlisted if !self.may_list_for_unknown() && !self.may_await_list() => {
+                return self.decide_without_list();
             }
             Lookup::Unlisted | Lookup::Unfetched(_) => {}
         }
-        let asked = Instant::now();
-        let _flight = self.asking.lock().await;
-        if self.failed_since(asked) && !matches!(self.lookup(kid, now), Lookup::Decided(_)) {
-            return Opening::Unavailable;
+        let waiting_since = Instant::now();
+        let mut guard = Arc::clone(&self.source_lock).lock_owned().await;
+        if self.failed_since(waiting_since) && !matches!(self.lookup(kid, now), Lookup::Decided(_)) {
+            return KeyForOpening::Unavailable;
         }
         if matches!(self.lookup(kid, now), Lookup::Unlisted) && self.may_list_for_unknown() {
-            self.write(|inner| inner.asked_for_unknown = Some(Instant::now()));
-            self.list(now).await;
+            guard = match self.list_for_unknown(guard, now).await {
+                Some(guard) => guard,
+                None => return KeyForOpening::Unavailable,
+            };
         }
-        match self.lookup(kid, now) {
-            Lookup::Decided(opening) => opening,
-            Lookup::Unlisted => self.verdict_without_asking(),
+        let key = match self.lookup(kid, now) {
+            Lookup::Decided(key) => key,
+            Lookup::Unlisted => self.decide_without_list(),
             Lookup::Unfetched(id) => match self.fetch(kid, &id, now).await {
-                Err(SourceDown(_)) => Opening::Unavailable,
+                Err(SourceUnavailable(_)) => KeyForOpening::Unavailable,
                 Ok(()) => match self.lookup(kid, now) {
-                    Lookup::Decided(opening) => opening,
-                    Lookup::Unlisted | Lookup::Unfetched(_) => Opening::Unknown,
+                    Lookup::Decided(key) => key,
+                    Lookup::Unlisted | Lookup::Unfetched(_) => KeyForOpening::Unknown,
                 },
             },
-        }
+        };
+        drop(guard);
+        key
     }
 
-    /// Loads the list and the sealing key. What cannot be had is logged and stays as it was.
+    /// The one list in 15 s that unknown key IDs may cause. It runs in a task: a request that is cancelled meanwhile
+    /// must not use up the allowance without a result. `None` if the task was stopped.
+    async fn list_for_unknown(
+        self: &Arc<Self>,
+        guard: OwnedMutexGuard<()>,
+        now: UnixSeconds,
+    ) -> Option<OwnedMutexGuard<()>> {
+        self.write(|memory| memory.listed_for_unknown = Some(Instant::now()));
+        let ring = Arc::clone(self);
+        let list = tokio::spawn(async move {
+            ring.list(now).await;
+            guard
+        });
+        list.await.ok()
+    }
+
+    /// Loads the list and the active key. What cannot be loaded is logged and stays as it was.
     ///
-    /// Not at the start, which is to be quick, it also loads the key that seals next, so that a source that is down
-    /// at that moment delays nobody.
+    /// Except at the start, which has to be quick, it also loads the key that is active next, so that a source that is
+    /// unavailable at the change delays nothing.
     pub async fn refresh(&self, now: UnixSeconds) {
-        let _flight = self.asking.lock().await;
+        let _guard = self.source_lock.lock().await;
         let was_ready = self.was_ready();
         if self.list(now).await {
             self.load(now, |view| view.active).await;
@@ -146,14 +168,14 @@ impl Ring {
                 self.load(now, |view| view.next).await;
             }
         }
-        self.watch_age(now);
+        self.check_age(now);
     }
 
-    /// Refreshes for ever: at the configured pace with jitter, and soon after a list that failed, whoever asked for it.
-    pub async fn keep_fresh(&self) {
+    /// Refreshes without end: at the configured interval with jitter, and soon after any list that failed.
+    pub async fn keep_fresh(&self, clock: Clock<'_>) {
         let mut backoff = *BACKOFF.start();
         loop {
-            self.refresh(wall_clock()).await;
+            self.refresh(clock()).await;
             if self.was_ready() && !self.source_is_down() {
                 backoff = *BACKOFF.start();
                 let pause = self.refresh.mul_f64(rand::random_range(0.8..=1.0));
@@ -167,58 +189,59 @@ impl Ring {
     }
 
     fn lookup(&self, kid: KeyId, now: UnixSeconds) -> Lookup {
-        self.with_view(now, |inner| inner.lookup(kid))
+        self.with_view(now, |memory| memory.lookup(kid))
     }
 
     fn may_list_for_unknown(&self) -> bool {
-        self.read(|inner| inner.asked_for_unknown.is_none_or(|asked| asked.elapsed() >= UNKNOWN_KID_PAUSE))
+        self.read(|memory| memory.listed_for_unknown.is_none_or(|at| at.elapsed() >= UNKNOWN_KID_PAUSE))
     }
 
-    /// A list that may hold the key id is worth waiting for, unless the source is down.
-    fn a_list_may_be_under_way(&self) -> bool {
-        self.asking.try_lock().is_err() && !self.read(|inner| inner.list_problem.is_some())
+    /// Whether a list may be in progress that is worth waiting for: one that the source is expected to respond to.
+    fn may_await_list(&self) -> bool {
+        self.source_lock.try_lock().is_err() && !self.read(|memory| memory.list_problem.is_some())
     }
 
-    /// Whether a call to the source has failed since: whoever waited for it shares its outcome.
-    fn failed_since(&self, asked: Instant) -> bool {
-        self.read(|inner| inner.failed.is_some_and(|failed| failed >= asked))
+    /// Whether a request to the source failed since: whoever waited for it shares the failure.
+    fn failed_since(&self, since: Instant) -> bool {
+        self.read(|memory| memory.failed_at.is_some_and(|failed_at| failed_at >= since))
     }
 
-    /// What an unlisted key id means while no list is allowed: invalid if a good list is young enough to tell.
-    fn verdict_without_asking(&self) -> Opening {
-        self.read(|inner| {
-            let young = inner.listed.is_some_and(|listed| listed.elapsed() < UNKNOWN_KID_PAUSE);
-            if young && inner.list_problem.is_none() && inner.view.active.is_some() {
-                Opening::Unknown
+    /// The outcome for an unlisted key ID while no list is allowed (contract 6.19): invalid only if the last good list
+    /// is younger than 15 s.
+    fn decide_without_list(&self) -> KeyForOpening {
+        self.read(|memory| {
+            let young = memory.listed_at.is_some_and(|at| at.elapsed() < UNKNOWN_KID_PAUSE);
+            if young && memory.list_problem.is_none() && memory.view.active.is_some() {
+                KeyForOpening::Unknown
             } else {
-                Opening::Unavailable
+                KeyForOpening::Unavailable
             }
         })
     }
 
     async fn list(&self, now: UnixSeconds) -> bool {
         let listed = hedged(|| self.source.list()).await.and_then(|versions| match versions.as_slice() {
-            [] => Err(SourceDown("there is no key; cloakroom keys rotate makes the first".to_owned())),
+            [] => Err(SourceUnavailable("the ring has no key; create the first with cloakroom keys rotate".to_owned())),
             _ => Ok(versions),
         });
         match listed {
             Ok(versions) => {
                 let versions = dedup_by_kid(versions);
-                self.write(|inner| {
-                    inner.take_list(versions);
-                    inner.list_problem = None;
-                    inner.rebuild(now, &self.parameters);
+                self.write(|memory| {
+                    memory.set_list(versions);
+                    memory.list_problem = None;
+                    memory.rebuild_view(now, &self.parameters);
                 });
                 true
             }
-            Err(SourceDown(problem)) => {
-                // Told once, however often it is tried.
-                if self.read(|inner| inner.list_problem.as_ref() != Some(&problem)) {
+            Err(SourceUnavailable(problem)) => {
+                // Logged once, however often the list is retried.
+                if self.read(|memory| memory.list_problem.as_ref() != Some(&problem)) {
                     tracing::error!(%problem, "the keys could not be listed");
                 }
-                self.write(|inner| {
-                    inner.list_problem = Some(problem);
-                    inner.failed = Some(Instant::now());
+                self.write(|memory| {
+                    memory.list_problem = Some(problem);
+                    memory.failed_at = Some(Instant::now());
                 });
                 self.list_failed.notify_waiters();
                 false
@@ -226,92 +249,97 @@ impl Ring {
         }
     }
 
-    /// Fetches the key that `pick` names; one that is no key takes no part, so that the next candidate is tried.
+    /// Fetches the key that `pick` names. If its value is not a key, the version is ignored from then on, and `pick`
+    /// names the next candidate.
     async fn load(&self, now: UnixSeconds, pick: impl Fn(&View) -> Option<KeyId>) {
         loop {
-            let wanted = self.with_view(now, |inner| {
-                let kid = pick(&inner.view).filter(|kid| !inner.keys.contains_key(kid))?;
-                let (_, id) = inner.view.states.get(&kid)?;
+            let missing = self.with_view(now, |memory| {
+                let kid = pick(&memory.view).filter(|kid| !memory.keys.contains_key(kid))?;
+                let (_, id) = memory.view.states.get(&kid)?;
                 Some((kid, id.clone()))
             });
-            let Some((kid, id)) = wanted else { break };
+            let Some((kid, id)) = missing else { break };
             if self.fetch(kid, &id, now).await.is_err() {
                 break;
             }
         }
-        if self.with_view(now, |inner| inner.sealing_key().is_some()) {
-            self.write(|inner| inner.was_ready = true);
+        if self.with_view(now, |memory| memory.sealing_key().is_some()) {
+            self.write(|memory| memory.was_ready = true);
         }
     }
 
-    fn watch_age(&self, now: UnixSeconds) {
-        let since = self.with_view(now, |inner| inner.view.sealing.map(|(_, activation)| activation));
+    fn check_age(&self, now: UnixSeconds) {
+        let since = self.with_view(now, |memory| memory.view.sealing.map(|(_, activation)| activation));
         let life = self.parameters.life.as_secs() + LATE_ROTATION;
-        let is_overdue = self.source.rotates() && since.is_some_and(|since| now > since.saturating_add(life));
+        let is_overdue = self.source.can_rotate() && since.is_some_and(|since| now > since.saturating_add(life));
         if is_overdue {
             tracing::error!(
                 event = "key_overdue",
                 "active key is older than KEY_LIFE; check the rotation timer and the key source"
             );
         }
-        self.write(|inner| inner.is_overdue = is_overdue);
+        self.write(|memory| memory.is_overdue = is_overdue);
     }
 
-    async fn fetch(&self, kid: KeyId, id: &str, now: UnixSeconds) -> Result<(), SourceDown> {
-        let value = hedged(|| self.source.get(id)).await.inspect_err(|SourceDown(problem)| {
+    async fn fetch(&self, kid: KeyId, id: &str, now: UnixSeconds) -> Result<(), SourceUnavailable> {
+        let value = hedged(|| self.source.get(id)).await.inspect_err(|SourceUnavailable(problem)| {
             tracing::error!(%kid, %problem, "a key could not be fetched");
-            self.write(|inner| inner.failed = Some(Instant::now()));
+            self.write(|memory| memory.failed_at = Some(Instant::now()));
         })?;
         let fetched = match value.key() {
             Some(material) => Fetched::Key(Arc::new(Key::new(kid, &material))),
             None => {
-                tracing::error!(%kid, "key version ignored: its value is not the base64url of 32 bytes, or its content type is another's");
+                tracing::error!(
+                    %kid,
+                    "key version ignored: its value is not base64url of 32 bytes, or its content type is another"
+                );
                 Fetched::NotAKey
             }
         };
-        self.write(|inner| {
-            inner.keys.insert(kid, fetched);
-            inner.rebuild(now, &self.parameters);
+        self.write(|memory| {
+            memory.keys.insert(kid, fetched);
+            memory.rebuild_view(now, &self.parameters);
         });
         Ok(())
     }
 
-    /// Reads with states that hold at `now`.
-    fn with_view<T>(&self, now: UnixSeconds, read: impl FnOnce(&Inner) -> T) -> T {
+    /// Reads the memory with a view that is valid at `now`.
+    fn with_view<T>(&self, now: UnixSeconds, read: impl FnOnce(&Memory) -> T) -> T {
         {
-            let inner = self.state.read().unwrap_or_else(PoisonError::into_inner);
-            if inner.view.holds.contains(&now) {
-                return read(&inner);
+            let memory = self.memory.read().unwrap_or_else(PoisonError::into_inner);
+            if memory.view.valid_for.contains(&now) {
+                return read(&memory);
             }
         }
-        self.write(|inner| {
-            inner.rebuild(now, &self.parameters);
-            read(inner)
+        self.write(|memory| {
+            memory.rebuild_view(now, &self.parameters);
+            read(memory)
         })
     }
 
-    fn read<T>(&self, read: impl FnOnce(&Inner) -> T) -> T {
-        read(&self.state.read().unwrap_or_else(PoisonError::into_inner))
+    fn read<T>(&self, read: impl FnOnce(&Memory) -> T) -> T {
+        read(&self.memory.read().unwrap_or_else(PoisonError::into_inner))
     }
 
-    fn write<T>(&self, write: impl FnOnce(&mut Inner) -> T) -> T {
-        write(&mut self.state.write().unwrap_or_else(PoisonError::into_inner))
+    fn write<T>(&self, write: impl FnOnce(&mut Memory) -> T) -> T {
+        write(&mut self.memory.write().unwrap_or_else(PoisonError::into_inner))
     }
 }
 
-/// Asks, and once more when that fails or takes long; the first good answer counts, within one deadline for both.
+/// Sends a request, and a second one when the first fails or takes long; the first good response counts, within one
+/// deadline for both.
 ///
-/// A first attempt that is merely slow goes on beside the second: a vault that hung for it may answer the other.
-pub(super) async fn hedged<'a, T>(ask: impl Fn() -> Answer<'a, T>) -> Result<T, SourceDown> {
+/// A slow first attempt continues next to the second: the source may respond to either.
+pub(super) async fn hedged<'a, T>(request: impl Fn() -> SourceFuture<'a, T>) -> Result<T, SourceUnavailable> {
     let both = async {
-        let mut first = ask();
+        let mut first = request();
         match timeout(FIRST_ATTEMPT, &mut first).await {
-            Ok(Ok(answer)) => Ok(answer),
-            Ok(Err(_)) => ask().await,
-            Err(_) => select_ok([first, ask()]).await.map(|(answer, _)| answer),
+            Ok(Ok(response)) => Ok(response),
+            Ok(Err(_)) => request().await,
+            Err(_) => select_ok([first, request()]).await.map(|(response, _)| response),
         }
     };
-    timeout(SOURCE_DEADLINE, both).await.unwrap_or_else(|_| Err(SourceDown("no answer within 5 s".to_owned())))
+    timeout(SOURCE_DEADLINE, both).await.unwrap_or_else(|_| Err(SourceUnavailable("no response within 5 s".to_owned())))
 }
 
 #[cfg(test)]

@@ -1,80 +1,78 @@
-//! Rotation: one idempotent step, whoever drives it, and the revocation of a key.
+//! The rotation step, whoever runs it, and the revocation of a key (contract 6.25 to 6.28).
 
 use std::time::Duration;
 
-use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
-
-use super::ring::hedged;
+use super::ring::{SOURCE_DEADLINE, hedged};
 use super::states::{Parameters, State, ValueStatus, activation, states};
-use super::{KeyId, KeySource, NewVersion, SourceDown, Version};
-use crate::clock::UnixSeconds;
+use super::{KeyId, KeySource, NewVersion, SourceUnavailable, Version};
+use crate::clock::{Clock, UnixSeconds};
+use crate::secret::Key32;
 
-/// How long a revocation waits for the successor of the active key.
+/// How long a revocation waits for the successor of the active key, in seconds.
 const SUCCESSOR_WAIT: u64 = 60;
 
-/// What a step should do.
+/// What a step has to do.
 #[derive(Debug, PartialEq, Eq)]
 struct Plan {
-    /// Publish a version that may be disabled from this moment on.
+    /// Publish a version with this expiry.
     publish: Option<UnixSeconds>,
-    /// Disable these.
     disable: Vec<Version>,
 }
 
 /// What a step did.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub struct Outcome {
-    /// The version that was published.
     pub published: Option<KeyId>,
-    /// The versions that were disabled.
     pub disabled: Vec<KeyId>,
 }
 
-/// A version with its state, for people to read.
+/// A version with its state, to be displayed.
 #[derive(Debug)]
-pub struct Listed {
-    /// The version.
+pub struct VersionState {
     pub version: Version,
-    /// What it may do.
     pub state: State,
-    /// When it begins, or began, to seal.
     pub activation: UnixSeconds,
 }
 
 /// What a revocation did.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Revocation {
-    /// The version that took over, if the revoked one was active.
+    /// The version that was published because the revoked one was active.
     pub successor: Option<KeyId>,
 }
 
-/// Why a revocation did nothing, or only its first half.
+/// Why a revocation failed. A successor may have been published.
 #[derive(Debug, PartialEq, Eq)]
 pub enum RevokeError {
-    /// The source is down.
-    Down(SourceDown),
-    /// There is no such key.
-    Unknown,
+    Unavailable(SourceUnavailable),
+    UnknownKey,
 }
 
-impl From<SourceDown> for RevokeError {
-    fn from(down: SourceDown) -> Self {
-        Self::Down(down)
+impl From<SourceUnavailable> for RevokeError {
+    fn from(unavailable: SourceUnavailable) -> Self {
+        Self::Unavailable(unavailable)
     }
 }
 
-/// Publishes a version when it is time, and disables those that are past their expiry and retired.
+/// Publishes `new_key` if a version is due, and disables the versions that are expired and retired.
 ///
-/// Two at once make at most one surplus version, which does no harm; a step cut off is finished by the next.
+/// Concurrent steps publish at most one surplus version each, which does no harm; an interrupted step is completed by
+/// the next.
 ///
 /// # Errors
-/// The source is down. What was done before stays done.
-pub async fn rotate(source: &dyn KeySource, now: UnixSeconds, parameters: &Parameters) -> Result<Outcome, SourceDown> {
+/// The source is unavailable. What was done before remains done.
+pub async fn rotate(
+    source: &dyn KeySource,
+    new_key: &Key32,
+    now: UnixSeconds,
+    parameters: &Parameters,
+) -> Result<Outcome, SourceUnavailable> {
     let versions = with_values(source).await?;
     let plan = plan(&versions, now, parameters);
     let mut outcome = Outcome::default();
     if let Some(expires) = plan.publish {
-        outcome.published = Some(publish(source, expires, false, now).await?);
+        let new = NewVersion { text: new_key.to_base64url(), expires, activate_now: false };
+        outcome.published = Some(publish(source, &new, now).await?);
     }
     for version in plan.disable {
         hedged(|| source.disable(&version.id)).await?;
@@ -86,41 +84,43 @@ pub async fn rotate(source: &dyn KeySource, now: UnixSeconds, parameters: &Param
 /// All versions with their states, oldest first.
 ///
 /// # Errors
-/// The source is down.
+/// The source is unavailable.
 pub async fn list(
     source: &dyn KeySource,
     now: UnixSeconds,
     parameters: &Parameters,
-) -> Result<Vec<Listed>, SourceDown> {
+) -> Result<Vec<VersionState>, SourceUnavailable> {
     let versions = with_values(source).await?;
     let (states, _) = states(&versions, now, parameters);
-    let listed = |((version, _), state): ((Version, ValueStatus), State)| {
+    let with_state = |((version, _), state): ((Version, ValueStatus), State)| {
         let activation = activation(&version, parameters);
-        Listed { version, state, activation }
+        VersionState { version, state, activation }
     };
-    let mut listed: Vec<Listed> = versions.into_iter().zip(states).map(listed).collect();
-    listed.sort_by(|a, b| {
+    let mut versions: Vec<VersionState> = versions.into_iter().zip(states).map(with_state).collect();
+    versions.sort_by(|a, b| {
         (a.activation, a.version.created, &a.version.id).cmp(&(b.activation, b.version.created, &b.version.id))
     });
-    Ok(listed)
+    Ok(versions)
 }
 
-/// Disables a key. Of the active one it first publishes a successor that hardly waits, and waits for it.
+/// Disables a key. If it is active, `new_key` is published as its successor first, and awaited until it is active.
 ///
 /// # Errors
 /// [`RevokeError`].
 pub async fn revoke(
     source: &dyn KeySource,
     kid: KeyId,
-    clock: impl Fn() -> UnixSeconds,
+    new_key: &Key32,
+    clock: Clock<'_>,
     parameters: &Parameters,
 ) -> Result<Revocation, RevokeError> {
-    let listed = list(source, clock(), parameters).await?;
-    let target = listed.into_iter().find(|listed| listed.version.kid == kid).ok_or(RevokeError::Unknown)?;
+    let versions = list(source, clock(), parameters).await?;
+    let target = versions.into_iter().find(|found| found.version.kid == kid).ok_or(RevokeError::UnknownKey)?;
     let mut successor = None;
     if target.state == State::Active {
         let now = clock();
-        successor = Some(publish(source, expiry(now, parameters), true, now).await?);
+        let new = NewVersion { text: new_key.to_base64url(), expires: expiry(now, parameters), activate_now: true };
+        successor = Some(publish(source, &new, now).await?);
         let until = now.saturating_add(SUCCESSOR_WAIT);
         while clock() < until && is_active(source, kid, clock(), parameters).await? {
             tokio::time::sleep(Duration::from_secs(1)).await;
@@ -135,57 +135,49 @@ async fn is_active(
     kid: KeyId,
     now: UnixSeconds,
     parameters: &Parameters,
-) -> Result<bool, SourceDown> {
-    let listed = list(source, now, parameters).await?;
-    Ok(listed.iter().any(|listed| listed.version.kid == kid && listed.state == State::Active))
+) -> Result<bool, SourceUnavailable> {
+    let versions = list(source, now, parameters).await?;
+    Ok(versions.iter().any(|found| found.version.kid == kid && found.state == State::Active))
 }
 
-async fn publish(
-    source: &dyn KeySource,
-    expires: UnixSeconds,
-    activate_now: bool,
-    now: UnixSeconds,
-) -> Result<KeyId, SourceDown> {
-    let material = zeroize::Zeroizing::new(rand::random::<[u8; 32]>());
-    let text = URL_SAFE_NO_PAD.encode(material.as_slice()).into();
-    let new = NewVersion { text, expires, activate_now };
-    // Never tried twice: an answer that was lost may have been a version that was made.
-    let id = tokio::time::timeout(super::ring::SOURCE_DEADLINE, source.publish(&new, now)).await;
-    let id = id.map_err(|_| SourceDown("no answer within 5 s".to_owned()))??;
+async fn publish(source: &dyn KeySource, new: &NewVersion, now: UnixSeconds) -> Result<KeyId, SourceUnavailable> {
+    // Never retried: the version may have been created although the response was lost.
+    let id = tokio::time::timeout(SOURCE_DEADLINE, source.publish(new, now)).await;
+    let id = id.map_err(|_| SourceUnavailable("no response within 5 s".to_owned()))??;
     KeyId::from_version(&id)
-        .ok_or_else(|| SourceDown("the source made a version whose id is not 32 hex digits".to_owned()))
+        .ok_or_else(|| SourceUnavailable("the source created a version whose id is not 32 hex digits".to_owned()))
 }
 
-/// All versions, the enabled ones with what their values are.
-async fn with_values(source: &dyn KeySource) -> Result<Vec<(Version, ValueStatus)>, SourceDown> {
+/// All versions, the enabled ones with the status of their values.
+async fn with_values(source: &dyn KeySource) -> Result<Vec<(Version, ValueStatus)>, SourceUnavailable> {
     let mut versions = Vec::new();
     for version in hedged(|| source.list_or_empty()).await? {
-        let known = if version.enabled {
+        let status = if version.enabled {
             let value = hedged(|| source.get(&version.id)).await?;
             if value.key().is_some() { ValueStatus::Valid } else { ValueStatus::Invalid }
         } else {
             ValueStatus::Unfetched
         };
-        versions.push((version, known));
+        versions.push((version, status));
     }
     Ok(versions)
 }
 
 fn plan(versions: &[(Version, ValueStatus)], now: UnixSeconds, parameters: &Parameters) -> Plan {
-    let valid = |(version, known): &&(Version, ValueStatus)| version.enabled && *known == ValueStatus::Valid;
+    let valid = |(version, status): &&(Version, ValueStatus)| version.enabled && *status == ValueStatus::Valid;
     let newest = versions.iter().filter(valid).map(|(version, _)| version.created).max();
-    let ripe = parameters.life.saturating_sub(parameters.propagation).as_secs();
-    let due = newest.is_none_or(|created| now.saturating_sub(created) >= ripe);
+    let due_age = parameters.life.saturating_sub(parameters.propagation).as_secs();
+    let due = newest.is_none_or(|created| now.saturating_sub(created) >= due_age);
     let (states, _) = states(versions, now, parameters);
-    let over = |(version, _): &&(Version, ValueStatus)| version.expires.is_some_and(|expires| expires <= now);
+    let expired = |(version, _): &&(Version, ValueStatus)| version.expires.is_some_and(|expires| expires <= now);
     let retired = versions.iter().zip(states).filter(|(_, state)| *state == State::Retired).map(|(version, _)| version);
     Plan {
         publish: due.then(|| expiry(now, parameters)),
-        disable: retired.filter(over).map(|(version, _)| version.clone()).collect(),
+        disable: retired.filter(expired).map(|(version, _)| version.clone()).collect(),
     }
 }
 
-/// When a version made now may be disabled: activation, life and retention later.
+/// The expiry of a version that is published now: activation + life + retention.
 fn expiry(now: UnixSeconds, parameters: &Parameters) -> UnixSeconds {
     let life = parameters.propagation + parameters.life + parameters.retention;
     now.saturating_add(life.as_secs())

@@ -1,61 +1,60 @@
-//! What each version may do, from attributes, time and parameters alone.
+//! The states of key versions (contract 6.8 to 6.16), derived from attributes, time and parameters alone.
 
 use std::time::Duration;
 
 use super::Version;
 use crate::clock::UnixSeconds;
 
-/// The delay of a version tagged `activate` = `now`, in seconds.
+/// Propagation delay of a version with the tag `activate` = `now`, in seconds.
 const SHORT_PROPAGATION: u64 = 30;
 
-/// The parameters of a key's life.
+/// The parameters of a key's life (contract 6.16).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Parameters {
-    /// From a version's creation to its first sealing: every instance has heard of it by then.
+    /// From the creation of a version to its activation: every instance has listed it by then.
     pub propagation: Duration,
     /// How long a key seals.
     pub life: Duration,
-    /// How long a key still opens after its successor's activation: no session is older.
+    /// How long a key opens after the activation of its successor: no session lives longer.
     pub retention: Duration,
 }
 
-/// What a version may do.
+/// What a version may do (contract 6.8).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum State {
     /// Seals and opens.
     Active,
-    /// Opens, and does not seal yet.
+    /// Opens, does not seal yet.
     Published,
-    /// Neither: it holds no valid key.
+    /// Neither seals nor opens: its value is not a key.
     Invalid,
-    /// Neither: too long after its successor's activation.
+    /// Neither seals nor opens: its retention has ended.
     Retired,
-    /// Opens, and does not seal any more.
+    /// Opens, does not seal any more.
     Retiring,
-    /// Neither: it was disabled.
+    /// Neither seals nor opens: it was disabled.
     Revoked,
 }
 
 impl State {
-    /// Whether values sealed under the version still open.
     #[must_use]
     pub const fn opens(self) -> bool {
         matches!(self, Self::Active | Self::Published | Self::Retiring)
     }
 }
 
-/// What is known of a version's value.
+/// Whether the value of a version is a key.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ValueStatus {
-    /// Fetched, and no key: it takes no part.
+    /// Fetched, and not a key: the version is ignored.
     Invalid,
-    /// Not fetched: counts as a key, and retires no other.
+    /// Not fetched: counts as a key, but does not retire the one before (contract 6.15).
     Unfetched,
     /// Fetched, and a key.
     Valid,
 }
 
-/// When a version begins to seal.
+/// When a version begins to seal (contract 6.9).
 #[must_use]
 pub fn activation(version: &Version, parameters: &Parameters) -> UnixSeconds {
     let delay = if version.activate_now { SHORT_PROPAGATION } else { parameters.propagation.as_secs() };
@@ -63,7 +62,7 @@ pub fn activation(version: &Version, parameters: &Parameters) -> UnixSeconds {
     version.not_before.map_or(earliest, |not_before| not_before.max(earliest))
 }
 
-/// The state of each version, in the given order, and the moment until which that holds.
+/// The state of each version, in the given order, and the time at which one of them changes next.
 #[must_use]
 pub fn states(
     versions: &[(Version, ValueStatus)],
@@ -72,7 +71,7 @@ pub fn states(
 ) -> (Vec<State>, UnixSeconds) {
     let mut states: Vec<State> = versions
         .iter()
-        .map(|(version, known)| match (version.enabled, known) {
+        .map(|(version, status)| match (version.enabled, status) {
             (false, _) => State::Revoked,
             (true, ValueStatus::Invalid) => State::Invalid,
             (true, _) => State::Published,
@@ -84,15 +83,16 @@ pub fn states(
     if let Some((at, _)) = order.get(activated) {
         holds_until = holds_until.min(*at);
     }
-    // If none is activated, the oldest seals.
+    // If none is activated, the oldest seals (contract 6.11).
     let active = activated.saturating_sub(1);
     for (position, (_, index)) in order.iter().enumerate().take(active + 1) {
         let state = match order.get(position + 1).filter(|_| position < active) {
             None => State::Active,
             Some((successor_activation, successor)) => {
                 let ends = successor_activation.saturating_add(parameters.retention.as_secs());
-                let proven = versions.get(*successor).is_some_and(|(_, known)| *known == ValueStatus::Valid);
-                if now >= ends && proven {
+                let successor_is_key =
+                    versions.get(*successor).is_some_and(|(_, status)| *status == ValueStatus::Valid);
+                if now >= ends && successor_is_key {
                     State::Retired
                 } else {
                     holds_until = if now < ends { holds_until.min(ends) } else { holds_until };
@@ -107,7 +107,7 @@ pub fn states(
     (states, holds_until)
 }
 
-/// The versions that take part, by (activation, created, id): activation and index of each.
+/// The enabled, valid versions in the order of contract 6.10: activation and index of each.
 fn oldest_first(
     versions: &[(Version, ValueStatus)],
     parameters: &Parameters,
@@ -150,8 +150,8 @@ mod tests {
     }
 
     fn at(now: UnixSeconds, versions: &[Version]) -> Vec<State> {
-        let known: Vec<_> = versions.iter().map(|version| (version.clone(), ValueStatus::Valid)).collect();
-        states(&known, now, &PARAMETERS).0
+        let valid: Vec<_> = versions.iter().map(|version| (version.clone(), ValueStatus::Valid)).collect();
+        states(&valid, now, &PARAMETERS).0
     }
 
     #[test]
@@ -167,26 +167,26 @@ mod tests {
     }
 
     #[test]
-    fn the_one_before_a_disabled_newest_is_active_again() {
+    fn when_the_newest_is_disabled_the_one_before_is_active_again() {
         let mut two = [version(1, 1_000), version(2, 2_000)];
         two[1].enabled = false;
         assert_eq!(at(900_000, &two), [State::Active, State::Revoked]);
     }
 
     #[test]
-    fn a_version_that_is_no_key_takes_no_part() {
+    fn a_version_that_is_not_a_key_is_ignored() {
         let two = [(version(1, 1_000), ValueStatus::Valid), (version(2, 2_000), ValueStatus::Invalid)];
         assert_eq!(states(&two, 900_000, &PARAMETERS).0, [State::Active, State::Invalid]);
     }
 
     #[test]
-    fn none_retires_before_its_successor_was_seen_to_be_a_key() {
+    fn a_key_retires_only_after_its_successor_was_fetched_and_is_valid() {
         let two = [(version(1, 1_000), ValueStatus::Valid), (version(2, 2_000), ValueStatus::Unfetched)];
         assert_eq!(states(&two, 900_000, &PARAMETERS).0, [State::Retiring, State::Active]);
     }
 
     #[test]
-    fn not_before_and_the_tag_move_the_activation() {
+    fn activation_follows_not_before_and_the_tag() {
         let mut one = version(1, 1_000);
         one.activate_now = true;
         assert_eq!(activation(&one, &PARAMETERS), 1_030);
@@ -198,7 +198,7 @@ mod tests {
     }
 
     #[test]
-    fn of_two_made_in_one_second_the_greater_id_is_newer() {
+    fn of_two_created_in_one_second_the_greater_id_is_newer() {
         assert_eq!(at(900_000, &[version(2, 1_000), version(1, 1_000)])[0], State::Active);
     }
 
@@ -209,22 +209,22 @@ mod tests {
 
     proptest::proptest! {
         #[test]
-        fn exactly_one_seals_whenever_one_can(
-            made in proptest::collection::vec((0u64..10_000, proptest::bool::ANY, 0u8..3), 0..12),
+        fn exactly_one_version_seals_if_any_is_usable(
+            created in proptest::collection::vec((0u64..10_000, proptest::bool::ANY, 0u8..3), 0..12),
             now in 0u64..50_000,
         ) {
-            let versions: Vec<_> = made.iter().enumerate().map(|(number, (created, enabled, known))| {
+            let versions: Vec<_> = created.iter().enumerate().map(|(number, (created, enabled, status))| {
                 let mut one = version(u8::try_from(number).unwrap(), *created);
                 one.enabled = *enabled;
-                (one, [ValueStatus::Invalid, ValueStatus::Unfetched, ValueStatus::Valid][usize::from(*known)])
+                (one, [ValueStatus::Invalid, ValueStatus::Unfetched, ValueStatus::Valid][usize::from(*status)])
             }).collect();
-            let usable = versions.iter().any(|(one, known)| one.enabled && *known != ValueStatus::Invalid);
+            let usable = versions.iter().any(|(one, status)| one.enabled && *status != ValueStatus::Invalid);
             let (all, holds_until) = states(&versions, now, &PARAMETERS);
             let sealing = all.iter().filter(|state| **state == State::Active).count();
             proptest::prop_assert_eq!(sealing, usize::from(usable));
             proptest::prop_assert!(holds_until > now);
             let (later, _) = states(&versions, holds_until - 1, &PARAMETERS);
-            proptest::prop_assert_eq!(all, later, "nothing changes before the moment that was told");
+            proptest::prop_assert_eq!(all, later, "nothing changes before that time");
         }
     }
 }

@@ -1,13 +1,9 @@
-//! A ring of one key from configuration, for trials and tests: it cannot rotate.
+//! A ring of one key from configuration, for trials and tests. It cannot rotate.
 
-use hkdf::Hkdf;
-use sha2::Sha256;
-
-use super::{Answer, KeyId, KeySource, NewVersion, SALT, SourceDown, Value, Version};
+use super::{KeyId, KeySource, NewVersion, SourceFuture, SourceUnavailable, Value, Version, derive};
 use crate::clock::UnixSeconds;
 use crate::secret::{Key32, SecretString};
 
-/// The one key.
 #[derive(Debug)]
 pub struct StaticKey {
     kid: KeyId,
@@ -15,25 +11,22 @@ pub struct StaticKey {
 }
 
 impl StaticKey {
-    /// The source of this key. Its kid is derived from the key, as nothing else names it.
     #[must_use]
     pub fn new(key: &Key32) -> Self {
-        use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
-        Self { kid: static_kid(key), text: URL_SAFE_NO_PAD.encode(key.expose()).into() }
+        Self { kid: static_kid(key), text: key.to_base64url() }
     }
 }
 
-/// The first 8 bytes of HKDF-SHA256 with info `kid`.
+/// The `kid` of a static key, derived from the key itself (contract 5.3).
 #[must_use]
 pub fn static_kid(key: &Key32) -> KeyId {
     let mut kid = [0; 8];
-    // 8 bytes are far below HKDF's limit, so this cannot fail.
-    let _ = Hkdf::<Sha256>::new(Some(SALT), key.expose()).expand(b"kid", &mut kid);
+    derive(key, "kid", &mut kid);
     KeyId(kid)
 }
 
 impl KeySource for StaticKey {
-    fn list(&self) -> Answer<'_, Vec<Version>> {
+    fn list(&self) -> SourceFuture<'_, Vec<Version>> {
         let version = Version {
             id: self.kid.to_string(),
             kid: self.kid,
@@ -46,28 +39,28 @@ impl KeySource for StaticKey {
         Box::pin(async move { Ok(vec![version]) })
     }
 
-    fn get<'a>(&'a self, _id: &'a str) -> Answer<'a, Value> {
+    fn get<'a>(&'a self, _id: &'a str) -> SourceFuture<'a, Value> {
         let value = Value { text: self.text.clone(), content_type: None };
         Box::pin(async move { Ok(value) })
     }
 
-    fn list_or_empty(&self) -> Answer<'_, Vec<Version>> {
+    fn list_or_empty(&self) -> SourceFuture<'_, Vec<Version>> {
         self.list()
     }
 
-    fn publish<'a>(&'a self, _new: &'a NewVersion, _now: UnixSeconds) -> Answer<'a, String> {
+    fn publish<'a>(&'a self, _new: &'a NewVersion, _now: UnixSeconds) -> SourceFuture<'a, String> {
         Box::pin(async { Err(cannot_rotate()) })
     }
 
-    fn disable<'a>(&'a self, _id: &'a str) -> Answer<'a, ()> {
+    fn disable<'a>(&'a self, _id: &'a str) -> SourceFuture<'a, ()> {
         Box::pin(async { Err(cannot_rotate()) })
     }
 
-    fn rotates(&self) -> bool {
+    fn can_rotate(&self) -> bool {
         false
     }
 }
 
-fn cannot_rotate() -> SourceDown {
-    SourceDown("a static key cannot rotate; use a key ring in Key Vault or in a file".to_owned())
+fn cannot_rotate() -> SourceUnavailable {
+    SourceUnavailable("a static key cannot rotate; use a key ring in Key Vault or in a file".to_owned())
 }

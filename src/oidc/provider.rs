@@ -1,4 +1,4 @@
-//! The provider: its metadata and signing keys, loaded in the background and kept through an outage, and sign-ins.
+//! The provider: its metadata and signing keys, loaded in the background and cached through an outage, and sign-ins.
 
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;

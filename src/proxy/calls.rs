@@ -7,7 +7,7 @@ use std::time::Duration;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::timeout;
 
-use crate::session::token::SessionId;
+use crate::session::payload::SessionId;
 
 /// Most calls in flight of one session.
 const LIMIT: usize = 48;

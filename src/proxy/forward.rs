@@ -1,4 +1,4 @@
-//! A proxied call: the checks in the contract's order, then the API, then its answer streamed back.
+//! A proxied call: the checks in the order of contract 8.7, then the request to the API, then its response, streamed.
 
 use std::borrow::Cow;
 use std::collections::BTreeSet;
@@ -23,51 +23,44 @@ use crate::error::Error;
 use crate::guard::csrf;
 use crate::guard::origins::Origins;
 use crate::net::OutboundClients;
-use crate::reply::body::{Incomplete, until};
-use crate::reply::{Body, Refused, Reply, full};
+use crate::reply::body::{GuardedBody, Incomplete, Limit};
+use crate::reply::{Body, Rejected, Reply, full};
 use crate::secret::{ExposeSecret, SecretString, random_hex};
 use crate::session::Sessions;
 use crate::tokens::{TokenService, challenge};
 use crate::upstream::{Failure, Upstream};
 
-/// The trace that a call continues (W3C Trace Context).
 pub const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
-/// An activity is written only into an answer whose head leaves this soon.
+/// A response whose head is later than this does not write the session's activity: a newer response may have written it
+/// already.
 const WRITE_WITHIN: Duration = Duration::from_secs(5);
 
-/// Everything that a proxied call needs.
 #[derive(Debug)]
 pub struct Proxy {
-    /// The API map.
     pub apis: Arc<ApiMap>,
     sessions: Arc<Sessions>,
     tokens: Arc<TokenService>,
     calls: Arc<Calls>,
     origins: Arc<Origins>,
-    /// One for each API, in their order.
+    /// One per API, in the order of `apis`.
     upstreams: Vec<Upstream>,
 }
 
-/// A call as it came.
+/// A call as received.
 pub struct Call<'a> {
-    /// The method.
     pub method: &'a Method,
     /// The raw path of the request target.
     pub path: &'a str,
-    /// The raw query.
     pub query: Option<&'a str>,
-    /// All headers.
     pub headers: &'a HeaderMap,
     /// 32 hex digits.
     pub trace_id: &'a str,
-    /// Whether it may be in flight among the others.
+    /// Whether it has a place (contract 10.19).
     pub admitted: bool,
-    /// The time, Unix seconds.
     pub now: UnixSeconds,
 }
 
 impl Proxy {
-    /// A proxy to the APIs of a map.
     #[must_use]
     pub fn new(
         apis: Arc<ApiMap>,
@@ -81,7 +74,7 @@ impl Proxy {
         Self { apis, sessions, tokens, calls: Arc::default(), origins, upstreams }
     }
 
-    /// The request headers that any API gets.
+    /// The request headers that at least one API gets.
     pub fn request_headers(&self) -> impl Iterator<Item = HeaderName> {
         let of_apis = self.apis.iter().flat_map(|api| api.request_headers.iter().cloned());
         let all: BTreeSet<String> =
@@ -89,11 +82,11 @@ impl Proxy {
         all.into_iter().filter_map(|name| HeaderName::try_from(name).ok())
     }
 
-    /// Checks a call, makes it with the session's access token, and gives the API's answer.
+    /// Checks a call and forwards it with an access token of the session.
     ///
     /// # Errors
-    /// The first check that fails, or what went wrong on the way to the API.
-    pub async fn call(&self, call: Call<'_>, body: Body) -> Result<Reply, Refused> {
+    /// The first check that fails, or why there is no response of the API.
+    pub async fn call(&self, call: Call<'_>, body: Body) -> Result<Reply, Rejected> {
         let arrived = Instant::now();
         let mut apis = self.apis.iter().zip(&self.upstreams);
         let found = apis.find_map(|(api, upstream)| Some((api, upstream, api.path_below(call.path)?)));
@@ -117,7 +110,7 @@ impl Proxy {
         let token = self.tokens.for_call(&open, &api.name, call.now).await?;
         let is_new = matches!(token, Cow::Owned(_));
         let deadline = api.timeouts.total.map(|total| Instant::now() + total);
-        let asked = ask(api, upstream, &call, &path, &token.token, body, deadline).await;
+        let asked = send(api, upstream, &call, &path, &token.token, body, deadline).await;
         let error = match asked.as_ref().map(|reply| challenge::asked_by(reply.status(), reply.headers())) {
             Ok(None) => None,
             Ok(Some(claims)) => {
@@ -126,18 +119,18 @@ impl Proxy {
             Err(error) => Some(error.clone()),
         };
         if let Some(error) = error {
-            // TokenService that were renewed for this call may be all that the provider still takes.
+            // The provider may accept nothing but the new refresh token any more, so it must not be lost.
             let lines = if is_new { self.sessions.write(&open, call.now).await.ok() } else { None };
-            return Err(Refused { error, cookies: lines.unwrap_or_default() });
+            return Err(Rejected { error, cookies: lines.unwrap_or_default() });
         }
         let mut reply = asked?;
         if reply.status() == StatusCode::UNAUTHORIZED {
             self.tokens.on_unauthorized(&open, token.clone().into_owned());
         }
         headers::for_browser(reply.headers_mut(), api);
-        // New tokens are written whenever they come, an activity only while the answer is quick.
+        // New tokens are always written, activity only by a response that is quick.
         let lines = if let Cow::Owned(token) = token {
-            open.session.hold(token);
+            open.session.put_access_token(token);
             self.sessions.write(&open, call.now).await.ok()
         } else if open.is_stale() || arrived.elapsed() < WRITE_WITHIN {
             self.sessions.write_if_due(&open, call.now).await
@@ -147,11 +140,12 @@ impl Proxy {
         for line in lines.unwrap_or_default() {
             reply.headers_mut().append(SET_COOKIE, line);
         }
-        Ok(reply.map(|body| until(deadline, body, place)))
+        let limit = deadline.map_or(Limit::None, Limit::Deadline);
+        Ok(reply.map(|body| GuardedBody::new(body, limit, place).boxed()))
     }
 }
 
-async fn ask(
+async fn send(
     api: &Api,
     upstream: &Upstream,
     call: &Call<'_>,
@@ -177,7 +171,7 @@ async fn ask(
             Err(Failure::Incomplete(Incomplete(why))) => return Err(Error::BadRequest(why)),
             Err(Failure::Unreachable(_)) if again => again = false,
             Err(Failure::Unreachable(problem)) => {
-                tracing::warn!(api = %api.name, trace_id = call.trace_id, %problem, "the API cannot be reached");
+                tracing::warn!(api = %api.name, trace_id = call.trace_id, %problem, "cannot reach the API");
                 return Err(Error::UpstreamUnavailable);
             }
         }
@@ -205,8 +199,8 @@ fn request(
     *request.method_mut() = call.method.clone();
     *request.uri_mut() = api.base.uri(path, call.query)?;
     *request.headers_mut() = headers::for_api(call.headers, api);
-    // APIs answer 411 to a method that means something by its body and tells no length (RFC 9110 section 8.6), and a
-    // host that forwards leaves out the length of nothing.
+    // Without a length, APIs respond 411 to methods that usually have a body (RFC 9110 section 8.6), and a host in
+    // forwarding mode drops `Content-Length: 0`.
     if matches!(*call.method, Method::PATCH | Method::POST | Method::PUT) && !has_body(call.headers) {
         request.headers_mut().insert(CONTENT_LENGTH, HeaderValue::from_static("0"));
     }

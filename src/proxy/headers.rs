@@ -48,7 +48,7 @@ pub fn for_browser(headers: &mut HeaderMap, api: &Api) {
     headers.insert(CONTENT_SECURITY_POLICY, HeaderValue::from_static("sandbox; default-src 'none'"));
     headers.append(VARY, HeaderValue::from_static(csrf::VARY));
     headers.remove(REFERRER_POLICY);
-    reply::secure(headers);
+    reply::add_security_headers(headers);
 }
 
 /// The names that `Connection` makes hop-by-hop (RFC 9110 section 7.6.1).

@@ -1,7 +1,7 @@
-//! A connection with deadlines of its own: for the head of a request from its first byte, and for being idle.
+//! A connection's socket with deadlines: for a request head from its first byte, for idling, and for stalled writes.
 //!
-//! hyper's deadline for heads runs from the end of the request before, so that a connection which the host keeps would
-//! be closed under it.
+//! hyper's own header timeout starts at the end of the previous request. It would close connections that the host keeps
+//! open for reuse (contract 11.10).
 
 use std::io;
 use std::pin::Pin;
@@ -9,21 +9,18 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use bytes::Buf;
-use http_body::{Body, Frame, SizeHint};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 use tokio::time::{Instant, Sleep, sleep_until};
 
 /// Deadline for the head of a request, from its first byte.
 const HEAD: Duration = Duration::from_secs(10);
-/// Longest time without a request. The host drops connections that it does not need much sooner.
+/// Longest time without a request. The host closes connections that it does not need much sooner.
 const IDLE: Duration = Duration::from_secs(300);
-
-/// Longest time in which the other side takes nothing of an answer.
+/// Longest time in which the client reads nothing of a response.
 const WRITE: Duration = Duration::from_secs(30);
 
-/// What a connection is activity, known to its socket and to its requests.
+/// What a connection is doing and since when, shared by its socket and its requests.
 #[derive(Debug, Clone)]
 pub(super) struct ConnState(Arc<Mutex<(Activity, Instant)>>);
 
@@ -31,20 +28,25 @@ pub(super) struct ConnState(Arc<Mutex<(Activity, Instant)>>);
 enum Activity {
     /// Waits for a request.
     Idle,
-    /// The head of one is coming.
+    /// A request head is arriving.
     Head,
-    /// One is being answered.
+    /// A request is being handled.
     Request,
 }
+
+/// A request of a connection in progress; dropping it makes the connection idle.
+#[derive(Debug)]
+pub(super) struct ActiveRequest(ConnState);
 
 impl ConnState {
     pub(super) fn new() -> Self {
         Self(Arc::new(Mutex::new((Activity::Idle, Instant::now()))))
     }
 
-    /// A head is whole: from now on the request's own deadlines count.
-    pub(super) fn request_begins(&self) {
+    /// Records that a head has arrived: from now on the deadlines of the request itself apply.
+    pub(super) fn begin_request(&self) -> ActiveRequest {
         self.set(Activity::Request);
+        ActiveRequest(self.clone())
     }
 
     fn set(&self, activity: Activity) {
@@ -64,28 +66,32 @@ impl ConnState {
     }
 }
 
+impl Drop for ActiveRequest {
+    fn drop(&mut self) {
+        self.0.set(Activity::Idle);
+    }
+}
+
 /// The socket of a connection.
 #[derive(Debug)]
 pub(super) struct TimeoutStream {
     stream: TcpStream,
     state: ConnState,
-    timer: Pin<Box<Sleep>>,
-    /// Runs while nothing of an answer is taken.
+    read_timer: Pin<Box<Sleep>>,
+    /// Runs while the client reads nothing of a response.
     write_timer: Option<Pin<Box<Sleep>>>,
 }
 
 impl TimeoutStream {
     pub(super) fn new(stream: TcpStream, state: ConnState) -> Self {
-        Self { stream, state, timer: Box::pin(sleep_until(Instant::now() + IDLE)), write_timer: None }
+        Self { stream, state, read_timer: Box::pin(sleep_until(Instant::now() + IDLE)), write_timer: None }
     }
-}
 
-impl TimeoutStream {
-    /// Fails a write that has waited too long; any that goes on starts the time anew.
-    fn timed<T>(&mut self, context: &mut Context<'_>, wrote: Poll<io::Result<T>>) -> Poll<io::Result<T>> {
-        if wrote.is_ready() {
+    /// Fails a write that has been pending for [`WRITE`]; progress restarts the time.
+    fn limit_write<T>(&mut self, context: &mut Context<'_>, write: Poll<io::Result<T>>) -> Poll<io::Result<T>> {
+        if write.is_ready() {
             self.write_timer = None;
-            return wrote;
+            return write;
         }
         let write_timer = self.write_timer.get_or_insert_with(|| Box::pin(sleep_until(Instant::now() + WRITE)));
         write_timer.as_mut().poll(context).map(|()| Err(io::ErrorKind::TimedOut.into()))
@@ -107,17 +113,17 @@ impl AsyncRead for TimeoutStream {
             return read;
         }
         let Some(deadline) = self.state.deadline() else { return Poll::Pending };
-        if self.timer.deadline() != deadline {
-            self.timer.as_mut().reset(deadline);
+        if self.read_timer.deadline() != deadline {
+            self.read_timer.as_mut().reset(deadline);
         }
-        self.timer.as_mut().poll(context).map(|()| Err(io::ErrorKind::TimedOut.into()))
+        self.read_timer.as_mut().poll(context).map(|()| Err(io::ErrorKind::TimedOut.into()))
     }
 }
 
 impl AsyncWrite for TimeoutStream {
     fn poll_write(mut self: Pin<&mut Self>, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
-        let wrote = Pin::new(&mut self.stream).poll_write(context, bytes);
-        self.timed(context, wrote)
+        let write = Pin::new(&mut self.stream).poll_write(context, bytes);
+        self.limit_write(context, write)
     }
 
     fn poll_write_vectored(
@@ -125,8 +131,8 @@ impl AsyncWrite for TimeoutStream {
         context: &mut Context<'_>,
         bytes: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        let wrote = Pin::new(&mut self.stream).poll_write_vectored(context, bytes);
-        self.timed(context, wrote)
+        let write = Pin::new(&mut self.stream).poll_write_vectored(context, bytes);
+        self.limit_write(context, write)
     }
 
     fn is_write_vectored(&self) -> bool {
@@ -142,52 +148,6 @@ impl AsyncWrite for TimeoutStream {
     }
 }
 
-/// The body of an answer. When it ends, or nobody wants it any more, the connection is idle again and what was held for
-/// the request is let go.
-#[derive(Debug)]
-pub(super) struct TrackedBody<B, H> {
-    body: B,
-    state: ConnState,
-    _held: H,
-}
-
-impl<B, H> TrackedBody<B, H> {
-    pub(super) const fn new(body: B, state: ConnState, held: H) -> Self {
-        Self { body, state, _held: held }
-    }
-}
-
-impl<B, H> Drop for TrackedBody<B, H> {
-    fn drop(&mut self) {
-        self.state.set(Activity::Idle);
-    }
-}
-
-impl<B, H> Body for TrackedBody<B, H>
-where
-    B: Body + Unpin,
-    B::Data: Buf,
-    H: Unpin,
-{
-    type Data = B::Data;
-    type Error = B::Error;
-
-    fn poll_frame(
-        mut self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Self::Data>, Self::Error>>> {
-        Pin::new(&mut self.body).poll_frame(context)
-    }
-
-    fn is_end_stream(&self) -> bool {
-        self.body.is_end_stream()
-    }
-
-    fn size_hint(&self) -> SizeHint {
-        self.body.size_hint()
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -195,35 +155,35 @@ mod tests {
 
     use super::*;
 
-    /// A socket of ours, and the other side's.
+    /// The gateway's socket and the client's.
     async fn pair() -> (TimeoutStream, TcpStream) {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let other = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
-        let (ours, _) = listener.accept().await.unwrap();
-        (TimeoutStream::new(ours, ConnState::new()), other)
+        let client = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
+        let (socket, _) = listener.accept().await.unwrap();
+        (TimeoutStream::new(socket, ConnState::new()), client)
     }
 
     #[tokio::test]
     async fn stalled_write_times_out_after_30s() {
-        let (mut ours, _other) = pair().await;
+        let (mut socket, _client) = pair().await;
         tokio::time::pause();
-        let begun = Instant::now();
-        let error = ours.write_all(&vec![0; 64 * 1_024 * 1_024]).await.unwrap_err();
-        assert_eq!((error.kind(), begun.elapsed().as_secs()), (io::ErrorKind::TimedOut, WRITE.as_secs()));
+        let start = Instant::now();
+        let error = socket.write_all(&vec![0; 64 * 1_024 * 1_024]).await.unwrap_err();
+        assert_eq!((error.kind(), start.elapsed().as_secs()), (io::ErrorKind::TimedOut, WRITE.as_secs()));
     }
 
     #[tokio::test]
-    async fn a_head_has_its_time_from_the_first_byte_and_an_idle_connection_more() {
-        let (mut ours, mut other) = pair().await;
-        other.write_all(b"G").await.unwrap();
-        assert_eq!(ours.read_u8().await.unwrap(), b'G');
+    async fn a_head_has_10s_from_its_first_byte_and_an_idle_connection_300s() {
+        let (mut socket, mut client) = pair().await;
+        client.write_all(b"G").await.unwrap();
+        assert_eq!(socket.read_u8().await.unwrap(), b'G');
         tokio::time::pause();
-        let begun = Instant::now();
-        assert_eq!(ours.read_u8().await.unwrap_err().kind(), io::ErrorKind::TimedOut);
-        assert_eq!(begun.elapsed().as_secs(), HEAD.as_secs());
-        ours.state.set(Activity::Idle);
-        let begun = Instant::now();
-        assert_eq!(ours.read_u8().await.unwrap_err().kind(), io::ErrorKind::TimedOut);
-        assert_eq!(begun.elapsed().as_secs(), IDLE.as_secs());
+        let start = Instant::now();
+        assert_eq!(socket.read_u8().await.unwrap_err().kind(), io::ErrorKind::TimedOut);
+        assert_eq!(start.elapsed().as_secs(), HEAD.as_secs());
+        socket.state.set(Activity::Idle);
+        let start = Instant::now();
+        assert_eq!(socket.read_u8().await.unwrap_err().kind(), io::ErrorKind::TimedOut);
+        assert_eq!(start.elapsed().as_secs(), IDLE.as_secs());
     }
 }

@@ -9,7 +9,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use lru::LruCache;
 
 use super::OpenSession;
-use super::token::{AccessToken, Session, SessionId};
+use super::payload::{AccessToken, Session, SessionId};
 use crate::clock::UnixSeconds;
 use crate::secret::{ExposeSecret, SecretString};
 
@@ -203,11 +203,11 @@ impl Entry {
             session.refresh_token = Some(token.clone());
             changed = true;
         }
-        self.access_tokens.retain(|kept| now < kept.until && !kept.token.is_over(now));
+        self.access_tokens.retain(|kept| now < kept.until && !kept.token.is_expired(now));
         for kept in &self.access_tokens {
             let held = session.access_token(&kept.token.api, now).is_some();
             if kept.generation > session.generation || !held {
-                session.hold(kept.token.clone());
+                session.put_access_token(kept.token.clone());
                 changed |= !kept.left_out;
             }
         }

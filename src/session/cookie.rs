@@ -1,21 +1,21 @@
-//! The cookies: reading the `Cookie` header without forgiveness, and every `Set-Cookie` line of ours.
+//! The cookies of the gateway (contract section 4): strict parsing of the `Cookie` header, and every `Set-Cookie` line.
 //!
-//! The usual crates forgive what contract section 4 forbids (duplicates, odd bytes, prefixes of names), so the header
-//! is taken apart here.
+//! Pure: nothing here seals or opens a value. The usual cookie crates accept what the contract rejects (duplicates,
+//! malformed bytes, names that only begin with ours), so the header is parsed here.
 
 use std::borrow::Cow;
-use std::fmt::Write as _;
+use std::fmt;
 
 use http::{HeaderMap, HeaderValue, header::COOKIE};
 use memchr::memchr;
 
-/// Most bytes in one cookie's part of a sealed session.
+/// Most bytes of a sealed session in one cookie (contract 4.2).
 const PART: usize = 3_800;
-/// Most parts of a session.
+/// Most cookies of a session.
 const PARTS: usize = 4;
-/// What browsers take in one `Set-Cookie` line.
+/// Most bytes of a `Set-Cookie` line that browsers accept (contract 4.5).
 const LINE: usize = 4_095;
-/// Life of a login transaction in seconds.
+/// Lifetime of a login transaction in seconds (contract 4.6).
 pub const LOGIN_SECONDS: u64 = 600;
 /// Most login transactions in a browser.
 const LOGINS: usize = 5;
@@ -27,36 +27,51 @@ const LOGIN_BYTES: usize = 3_000;
 pub enum SameSite {
     /// Sent with top-level navigations from other sites too.
     Lax,
-    /// Sent from everywhere.
+    /// Sent with every request.
     None,
-    /// Sent from the same site only.
+    /// Sent with requests from the same site only.
     Strict,
 }
 
-impl SameSite {
-    const fn name(self) -> &'static str {
-        match self {
-            Self::Lax => "Lax",
-            Self::None => "None",
-            Self::Strict => "Strict",
-        }
-    }
+/// How long a browser keeps a cookie.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Life {
+    /// Until the browser session ends.
+    Browser,
+    /// `Max-Age` in seconds.
+    Seconds(u64),
 }
 
-/// Names and attributes of the cookies.
+/// What a cookie is written and deleted with, apart from its value. `Path`, `Secure`, `HttpOnly` and `Domain` are the
+/// same for every cookie of the gateway (contract 4.1, 4.6).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CookieSpec<'a> {
+    /// Full name, prefix included.
+    pub name: Cow<'a, str>,
+    /// Its `SameSite` attribute.
+    pub same_site: SameSite,
+    /// How long the browser keeps it.
+    pub life: Life,
+}
+
+/// Settings of the cookies. Name and domain are visible ASCII; the configuration checks that.
 #[derive(Debug, Clone)]
-pub struct SessionCookies {
+pub struct Settings {
     /// Full name of the session cookie, prefix included.
     pub name: String,
     /// Parent domain, where the name's prefix allows one.
     pub domain: Option<String>,
     /// `SameSite` of the session cookie.
     pub same_site: SameSite,
-    /// `SameSite` of login transactions: they must come back from the provider.
+    /// `SameSite` of login transactions: the browser must send them on the way back from the provider.
     pub login_same_site: SameSite,
-    /// Bytes of the session cookie with its names and separators.
+    /// Most bytes of the session cookie with its names and separators (contract 4.14).
     pub budget: usize,
 }
+
+/// Reads and writes the cookies of the gateway.
+#[derive(Debug, Clone)]
+pub struct SessionCookies(Settings);
 
 /// What a request carries of the session cookie.
 #[derive(Debug, PartialEq, Eq)]
@@ -65,7 +80,7 @@ pub enum Presented<'a> {
     Missing,
     /// Parts that do not belong together.
     Invalid,
-    /// The sealed value: as it came, or put together of several cookies.
+    /// The sealed value: borrowed from one cookie, or joined from several.
     Sealed(Cow<'a, [u8]>),
 }
 
@@ -74,12 +89,114 @@ pub enum Presented<'a> {
 pub struct TooLarge;
 
 impl SessionCookies {
-    /// Name and value of every pair that carries a name of ours or begins with one.
-    fn pairs<'a>(&'a self, headers: &'a HeaderMap) -> impl Iterator<Item = (&'a [u8], &'a [u8])> {
-        pairs(headers).filter(|(name, _)| name.starts_with(self.name.as_bytes()))
+    /// Cookies of these names and attributes.
+    #[must_use]
+    pub const fn new(settings: Settings) -> Self {
+        Self(settings)
     }
 
-    /// The session cookie of a request.
+    /// Full name of the session cookie, which every part of it is sealed for (contract 5.6).
+    #[must_use]
+    pub fn name(&self) -> &str {
+        &self.0.name
+    }
+
+    /// One cookie of the session, counted from 0.
+    fn part(&self, index: usize, life: Life) -> CookieSpec<'_> {
+        let name = &self.0.name;
+        let name = if index == 0 { Cow::Borrowed(name.as_str()) } else { Cow::Owned(format!("{name}-{index}")) };
+        CookieSpec { name, same_site: self.0.same_site, life }
+    }
+
+    /// The cookie of a login transaction, by the transaction's ID.
+    #[must_use]
+    pub fn login(&self, id: &str) -> CookieSpec<'_> {
+        self.login_named(format!("{}-login-{id}", self.0.name))
+    }
+
+    /// The cookie of a login transaction, by its full name.
+    #[must_use]
+    pub fn login_named<'a>(&self, name: impl Into<Cow<'a, str>>) -> CookieSpec<'a> {
+        CookieSpec { name: name.into(), same_site: self.0.login_same_site, life: Life::Seconds(LOGIN_SECONDS) }
+    }
+
+    /// The line that writes a cookie.
+    #[must_use]
+    pub fn set(&self, cookie: &CookieSpec<'_>, value: &str) -> HeaderValue {
+        header_value(&self.line(cookie, value))
+    }
+
+    /// The line that deletes a cookie. It repeats every attribute, since browsers ignore one that does not
+    /// (contract 4.13).
+    #[must_use]
+    pub fn delete(&self, cookie: &CookieSpec<'_>) -> HeaderValue {
+        let expired = CookieSpec { life: Life::Seconds(0), ..cookie.clone() };
+        header_value(&(self.line(&expired, "") + "; Expires=Thu, 01 Jan 1970 00:00:00 GMT"))
+    }
+
+    fn line(&self, cookie: &CookieSpec<'_>, value: &str) -> String {
+        let CookieSpec { name, same_site, life } = cookie;
+        let domain = self.0.domain.as_deref().map_or_else(String::new, |domain| format!("; Domain={domain}"));
+        format!("{name}={value}; Path=/; Secure; HttpOnly; SameSite={same_site}{domain}{life}")
+    }
+
+    /// The lines that write a sealed session: its parts, and deletions of those that are not in use.
+    ///
+    /// # Errors
+    /// It does not fit the budget or the number of parts.
+    pub fn write_session(&self, sealed: &str, life: Life) -> Result<Vec<HeaderValue>, TooLarge> {
+        let count = self.parts(sealed.len(), life).ok_or(TooLarge)?;
+        let (mut rest, size) = (sealed, self.part_size(life));
+        let line = |index: usize| {
+            let cookie = self.part(index, life);
+            if index >= count {
+                return self.delete(&cookie);
+            }
+            // A sealed value is base64url, so that every byte is a boundary of characters.
+            let (part, after) = rest.split_at_checked(size).unwrap_or((rest, ""));
+            rest = after;
+            if index == 0 && count > 1 {
+                self.set(&cookie, &format!("{count}.{part}"))
+            } else {
+                self.set(&cookie, part)
+            }
+        };
+        Ok((0..PARTS).map(line).collect())
+    }
+
+    /// Whether a sealed session of so many bytes fits the budget and the number of parts.
+    #[must_use]
+    pub fn fits(&self, length: usize, life: Life) -> bool {
+        self.parts(length, life).is_some()
+    }
+
+    /// The number of cookies for a sealed session of so many bytes, unless that is too large.
+    fn parts(&self, length: usize, life: Life) -> Option<usize> {
+        let count = length.div_ceil(self.part_size(life).max(1)).max(1);
+        // Each name stands with `=` before its value and `; ` behind it, the first value of several with `n.`.
+        let names = self.0.name.len() * count + "-1".len() * (count - 1) + 3 * count;
+        let marker = if count > 1 { "n.".len() } else { 0 };
+        (count <= PARTS && names + marker + length <= self.0.budget).then_some(count)
+    }
+
+    /// Most bytes of a sealed session in one cookie.
+    fn part_size(&self, life: Life) -> usize {
+        let overhead = self.line(&self.part(PARTS - 1, life), "n.").len();
+        PART.min(LINE.saturating_sub(overhead))
+    }
+
+    /// The lines that delete the session cookie, whatever the request carried (contract 4.4).
+    #[must_use]
+    pub fn delete_session(&self) -> Vec<HeaderValue> {
+        (0..PARTS).map(|index| self.delete(&self.part(index, Life::Browser))).collect()
+    }
+
+    /// Name and value of every pair whose name begins with that of the session cookie.
+    fn pairs<'a>(&'a self, headers: &'a HeaderMap) -> impl Iterator<Item = (&'a [u8], &'a [u8])> {
+        pairs(headers).filter(|(name, _)| name.starts_with(self.0.name.as_bytes()))
+    }
+
+    /// The session cookie of a request (contract 4.3, 4.11).
     #[must_use]
     pub fn session<'a>(&'a self, headers: &'a HeaderMap) -> Presented<'a> {
         let mut parts: [Option<&[u8]>; PARTS] = [None; PARTS];
@@ -98,7 +215,7 @@ impl SessionCookies {
     }
 
     fn part_index(&self, name: &[u8]) -> Option<usize> {
-        match name.strip_prefix(self.name.as_bytes())? {
+        match name.strip_prefix(self.0.name.as_bytes())? {
             b"" => Some(0),
             b"-1" => Some(1),
             b"-2" => Some(2),
@@ -107,110 +224,47 @@ impl SessionCookies {
         }
     }
 
-    fn part_name(&self, index: usize) -> String {
-        if index == 0 { self.name.clone() } else { format!("{}-{index}", self.name) }
-    }
-
-    /// The `Set-Cookie` lines that write a sealed session: the parts in use, and deletions of the others.
-    ///
-    /// # Errors
-    /// It does not fit the budget or the number of parts.
-    pub fn write_session(&self, sealed: &str) -> Result<Vec<HeaderValue>, TooLarge> {
-        let size = self.part_size();
-        let parts: Vec<&str> = if sealed.len() <= size {
-            vec![sealed]
-        } else {
-            // What is sealed is base64url, so any byte is a boundary of characters.
-            sealed.as_bytes().chunks(size.max(1)).filter_map(|part| std::str::from_utf8(part).ok()).collect()
-        };
-        if parts.len() > PARTS {
-            return Err(TooLarge);
-        }
-        let value = |(index, part): (usize, &&str)| match (index, parts.len()) {
-            (0, count) if count > 1 => format!("{count}.{part}"),
-            _ => (*part).to_owned(),
-        };
-        let values: Vec<String> = parts.iter().enumerate().map(value).collect();
-        let bytes: usize =
-            values.iter().enumerate().map(|(index, value)| self.part_name(index).len() + 3 + value.len()).sum();
-        if bytes > self.budget {
-            return Err(TooLarge);
-        }
-        let line = |index: usize| match values.get(index) {
-            Some(value) => header_value(&self.line(&self.part_name(index), value, self.same_site, "")),
-            None => self.deletion(&self.part_name(index), self.same_site),
-        };
-        Ok((0..PARTS).map(line).collect())
-    }
-
-    /// Most bytes of a sealed session in one cookie, so that no line is longer than browsers take.
+    /// The value of a login transaction's cookie, by the transaction's ID.
     #[must_use]
-    pub fn part_size(&self) -> usize {
-        let overhead = self.line(&self.part_name(PARTS - 1), "n.", self.same_site, "").len();
-        PART.min(LINE.saturating_sub(overhead))
+    pub fn login_value<'a>(&'a self, headers: &'a HeaderMap, id: &str) -> Option<&'a [u8]> {
+        let name = self.login(id).name;
+        let mut values = self.pairs(headers).filter(|(of, _)| *of == name.as_bytes()).map(|(_, value)| value);
+        let first = values.next()?;
+        values.all(|other| other == first).then_some(first)
     }
 
-    /// The lines that delete the session cookie, whatever the request carried.
-    #[must_use]
-    pub fn delete_session(&self) -> Vec<HeaderValue> {
-        (0..PARTS).map(|index| self.deletion(&self.part_name(index), self.same_site)).collect()
-    }
-
-    /// Full name of the cookie of a login transaction.
-    #[must_use]
-    pub fn login_name(&self, id: &str) -> String {
-        format!("{}-login-{id}", self.name)
-    }
-
-    /// The value of a login transaction's cookie.
-    #[must_use]
-    pub fn login<'a>(&'a self, headers: &'a HeaderMap, id: &str) -> Option<&'a [u8]> {
-        let name = self.login_name(id);
-        let mut found = self.pairs(headers).filter(|(of, _)| *of == name.as_bytes()).map(|(_, value)| value);
-        let first = found.next()?;
-        found.all(|other| other == first).then_some(first)
-    }
-
-    /// Name, value and bytes of every login transaction that a request carries.
+    /// Full name and value of every login transaction that a request carries.
     #[must_use]
     pub fn logins<'a>(&'a self, headers: &'a HeaderMap) -> Vec<(&'a str, &'a [u8])> {
-        let prefix = self.login_name("");
+        let prefix = self.login("").name;
         self.pairs(headers)
             .filter(|(name, _)| name.starts_with(prefix.as_bytes()))
             .filter_map(|(name, value)| Some((std::str::from_utf8(name).ok()?, value)))
             .filter(|(name, _)| name.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_".contains(&byte)))
             .collect()
     }
+}
 
-    /// The line that writes a login transaction.
-    #[must_use]
-    pub fn write_login(&self, id: &str, sealed: &str) -> HeaderValue {
-        let life = format!("; Max-Age={LOGIN_SECONDS}");
-        header_value(&self.line(&self.login_name(id), sealed, self.login_same_site, &life))
-    }
-
-    /// The line that deletes a login transaction, by its full name.
-    #[must_use]
-    pub fn delete_login(&self, name: &str) -> HeaderValue {
-        self.deletion(name, self.login_same_site)
-    }
-
-    fn deletion(&self, name: &str, same_site: SameSite) -> HeaderValue {
-        header_value(&self.line(name, "", same_site, "; Max-Age=0; Expires=Thu, 01 Jan 1970 00:00:00 GMT"))
-    }
-
-    /// One `Set-Cookie` line. A deletion repeats all attributes, else browsers ignore it.
-    fn line(&self, name: &str, value: &str, same_site: SameSite, life: &str) -> String {
-        let mut line = format!("{name}={value}; Path=/; Secure; HttpOnly; SameSite={}", same_site.name());
-        if let Some(domain) = &self.domain {
-            // Writing to a string cannot fail.
-            let _ = write!(line, "; Domain={domain}");
-        }
-        line + life
+impl fmt::Display for SameSite {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Lax => "Lax",
+            Self::None => "None",
+            Self::Strict => "Strict",
+        })
     }
 }
 
-/// Which login transactions must go so that a new one of `new_bytes` fits, the oldest first.
+impl fmt::Display for Life {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Browser => Ok(()),
+            Self::Seconds(seconds) => write!(f, "; Max-Age={seconds}"),
+        }
+    }
+}
+
+/// The login transactions to delete so that a new one of `new_bytes` fits, the oldest first (contract 4.8).
 ///
 /// `present` has name, bytes, and the time at which each began; one that does not open counts as oldest.
 #[must_use]
@@ -238,7 +292,7 @@ fn pairs(headers: &HeaderMap) -> impl Iterator<Item = (&[u8], &[u8])> {
     })
 }
 
-/// As `split` would do it, which takes its time over the kilobytes of a session.
+/// What `split` does, but fast for the kilobytes of a session.
 fn between_semicolons(line: &[u8]) -> impl Iterator<Item = &[u8]> {
     let mut rest = Some(line);
     std::iter::from_fn(move || {
@@ -249,7 +303,7 @@ fn between_semicolons(line: &[u8]) -> impl Iterator<Item = &[u8]> {
     })
 }
 
-/// The first part says how many there are; exactly those must be there.
+/// Joins the parts of a session. The first says how many there are; exactly those must be there.
 fn join<'a>(first: &'a [u8], rest: [Option<&'a [u8]>; PARTS - 1]) -> Presented<'a> {
     let (count, head) = match first {
         [count @ b'2'..=b'4', b'.', head @ ..] => (usize::from(count - b'0'), head),
@@ -266,9 +320,9 @@ fn join<'a>(first: &'a [u8], rest: [Option<&'a [u8]>; PARTS - 1]) -> Presented<'
     Presented::Sealed(sealed)
 }
 
-/// Lines of ours hold names, base64url and attributes from the configuration, which is parsed to visible ASCII.
+#[expect(clippy::expect_used, reason = "the configuration checks names and domain, values are base64url")]
 fn header_value(line: &str) -> HeaderValue {
-    HeaderValue::from_str(line).unwrap_or_else(|_| HeaderValue::from_static(""))
+    HeaderValue::from_str(line).expect("a line of visible ASCII is a header value")
 }
 
 #[cfg(test)]

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::sync::{Mutex, PoisonError};
 
-use super::token::SessionId;
+use super::payload::SessionId;
 use crate::clock::UnixSeconds;
 
 /// Bound of the table. Beyond it the session that would end first anyway is forgotten.

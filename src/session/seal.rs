@@ -1,15 +1,17 @@
-//! Sealing, as contract section 5 fixes it: AES-256-GCM under a purpose's subkey, the key id in front.
+//! The envelope of sealed values (contract section 5): AES-256-GCM under the subkey of a purpose, the key ID in front.
 //!
 //! `base64url_nopad( 0x01 | kid 8 bytes | nonce 12 bytes | ciphertext | tag 16 bytes )`
+//!
+//! Pure: keys, nonce and times are passed in. [`super::sealer`] finds the key in the ring.
 
-use aes_gcm::aead::{Aead, AeadInOut, Payload};
+use aes_gcm::aead::AeadInOut;
 use aes_gcm::{Aes256Gcm, KeyInit, Nonce, Tag};
 use base64::Engine;
 use secrecy::zeroize::Zeroizing;
 
 use super::base64url::BASE64URL;
 use crate::clock::UnixSeconds;
-use crate::keyring::{Key, KeyId, Opening, Purpose, Ring};
+use crate::keyring::{Key, KeyId, Purpose};
 
 const VERSION: u8 = 1;
 const KID: std::ops::Range<usize> = 1..9;
@@ -18,27 +20,34 @@ const HEADER: usize = 21;
 const TAG: usize = 16;
 const TIMES: usize = 16;
 
-/// What a sealed value is bound to. Sealed for one thing, it opens as nothing else.
+/// What a sealed value is bound to by its associated data (contract 5.6). It opens for the same binding only.
 #[derive(Debug, Clone, Copy)]
 pub struct Binding<'a> {
-    /// What it is for.
+    /// Selects the subkey, too.
     pub purpose: Purpose,
-    /// The full cookie name, or empty for what is no cookie.
+    /// The full cookie name, or empty for a value that is not a cookie.
     pub name: &'a str,
-    /// The client id of the gateway.
+    /// The client ID of the gateway at the provider.
     pub client_id: &'a str,
 }
 
-/// What was sealed.
+/// The times in front of a payload (contract 5.7).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Times {
+    /// When the value was sealed.
+    pub issued_at: UnixSeconds,
+    /// The first second in which it has expired.
+    pub expires_at: UnixSeconds,
+}
+
+/// A value that was opened.
 #[derive(Debug)]
 pub struct Opened {
-    /// When it was sealed.
-    pub issued_at: UnixSeconds,
-    /// From when on it is over.
-    pub expires_at: UnixSeconds,
+    /// When it was sealed, and when it expires.
+    pub times: Times,
     /// The key that opened it.
     pub kid: KeyId,
-    /// Header, times, payload and tag: opened where they lay.
+    /// Header, times, payload and tag: decrypted in place.
     bytes: Zeroizing<Vec<u8>>,
 }
 
@@ -50,86 +59,47 @@ impl Opened {
     }
 }
 
-/// Why a value does not open.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum UnsealError {
-    /// It is not ours, not intact, not for this, or over.
-    Invalid,
-    /// Nobody can tell before the source of the keys answers.
-    KeyUnavailable,
-    /// It names a key that is not in the ring: invalid too, but another instance may know the key already.
-    UnknownKey,
-}
-
-/// Seals a payload under a key with a random nonce.
+/// Seals a payload. A nonce must not be used twice with one key.
 #[must_use]
-pub fn seal(
-    key: &Key,
-    binding: Binding<'_>,
-    issued_at: UnixSeconds,
-    expires_at: UnixSeconds,
-    payload: &[u8],
-) -> String {
-    seal_with_nonce(key, binding, rand::random(), issued_at, expires_at, payload)
-}
-
-fn seal_with_nonce(
-    key: &Key,
-    binding: Binding<'_>,
-    nonce: [u8; 12],
-    issued_at: UnixSeconds,
-    expires_at: UnixSeconds,
-    payload: &[u8],
-) -> String {
-    let mut plaintext = Zeroizing::new(Vec::with_capacity(TIMES + payload.len()));
-    plaintext.extend_from_slice(&issued_at.to_be_bytes());
-    plaintext.extend_from_slice(&expires_at.to_be_bytes());
-    plaintext.extend_from_slice(payload);
-    let associated_data = associated_data(key.id, binding);
-    let message = Payload { msg: &plaintext, aad: &associated_data };
-    // AES-GCM refuses only messages beyond 64 GiB; a sealed value that were empty would simply not open.
-    let ciphertext = cipher(key, binding.purpose)
-        .and_then(|cipher| cipher.encrypt(&Nonce::from(nonce), message).ok())
-        .unwrap_or_default();
-    let mut sealed = Vec::with_capacity(HEADER + ciphertext.len());
+pub fn seal(key: &Key, binding: Binding<'_>, nonce: [u8; 12], times: Times, payload: &[u8]) -> String {
+    // Encrypted in place, so that no copy of the plaintext is left behind.
+    let mut sealed = Vec::with_capacity(HEADER + TIMES + payload.len() + TAG);
     sealed.push(VERSION);
     sealed.extend_from_slice(&key.id.0);
     sealed.extend_from_slice(&nonce);
-    sealed.extend_from_slice(&ciphertext);
+    sealed.extend_from_slice(&times.issued_at.to_be_bytes());
+    sealed.extend_from_slice(&times.expires_at.to_be_bytes());
+    sealed.extend_from_slice(payload);
+    let tag = encrypt(key, binding, nonce, sealed.get_mut(HEADER..).unwrap_or_default());
+    sealed.extend_from_slice(&tag);
     BASE64URL.encode(sealed)
 }
 
-/// Opens a sealed value with the one key that it names; never tries a second.
-///
-/// # Errors
-/// [`UnsealError`]; how a value is invalid is not told.
-pub async fn open(
-    ring: &Ring,
-    binding: Binding<'_>,
-    sealed: &[u8],
-    now: UnixSeconds,
-    clock_skew: u64,
-) -> Result<Opened, UnsealError> {
-    let envelope = Envelope::parse(sealed).ok_or(UnsealError::Invalid)?;
-    let key = match ring.opening(envelope.kid, now).await {
-        Opening::Key(key) => key,
-        Opening::Unknown => return Err(UnsealError::UnknownKey),
-        Opening::Unavailable => return Err(UnsealError::KeyUnavailable),
-    };
-    let opened = envelope.open(&key, binding).ok_or(UnsealError::Invalid)?;
-    let from_the_future = opened.issued_at > now.saturating_add(clock_skew);
-    if from_the_future || now >= opened.expires_at { Err(UnsealError::Invalid) } else { Ok(opened) }
+/// The length of a sealed payload.
+#[must_use]
+pub const fn sealed_len(payload: usize) -> usize {
+    ((HEADER + TIMES + payload + TAG) * 4).div_ceil(3)
 }
 
-/// A sealed value taken apart: refused here, it never causes a key look-up.
-struct Envelope {
+#[expect(clippy::expect_used, reason = "AES-GCM fails for messages over 64 GiB only, and names are short")]
+fn encrypt(key: &Key, binding: Binding<'_>, nonce: [u8; 12], text: &mut [u8]) -> Tag {
+    let associated_data = associated_data(key.id, binding).expect("the configuration bounds names and client IDs");
+    let tag = cipher(key, binding.purpose).encrypt_inout_detached(&Nonce::from(nonce), &associated_data, text.into());
+    tag.expect("a payload is far below 64 GiB")
+}
+
+/// A sealed value that was decoded but not opened. What does not parse must not cause a key look-up (contract 5.9).
+#[derive(Debug)]
+pub struct Envelope {
     bytes: Zeroizing<Vec<u8>>,
     kid: KeyId,
     nonce: [u8; 12],
 }
 
 impl Envelope {
-    fn parse(sealed: &[u8]) -> Option<Self> {
+    /// Decodes a sealed value.
+    #[must_use]
+    pub fn parse(sealed: &[u8]) -> Option<Self> {
         let bytes = Zeroizing::new(BASE64URL.decode(sealed).ok()?);
         if bytes.first() != Some(&VERSION) || bytes.len() < HEADER + TIMES + TAG {
             return None;
@@ -139,34 +109,43 @@ impl Envelope {
         Some(Self { bytes, kid, nonce })
     }
 
-    fn open(mut self, key: &Key, binding: Binding<'_>) -> Option<Opened> {
-        let associated_data = associated_data(key.id, binding);
+    /// The one key that may open it (contract 5.10).
+    #[must_use]
+    pub const fn kid(&self) -> KeyId {
+        self.kid
+    }
+
+    /// Opens it with the key of that ID, if it is intact, of this binding, and valid at `now`. Clocks of other
+    /// instances may be ahead by `clock_skew` seconds.
+    #[must_use]
+    pub fn open(mut self, key: &Key, binding: Binding<'_>, now: UnixSeconds, clock_skew: u64) -> Option<Opened> {
+        let associated_data = associated_data(key.id, binding)?;
         let (text, tag) = self.bytes.get_mut(HEADER..)?.split_last_chunk_mut::<TAG>()?;
-        let cipher = cipher(key, binding.purpose)?;
         let (nonce, tag) = (Nonce::from(self.nonce), Tag::from(*tag));
+        let cipher = cipher(key, binding.purpose);
         cipher.decrypt_inout_detached(&nonce, &associated_data, (&mut *text).into(), &tag).ok()?;
         let (issued_at, rest) = text.split_first_chunk()?;
-        let expires_at = rest.first_chunk()?;
-        let (issued_at, expires_at) = (u64::from_be_bytes(*issued_at), u64::from_be_bytes(*expires_at));
-        Some(Opened { issued_at, expires_at, kid: self.kid, bytes: self.bytes })
+        let (issued_at, expires_at) = (u64::from_be_bytes(*issued_at), u64::from_be_bytes(*rest.first_chunk()?));
+        let is_valid = issued_at <= now.saturating_add(clock_skew) && now < expires_at;
+        is_valid.then_some(Opened { times: Times { issued_at, expires_at }, kid: self.kid, bytes: self.bytes })
     }
 }
 
-fn cipher(key: &Key, purpose: Purpose) -> Option<Aes256Gcm> {
-    key.subkey(purpose).map(|subkey| Aes256Gcm::new(subkey.expose().into()))
+fn cipher(key: &Key, purpose: Purpose) -> Aes256Gcm {
+    Aes256Gcm::new(key.subkey(purpose).expose().into())
 }
 
-fn associated_data(kid: KeyId, binding: Binding<'_>) -> Vec<u8> {
+/// `None` for a name longer than its length field can say, as a request may carry one.
+fn associated_data(kid: KeyId, binding: Binding<'_>) -> Option<Vec<u8>> {
     let parts = [binding.purpose.name(), binding.name, binding.client_id];
     let mut data = Vec::with_capacity(9 + parts.iter().map(|part| 2 + part.len()).sum::<usize>());
     data.push(VERSION);
     data.extend_from_slice(&kid.0);
     for part in parts {
-        // Names and client ids are bounded at start, far below 65,536 bytes.
-        data.extend_from_slice(&u16::try_from(part.len()).unwrap_or(u16::MAX).to_be_bytes());
+        data.extend_from_slice(&u16::try_from(part.len()).ok()?.to_be_bytes());
         data.extend_from_slice(part.as_bytes());
     }
-    data
+    Some(data)
 }
 
 #[cfg(test)]

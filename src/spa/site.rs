@@ -10,6 +10,7 @@ use http::header::{
     SERVER, SET_COOKIE, STRICT_TRANSPORT_SECURITY, TE, TRAILER, TRANSFER_ENCODING, UPGRADE, VIA, WWW_AUTHENTICATE,
 };
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, StatusCode};
+use http_body_util::BodyExt;
 use tokio::time::Instant;
 
 use super::{INDEX, add_file_headers, is_navigation};
@@ -17,7 +18,7 @@ use crate::api_map::base::Base;
 use crate::api_map::path::ProvenPath;
 use crate::error::Error;
 use crate::net::{CONNECT, OutboundClients};
-use crate::reply::body::until;
+use crate::reply::body::{GuardedBody, Limit};
 use crate::reply::{Reply, full};
 use crate::upstream::{Failure, Upstream};
 
@@ -112,12 +113,12 @@ impl Site {
         headers: HeaderMap,
     ) -> Result<Reply, Error> {
         let proven = ProvenPath::parse(path).map_err(Error::BadRequest)?;
-        let begun = Instant::now();
+        let start = Instant::now();
         let mut request = Request::new(full(Bytes::new()));
         *request.method_mut() = method.clone();
         *request.uri_mut() = self.base.uri(&proven, query).ok_or(Error::Internal)?;
         *request.headers_mut() = headers;
-        let answer = self.upstream.send(request, begun + FIRST_BYTE).await.map_err(|failure| match failure {
+        let response = self.upstream.send(request, start + FIRST_BYTE).await.map_err(|failure| match failure {
             Failure::Timeout => Error::UpstreamTimeout,
             Failure::Incomplete(_) | Failure::TooLong => Error::Internal,
             Failure::Unreachable(problem) => {
@@ -125,7 +126,7 @@ impl Site {
                 Error::UpstreamUnavailable
             }
         })?;
-        let mut reply = answer.map(|body| until(Some(begun + TOTAL), body, ()));
+        let mut reply = response.map(|body| GuardedBody::new(body, Limit::Deadline(start + TOTAL), ()).boxed());
         strip(reply.headers_mut());
         self.keep_redirect_inside(&mut reply)?;
         // Only a file that is there may be kept for ever.

@@ -11,8 +11,8 @@ use serde_json::{Map, Value, json};
 
 use crate::clock::UnixSeconds;
 use crate::keyring::Purpose;
-use crate::session::seal::UnsealError;
-use crate::session::token::SessionId;
+use crate::session::payload::SessionId;
+use crate::session::sealer::UnsealError;
 use crate::session::{OpenSession, Sessions};
 
 /// Life of a sealed challenge, in seconds.
@@ -75,7 +75,7 @@ pub async fn seal(
         claims: request(claims)?,
     };
     let payload = postcard::to_extend(&challenge, vec![FORMAT]).ok()?;
-    sessions.seal(Purpose::Challenge, "", now + SECONDS, now, &payload).await
+    sessions.seal(Purpose::Challenge, "", now + SECONDS, now, &payload).await.ok()
 }
 
 /// Opens a challenge that was sealed here or by another instance.

@@ -17,7 +17,7 @@ use crate::oidc::client::{Client, ClientAuthentication};
 use crate::oidc::discovery::{Authority, Tenants};
 use crate::oidc::provider;
 use crate::secret::{ExposeSecret, Key32};
-use crate::session::token::Session;
+use crate::session::payload::Session;
 use crate::session::{Limits, cookie};
 
 const APIS: [&str; 2] = ["one", "two"];
@@ -133,15 +133,15 @@ fn tokens(addr: SocketAddr) -> Arc<TokenService> {
     let day = Duration::from_secs(86_400);
     let parameters = Parameters { propagation: day, life: day, retention: day };
     let ring = Ring::new(Arc::new(StaticKey::new(&Key32::new([7; 32]))), parameters, day);
-    let cookies = cookie::SessionCookies {
+    let cookies = cookie::SessionCookies::new(cookie::Settings {
         name: "__Host-Http-x".to_owned(),
         domain: None,
         same_site: cookie::SameSite::Strict,
         login_same_site: cookie::SameSite::Lax,
         budget: 7_000,
-    };
+    });
     let limits = Limits { idle: day, max: day, clock_skew: Duration::from_secs(300) };
-    let sessions = Sessions::new(Arc::new(ring), cookies, limits, "client".to_owned());
+    let sessions = Sessions::new(ring, cookies, limits, "client".to_owned());
     let authority = Authority { url: Url::parse(&format!("http://{addr}")).unwrap(), tenants: Tenants::Unchecked };
     let client = Client { id: "client".to_owned(), authentication: ClientAuthentication::Secret("secret".into()) };
     let config = provider::Config { authority, client, clock_skew: 300 };
@@ -157,14 +157,10 @@ fn tokens(addr: SocketAddr) -> Arc<TokenService> {
 
 /// A cookie as the sign-in left it: every tab that shows it is behind.
 fn signed_in(user: &str) -> OpenSession {
+    let who = User { sub: user.to_owned(), ..User::default() };
     let session = Session {
-        id: rand::random(),
-        generation: 0,
-        signed_in_at: clock::now(),
-        active_at: clock::now(),
-        user: User { sub: user.to_owned(), ..User::default() },
         refresh_token: Some(format!("r.{user}.0").as_str().into()),
-        access_tokens: Vec::new(),
+        ..Session::new(rand::random(), who, clock::now())
     };
     OpenSession::new(session, clock::now() + 86_400)
 }

@@ -29,7 +29,7 @@ async fn check_online_names_what_is_missing_and_what_mends_it() {
     assert_eq!(cloud.keys(&["rotate"]).0, Some(0));
     let (code, said) = check(&app, "", "");
     assert_eq!(code, Some(0), "{said}");
-    assert!(said.contains("the configuration is good") && said.contains(" seals, versions in all: 1"), "{said}");
+    assert!(said.contains("the configuration is valid") && said.contains(" seals, versions in all: 1"), "{said}");
     for (operation, fault, remedy) in [
         (Operation::List, Fault::ForbiddenByRbac, "List of cloakroom-keys: 403 Forbidden ForbiddenByRbac"),
         (Operation::Get, Fault::ForbiddenByRbac, "Get of cloakroom-keys: 403 Forbidden ForbiddenByRbac"),

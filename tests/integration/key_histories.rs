@@ -9,8 +9,10 @@ use std::time::Duration;
 
 use cloakroom::keyring::rotate::rotate;
 use cloakroom::keyring::states::Parameters;
-use cloakroom::keyring::{Answer, KeyId, KeySource, NewVersion, Opening, Ring, SourceDown, Value, Version};
-use cloakroom::secret::{ExposeSecret, SecretString};
+use cloakroom::keyring::{
+    KeyForOpening, KeyId, KeySource, NewVersion, Ring, SourceFuture, SourceUnavailable, Value, Version,
+};
+use cloakroom::secret::{ExposeSecret, Key32, SecretString};
 use proptest::prelude::*;
 
 const REFRESH: u64 = 300;
@@ -41,10 +43,12 @@ struct Memory {
 
 impl Memory {
     /// One call, as long as the caller lives. The rings call too, but never while somebody crashes.
-    async fn call<T>(&self, work: impl FnOnce(&mut Vec<(Version, SecretString)>) -> T) -> Result<T, SourceDown> {
+    async fn call<T>(&self, work: impl FnOnce(&mut Vec<(Version, SecretString)>) -> T) -> Result<T, SourceUnavailable> {
         tokio::task::yield_now().await;
         let left = |left: u32| left.checked_sub(1);
-        self.left.fetch_update(Ordering::Relaxed, Ordering::Relaxed, left).map_err(|_| SourceDown("crash".into()))?;
+        self.left
+            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, left)
+            .map_err(|_| SourceUnavailable("crash".into()))?;
         Ok(work(&mut self.versions.lock().unwrap()))
     }
 }
@@ -54,12 +58,12 @@ fn attributes(versions: &[(Version, SecretString)]) -> Vec<Version> {
 }
 
 impl KeySource for Memory {
-    fn list(&self) -> Answer<'_, Vec<Version>> {
+    fn list(&self) -> SourceFuture<'_, Vec<Version>> {
         self.lists.fetch_add(1, Ordering::Relaxed);
         Box::pin(self.call(|versions| attributes(versions)))
     }
 
-    fn get<'a>(&'a self, id: &'a str) -> Answer<'a, Value> {
+    fn get<'a>(&'a self, id: &'a str) -> SourceFuture<'a, Value> {
         Box::pin(self.call(move |versions| {
             let (version, text) = versions.iter().find(|(version, _)| version.id == id).unwrap();
             assert!(version.enabled, "Key Vault would refuse");
@@ -67,11 +71,11 @@ impl KeySource for Memory {
         }))
     }
 
-    fn list_or_empty(&self) -> Answer<'_, Vec<Version>> {
+    fn list_or_empty(&self) -> SourceFuture<'_, Vec<Version>> {
         Box::pin(self.call(|versions| attributes(versions)))
     }
 
-    fn publish<'a>(&'a self, new: &'a NewVersion, _now: u64) -> Answer<'a, String> {
+    fn publish<'a>(&'a self, new: &'a NewVersion, _now: u64) -> SourceFuture<'a, String> {
         Box::pin(self.call(|versions| {
             let id = format!("{:032x}", rand::random::<u128>());
             let version = Version {
@@ -88,7 +92,7 @@ impl KeySource for Memory {
         }))
     }
 
-    fn disable<'a>(&'a self, id: &'a str) -> Answer<'a, ()> {
+    fn disable<'a>(&'a self, id: &'a str) -> SourceFuture<'a, ()> {
         Box::pin(self.call(move |versions| {
             versions.iter_mut().find(|(version, _)| version.id == id).unwrap().0.enabled = false;
         }))
@@ -147,7 +151,7 @@ fn histories_with(quiet: u32) -> impl Strategy<Value = History> {
 }
 
 struct Instance {
-    ring: Ring,
+    ring: Arc<Ring>,
     ahead: u64,
     every: u64,
     refreshed: u64,
@@ -161,7 +165,7 @@ async fn live_through(history: &History) {
     source.clock.store(BEGIN + history.vault_ahead, Ordering::Relaxed);
     source.left.store(u32::MAX, Ordering::Relaxed);
     let mut time = BEGIN;
-    rotate(source.as_ref(), time, &PARAMETERS).await.unwrap();
+    rotate(source.as_ref(), &Key32::random(), time, &PARAMETERS).await.unwrap();
     let mut instances = Vec::new();
     for (ahead, every) in history.instances.iter().copied() {
         let ring = Ring::new(Arc::clone(&source) as Arc<dyn KeySource>, PARAMETERS, Duration::from_secs(every));
@@ -181,14 +185,14 @@ async fn live_through(history: &History) {
             refreshes += 1;
         }
         let here = &instances[moment.sign_in];
-        let key = here.ring.sealing(time + here.ahead).await.expect("one key seals whenever a version is usable");
+        let key = here.ring.sealing_key(time + here.ahead).await.expect("one key seals whenever a version is usable");
         sessions.push((key.id, time + here.ahead + SESSION_MAX));
         sessions.retain(|(_, over)| time < *over);
         for instance in &instances {
             let now = time + instance.ahead;
             for (kid, _) in sessions.iter().filter(|(_, over)| now < *over) {
-                let opening = instance.ring.opening(*kid, now).await;
-                assert!(matches!(&opening, Opening::Key(key) if key.id == *kid), "{kid} at {now}: {opening:?}");
+                let opening = instance.ring.key_for_opening(*kid, now).await;
+                assert!(matches!(&opening, KeyForOpening::Found(key) if key.id == *kid), "{kid} at {now}: {opening:?}");
             }
         }
     }
@@ -202,8 +206,8 @@ async fn rotate_at(source: &Memory, time: u64, rotation: &Rotation) {
     match rotation {
         Rotation::None => {}
         Rotation::One(ahead) => {
-            rotate(source, time + ahead, &PARAMETERS).await.unwrap();
-            let again = rotate(source, time + ahead, &PARAMETERS).await.unwrap();
+            rotate(source, &Key32::random(), time + ahead, &PARAMETERS).await.unwrap();
+            let again = rotate(source, &Key32::random(), time + ahead, &PARAMETERS).await.unwrap();
             assert_eq!(
                 (again.published, again.disabled),
                 (None, Vec::new()),
@@ -211,18 +215,22 @@ async fn rotate_at(source: &Memory, time: u64, rotation: &Rotation) {
             );
         }
         Rotation::Two(one, other) => {
-            let both = tokio::join!(rotate(source, time + one, &PARAMETERS), rotate(source, time + other, &PARAMETERS));
+            let keys = [Key32::random(), Key32::random()];
+            let both = tokio::join!(
+                rotate(source, &keys[0], time + one, &PARAMETERS),
+                rotate(source, &keys[1], time + other, &PARAMETERS)
+            );
             both.0.unwrap();
             both.1.unwrap();
         }
         Rotation::Crash(ahead, calls) => {
             source.left.store(*calls, Ordering::Relaxed);
-            let _crashed = rotate(source, time + ahead, &PARAMETERS).await;
+            let _crashed = rotate(source, &Key32::random(), time + ahead, &PARAMETERS).await;
             source.left.store(u32::MAX, Ordering::Relaxed);
         }
         Rotation::GoneBack(by) => {
             let before = count();
-            let outcome = rotate(source, time - by, &PARAMETERS).await.unwrap();
+            let outcome = rotate(source, &Key32::random(), time - by, &PARAMETERS).await.unwrap();
             assert_eq!((outcome.published, count()), (None, before), "by a clock that went back nothing is due");
         }
     }

@@ -6,11 +6,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use cloakroom::clock::now;
-use cloakroom::keyring::key_vault::{Identity, KeyVault};
+use cloakroom::keyring::key_vault::KeyVault;
 use cloakroom::keyring::rotate::rotate;
 use cloakroom::keyring::states::Parameters;
 use cloakroom::keyring::static_key::StaticKey;
-use cloakroom::keyring::{CONTENT_TYPE, KeyId, KeySource, NewVersion, Opening, Ring, Version};
+use cloakroom::keyring::{CONTENT_TYPE, KeyForOpening, KeyId, KeySource, NewVersion, Ring, Version};
 use cloakroom::net::OutboundClients;
 use cloakroom::secret::{ExposeSecret, Key32};
 
@@ -46,7 +46,7 @@ async fn a_missing_ring_has_no_versions(place: &Place) {
     let ring = Ring::new(source, PARAMETERS, Duration::from_secs(300));
     ring.refresh(now()).await;
     assert!(ring.source_is_down() && !ring.was_ready());
-    assert!(matches!(ring.opening(KeyId([1; 8]), now()).await, Opening::Unavailable));
+    assert!(matches!(ring.key_for_opening(KeyId([1; 8]), now()).await, KeyForOpening::Unavailable));
 }
 
 async fn what_is_published_is_listed_and_given(place: &Place) {
@@ -138,10 +138,13 @@ async fn every_version_of_a_long_ring_is_listed_once(place: &Place) {
         assert_eq!(listed, ids, "{count}");
         let ring = Ring::new(Arc::clone(&source), PARAMETERS, Duration::from_secs(300));
         ring.refresh(now()).await;
-        assert!(ring.sealing(now()).await.is_ok());
+        assert!(ring.sealing_key(now()).await.is_ok());
         for id in ids {
             let kid = KeyId::from_version(&id).unwrap();
-            assert!(matches!(ring.opening(kid, now()).await, Opening::Key(key) if key.id == kid), "{count}");
+            assert!(
+                matches!(ring.key_for_opening(kid, now()).await, KeyForOpening::Found(key) if key.id == kid),
+                "{count}"
+            );
         }
     }
 }
@@ -150,16 +153,16 @@ async fn a_ring_over_it_is_made_sealed_with_and_revoked(place: &Place) {
     let source = place.source("ring");
     let ring = Ring::new(Arc::clone(&source), PARAMETERS, Duration::from_secs(300));
     ring.refresh(now()).await;
-    assert!(ring.sealing(now()).await.is_err());
-    let first = rotate(source.as_ref(), now(), &PARAMETERS).await.unwrap().published.unwrap();
-    assert_eq!(rotate(source.as_ref(), now(), &PARAMETERS).await.unwrap().published, None);
+    assert!(ring.sealing_key(now()).await.is_err());
+    let first = rotate(source.as_ref(), &Key32::random(), now(), &PARAMETERS).await.unwrap().published.unwrap();
+    assert_eq!(rotate(source.as_ref(), &Key32::random(), now(), &PARAMETERS).await.unwrap().published, None);
     ring.refresh(now()).await;
-    assert_eq!(ring.sealing(now()).await.unwrap().id, first);
+    assert_eq!(ring.sealing_key(now()).await.unwrap().id, first);
     let id = source.list().await.unwrap().remove(0).id;
     source.disable(&id).await.unwrap();
     ring.refresh(now()).await;
-    assert!(matches!(ring.opening(first, now()).await, Opening::Unknown), "revoked");
-    assert!(ring.sealing(now()).await.is_err());
+    assert!(matches!(ring.key_for_opening(first, now()).await, KeyForOpening::Unknown), "revoked");
+    assert!(ring.sealing_key(now()).await.is_err());
 }
 
 fn sorted(mut versions: Vec<Version>) -> Vec<Version> {
@@ -190,8 +193,8 @@ async fn the_static_key_is_listed_and_given_and_cannot_rotate() {
     let kid = version.kid;
     let ring = Ring::new(Arc::new(source), PARAMETERS, Duration::from_secs(300));
     ring.refresh(now()).await;
-    assert_eq!(ring.sealing(now()).await.unwrap().id, kid);
-    assert!(matches!(ring.opening(KeyId([9; 8]), now()).await, Opening::Unknown));
+    assert_eq!(ring.sealing_key(now()).await.unwrap().id, kid);
+    assert!(matches!(ring.key_for_opening(KeyId([9; 8]), now()).await, KeyForOpening::Unknown));
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -202,7 +205,7 @@ async fn a_vault_that_names_another_resource_is_refused_and_sent_no_token() {
         let (vault, credential) = places::vault_for(resource).await;
         let net = Arc::new(OutboundClients::with_http(http(vault.ca_pem(), vault.addr())));
         let url = format!("https://{HOST}").parse().unwrap();
-        let source = KeyVault::new(url, "ring".to_owned(), Identity::Given(Arc::new(credential.clone())), net);
+        let source = KeyVault::new(url, "ring".to_owned(), credential.for_gateway(net));
         assert!(source.list().await.is_err() && source.get(&"0".repeat(32)).await.is_err(), "{resource}");
         let new = NewVersion { text: key(1).into(), expires: 0, activate_now: false };
         assert!(source.publish(&new, now()).await.is_err());

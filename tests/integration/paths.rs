@@ -5,7 +5,7 @@
 mod corpus;
 
 use devkit::graph::{Graph, GraphOptions};
-use devkit::host::{Mode, seen_by_handler};
+use devkit::host::{Mode, handler_target};
 use serde_json::json;
 
 use crate::app::{EVERY_REACH, Reach, TestApp};
@@ -50,7 +50,7 @@ fn is_by_the_book(target: &str) -> bool {
 
 /// What is expected behind a host, which has its own idea of a target.
 fn expected_through(mode: Mode, target: &str) -> Expected {
-    match seen_by_handler(mode, target).map_or(Expected::Refused, |seen| expected_of(&seen)) {
+    match handler_target(mode, target).map_or(Expected::Refused, |seen| expected_of(&seen)) {
         Expected::Passed(passed) if !is_by_the_book(target) => Expected::PassedOrRefused(passed),
         expected => expected,
     }

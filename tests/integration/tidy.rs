@@ -1,6 +1,8 @@
-//! What must hold of the files themselves: import arrows, generated tables, names, links and the shape of lines.
+//! Checks of the files themselves: import directions, generated tables, names, links, wording and line lengths.
 //!
-//! Every failure is a sentence that says what to do.
+//! Every failure message says what to do.
+
+mod wording;
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -15,7 +17,7 @@ use serde_json::Value;
 use crate::app::ROOT;
 
 /// The modules of `src/` from top to bottom, as in `docs/architecture.md`. Imports point down this list.
-const ORDER: [&str; 27] = [
+const ORDER: &[&str] = &[
     "main",
     "command",
     "server",
@@ -34,6 +36,7 @@ const ORDER: [&str; 27] = [
     "oidc",
     "jose",
     "api_map",
+    "credential",
     "upstream",
     "reply",
     "error",
@@ -44,8 +47,8 @@ const ORDER: [&str; 27] = [
     "secret",
     "clock",
 ];
-/// What only some files may name: the beginning of a path, and the files or folders where it may stand.
-const OWNERS: [(&str, &[&str]); 9] = [
+/// Crates that only some files may use: the start of a path, and the files or folders that may contain it.
+const OWNERS: &[(&str, &[&str])] = &[
     ("warp::", &["src/server.rs", "src/routes.rs", "src/routes/"]),
     ("hyper::server", &["src/server.rs", "src/routes.rs", "src/routes/"]),
     ("hyper::service", &["src/server.rs", "src/routes.rs", "src/routes/"]),
@@ -54,10 +57,11 @@ const OWNERS: [(&str, &[&str]); 9] = [
     ("aes_gcm", &["src/session/seal.rs"]),
     ("jsonwebtoken", &["src/jose.rs", "src/jose/"]),
     ("redis::", &["src/store/redis.rs"]),
-    ("azure_", &["src/keyring/key_vault.rs", "src/oidc/client.rs"]),
+    ("azure_", &["src/credential.rs", "src/keyring/key_vault.rs"]),
+    ("azure_identity", &["src/credential.rs"]),
 ];
-/// The functions, and the route of each; the timer has none.
-const FUNCTIONS: [(&str, Option<&str>); 10] = [
+/// The function folders with their routes; the timer has no route.
+const FUNCTIONS: &[(&str, Option<&str>)] = &[
     ("api-proxy", Some("api/{name}/{*path}")),
     ("auth-callback", Some("auth/callback")),
     ("auth-login", Some("auth/login")),
@@ -69,23 +73,23 @@ const FUNCTIONS: [(&str, Option<&str>); 10] = [
     ("rotate-keys", None),
     ("spa", Some("{*path}")),
 ];
-/// Names in our papers that look like settings of the gateway and are none.
-const OTHER_VARIABLES: [&str; 5] =
-    ["FUNCTIONS_APP_ROOT_PATH", "FUNCTIONS_CUSTOMHANDLER_PORT", "IDENTITY_ENDPOINT", "SSL_CERT_FILE", "TCP_NODELAY"];
-/// Most lines of a file under `src/`.
-const LONGEST_FILE: usize = 400;
-/// Most characters of a line.
-const LONGEST_LINE: usize = 120;
-/// The command that rewrites generated tables.
+/// Names in the docs that look like settings of the gateway but are not.
+const OTHER_VARIABLES: &[&str] =
+    &["FUNCTIONS_APP_ROOT_PATH", "FUNCTIONS_CUSTOMHANDLER_PORT", "IDENTITY_ENDPOINT", "SSL_CERT_FILE", "TCP_NODELAY"];
+/// Maximum number of lines of a file under `src/`.
+const MAX_FILE_LINES: usize = 400;
+/// Maximum number of characters of a line.
+const MAX_LINE_CHARS: usize = 120;
+/// The command that rewrites the generated tables.
 const REFRESH: &str = "UPDATE_DOCS=1 cargo test --test integration tidy";
 
-/// Fails with all complaints at once.
+/// Fails with all findings at once.
 #[track_caller]
-fn none(complaints: &[String]) {
-    assert!(complaints.is_empty(), "\n{}\n", complaints.join("\n"));
+fn assert_none(findings: &[String]) {
+    assert!(findings.is_empty(), "\n{}\n", findings.join("\n"));
 }
 
-/// The tracked files, by their path from the root, those deleted but not yet committed left out.
+/// The tracked files that exist, by their path from the root.
 fn tracked() -> Vec<String> {
     let output = Command::new("git").args(["ls-files", "-z"]).current_dir(ROOT).output().unwrap();
     assert!(output.status.success(), "git ls-files fails: run the tests in a clone of the repository");
@@ -94,21 +98,22 @@ fn tracked() -> Vec<String> {
     names.split('\0').filter(there).map(str::to_owned).collect()
 }
 
-fn files(beneath: &str, ending: &str) -> Vec<(String, String)> {
-    let fits = |name: &String| name.starts_with(beneath) && name.ends_with(ending);
-    tracked().into_iter().filter(fits).map(|name| (name.clone(), read(&name))).collect()
+/// Paths and texts of the tracked files whose path has this start and end.
+fn files(start: &str, end: &str) -> Vec<(String, String)> {
+    let matches = |name: &String| name.starts_with(start) && name.ends_with(end);
+    tracked().into_iter().filter(matches).map(|name| (name.clone(), read(&name))).collect()
 }
 
 fn read(path: &str) -> String {
     fs::read_to_string(Path::new(ROOT).join(path)).unwrap_or_else(|error| panic!("{path}: {error}"))
 }
 
-/// The code without its comments. A `//` inside a string cuts too much, which hides no import.
+/// The code without its comments. A `//` inside a string removes too much, but never an import.
 fn code(text: &str) -> String {
     text.lines().map(|line| line.split("//").next().unwrap_or_default()).collect::<Vec<_>>().join("\n")
 }
 
-/// Whatever follows `start` where that begins a path: not inside a longer name or path.
+/// The text after each `start` that begins a path, not inside a longer name or path.
 fn after<'a>(code: &'a str, start: &'a str) -> impl Iterator<Item = &'a str> {
     let inside = |before: char| before.is_alphanumeric() || before == '_' || before == ':';
     code.match_indices(start)
@@ -116,7 +121,7 @@ fn after<'a>(code: &'a str, start: &'a str) -> impl Iterator<Item = &'a str> {
         .map(move |(at, _)| &code[at + start.len()..])
 }
 
-/// The first names behind `crate::`, those of a group included.
+/// The first path segments after `crate::`, including those of a group.
 fn modules(code: &str, krate: &str) -> BTreeSet<String> {
     let word = |text: &str| text.trim().chars().take_while(|one| one.is_alphanumeric() || *one == '_').collect();
     let mut found = BTreeSet::new();
@@ -146,7 +151,7 @@ fn modules(code: &str, krate: &str) -> BTreeSet<String> {
 }
 
 #[test]
-fn groups_of_imports_are_read() {
+fn import_groups_are_parsed() {
     let found = modules("use crate::{a, b::{c, d}, e::f};\nlet x = crate::g::h; my_crate::i;", "crate::");
     assert_eq!(found.iter().map(String::as_str).collect::<Vec<_>>(), ["a", "b", "e", "g"]);
 }
@@ -154,30 +159,31 @@ fn groups_of_imports_are_read() {
 #[test]
 fn imports_point_down() {
     let rank = |module: &str| ORDER.iter().position(|of| *of == module);
-    let mut complaints = Vec::new();
+    let mut findings = Vec::new();
     let mut seen = BTreeSet::new();
     for (path, text) in files("src/", ".rs").into_iter().filter(|(path, _)| path != "src/lib.rs") {
         let module = path.trim_start_matches("src/").split(['/', '.']).next().unwrap().to_owned();
         let Some(own) = rank(&module) else {
-            complaints
-                .push(format!("{path}: give the module {module} its place in ORDER of tests/integration/tidy.rs"));
+            findings.push(format!("{path}: add the module {module} to ORDER in tests/integration/tidy.rs"));
             continue;
         };
         let code = code(&text);
         for target in modules(&code, "crate::").into_iter().chain(modules(&code, "cloakroom::")) {
             match rank(&target) {
                 Some(below) if below >= own => {}
-                Some(_) => complaints.push(format!(
-                    "{path}: {module} imports {target}, which stands higher; move what both need further down"
+                Some(_) => findings.push(format!(
+                    "{path}: {module} imports {target}, which is above it; move what both need to a lower module"
                 )),
-                None => complaints.push(format!("{path}: {target} is no module of ORDER; import by the module's path")),
+                None => {
+                    findings.push(format!("{path}: {target} is not a module of ORDER; import by the module's path"))
+                }
             }
         }
         seen.insert(module);
     }
-    let gone = ORDER.iter().filter(|module| !seen.contains(**module));
-    complaints.extend(gone.map(|module| format!("take {module} out of ORDER: there is no such module")));
-    none(&complaints);
+    let missing = ORDER.iter().filter(|module| !seen.contains(**module));
+    findings.extend(missing.map(|module| format!("remove {module} from ORDER: there is no such module")));
+    assert_none(&findings);
 }
 
 #[test]
@@ -190,64 +196,64 @@ fn the_architecture_page_lists_the_modules_in_their_order() {
 
 #[test]
 fn some_crates_are_named_in_one_place_only() {
-    let mut complaints = Vec::new();
+    let mut findings = Vec::new();
     for (path, text) in files("src/", ".rs") {
         let code = code(&text);
         for (start, allowed) in OWNERS {
-            if after(&code, start).next().is_some() && !allowed.iter().any(|place| path.starts_with(place)) {
-                complaints.push(format!("{path}: {start} belongs to {}; go through it", allowed.join(" and ")));
+            if after(&code, start).next().is_some() && !allowed.iter().any(|owner| path.starts_with(owner)) {
+                findings.push(format!("{path}: only {} may use {start}; call that module", allowed.join(" and ")));
             }
         }
     }
-    none(&complaints);
+    assert_none(&findings);
 }
 
 #[test]
 fn the_devkit_never_imports_the_product() {
-    let mut complaints = Vec::new();
+    let mut findings = Vec::new();
     for (path, text) in files("devkit/", ".rs") {
         if after(&code(&text), "cloakroom::").next().is_some() {
-            complaints.push(format!("{path}: write the stand-in's own; one that shares code shares bugs"));
+            findings.push(format!("{path}: write separate code; a stand-in that shares code shares its bugs"));
         }
     }
     if dependencies("devkit/Cargo.toml").contains("cloakroom") {
-        complaints.push("devkit/Cargo.toml: take the dependency on cloakroom out".to_owned());
+        findings.push("devkit/Cargo.toml: remove the dependency on cloakroom".to_owned());
     }
-    none(&complaints);
+    assert_none(&findings);
 }
 
-/// Compares what stands between two markers of a page with what it should be, or writes that.
+/// Compares the text between two markers of a page with the table from the code, or with `UPDATE_DOCS` replaces it.
 #[track_caller]
-fn generated(page: &str, marker: &str, table: &str) {
+fn assert_generated(page: &str, marker: &str, table: &str) {
     let (begin, end) = (format!("<!-- {marker} -->"), format!("<!-- /{marker} -->"));
     let text = read(page);
     let parts = text.split_once(&begin).and_then(|(before, rest)| Some((before, rest.split_once(&end)?)));
-    let (before, (found, behind)) = parts.unwrap_or_else(|| panic!("{page}: put {begin} and {end} back"));
+    let (before, (found, rest)) = parts.unwrap_or_else(|| panic!("{page}: restore {begin} and {end}"));
     if std::env::var_os("UPDATE_DOCS").is_some() {
-        let fresh = format!("{before}{begin}\n{table}{end}{behind}");
-        fs::write(Path::new(ROOT).join(page), fresh).unwrap();
+        let updated = format!("{before}{begin}\n{table}{end}{rest}");
+        fs::write(Path::new(ROOT).join(page), updated).unwrap();
     } else {
-        assert_eq!(found.trim(), table.trim(), "{page} differs from the code; refresh it: {REFRESH}");
+        assert_eq!(found.trim(), table.trim(), "{page} differs from the code; run {REFRESH}");
     }
 }
 
 /// The same for a file that is generated as a whole.
 #[track_caller]
-fn generated_file(path: &str, text: &str) {
+fn assert_generated_file(path: &str, text: &str) {
     if std::env::var_os("UPDATE_DOCS").is_some() {
         fs::write(Path::new(ROOT).join(path), text).unwrap();
     } else {
-        assert_eq!(read(path), text, "{path} differs from the code; refresh it: {REFRESH}");
+        assert_eq!(read(path), text, "{path} differs from the code; run {REFRESH}");
     }
 }
 
 #[test]
-fn the_table_of_settings_is_the_codes() {
-    generated("docs/configuration.md", "settings", &documentation());
+fn the_table_of_settings_matches_the_code() {
+    assert_generated("docs/configuration.md", "settings", &documentation());
 }
 
 #[test]
-fn the_table_of_errors_is_the_codes() {
+fn the_table_of_errors_matches_the_code() {
     let mut table = "| status | code | title | `Retry-After` | signing in helps |\n|---|---|---|---|---|\n".to_owned();
     let mut all: Vec<_> = Error::ALL.iter().map(Error::facts).collect();
     all.sort_by_key(|facts| (facts.status.as_u16(), facts.code));
@@ -257,7 +263,7 @@ fn the_table_of_errors_is_the_codes() {
         let (status, code, title) = (facts.status.as_u16(), facts.code, facts.title);
         table += &format!("| {status} | `{code}` | {title} | {retry} | {login} |\n");
     }
-    generated("docs/errors.md", "errors", &table);
+    assert_generated("docs/errors.md", "errors", &table);
 }
 
 #[test]
@@ -266,7 +272,7 @@ fn the_table_of_sign_in_errors_is_generated() {
     for facts in AuthError::ALL.map(AuthError::facts) {
         table += &format!("| `{}` | {} | {} |\n", facts.code, facts.meaning, facts.advice);
     }
-    generated("docs/errors.md", "sign-in-errors", &table);
+    assert_generated("docs/errors.md", "sign-in-errors", &table);
 }
 
 /// The codes of a page's two kinds of errors, by the name of their table in `messages.js`.
@@ -292,103 +298,112 @@ fn the_clients_list_of_codes_is_generated() {
         let lines: String = codes.iter().map(|code| format!("  '{code}',\n")).collect();
         text += &format!("\n/** {comment} */\nexport const {name}_CODES = /** @type {{const}} */ ([\n{lines}]);\n");
     }
-    generated_file("web/dist/codes.js", &text);
+    assert_generated_file("web/dist/codes.js", &text);
 }
 
 #[test]
 fn the_sample_page_has_a_text_for_every_code() {
     let messages = read("web/dist/messages.js");
-    let mut complaints = Vec::new();
+    let mut findings = Vec::new();
     for (name, _, codes) in codes() {
         let table = messages.split(&format!("const {name} = {{")).nth(1).and_then(|rest| rest.split("\n};").next());
-        let table = table.unwrap_or_else(|| panic!("web/dist/messages.js: put the table {name} back"));
+        let table = table.unwrap_or_else(|| panic!("web/dist/messages.js: restore the table {name}"));
         let texts: BTreeSet<&str> =
             table.lines().filter_map(|line| line.trim().split_once(": '")).map(|(code, _)| code).collect();
-        complaints.extend(codes.difference(&texts).map(|code| format!("add a text for {code} to {name}")));
-        complaints.extend(texts.difference(&codes).map(|code| format!("remove {code} from {name}: no such code")));
+        findings.extend(codes.difference(&texts).map(|code| format!("add a text for {code} to {name}")));
+        findings.extend(texts.difference(&codes).map(|code| format!("remove {code} from {name}: no such code")));
     }
-    none(&complaints.iter().map(|what| format!("web/dist/messages.js: {what}")).collect::<Vec<_>>());
+    assert_none(&findings.iter().map(|what| format!("web/dist/messages.js: {what}")).collect::<Vec<_>>());
 }
 
 #[test]
-fn every_setting_that_is_named_exists() {
+fn the_example_error_in_the_docs_matches_the_code() {
+    let page = read("docs/errors.md");
+    let example = page.split("```json\n").nth(1).and_then(|rest| rest.split("```").next()).unwrap_or_default();
+    let example: Value = serde_json::from_str(example).unwrap();
+    let facts = Error::ALL.iter().map(Error::facts).find(|facts| example["code"] == facts.code).unwrap();
+    assert_eq!(example["title"], facts.title, "docs/errors.md: update the example");
+    assert_eq!(example["status"], facts.status.as_u16(), "docs/errors.md: update the example");
+}
+
+#[test]
+fn every_setting_cited_in_docs_exists() {
     let table = documentation();
     let known: BTreeSet<&str> = table.lines().filter_map(|row| row.strip_prefix("| `")?.split('`').next()).collect();
     let name = |text: &str| -> String {
         text.chars().take_while(|one| one.is_ascii_uppercase() || one.is_ascii_digit() || *one == '_').collect()
     };
-    let mut papers = files("", ".md");
-    papers.retain(|(path, _)| path.starts_with("docs/") || !path.contains('/'));
-    let mut complaints = Vec::new();
-    for (path, text) in &papers {
-        for word in text.split('`').skip(1).step_by(2).filter(|word| name(word) == **word && word.contains('_')) {
+    let docs = pages();
+    let mut findings = Vec::new();
+    for (path, text) in &docs {
+        for word in quoted(text).filter(|word| name(word) == **word && word.contains('_')) {
             let others = OTHER_VARIABLES.contains(&word) || word.starts_with("AZURE_");
             if !known.contains(word) && !others && !word.starts_with("CLOAKROOM_") {
-                complaints.push(format!("{path}: `{word}` is no setting; name one that exists"));
+                findings.push(format!("{path}: `{word}` is not a setting; correct the name"));
             }
         }
     }
-    for (path, text) in papers.into_iter().chain(files("local.settings", "")).chain(files("devkit/", ".rs")) {
+    for (path, text) in docs.into_iter().chain(files("local.settings", "")).chain(files("devkit/", ".rs")) {
         for rest in text.split("CLOAKROOM_").skip(1).map(name).filter(|rest| !rest.is_empty()) {
             if !known.contains(rest.as_str()) {
-                complaints.push(format!("{path}: CLOAKROOM_{rest} is no setting; name one that exists"));
+                findings.push(format!("{path}: CLOAKROOM_{rest} is not a setting; correct the name"));
             }
         }
     }
-    none(&complaints);
+    assert_none(&findings);
 }
 
 #[test]
 fn files_are_short() {
-    let mut complaints = Vec::new();
+    let mut findings = Vec::new();
     for (path, text) in files("src/", ".rs") {
         let lines = text.lines().count();
-        if lines > LONGEST_FILE {
-            complaints.push(format!("{path} has {lines} lines; split it by concept"));
+        if lines > MAX_FILE_LINES {
+            findings.push(format!("{path} has {lines} lines, more than {MAX_FILE_LINES}; split it by concept"));
         }
     }
-    none(&complaints);
+    assert_none(&findings);
 }
 
 #[test]
-fn nothing_is_left_for_later_or_switched_off() {
-    // Written in halves, as this file is looked at too.
+fn there_are_no_open_tasks_and_no_disabled_checks() {
+    // Split in two, because this file is checked as well.
     let marks = [concat!("TO", "DO"), concat!("FIX", "ME"), concat!("unimplemented", "!"), concat!("to", "do!")];
     let bare_ignore = concat!("#[ign", "ore]");
     let allow = ["#[allow(", "#![allow("];
-    let mut complaints = Vec::new();
+    let mut findings = Vec::new();
     for (path, text) in files("", ".rs") {
         for (number, line) in (1..).zip(text.lines()) {
-            let mut complain = |what: String| complaints.push(format!("{path}:{number}: {what}"));
+            let mut report = |what: String| findings.push(format!("{path}:{number}: {what}"));
             if let Some(mark) = marks.iter().find(|mark| line.contains(**mark)) {
-                complain(format!("{mark}: do it now, or write it under \"State\" in README.md"));
+                report(format!("{mark}: do it now, or list it under \"State\" in README.md"));
             }
             if line.contains(bare_ignore) {
-                complain("run the test, or give the reason: #[ignore = \"…\"]".to_owned());
+                report("run the test, or give a reason: #[ignore = \"…\"]".to_owned());
             }
             let product = path.starts_with("src/") || path.starts_with("devkit/src/");
             if product && allow.iter().any(|attribute| line.trim_start().starts_with(attribute)) {
-                complain("write #[expect(…, reason = \"…\")] instead".to_owned());
+                report("write #[expect(…, reason = \"…\")] instead".to_owned());
             }
         }
     }
-    none(&complaints);
+    assert_none(&findings);
 }
 
 #[test]
-fn no_path_of_a_machine_is_in_a_file() {
+fn no_file_contains_an_absolute_path_of_a_machine() {
     let inside = |before: u8| before.is_ascii_alphanumeric() || b"_.*-}/".contains(&before);
-    let mut complaints = Vec::new();
+    let mut findings = Vec::new();
     for path in tracked() {
         let bytes = fs::read(Path::new(ROOT).join(&path)).unwrap();
         for folder in ["home", "root", "tmp", "work", "Users"].map(|name| format!("/{name}/")) {
-            let mut places = memchr::memmem::find_iter(&bytes, &folder);
-            if places.any(|at| at == 0 || !inside(bytes[at - 1])) {
-                complaints.push(format!("{path}: write the path beneath {folder} relative to the project"));
+            let mut matches = memchr::memmem::find_iter(&bytes, &folder);
+            if matches.any(|at| at == 0 || !inside(bytes[at - 1])) {
+                findings.push(format!("{path}: write the path under {folder} relative to the project"));
             }
         }
     }
-    none(&complaints);
+    assert_none(&findings);
 }
 
 #[test]
@@ -396,25 +411,25 @@ fn scripts_are_executable() {
     let listed = Command::new("git").args(["ls-files", "-s", ".ci/run", "infra/hooks/*.sh"]).current_dir(ROOT).output();
     let listed = String::from_utf8(listed.unwrap().stdout).unwrap();
     let scripts: Vec<_> = listed.lines().filter_map(|line| line.split_once('\t')).collect();
-    assert!(scripts.len() > 3, "git lists no scripts: name where they are now");
+    assert!(scripts.len() > 3, "git lists no scripts; update their paths in this test");
     let plain = scripts.iter().filter(|(mode, _)| !mode.starts_with("100755"));
-    none(&plain.map(|(_, path)| format!("git update-index --chmod=+x {path}")).collect::<Vec<_>>());
+    assert_none(&plain.map(|(_, path)| format!("git update-index --chmod=+x {path}")).collect::<Vec<_>>());
 }
 
 #[test]
 fn functions_are_anonymous_and_leave_methods_to_the_gateway() {
-    let mut complaints = Vec::new();
+    let mut findings = Vec::new();
     for (path, text) in files("", "/function.json") {
         let folder = path.trim_end_matches("/function.json");
         let function: Value = serde_json::from_str(&text).unwrap_or_else(|error| panic!("{path}: {error}"));
         let bindings = function["bindings"].as_array().cloned().unwrap_or_default();
         let mut expect = |holds: bool, what: &str| {
             if !holds {
-                complaints.push(format!("{path}: {what}"));
+                findings.push(format!("{path}: {what}"));
             }
         };
         let Some((_, route)) = FUNCTIONS.iter().find(|(name, _)| *name == folder) else {
-            expect(false, "add the function to FUNCTIONS of tests/integration/tidy.rs, or remove it");
+            expect(false, "add the function to FUNCTIONS in tests/integration/tidy.rs, or remove it");
             continue;
         };
         let Some(route) = route else {
@@ -423,31 +438,31 @@ fn functions_are_anonymous_and_leave_methods_to_the_gateway() {
         };
         let types: Vec<_> = bindings.iter().map(|binding| (&binding["type"], &binding["direction"])).collect();
         let plain = types == [(&"httpTrigger".into(), &"in".into()), (&"http".into(), &"out".into())];
-        expect(plain, "keep one httpTrigger in and one http out; with others the host sends payloads");
+        expect(plain, "keep one httpTrigger (in) and one http (out); with others the host sends payloads");
         let trigger = bindings.first().cloned().unwrap_or_default();
-        expect(trigger["authLevel"] == "anonymous", "say \"authLevel\": \"anonymous\"; the default is function");
-        expect(trigger["route"] == **route, &format!("make the route {route}"));
+        expect(trigger["authLevel"] == "anonymous", "set \"authLevel\": \"anonymous\"; the default is function");
+        expect(trigger["route"] == **route, &format!("set the route to {route}"));
         let methods = if folder == "spa" { serde_json::json!(["get", "head"]) } else { Value::Null };
-        expect(trigger["methods"] == methods, "leave methods out (spa: get, head); the host answers others by 404");
+        expect(trigger["methods"] == methods, "omit methods (spa: get, head); the host responds to others with 404");
     }
-    none(&complaints);
+    assert_none(&findings);
 }
 
 #[test]
-fn the_host_is_told_to_pass_requests_on_as_they_are() {
+fn host_json_enables_both_modes_and_samples_no_alert_data() {
     let host: Value = serde_json::from_str(&read("host.json")).unwrap();
     assert_eq!(host["extensions"]["http"]["routePrefix"], "", "host.json: keep routePrefix empty");
     for flag in ["enableForwardingHttpRequest", "enableProxyingHttpRequest"] {
-        assert_eq!(host["customHandler"][flag], true, "host.json: keep {flag} true, else requests come as payloads");
+        assert_eq!(host["customHandler"][flag], true, "host.json: keep {flag} true, otherwise the host sends payloads");
     }
     let sampled = &host["logging"]["applicationInsights"]["samplingSettings"];
     assert_eq!(
         sampled["excludedTypes"], "Request;Trace;Exception",
-        "host.json: alerts count these, so keep all of them"
+        "host.json: alerts count these types, so exclude them from sampling"
     );
 }
 
-/// The lines of a page with their numbers, without those of code blocks.
+/// The lines of a page with their numbers, without code blocks.
 fn prose(text: &str) -> impl Iterator<Item = (usize, &str)> {
     let mut in_code = false;
     (1..).zip(text.lines()).filter(move |(_, line)| {
@@ -457,7 +472,7 @@ fn prose(text: &str) -> impl Iterator<Item = (usize, &str)> {
     })
 }
 
-/// The anchors that GitHub gives to the headings of a page.
+/// The anchors that GitHub generates for the headings of a page.
 fn anchors(text: &str) -> BTreeSet<String> {
     let headings = prose(text).filter(|(_, line)| line.starts_with('#'));
     let kept = |one: &char| one.is_alphanumeric() || matches!(one, ' ' | '-' | '_');
@@ -466,8 +481,8 @@ fn anchors(text: &str) -> BTreeSet<String> {
 }
 
 #[test]
-fn links_to_our_own_files_resolve() {
-    let mut complaints = Vec::new();
+fn links_between_docs_resolve() {
+    let mut findings = Vec::new();
     for (path, text) in files("", ".md") {
         let folder = Path::new(ROOT).join(&path).parent().unwrap().to_owned();
         for (number, line) in prose(&text) {
@@ -479,15 +494,15 @@ fn links_to_our_own_files_resolve() {
                 let file = if file.is_empty() { Path::new(ROOT).join(&path) } else { folder.join(file) };
                 let page = if anchor.is_empty() { None } else { fs::read_to_string(&file).ok() };
                 if !file.exists() || page.is_some_and(|page| !anchors(&page).contains(anchor)) {
-                    complaints.push(format!("{path}:{number}: {target} leads nowhere; mend the link"));
+                    findings.push(format!("{path}:{number}: {target} does not exist; correct the link"));
                 }
             }
         }
     }
-    none(&complaints);
+    assert_none(&findings);
 }
 
-/// The crates that a manifest names.
+/// The dependencies of a manifest.
 fn dependencies(manifest: &str) -> BTreeSet<String> {
     let mut found = BTreeSet::new();
     let mut listed = false;
@@ -510,71 +525,134 @@ fn every_dependency_has_its_reason_in_the_architecture_page() {
     let manifests = ["Cargo.toml", "devkit/Cargo.toml", "benches/Cargo.toml"];
     let mut used: BTreeSet<String> = manifests.into_iter().flat_map(dependencies).collect();
     used.remove("cloakroom");
-    let missing = (&used - &explained).into_iter().map(|name| format!("give the reason for {name}"));
-    let stale = (&explained - &used).into_iter().map(|name| format!("take {name} out, nothing uses it"));
-    none(&missing.chain(stale).map(|what| format!("docs/architecture.md, Dependencies: {what}")).collect::<Vec<_>>());
+    let missing = (&used - &explained).into_iter().map(|name| format!("add a row with the reason for {name}"));
+    let stale = (&explained - &used).into_iter().map(|name| format!("remove {name}, it is not a dependency"));
+    assert_none(
+        &missing.chain(stale).map(|what| format!("docs/architecture.md, Dependencies: {what}")).collect::<Vec<_>>(),
+    );
 }
 
 #[test]
-fn every_test_that_the_papers_cite_exists() {
+fn every_test_cited_in_docs_exists() {
     let names = |text: &str| -> BTreeSet<String> {
         let rest = text.split("fn ").skip(1);
         rest.map(|rest| rest.chars().take_while(|one| one.is_alphanumeric() || *one == '_').collect()).collect()
     };
     let existing: BTreeSet<String> = files("", ".rs").iter().flat_map(|(_, text)| names(text)).collect();
     let test_name = |word: &&str| {
-        // Names of the SDK's crates are as long as sentences.
+        // Crates of the Azure SDK have names as long as those of tests.
         !word.starts_with("azure_")
             && word.matches('_').count() > 2
             && word.bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'_')
     };
-    let mut complaints = Vec::new();
+    let mut findings = Vec::new();
     for path in ["docs/architecture.md", "docs/threats.md"] {
-        for word in read(path).split('`').skip(1).step_by(2).filter(test_name) {
+        for word in quoted(&read(path)).filter(test_name) {
             if !existing.contains(word) {
-                complaints.push(format!("{path}: there is no test {word}; cite the one that proves it now"));
+                findings.push(format!("{path}: there is no test {word}; cite the test that proves this now"));
             }
         }
     }
-    none(&complaints);
+    assert_none(&findings);
 }
 
-/// A line of code without what its string literals hold: those cannot be broken by the formatter.
+/// The pages of the docs: all of `docs/`, and those in the root folder.
+fn pages() -> Vec<(String, String)> {
+    let mut pages = files("", ".md");
+    pages.retain(|(path, _)| path.starts_with("docs/") || !path.contains('/'));
+    pages
+}
+
+#[test]
+fn every_path_cited_in_docs_exists() {
+    let mut findings = Vec::new();
+    for (path, text) in pages() {
+        for (number, line) in prose(&text) {
+            let first_words = quoted(line).filter_map(|text| text.split(' ').next());
+            let is_path =
+                |word: &&str| ["src/", "devkit/", "tests/", "infra/"].iter().any(|start| word.starts_with(start));
+            for word in first_words.filter(is_path) {
+                if !Path::new(ROOT).join(word).exists() {
+                    findings.push(format!("{path}:{number}: {word} does not exist; cite the file that replaced it"));
+                }
+            }
+        }
+    }
+    assert_none(&findings);
+}
+
+/// Each row of "Where to find it" has a question, files, and names to start at, which one of the files declares.
+#[test]
+fn the_table_where_to_find_it_names_what_exists() {
+    let page = read("docs/architecture.md");
+    let table =
+        page.split("## Where to find it").nth(1).and_then(|rest| rest.split("\n## ").next()).unwrap_or_default();
+    let rows: Vec<Vec<&str>> =
+        table.lines().skip(4).map(|row| row.split('|').collect()).filter(|row: &Vec<_>| row.len() == 5).collect();
+    assert!(rows.len() > 10, "docs/architecture.md: restore the table \"Where to find it\"");
+    let mut findings = Vec::new();
+    for row in rows {
+        let texts: Vec<String> =
+            quoted(row[2]).filter_map(|file| fs::read_to_string(Path::new(ROOT).join(file)).ok()).collect();
+        for name in quoted(row[3]).filter(|name| !texts.iter().any(|text| declares(text, name))) {
+            findings
+                .push(format!("docs/architecture.md, Where to find it:{}declares no {name}; update the row", row[2]));
+        }
+    }
+    assert_none(&findings);
+}
+
+/// The parts of a line between backticks.
+fn quoted(line: &str) -> impl Iterator<Item = &str> {
+    line.split('`').skip(1).step_by(2)
+}
+
+/// Whether Rust code declares an item of this name.
+fn declares(text: &str, name: &str) -> bool {
+    ["fn", "struct", "enum", "trait", "type", "const", "static", "mod"].iter().any(|kind| {
+        let declaration = format!("{kind} {name}");
+        text.match_indices(&declaration).any(|(at, _)| {
+            !text[at + declaration.len()..].starts_with(|next: char| next.is_alphanumeric() || next == '_')
+        })
+    })
+}
+
+/// A line of code without its string literals, which the formatter cannot break.
 fn without_strings(line: &str) -> String {
     line.replace("\\\"", "").split('"').step_by(2).collect()
 }
 
 #[test]
 fn lines_are_short_and_clean() {
-    let mut complaints = Vec::new();
-    let mut judge = |path: &str, number: usize, line: &str, long: bool| {
-        let mut complain = |what: &str| complaints.push(format!("{path}:{number}: {what}"));
+    let mut findings = Vec::new();
+    let mut check = |path: &str, number: usize, line: &str, long: bool| {
+        let mut report = |what: &str| findings.push(format!("{path}:{number}: {what}"));
         if line.ends_with(' ') {
-            complain("remove the trailing space");
+            report("remove the trailing space");
         }
         if line.contains('\t') {
-            complain("write spaces instead of the tab");
+            report("write spaces instead of the tab");
         }
         if long {
-            complain("break the line before 120 characters");
+            report("break the line before 120 characters");
         }
     };
     for (path, text) in files("", ".rs") {
         let mut in_text = false;
         for (number, line) in (1..).zip(text.lines()) {
-            // A string over several lines is text, not code.
+            // A string literal of several lines is text, not code.
             let literal = in_text;
             in_text ^= line.replace("\\\"", "").replace("'\"'", "").matches('"').count() % 2 == 1;
-            let long = !literal && !in_text && without_strings(line).chars().count() > LONGEST_LINE;
-            judge(&path, number, line, long);
+            let long = !literal && !in_text && without_strings(line).chars().count() > MAX_LINE_CHARS;
+            check(&path, number, line, long);
         }
     }
     for (path, text) in files("", ".md") {
         let prose_lines: BTreeSet<usize> = prose(&text).map(|(number, _)| number).collect();
         for (number, line) in (1..).zip(text.lines()) {
             let free = line.starts_with('|') || !prose_lines.contains(&number);
-            judge(&path, number, line, !free && line.chars().count() > LONGEST_LINE);
+            check(&path, number, line, !free && line.chars().count() > MAX_LINE_CHARS);
         }
     }
-    none(&complaints);
+    assert_none(&findings);
 }

@@ -1,6 +1,6 @@
 //! `devkit host …`: the stand-in as a program.
 
-use std::{net::Ipv4Addr, time::Duration};
+use std::time::Duration;
 
 use tokio::signal::unix::{SignalKind, signal};
 
@@ -48,13 +48,7 @@ async fn serve(options: Options) -> Result<u8, Box<dyn std::error::Error>> {
 }
 
 fn parse(args: impl IntoIterator<Item = String>) -> Result<Options, String> {
-    let mut options = Options {
-        port: DEFAULT_PORT,
-        inherit_env: true,
-        print: true,
-        address: Ipv4Addr::LOCALHOST.into(),
-        ..Options::new(".")
-    };
+    let mut options = Options { port: DEFAULT_PORT, inherit_env: true, print: true, ..Options::new(".") };
     let mut args = args.into_iter().peekable();
     let (mut auth, mut key) = (false, None);
     while let Some(flag) = args.next() {
@@ -62,7 +56,7 @@ fn parse(args: impl IntoIterator<Item = String>) -> Result<Options, String> {
         match flag.as_str() {
             "--root" => options.root = value()?.into(),
             "--port" => options.port = number(&value()?)?,
-            "--address" => options.address = number(&value()?)?,
+            "--address" => options.address = Some(number(&value()?)?),
             "--mode" => options.mode = Some(mode(&value()?)?),
             "--functions" => {
                 let names = options.functions.get_or_insert_default();
@@ -134,7 +128,7 @@ mod tests {
         )
         .unwrap();
         assert_eq!(options.root.to_str(), Some("/app"));
-        assert_eq!(options.address.to_string(), "::1");
+        assert_eq!(options.address.unwrap().to_string(), "::1");
         assert_eq!(options.functions.unwrap(), ["a", "b"]);
         assert_eq!((options.mode, options.key.as_deref()), (Some(Mode::Proxy), Some("K")));
         assert_eq!(options.code_lookup, Some(CodeLookup::Delay(Duration::from_millis(20))));

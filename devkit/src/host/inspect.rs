@@ -1,39 +1,25 @@
-//! A look at a project's files by the host's rules, without starting anything.
+//! Checks a project's files by the host's rules, without starting anything.
 
 use std::path::Path;
 
-use super::{
-    HostError,
-    functions::{self, Function, Functions},
-    host_json::{self, HostConfig},
-    settings::Settings,
-};
+use super::config::{self, Functions, HostConfig, HttpFunction, Settings};
 
-/// What a host would make of a project.
+/// How a host would run a project.
 #[derive(Debug, Default)]
 pub struct Inspection {
     /// The functions that it would run, in its order: name, methods and route, or the trigger.
     pub functions: Vec<String>,
-    /// What it would refuse, or do otherwise than a gateway needs.
+    /// What it would reject, or do otherwise than a gateway needs.
     pub faults: Vec<String>,
 }
 
 /// Reads `host.json` and every `function.json` as a host without app settings would.
 #[must_use]
 pub fn inspect(root: &Path) -> Inspection {
-    match read(root) {
+    match config::load(root, &Settings::new(), None) {
         Err(error) => Inspection { functions: Vec::new(), faults: vec![error.to_string()] },
         Ok((config, functions)) => Inspection { functions: listed(&functions), faults: faults(&config, functions) },
     }
-}
-
-fn read(root: &Path) -> Result<(HostConfig, Functions), HostError> {
-    let text = std::fs::read_to_string(root.join("host.json"))
-        .map_err(|error| HostError::Configuration(format!("host.json cannot be read: {error}")))?;
-    let settings = Settings::new();
-    let config = host_json::parse(&text, &settings)?;
-    let functions = functions::load(functions::read(root)?, &config, &settings);
-    Ok((config, functions))
 }
 
 fn listed(functions: &Functions) -> Vec<String> {
@@ -54,37 +40,30 @@ fn faults(config: &HostConfig, functions: Functions) -> Vec<String> {
     if functions.is_empty() {
         faults.push("there is no function".to_owned());
     }
-    for function in &functions.http {
-        faults.extend(function_faults(function, &functions));
-    }
-    let others = functions.others.iter().map(|name| format!("{name}/function.json: a trigger that nothing here pulls"));
+    faults.extend(functions.http.iter().flat_map(|function| function_faults(function, &functions)));
+    let others = functions.others.iter().map(|name| format!("{name}/function.json: a trigger that nothing here runs"));
     faults.extend(others);
     faults.into_iter().chain(functions.errors).collect()
 }
 
-fn function_faults(function: &Function, all: &Functions) -> Vec<String> {
+fn function_faults(function: &HttpFunction, all: &Functions) -> Vec<String> {
     let mut faults = Vec::new();
-    let mut complain = |what: String| faults.push(format!("{}/function.json: {what}", function.name));
+    let mut report = |what: &str| faults.push(format!("{}/function.json: {what}", function.name));
     if !function.anonymous {
-        complain("authLevel is not anonymous; the host would ask for a function key".to_owned());
+        report("authLevel is not anonymous; the host would require a function key");
     }
     if !function.forwardable {
-        complain("not one httpTrigger and one http output; the host would send payloads".to_owned());
+        report("not one httpTrigger and one http output; the host would send payloads");
     }
-    // Functions are tried by name, whatever their routes are.
-    let address = an_address(&function.route);
+    // Functions are tried by name, whatever their routes are: try an address that this route matches.
+    let segments = function.route.split('/').map(|segment| if segment.starts_with('{') { "0" } else { segment });
+    let address: String = segments.flat_map(|segment| ["/", segment]).collect();
     let methods = function.methods();
     let method = methods.split(',').next().unwrap_or_default();
     if let Some(first) = all.find(&address, method).filter(|first| first.name != function.name) {
-        complain(format!("'{}' comes first by its name and takes {address}", first.name));
+        report(&format!("'{}' comes first by its name and takes {address}", first.name));
     }
     faults
-}
-
-/// A path that a route fits.
-fn an_address(route: &str) -> String {
-    let segments = route.split('/').map(|segment| if segment.starts_with('{') { "0" } else { segment });
-    segments.fold(String::new(), |address, segment| address + "/" + segment)
 }
 
 #[cfg(test)]
@@ -114,7 +93,7 @@ mod tests {
     }
 
     #[test]
-    fn a_project_as_it_should_be_has_no_faults_and_lists_its_functions() {
+    fn a_valid_project_has_no_faults_and_lists_its_functions() {
         let project = tempfile::tempdir().unwrap();
         fs::write(project.path().join("host.json"), HOST).unwrap();
         for (name, route) in [("auth", "auth/{name}"), ("spa", "{*path}")] {
@@ -128,13 +107,13 @@ mod tests {
     }
 
     #[test]
-    fn every_fault_of_host_json_and_of_functions_is_told_with_its_file() {
+    fn every_fault_of_host_json_and_of_functions_names_its_file() {
         let good = http("{*path}", "anonymous");
         let payload =
             r#"{"bindings": [{"type": "httpTrigger", "direction": "in", "name": "r", "authLevel": "anonymous"}]}"#;
         let queue = r#"{"bindings": [{"type": "queueTrigger", "direction": "in", "name": "q"}]}"#;
         for (host, functions, expected) in [
-            ("{", vec![("spa", good.as_str())], "host.json is no JSON"),
+            ("{", vec![("spa", good.as_str())], "host.json is not valid JSON"),
             (HOST, vec![], "there is no function"),
             (&HOST.replace("\"cloakroom\"", "\"./cloakroom\""), vec![("spa", &good)], "as the zip's entry is called"),
             (&HOST.replace("true", "false"), vec![("spa", &good)], "host.json: without forwarding and proxying"),
@@ -143,11 +122,11 @@ mod tests {
             (HOST, vec![("a", &good), ("b", &http("health", "anonymous"))], "b/function.json: 'a' comes first"),
             (HOST, vec![("spa", &http("{*path}", "function"))], "spa/function.json: authLevel is not anonymous"),
             (HOST, vec![("x", payload)], "x/function.json: not one httpTrigger and one http output"),
-            (HOST, vec![("q", queue)], "q/function.json: a trigger that nothing here pulls"),
+            (HOST, vec![("q", queue)], "q/function.json: a trigger that nothing here runs"),
             (HOST, vec![("a", &http("admin/x", "anonymous"))], "conflicts with one or more built in routes"),
         ] {
-            let told = faults_of(host, &functions);
-            assert!(told.contains(expected), "{expected}: {told}");
+            let faults = faults_of(host, &functions);
+            assert!(faults.contains(expected), "{expected}: {faults}");
         }
     }
 }

@@ -1,5 +1,6 @@
 //! Tests over real sockets, with a handler that records what it gets, or with this test program as the handler.
 
+mod exchanges;
 mod forwarding;
 mod life;
 mod payloads;
@@ -8,4 +9,3 @@ mod serving;
 mod support;
 pub(super) mod tables;
 mod timers;
-mod watching;

@@ -1,13 +1,13 @@
-//! The one source of the keys, and the parameters of a key's life.
+//! The key source, and the parameters of a key's life (contract 6.3, 6.16).
 
 use std::sync::Arc;
-use std::time::Duration;
 
-use super::{ConfigParser, PREFIX};
-use crate::config::Keys;
+use super::{ConfigParser, Parsed};
+use crate::config::settings::{ENC_KEY, KEY_FILE, KEY_LIFE, KEY_NAME, KEY_PROPAGATION, KEY_REFRESH, KEY_VAULT_URL};
+use crate::config::{Keys, PREFIX};
 use crate::keyring::KeySource;
 use crate::keyring::file::FileRing;
-use crate::keyring::key_vault::{Identity, KeyVault};
+use crate::keyring::key_vault::KeyVault;
 use crate::keyring::states::Parameters;
 use crate::keyring::static_key::StaticKey;
 use crate::origin::Origin;
@@ -15,62 +15,60 @@ use crate::secret::Key32;
 use crate::session::Limits;
 
 impl ConfigParser<'_> {
-    pub(super) fn keys(&mut self, sessions: &Limits) -> Option<Keys> {
-        let refresh = self.duration("KEY_REFRESH", Duration::from_secs(300));
-        let propagation = self.duration("KEY_PROPAGATION", Duration::from_secs(900));
-        if propagation < refresh * 2 + sessions.clock_skew {
-            self.fault(
-                "KEY_PROPAGATION",
-                format!("is less than twice {PREFIX}KEY_REFRESH and {PREFIX}CLOCK_SKEW together"),
+    /// `sessions`: `None` if it was recorded as an error already.
+    pub(super) fn keys(&mut self, sessions: Option<&Limits>) -> Parsed<Keys> {
+        let (refresh, propagation, life) =
+            (self.duration(&KEY_REFRESH), self.duration(&KEY_PROPAGATION), self.duration(&KEY_LIFE));
+        let source = self.key_source();
+        let (refresh, propagation, life) = (refresh?, propagation?, life?);
+        // Without limits the start fails anyway; the checks below are then only less strict.
+        let (max, clock_skew) = sessions.map_or_else(Default::default, |limits| (limits.max, limits.clock_skew));
+        if propagation < refresh * 2 + clock_skew {
+            self.record(
+                &KEY_PROPAGATION,
+                format!("must be at least twice {PREFIX}KEY_REFRESH plus {PREFIX}CLOCK_SKEW"),
             );
         }
-        let life = self.duration("KEY_LIFE", Duration::from_secs(30 * 86_400));
         if life < propagation * 2 {
-            self.fault("KEY_LIFE", format!("is less than twice {PREFIX}KEY_PROPAGATION"));
+            self.record(&KEY_LIFE, format!("must be at least twice {PREFIX}KEY_PROPAGATION"));
         }
-        let source = self.key_source()?;
-        let retention = sessions.max + sessions.clock_skew;
-        Some(Keys { source, parameters: Parameters { propagation, life, retention }, refresh })
+        Ok(Keys { source: source?, parameters: Parameters { propagation, life, retention: max + clock_skew }, refresh })
     }
 
-    /// The one source that is configured.
-    fn key_source(&mut self) -> Option<Arc<dyn KeySource>> {
-        const SOURCES: [&str; 3] = ["KEY_VAULT_URL", "KEY_FILE", "ENC_KEY"];
-        let named: Vec<&str> = SOURCES.into_iter().filter(|name| self.get(name).is_some()).collect();
-        let [name] = named.as_slice() else {
-            match named.as_slice() {
-                [] => self.fault("KEY_VAULT_URL", format!("or {PREFIX}KEY_FILE or {PREFIX}ENC_KEY is required")),
-                [.., extra] => self.fault(extra, "conflicts with another key source; set only one"),
+    fn key_source(&mut self) -> Parsed<Arc<dyn KeySource>> {
+        let set: Vec<_> = [KEY_VAULT_URL, KEY_FILE, ENC_KEY]
+            .into_iter()
+            .filter_map(|setting| Some((setting, self.set_value(&setting)?)))
+            .collect();
+        let (setting, value) = match set.as_slice() {
+            [] => {
+                let others = format!("or {PREFIX}KEY_FILE or {PREFIX}ENC_KEY is required");
+                return Err(self.record(&KEY_VAULT_URL, others));
             }
-            return None;
+            [only] => only,
+            [.., (extra, _)] => return Err(self.record(extra, "conflicts with another key source; set only one")),
         };
-        if *name != "KEY_VAULT_URL" && self.get("KEY_NAME").is_some() {
-            self.fault("KEY_NAME", format!("is only valid together with {PREFIX}KEY_VAULT_URL"));
+        if setting.name != KEY_VAULT_URL.name && self.set_value(&KEY_NAME).is_some() {
+            self.record(&KEY_NAME, format!("is only valid together with {PREFIX}KEY_VAULT_URL"));
         }
-        let value = self.get(name)?;
-        match *name {
-            "KEY_FILE" => Some(Arc::new(FileRing::new(value.into()))),
-            "ENC_KEY" => {
-                let key = Key32::from_base64(value).ok_or("is base64 or base64url of 32 bytes");
-                Some(Arc::new(StaticKey::new(&self.or_record("ENC_KEY", key)?)))
+        match setting.name {
+            name if name == KEY_FILE.name => Ok(Arc::new(FileRing::new((*value).into()))),
+            name if name == ENC_KEY.name => {
+                let key = Key32::from_base64(value).ok_or("must be base64 or base64url of 32 bytes");
+                Ok(Arc::new(StaticKey::new(&self.or_record(&ENC_KEY, key)?)))
             }
             _ => self.key_vault(value),
         }
     }
 
-    fn key_vault(&mut self, url: &str) -> Option<Arc<dyn KeySource>> {
-        let origin = Origin::parse(url).ok().filter(|origin| origin.url().scheme() == "https");
-        let origin = self.or_record("KEY_VAULT_URL", origin.ok_or("is the vault's https address without a path"));
-        let name = self.get("KEY_NAME").unwrap_or("cloakroom-keys");
-        let good =
-            (1..=127).contains(&name.len()) && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-');
-        let name =
-            self.or_record("KEY_NAME", good.then(|| name.to_owned()).ok_or("is 1 to 127 letters, digits and hyphens"));
-        let identity = if self.vars.get("IDENTITY_ENDPOINT").is_some() {
-            Identity::Managed(self.vars.get("AZURE_CLIENT_ID").map(str::to_owned))
-        } else {
-            Identity::Developer
-        };
-        Some(Arc::new(KeyVault::new(origin?.url().clone(), name?, identity, Arc::clone(&self.net))))
+    fn key_vault(&mut self, url: &str) -> Parsed<Arc<dyn KeySource>> {
+        let url = Origin::parse(url).ok().filter(|origin| origin.url().scheme() == "https");
+        let url = self.or_record(&KEY_VAULT_URL, url.ok_or("must be the vault's https URL without a path"));
+        let name = self.text(&KEY_NAME);
+        let allowed = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'-';
+        let is_valid = (1..=127).contains(&name.len()) && name.bytes().all(allowed);
+        let name = is_valid.then(|| name.to_owned()).ok_or("must be 1 to 127 letters, digits and hyphens");
+        let name = self.or_record(&KEY_NAME, name);
+        Ok(Arc::new(KeyVault::new(url?.url().clone(), name?, Arc::clone(&self.credential))))
     }
 }

@@ -1,35 +1,42 @@
-//! The origins: the gateway's own, those whose scripts may call, and where the page is.
+//! The origins of the gateway and the SPA, and those whose scripts may call.
 
 use std::sync::Arc;
 
-use super::{ConfigParser, PREFIX};
+use super::{ConfigParser, Parsed, Recorded};
+use crate::config::PREFIX;
+use crate::config::settings::{ALLOWED_ORIGINS, RETURN_URI, SAMESITE};
 use crate::guard::origins::Origins;
 use crate::guard::return_to::ReturnTo;
 use crate::origin::Origin;
 
 impl ConfigParser<'_> {
-    /// The origins, and where the browser goes when nobody says where: a path of the page.
-    pub(super) fn origins(&mut self, public: Origin, reserved: &[String]) -> Option<(Arc<Origins>, ReturnTo)> {
+    /// The origins, and where the browser goes after a sign-in without a return path. `RETURN_URI` decides which of the
+    /// origins is the SPA's (contract 3.39).
+    pub(super) fn origins(&mut self, public: Option<&Origin>, reserved: &[String]) -> Parsed<(Arc<Origins>, ReturnTo)> {
         let allowed = self.allowed_origins()?;
-        let text = self.get("RETURN_URI").unwrap_or("/");
-        let on = |origin: &Origin| {
+        // PUBLIC_ORIGIN was recorded as an error already.
+        let public = public.cloned().ok_or(Recorded(()))?;
+        let text = self.text(&RETURN_URI);
+        let path_on = |origin: &Origin| {
             let rest = text.strip_prefix(origin.as_str())?;
             if rest.is_empty() { Some("/") } else { Some(rest).filter(|rest| rest.starts_with('/')) }
         };
-        let absolute = [&public].into_iter().chain(&allowed).find_map(|origin| Some((origin.clone(), on(origin)?)));
+        let absolute =
+            [&public].into_iter().chain(&allowed).find_map(|origin| Some((origin.clone(), path_on(origin)?)));
         let (spa, path) = absolute.unwrap_or_else(|| (public.clone(), text));
-        let return_uri = ReturnTo::parse(path, &spa, reserved).ok_or(format!(
-            "is a path of the app, or one on {PREFIX}PUBLIC_ORIGIN or on one of {PREFIX}ALLOWED_ORIGINS"
-        ));
-        let return_uri = self.or_record("RETURN_URI", return_uri)?;
-        let cross_site = self.get("SAMESITE") == Some("none");
-        Some((Arc::new(Origins { public, spa, allowed, cross_site }), return_uri))
+        let return_uri = ReturnTo::parse(path, &spa, reserved).ok_or_else(|| {
+            format!("must be a path of the SPA, or a URL on {PREFIX}PUBLIC_ORIGIN or one of {PREFIX}ALLOWED_ORIGINS")
+        });
+        let return_uri = self.or_record(&RETURN_URI, return_uri)?;
+        let cross_site = self.text(&SAMESITE) == "none";
+        Ok((Arc::new(Origins { public, spa, allowed, cross_site }), return_uri))
     }
 
-    fn allowed_origins(&mut self) -> Option<Vec<Origin>> {
-        let Some(list) = self.get("ALLOWED_ORIGINS") else { return Some(Vec::new()) };
+    fn allowed_origins(&mut self) -> Parsed<Vec<Origin>> {
+        const RULE: &str =
+            "must be origins separated by commas, each scheme, host and port only (http only on loopback)";
+        let Some(list) = self.set_value(&ALLOWED_ORIGINS) else { return Ok(Vec::new()) };
         let origins: Result<Vec<Origin>, &str> = list.split(',').map(|one| Origin::parse(one.trim())).collect();
-        let rule = |_| "is origins, comma-separated, each scheme, host and port only (http on loopback only)";
-        self.or_record("ALLOWED_ORIGINS", origins.map_err(rule))
+        self.or_record(&ALLOWED_ORIGINS, origins.map_err(|_| RULE))
     }
 }

@@ -1,50 +1,56 @@
-//! Where the SPA is: a folder of the app, or a static website.
+//! The SPA: a folder of the app, or a static website that the gateway fronts.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use super::{ConfigParser, PREFIX, app_root};
+use super::{ConfigParser, Parsed};
 use crate::api_map::base::Base;
+use crate::config::settings::{KEY_FILE, SPA};
+use crate::config::{PREFIX, app_root};
 use crate::origin::Origin;
 use crate::spa::site::Site;
 use crate::spa::{Folder, Spa};
 
+/// The folder that is served if the setting is absent.
+const DEFAULT_FOLDER: &str = "web/dist";
+
 impl ConfigParser<'_> {
-    pub(super) fn spa(&mut self, public_origin: Option<&Origin>) -> Option<Spa> {
+    pub(super) fn spa(&mut self, public_origin: Option<&Origin>) -> Parsed<Option<Spa>> {
         let root = app_root(self.vars);
-        match self.get("SPA") {
-            Some("none") => None,
-            Some(url) if url.contains("://") => self.site(url, public_origin),
-            Some(path) => self.folder(&root, &root.join(path)),
-            None if root.join("web/dist").is_dir() => self.folder(&root, &root.join("web/dist")),
-            None => None,
+        match self.set_value(&SPA) {
+            Some("none") => Ok(None),
+            Some(url) if url.contains("://") => self.site(url, public_origin).map(Some),
+            Some(path) => self.folder(&root, &root.join(path)).map(Some),
+            None if root.join(DEFAULT_FOLDER).is_dir() => self.folder(&root, &root.join(DEFAULT_FOLDER)).map(Some),
+            None => Ok(None),
         }
     }
 
-    fn site(&mut self, url: &str, public_origin: Option<&Origin>) -> Option<Spa> {
-        let base = Base::parse(url).map_err(|_| "as a URL is https (http on loopback only) without query or fragment");
-        let base = self.or_record("SPA", base)?;
+    fn site(&mut self, url: &str, public_origin: Option<&Origin>) -> Parsed<Spa> {
+        let base = self.or_record(&SPA, Base::parse(url))?;
         if public_origin.is_some_and(|origin| url.starts_with(origin.as_str())) {
-            self.fault("SPA", format!("is {PREFIX}PUBLIC_ORIGIN itself; name the website behind it"));
+            let problem = format!("must not be {PREFIX}PUBLIC_ORIGIN itself; set the URL of the website");
+            return Err(self.record(&SPA, problem));
         }
-        Some(Spa::Site(Box::new(Site::new(base, Arc::clone(&self.net)))))
+        Ok(Spa::Site(Box::new(Site::new(base, Arc::clone(&self.net)))))
     }
 
-    fn folder(&mut self, root: &Path, folder: &Path) -> Option<Spa> {
-        let folder = self.or_record("SPA", Folder::open(folder))?;
-        let key_file = self.get("KEY_FILE").and_then(|path| resolved(Path::new(path)));
+    fn folder(&mut self, root: &Path, folder: &Path) -> Parsed<Spa> {
+        let folder = self.or_record(&SPA, Folder::open(folder))?;
+        let key_file = self.set_value(&KEY_FILE).and_then(|path| resolve(Path::new(path)));
         if key_file.is_some_and(|key_file| key_file.starts_with(folder.root())) {
-            self.fault("SPA", format!("holds the file of {PREFIX}KEY_FILE, which would be served"));
+            let problem = format!("must not contain the file of {PREFIX}KEY_FILE, which would be served");
+            return Err(self.record(&SPA, problem));
         }
         if root.canonicalize().is_ok_and(|root| root.starts_with(folder.root())) {
-            self.fault("SPA", "holds the gateway itself, whose settings would be served");
+            return Err(self.record(&SPA, "must not contain the gateway, whose settings would be served"));
         }
-        Some(Spa::Folder(folder))
+        Ok(Spa::Folder(folder))
     }
 }
 
-/// A path with its links resolved. The file need not be there yet; its folder must.
-fn resolved(path: &Path) -> Option<PathBuf> {
+/// A path without symbolic links. The file need not exist yet; its folder must.
+fn resolve(path: &Path) -> Option<PathBuf> {
     let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
     Some(folder.canonicalize().ok()?.join(path.file_name()?))
 }

@@ -1,10 +1,12 @@
-//! The provider, whose users may sign in, and this client.
+//! The provider, the tenants that may sign in, and this client.
 
 use std::sync::Arc;
 
 use url::Url;
 
-use super::{ConfigParser, PREFIX};
+use super::{ConfigParser, Parsed};
+use crate::config::PREFIX;
+use crate::config::settings::{ALLOWED_TENANTS, AUTHORITY, CLIENT_ID, CLIENT_SECRET, CLOUD, TENANT_ID};
 use crate::oidc::client::{Assertion, Client, ClientAuthentication};
 use crate::oidc::discovery::{Authority, Tenants, is_guid};
 use crate::origin::{is_loopback, is_secure};
@@ -12,130 +14,114 @@ use crate::origin::{is_loopback, is_secure};
 /// Entra's tenant of personal accounts.
 const CONSUMERS: &str = "9188040d-6c67-4c5b-b112-36a304b66dad";
 
-/// In the public cloud.
+/// Audience of a client assertion in the public cloud.
 const AUDIENCE: &str = "api://AzureADTokenExchange";
-/// For whom a managed identity's token must be, so that Entra takes it as client assertion, by the cloud's host.
-const AUDIENCES: [(&str, &str); 3] = [
-    ("login.microsoftonline.com", AUDIENCE),
-    ("login.microsoftonline.us", "api://AzureADTokenExchangeUSGov"),
-    ("login.partner.microsoftonline.cn", "api://AzureADTokenExchangeChina"),
+/// Entra's host of each cloud, and the audience that a managed identity's token needs as client assertion there.
+const CLOUDS: [(&str, &str, &str); 3] = [
+    ("public", "login.microsoftonline.com", AUDIENCE),
+    ("usgov", "login.microsoftonline.us", "api://AzureADTokenExchangeUSGov"),
+    ("china", "login.partner.microsoftonline.cn", "api://AzureADTokenExchangeChina"),
 ];
 
 impl ConfigParser<'_> {
-    pub(super) fn authority(&mut self) -> Option<Authority> {
-        match (self.get("TENANT_ID"), self.get("AUTHORITY")) {
+    pub(super) fn authority(&mut self) -> Parsed<Authority> {
+        match (self.set_value(&TENANT_ID), self.set_value(&AUTHORITY)) {
             (Some(_), Some(_)) => {
-                self.fault("TENANT_ID", format!("conflicts with {PREFIX}AUTHORITY; set only one"));
-                None
+                Err(self.record(&TENANT_ID, format!("conflicts with {PREFIX}AUTHORITY; set only one")))
             }
-            (None, None) => {
-                self.fault("TENANT_ID", format!("or {PREFIX}AUTHORITY is required"));
-                None
-            }
+            (None, None) => Err(self.record(&TENANT_ID, format!("or {PREFIX}AUTHORITY is required"))),
             (None, Some(text)) => self.any_authority(text),
             (Some(tenant), None) => self.entra(tenant),
         }
     }
 
-    fn any_authority(&mut self, text: &str) -> Option<Authority> {
-        let bare = |url: &Url| {
+    fn any_authority(&mut self, text: &str) -> Parsed<Authority> {
+        const RULE: &str = "must be an https URL (http only on loopback) without query, fragment or user";
+        let plain = |url: &Url| {
             is_secure(url) && url.query().is_none() && url.fragment().is_none() && url.username().is_empty()
         };
-        let url = Url::parse(text)
-            .ok()
-            .filter(bare)
-            .ok_or("is an https URL (http on loopback only) without query and fragment");
-        let url = self.or_record("AUTHORITY", url)?;
-        if self.get("CLOUD").is_some() {
-            self.fault("CLOUD", format!("is only valid together with {PREFIX}TENANT_ID"));
+        let url = self.or_record(&AUTHORITY, Url::parse(text).ok().filter(plain).ok_or(RULE));
+        if self.set_value(&CLOUD).is_some() {
+            self.record(&CLOUD, format!("is only valid together with {PREFIX}TENANT_ID"));
         }
-        let tenants = match self.get("ALLOWED_TENANTS") {
-            None => Tenants::Unchecked,
-            Some(list) => self.allowed_tenants(list)?,
+        let tenants = match self.set_value(&ALLOWED_TENANTS) {
+            None => Ok(Tenants::Unchecked),
+            Some(list) => self.allowed_tenants(list),
         };
-        Some(Authority { url, tenants })
+        Ok(Authority { url: url?, tenants: tenants? })
     }
 
-    fn entra(&mut self, tenant: &str) -> Option<Authority> {
-        let host = match self.get("CLOUD") {
-            None | Some("public") => "login.microsoftonline.com",
-            Some("usgov") => "login.microsoftonline.us",
-            Some("china") => "login.partner.microsoftonline.cn",
+    #[expect(clippy::expect_used, reason = "a host of the table, and a tenant of letters, digits and hyphens")]
+    fn entra(&mut self, tenant: &str) -> Parsed<Authority> {
+        let (host, tenants) = (self.choice(&CLOUD, &CLOUDS.map(|(name, host, _)| (name, host))), self.tenants(tenant));
+        let (host, tenants) = (host?, tenants?);
+        let url = format!("https://{host}/{}/v2.0", tenant.to_ascii_lowercase());
+        Ok(Authority { url: Url::parse(&url).expect("a valid URL"), tenants })
+    }
+
+    /// Checks `TENANT_ID` together with `ALLOWED_TENANTS` (contract 12.5, 12.6).
+    fn tenants(&mut self, tenant: &str) -> Parsed<Tenants> {
+        const RULE: &str = "must be a GUID, organizations, common or consumers; \
+                            `az account show --query tenantId` prints the GUID";
+        let several = matches!(tenant, "organizations" | "common");
+        match self.set_value(&ALLOWED_TENANTS) {
+            Some(list) if several => self.allowed_tenants(list),
+            None if several => {
+                Err(self.record(&ALLOWED_TENANTS, "is required: the tenant ids that may sign in, or * for all"))
+            }
             Some(_) => {
-                self.fault("CLOUD", "is public, usgov or china");
-                return None;
+                let problem = format!("is only valid together with {PREFIX}TENANT_ID organizations or common");
+                Err(self.record(&ALLOWED_TENANTS, problem))
             }
-        };
-        let list = self.get("ALLOWED_TENANTS");
-        let tenants = match (tenant, list) {
-            ("organizations" | "common", Some(list)) => self.allowed_tenants(list)?,
-            ("organizations" | "common", None) => {
-                self.fault("ALLOWED_TENANTS", "is required: the tenant ids that may sign in, or * for all");
-                return None;
-            }
-            (_, Some(_)) => {
-                self.fault(
-                    "ALLOWED_TENANTS",
-                    format!("is only valid together with {PREFIX}TENANT_ID organizations or common"),
-                );
-                return None;
-            }
-            ("consumers", None) => Tenants::One(CONSUMERS.to_owned()),
-            (guid, None) if is_guid(guid) => Tenants::One(guid.to_ascii_lowercase()),
-            (_, None) => {
-                self.fault("TENANT_ID", "is a GUID, organizations, common or consumers; `az account show --query tenantId` tells the GUID of a domain");
-                return None;
-            }
-        };
-        let url = Url::parse(&format!("https://{host}/{}/v2.0", tenant.to_ascii_lowercase())).ok()?;
-        Some(Authority { url, tenants })
+            None if tenant == "consumers" => Ok(Tenants::One(CONSUMERS.to_owned())),
+            None if is_guid(tenant) => Ok(Tenants::One(tenant.to_ascii_lowercase())),
+            None => Err(self.record(&TENANT_ID, RULE)),
+        }
     }
 
-    fn allowed_tenants(&mut self, list: &str) -> Option<Tenants> {
+    fn allowed_tenants(&mut self, list: &str) -> Parsed<Tenants> {
         if list == "*" {
-            return Some(Tenants::Any);
+            return Ok(Tenants::Any);
         }
         let tenants: Vec<String> = list.split(',').map(|tenant| tenant.trim().to_ascii_lowercase()).collect();
-        let good = tenants.iter().all(|tenant| is_guid(tenant));
-        self.or_record(
-            "ALLOWED_TENANTS",
-            good.then_some(Tenants::Listed(tenants)).ok_or("is tenant ids, comma-separated, or *"),
-        )
+        let are_valid = tenants.iter().all(|tenant| is_guid(tenant));
+        let tenants = are_valid.then_some(Tenants::Listed(tenants));
+        self.or_record(&ALLOWED_TENANTS, tenants.ok_or("must be tenant ids separated by commas, or *"))
     }
 
-    pub(super) fn client(&mut self, authority: Option<&Authority>) -> Option<Client> {
-        let id = self.required("CLIENT_ID");
-        let good = |id: &str| id.len() <= 255 && id.chars().all(|character| !character.is_control());
-        let id = id.and_then(|id| {
-            self.or_record("CLIENT_ID", if good(id) { Ok(id) } else { Err("is at most 255 bytes of text") })
-        });
-        let authentication = match (self.get("CLIENT_SECRET"), self.vars.get("IDENTITY_ENDPOINT")) {
-            (Some(secret), _) => ClientAuthentication::Secret(secret.into()),
-            (None, Some(_)) => {
-                let identity = self.vars.get("AZURE_CLIENT_ID").map(str::to_owned);
-                let Some(audience) = authority.map_or(Some(AUDIENCE), assertion_audience) else {
-                    self.fault(
-                        "CLIENT_SECRET",
-                        "is required with this provider: a managed identity's token is for Entra",
-                    );
-                    return None;
-                };
-                ClientAuthentication::Assertion(Assertion::new(identity, audience, Arc::clone(&self.net)))
-            }
-            (None, None) => {
-                self.fault("CLIENT_SECRET", "is required where there is no managed identity (IDENTITY_ENDPOINT)");
-                return None;
-            }
+    /// `authority`: `None` if it was recorded as an error already.
+    pub(super) fn client(&mut self, authority: Option<&Authority>) -> Parsed<Client> {
+        let (id, authentication) = (self.client_id(), self.client_authentication(authority));
+        Ok(Client { id: id?, authentication: authentication? })
+    }
+
+    fn client_id(&mut self) -> Parsed<String> {
+        let id = self.required(&CLIENT_ID)?;
+        let is_valid = id.len() <= 255 && !id.contains(char::is_control);
+        self.or_record(&CLIENT_ID, is_valid.then(|| id.to_owned()).ok_or("must be at most 255 bytes of text"))
+    }
+
+    fn client_authentication(&mut self, authority: Option<&Authority>) -> Parsed<ClientAuthentication> {
+        if let Some(secret) = self.set_value(&CLIENT_SECRET) {
+            return Ok(ClientAuthentication::Secret(secret.into()));
+        }
+        if self.vars.get("IDENTITY_ENDPOINT").is_none() {
+            let problem = "is required, because there is no managed identity (IDENTITY_ENDPOINT)";
+            return Err(self.record(&CLIENT_SECRET, problem));
+        }
+        let Some(audience) = authority.map_or(Some(AUDIENCE), assertion_audience) else {
+            let problem = "is required with this provider: a token of a managed identity is valid only for Entra";
+            return Err(self.record(&CLIENT_SECRET, problem));
         };
-        Some(Client { id: id?.to_owned(), authentication })
+        Ok(ClientAuthentication::Assertion(Assertion { credential: Arc::clone(&self.credential), audience }))
     }
 }
 
-/// The audience for Entra's public cloud, External ID included, and for an emulator on loopback. Nobody else may see
-/// such a token: whoever holds it could use it at Entra.
+/// The audience for Entra, External ID in the public cloud included, and for an emulator on loopback. No other provider
+/// gets such a token, since it could use it at Entra.
 fn assertion_audience(authority: &Authority) -> Option<&'static str> {
     let host = authority.url.host_str().unwrap_or_default();
-    let listed = AUDIENCES.iter().find(|(of, _)| *of == host).map(|(_, audience)| *audience);
-    let alike = host.ends_with(".ciamlogin.com") || is_loopback(&authority.url);
-    listed.or_else(|| alike.then_some(AUDIENCE))
+    let of_cloud = CLOUDS.iter().find(|(_, of, _)| *of == host).map(|(.., audience)| *audience);
+    let is_public_cloud = host.ends_with(".ciamlogin.com") || is_loopback(&authority.url);
+    of_cloud.or_else(|| is_public_cloud.then_some(AUDIENCE))
 }

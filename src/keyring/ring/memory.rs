@@ -1,4 +1,4 @@
-//! What the ring keeps: the last good list, the keys fetched so far, and the states worked out from both.
+//! What the ring caches: the last good list, the keys fetched so far, and the states derived from both.
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
@@ -6,66 +6,67 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use super::Opening;
+use super::KeyForOpening;
 use crate::clock::UnixSeconds;
 use crate::keyring::states::{Parameters, State, ValueStatus, activation, states};
 use crate::keyring::{Key, KeyId, Version};
 
-/// How long an older key stands in, without asking, for one that could not be fetched.
+/// How long an older key seals, without another request, instead of an active key that could not be fetched.
 const FALLBACK_PAUSE: Duration = Duration::from_secs(15);
 
-/// What is known of the source.
 #[derive(Debug, Default)]
-pub(super) struct Inner {
+pub(super) struct Memory {
+    /// The last good list.
     pub(super) versions: Vec<Version>,
     pub(super) keys: HashMap<KeyId, Fetched>,
     pub(super) view: View,
-    /// When a list last came.
-    pub(super) listed: Option<Instant>,
+    /// When the last good list was read.
+    pub(super) listed_at: Option<Instant>,
     /// Why the last list failed, if it did.
     pub(super) list_problem: Option<String>,
-    /// When a call to the source last failed.
-    pub(super) failed: Option<Instant>,
-    pub(super) asked_for_unknown: Option<Instant>,
+    /// When a request to the source last failed.
+    pub(super) failed_at: Option<Instant>,
+    /// When the last list because of an unknown key ID started.
+    pub(super) listed_for_unknown: Option<Instant>,
     pub(super) was_ready: bool,
     pub(super) is_overdue: bool,
 }
 
-/// A version's value once fetched.
+/// A value that was fetched.
 #[derive(Debug, Clone)]
 pub(super) enum Fetched {
     Key(Arc<Key>),
     NotAKey,
 }
 
-/// The states worked out, so that opening is one look-up however long the ring is.
+/// The states, computed once so that opening a value costs one lookup however long the ring is.
 #[derive(Debug, Default)]
 pub(super) struct View {
     pub(super) states: HashMap<KeyId, (State, String)>,
     pub(super) active: Option<KeyId>,
-    /// What seals: the active key, or, while its value cannot be had, the newest before it that is in memory.
+    /// The key that seals, and its activation: the active one or, while its value cannot be fetched, the newest one
+    /// before it that is in memory.
     pub(super) sealing: Option<(KeyId, UnixSeconds)>,
-    /// The version that is to be active next.
+    /// The version that will be active next.
     pub(super) next: Option<KeyId>,
-    pub(super) holds: std::ops::Range<UnixSeconds>,
+    pub(super) valid_for: std::ops::Range<UnixSeconds>,
 }
 
-/// What can be said of a key id.
+/// What the memory says about a key ID.
 pub(super) enum Lookup {
-    Decided(Opening),
+    Decided(KeyForOpening),
     Unlisted,
     Unfetched(String),
 }
 
-impl Inner {
-    /// What is to be said of a key id without asking.
+impl Memory {
     pub(super) fn lookup(&self, kid: KeyId) -> Lookup {
         match self.view.states.get(&kid) {
             None => Lookup::Unlisted,
-            Some((state, _)) if !state.opens() => Lookup::Decided(Opening::Unknown),
+            Some((state, _)) if !state.opens() => Lookup::Decided(KeyForOpening::Unknown),
             Some((_, id)) => match self.keys.get(&kid) {
-                Some(Fetched::Key(key)) => Lookup::Decided(Opening::Key(Arc::clone(key))),
-                Some(Fetched::NotAKey) => Lookup::Decided(Opening::Unknown),
+                Some(Fetched::Key(key)) => Lookup::Decided(KeyForOpening::Found(Arc::clone(key))),
+                Some(Fetched::NotAKey) => Lookup::Decided(KeyForOpening::Unknown),
                 None => Lookup::Unfetched(id.clone()),
             },
         }
@@ -82,52 +83,52 @@ impl Inner {
         self.view.active.and_then(|kid| self.key(kid))
     }
 
-    /// The active key, or the one before it: sealing goes on in an outage.
+    /// The active key, or the one before it: sealing continues through an outage (contract 6.22).
     pub(super) fn sealing_key(&self) -> Option<Arc<Key>> {
         self.view.sealing.and_then(|(kid, _)| self.key(kid))
     }
 
-    /// The one before the active key, while it makes no sense to ask for the active one again.
+    /// The sealing key, shortly after a request to the source failed, when another would fail too.
     pub(super) fn fallback_key(&self) -> Option<Arc<Key>> {
-        let failing = self.failed.is_some_and(|failed| failed.elapsed() < FALLBACK_PAUSE);
+        let failing = self.failed_at.is_some_and(|failed_at| failed_at.elapsed() < FALLBACK_PAUSE);
         failing.then(|| self.sealing_key()).flatten()
     }
 
-    pub(super) fn take_list(&mut self, versions: Vec<Version>) {
+    pub(super) fn set_list(&mut self, versions: Vec<Version>) {
         let listed: HashSet<KeyId> = versions.iter().map(|version| version.kid).collect();
         self.keys.retain(|kid, _| listed.contains(kid));
         self.versions = versions;
-        self.listed = Some(Instant::now());
+        self.listed_at = Some(Instant::now());
     }
 
-    pub(super) fn rebuild(&mut self, now: UnixSeconds, parameters: &Parameters) {
-        let known = |version: &Version| match self.keys.get(&version.kid) {
+    pub(super) fn rebuild_view(&mut self, now: UnixSeconds, parameters: &Parameters) {
+        let status = |version: &Version| match self.keys.get(&version.kid) {
             None => ValueStatus::Unfetched,
             Some(Fetched::Key(_)) => ValueStatus::Valid,
             Some(Fetched::NotAKey) => ValueStatus::Invalid,
         };
-        let versions: Vec<_> = self.versions.iter().map(|version| (version.clone(), known(version))).collect();
-        let (found, holds_until) = states(&versions, now, parameters);
+        let versions: Vec<_> = self.versions.iter().map(|version| (version.clone(), status(version))).collect();
+        let (states, valid_until) = states(&versions, now, parameters);
         let in_state = |wanted: State| {
-            let with_state = versions.iter().zip(&found).filter(move |(_, state)| **state == wanted);
-            with_state.map(|((version, known), _)| {
-                ((activation(version, parameters), version.created, version.id.as_str()), version.kid, *known)
+            let with_state = versions.iter().zip(&states).filter(move |(_, state)| **state == wanted);
+            with_state.map(|((version, status), _)| {
+                ((activation(version, parameters), version.created, version.id.as_str()), version.kid, *status)
             })
         };
         let sealing = in_state(State::Active).chain(in_state(State::Retiring));
-        let sealing = sealing.filter(|(.., known)| *known == ValueStatus::Valid).max_by_key(|(order, ..)| *order);
-        let with_state = versions.iter().map(|(version, _)| version).zip(&found);
+        let sealing = sealing.filter(|(.., status)| *status == ValueStatus::Valid).max_by_key(|(order, ..)| *order);
+        let with_state = versions.iter().map(|(version, _)| version).zip(&states);
         self.view = View {
             active: in_state(State::Active).next().map(|(_, kid, _)| kid),
             sealing: sealing.map(|((activation, ..), kid, _)| (kid, activation)),
             next: in_state(State::Published).min_by_key(|(order, ..)| *order).map(|(_, kid, _)| kid),
             states: with_state.map(|(version, state)| (version.kid, (*state, version.id.clone()))).collect(),
-            holds: now..holds_until,
+            valid_for: now..valid_until,
         };
     }
 }
 
-/// Of two versions with one kid the later created takes no part.
+/// Removes, of two versions with one `kid`, the one that was created later (contract 5.4).
 pub(super) fn dedup_by_kid(mut versions: Vec<Version>) -> Vec<Version> {
     versions.sort_by(|a, b| (a.created, &a.id).cmp(&(b.created, &b.id)));
     let mut seen = HashSet::new();

@@ -1,6 +1,6 @@
-mod odd;
 mod outage;
-mod trouble;
+mod recovery;
+mod unusual_rings;
 
 use std::collections::HashMap;
 use std::sync::Mutex;
@@ -8,56 +8,56 @@ use std::sync::Mutex;
 use super::super::{NewVersion, Value, Version};
 use super::*;
 
+/// A key source whose versions, faults and delays a test sets.
 #[derive(Debug, Default)]
 struct Scripted {
     versions: Mutex<Vec<Version>>,
-    /// Values other than good ones, by id.
+    /// Values that are not valid keys without a content type, by ID.
     values: Mutex<HashMap<String, (String, Option<String>)>>,
     down: Mutex<bool>,
-    /// How long every answer takes.
+    /// Delay of every response.
     delay: Mutex<Duration>,
     lists: Mutex<u32>,
     gets: Mutex<u32>,
 }
 
 impl KeySource for Scripted {
-    fn list(&self) -> Answer<'_, Vec<Version>> {
+    fn list(&self) -> SourceFuture<'_, Vec<Version>> {
         *self.lists.lock().unwrap() += 1;
-        self.answer(self.versions.lock().unwrap().clone())
+        self.respond(self.versions.lock().unwrap().clone())
     }
 
-    fn get<'a>(&'a self, id: &'a str) -> Answer<'a, Value> {
+    fn get<'a>(&'a self, id: &'a str) -> SourceFuture<'a, Value> {
         *self.gets.lock().unwrap() += 1;
         let (text, content_type) =
             self.values.lock().unwrap().get(id).cloned().unwrap_or_else(|| ("A".repeat(43), None));
-        self.answer(Value { text: text.into(), content_type })
+        self.respond(Value { text: text.into(), content_type })
     }
 
-    fn list_or_empty(&self) -> Answer<'_, Vec<Version>> {
+    fn list_or_empty(&self) -> SourceFuture<'_, Vec<Version>> {
         self.list()
     }
 
-    fn publish<'a>(&'a self, _new: &'a NewVersion, _now: UnixSeconds) -> Answer<'a, String> {
-        Box::pin(async { Err(SourceDown("it cannot be written".to_owned())) })
+    fn publish<'a>(&'a self, _new: &'a NewVersion, _now: UnixSeconds) -> SourceFuture<'a, String> {
+        Box::pin(async { Err(SourceUnavailable("read only".to_owned())) })
     }
 
-    fn disable<'a>(&'a self, _id: &'a str) -> Answer<'a, ()> {
-        Box::pin(async { Err(SourceDown("it cannot be written".to_owned())) })
+    fn disable<'a>(&'a self, _id: &'a str) -> SourceFuture<'a, ()> {
+        Box::pin(async { Err(SourceUnavailable("read only".to_owned())) })
     }
 }
 
 impl Scripted {
-    fn answer<T: Send + 'static>(&self, good: T) -> Answer<'static, T> {
+    fn respond<T: Send + 'static>(&self, good: T) -> SourceFuture<'static, T> {
         let delay = *self.delay.lock().unwrap();
         let down = *self.down.lock().unwrap();
         Box::pin(async move {
             tokio::time::sleep(delay).await;
-            if down { Err(SourceDown("scripted".to_owned())) } else { Ok(good) }
+            if down { Err(SourceUnavailable("scripted".to_owned())) } else { Ok(good) }
         })
     }
 
-    /// Makes the value of a version something else than a key without a content type.
-    fn spoil(&self, number: u8, text: &str, content_type: Option<&str>) {
+    fn set_value(&self, number: u8, text: &str, content_type: Option<&str>) {
         let value = (text.to_owned(), content_type.map(str::to_owned));
         self.values.lock().unwrap().insert(format!("{number:02x}").repeat(16), value);
     }
@@ -75,12 +75,13 @@ impl Scripted {
         kid
     }
 
-    fn asked(&self) -> (u32, u32) {
+    /// Lists and gets so far.
+    fn requests(&self) -> (u32, u32) {
         (*self.lists.lock().unwrap(), *self.gets.lock().unwrap())
     }
 }
 
-fn ring() -> (Arc<Scripted>, Ring) {
+fn ring() -> (Arc<Scripted>, Arc<Ring>) {
     let source = Arc::new(Scripted::default());
     let parameters = Parameters {
         propagation: Duration::from_secs(900),
@@ -99,11 +100,11 @@ async fn a_cold_start_needs_one_list_and_one_get() {
     assert!(!ring.was_ready());
     ring.refresh(10_000).await;
     assert!(ring.was_ready());
-    assert_eq!(ring.sealing(10_000).await.unwrap().id, new);
-    assert_eq!(source.asked(), (1, 1));
-    assert!(matches!(ring.opening(old, 10_000).await, Opening::Key(key) if key.id == old));
-    assert!(matches!(ring.opening(old, 10_000).await, Opening::Key(_)));
-    assert_eq!(source.asked(), (1, 2), "the other key is fetched on first use, once");
+    assert_eq!(ring.sealing_key(10_000).await.unwrap().id, new);
+    assert_eq!(source.requests(), (1, 1));
+    assert!(matches!(ring.key_for_opening(old, 10_000).await, KeyForOpening::Found(key) if key.id == old));
+    assert!(matches!(ring.key_for_opening(old, 10_000).await, KeyForOpening::Found(_)));
+    assert_eq!(source.requests(), (1, 2), "the other key is fetched on first use, and once");
 }
 
 #[tokio::test(start_paused = true)]
@@ -112,37 +113,43 @@ async fn an_unknown_kid_causes_at_most_one_list_in_15_seconds_and_never_a_get() 
     source.add(1, 1_000);
     ring.refresh(10_000).await;
     for number in 10..60 {
-        assert!(matches!(ring.opening(KeyId([number; 8]), 10_000).await, Opening::Unknown));
+        assert!(matches!(ring.key_for_opening(KeyId([number; 8]), 10_000).await, KeyForOpening::Unknown));
     }
-    assert_eq!(source.asked(), (2, 1));
+    assert_eq!(source.requests(), (2, 1));
     tokio::time::advance(Duration::from_secs(16)).await;
     let late = source.add(3, 9_000);
-    assert!(matches!(ring.opening(late, 10_000).await, Opening::Key(_)), "a kid made elsewhere is found");
-    assert_eq!(source.asked(), (3, 2));
+    assert!(
+        matches!(ring.key_for_opening(late, 10_000).await, KeyForOpening::Found(_)),
+        "a key published meanwhile is found"
+    );
+    assert_eq!(source.requests(), (3, 2));
 }
 
 #[tokio::test(start_paused = true)]
-async fn while_no_list_is_allowed_and_none_is_young_nobody_can_tell() {
+async fn an_unknown_kid_is_unavailable_while_no_list_is_allowed_and_none_is_young() {
     let (source, ring) = ring();
     source.add(1, 1_000);
     ring.refresh(10_000).await;
     *source.down.lock().unwrap() = true;
-    assert!(matches!(ring.opening(KeyId([9; 8]), 10_000).await, Opening::Unavailable));
+    assert!(matches!(ring.key_for_opening(KeyId([9; 8]), 10_000).await, KeyForOpening::Unavailable));
     *source.down.lock().unwrap() = false;
-    assert!(matches!(ring.opening(KeyId([9; 8]), 10_000).await, Opening::Unavailable), "until the next good list");
+    assert!(
+        matches!(ring.key_for_opening(KeyId([9; 8]), 10_000).await, KeyForOpening::Unavailable),
+        "until the next good list"
+    );
     ring.refresh(10_000).await;
-    assert!(matches!(ring.opening(KeyId([9; 8]), 10_000).await, Opening::Unknown));
+    assert!(matches!(ring.key_for_opening(KeyId([9; 8]), 10_000).await, KeyForOpening::Unknown));
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_empty_ring_and_a_source_that_is_down_are_unavailable() {
+async fn an_empty_ring_and_an_unavailable_source_have_no_keys() {
     let (source, ring) = ring();
-    assert!(matches!(ring.opening(KeyId([9; 8]), 10_000).await, Opening::Unavailable), "a list without keys");
-    assert!(ring.sealing(10_000).await.is_err());
+    assert!(matches!(ring.key_for_opening(KeyId([9; 8]), 10_000).await, KeyForOpening::Unavailable), "an empty list");
+    assert!(ring.sealing_key(10_000).await.is_err());
     *source.down.lock().unwrap() = true;
     ring.refresh(10_000).await;
     assert!(ring.source_is_down());
-    assert!(ring.sealing(10_000).await.is_err());
+    assert!(ring.sealing_key(10_000).await.is_err());
 }
 
 #[tokio::test(start_paused = true)]
@@ -152,33 +159,33 @@ async fn an_outage_changes_nothing_for_keys_in_memory() {
     ring.refresh(10_000).await;
     *source.down.lock().unwrap() = true;
     ring.refresh(900_000_000).await;
-    assert_eq!(ring.sealing(900_000_000).await.unwrap().id, kid);
-    assert!(matches!(ring.opening(kid, 900_000_000).await, Opening::Key(_)));
+    assert_eq!(ring.sealing_key(900_000_000).await.unwrap().id, kid);
+    assert!(matches!(ring.key_for_opening(kid, 900_000_000).await, KeyForOpening::Found(_)));
     assert!(ring.was_ready());
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_garbage_newest_version_leaves_the_one_before_active() {
+async fn when_the_newest_version_is_not_a_key_the_one_before_is_active() {
     let (source, ring) = ring();
     let good = source.add(1, 1_000);
     let bad = source.add(2, 2_000);
-    source.spoil(2, "garbage", None);
+    source.set_value(2, "garbage", None);
     ring.refresh(10_000).await;
-    assert_eq!(ring.sealing(10_000).await.unwrap().id, good);
-    assert!(matches!(ring.opening(bad, 10_000).await, Opening::Unknown));
+    assert_eq!(ring.sealing_key(10_000).await.unwrap().id, good);
+    assert!(matches!(ring.key_for_opening(bad, 10_000).await, KeyForOpening::Unknown));
 }
 
 #[tokio::test(start_paused = true)]
-async fn of_two_versions_with_one_kid_the_later_takes_no_part() {
+async fn of_two_versions_with_one_kid_the_later_is_ignored() {
     let (source, ring) = ring();
     let kid = source.add(1, 1_000);
-    let twin = Version {
+    let duplicate = Version {
         id: format!("{}{}", "01".repeat(8), "ff".repeat(8)),
         created: 2_000,
         ..source.versions.lock().unwrap()[0].clone()
     };
-    source.versions.lock().unwrap().push(twin);
+    source.versions.lock().unwrap().push(duplicate);
     ring.refresh(10_000).await;
-    assert_eq!(ring.sealing(10_000).await.unwrap().id, kid);
-    assert_eq!(ring.read(|inner| inner.versions.len()), 1);
+    assert_eq!(ring.sealing_key(10_000).await.unwrap().id, kid);
+    assert_eq!(ring.read(|memory| memory.versions.len()), 1);
 }

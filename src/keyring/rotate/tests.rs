@@ -15,15 +15,15 @@ fn ring() -> (tempfile::TempDir, FileRing) {
 }
 
 async fn step(ring: &FileRing, now: UnixSeconds) -> Outcome {
-    rotate(ring, now, &PARAMETERS).await.unwrap()
+    rotate(ring, &Key32::random(), now, &PARAMETERS).await.unwrap()
 }
 
 async fn states_at(ring: &FileRing, now: UnixSeconds) -> Vec<State> {
-    list(ring, now, &PARAMETERS).await.unwrap().into_iter().map(|listed| listed.state).collect()
+    list(ring, now, &PARAMETERS).await.unwrap().into_iter().map(|found| found.state).collect()
 }
 
 #[tokio::test]
-async fn the_first_step_makes_the_ring_and_the_next_does_nothing() {
+async fn the_first_step_creates_the_ring_and_the_next_does_nothing() {
     let (_folder, ring) = ring();
     assert!(step(&ring, 1_000).await.published.is_some());
     assert_eq!(step(&ring, 1_000).await, Outcome::default());
@@ -31,25 +31,25 @@ async fn the_first_step_makes_the_ring_and_the_next_does_nothing() {
 }
 
 #[tokio::test]
-async fn a_key_lives_from_publication_to_disablement() {
+async fn a_key_is_published_active_retiring_retired_and_disabled_in_time() {
     let (_folder, ring) = ring();
-    let begin = 1_000_000;
-    step(&ring, begin).await;
-    let due = begin + 30 * DAY - 900;
+    let start = 1_000_000;
+    step(&ring, start).await;
+    let due = start + 30 * DAY - 900;
     assert_eq!(step(&ring, due - 1).await, Outcome::default());
     assert!(step(&ring, due).await.published.is_some());
     assert_eq!(states_at(&ring, due).await, [State::Active, State::Published]);
     assert_eq!(states_at(&ring, due + 900).await, [State::Retiring, State::Active]);
-    let expires = begin + 900 + 30 * DAY + 29_100;
+    let expires = start + 900 + 30 * DAY + 29_100;
     assert_eq!(states_at(&ring, expires).await, [State::Retired, State::Active]);
-    assert_eq!(step(&ring, expires - 1).await, Outcome::default(), "retired, and not past its expiry");
+    assert_eq!(step(&ring, expires - 1).await, Outcome::default(), "retired, but not expired");
     assert_eq!(step(&ring, expires).await.disabled.len(), 1);
     assert_eq!(step(&ring, expires).await, Outcome::default());
     assert_eq!(states_at(&ring, expires).await, [State::Revoked, State::Active]);
 }
 
 #[tokio::test]
-async fn two_at_once_make_at_most_one_surplus_version() {
+async fn concurrent_steps_publish_at_most_one_surplus_version() {
     let (_folder, ring) = ring();
     let (first, second) = tokio::join!(step(&ring, 1_000), step(&ring, 1_000));
     assert!(first.published.is_some() || second.published.is_some());
@@ -68,7 +68,7 @@ async fn a_clock_that_went_back_publishes_nothing() {
 }
 
 #[tokio::test]
-async fn a_garbage_newest_version_does_not_count_as_a_key() {
+async fn a_newest_version_that_is_not_a_key_does_not_delay_the_next() {
     let (_folder, ring) = ring();
     let garbage = NewVersion { text: "garbage".into(), expires: u64::MAX, activate_now: false };
     ring.publish(&garbage, 1_000).await.unwrap();
@@ -82,22 +82,22 @@ async fn an_expired_active_key_is_never_disabled() {
     let new = NewVersion { text: "A".repeat(43).into(), expires: 5, activate_now: false };
     ring.publish(&new, 1_000).await.unwrap();
     let outcome = step(&ring, 20 * DAY).await;
-    assert_eq!(outcome, Outcome::default(), "young enough, and past its expiry");
+    assert_eq!(outcome, Outcome::default(), "expired, but still active");
     assert_eq!(states_at(&ring, 20 * DAY).await, [State::Active]);
 }
 
 #[tokio::test(start_paused = true)]
-async fn revoking_the_active_key_puts_a_successor_in_its_place_first() {
+async fn revoking_the_active_key_publishes_a_successor_and_waits_until_it_is_active() {
     let (_folder, ring) = ring();
-    let begun = tokio::time::Instant::now();
-    let clock = move || 1_000_000 + begun.elapsed().as_secs();
+    let started = tokio::time::Instant::now();
+    let clock = move || 1_000_000 + started.elapsed().as_secs();
     let first = step(&ring, 1_000).await.published.unwrap();
-    let revocation = revoke(&ring, first, clock, &PARAMETERS).await.unwrap();
-    let listed = list(&ring, clock(), &PARAMETERS).await.unwrap();
-    let state = |kid| listed.iter().find(|listed| listed.version.kid == kid).unwrap().state;
+    let revocation = revoke(&ring, first, &Key32::random(), &clock, &PARAMETERS).await.unwrap();
+    let versions = list(&ring, clock(), &PARAMETERS).await.unwrap();
+    let state = |kid| versions.iter().find(|found| found.version.kid == kid).unwrap().state;
     assert_eq!(state(first), State::Revoked);
     assert_eq!(state(revocation.successor.unwrap()), State::Active);
-    assert!((30..=60).contains(&begun.elapsed().as_secs()), "it waited for the successor to be active");
+    assert!((30..=60).contains(&started.elapsed().as_secs()), "waits until the successor is active");
 }
 
 #[tokio::test]
@@ -106,8 +106,11 @@ async fn revoking_another_key_only_disables_it() {
     let first = step(&ring, 1_000).await.published.unwrap();
     let later = 1_000 + 30 * DAY;
     step(&ring, later).await;
-    let revocation = revoke(&ring, first, || later + 900, &PARAMETERS).await.unwrap();
+    let revocation = revoke(&ring, first, &Key32::random(), &|| later + 900, &PARAMETERS).await.unwrap();
     assert_eq!(revocation, Revocation { successor: None });
     assert_eq!(states_at(&ring, later + 900).await, [State::Revoked, State::Active]);
-    assert_eq!(revoke(&ring, KeyId([9; 8]), || later, &PARAMETERS).await, Err(RevokeError::Unknown));
+    assert_eq!(
+        revoke(&ring, KeyId([9; 8]), &Key32::random(), &|| later, &PARAMETERS).await,
+        Err(RevokeError::UnknownKey)
+    );
 }

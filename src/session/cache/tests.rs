@@ -1,21 +1,18 @@
-use super::super::token::User;
+use super::super::payload::User;
 use super::*;
 
 fn open(id: u8, generation: u64) -> OpenSession {
     let session = Session {
-        id: [id; 16],
         generation,
-        signed_in_at: 0,
-        active_at: 0,
-        user: User::default(),
         refresh_token: Some("r0".into()),
         access_tokens: vec![token("graph", "a0", 1_000)],
+        ..Session::new([id; 16], User::default(), 0)
     };
     OpenSession::new(session, 10_000)
 }
 
 fn token(api: &str, text: &str, expires_at: UnixSeconds) -> AccessToken {
-    AccessToken { api: api.to_owned(), token: text.into(), expires_at, life: 1_000 }
+    AccessToken { api: api.to_owned(), token: text.into(), expires_at, life: 1_000, binding: None }
 }
 
 fn redeemed(refresh_token: &str, access_token: Option<AccessToken>) -> Redeemed {

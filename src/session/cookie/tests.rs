@@ -1,7 +1,7 @@
 use super::*;
 
-fn config() -> SessionCookies {
-    SessionCookies {
+fn settings() -> Settings {
+    Settings {
         name: "__Host-Http-cloakroom".to_owned(),
         domain: None,
         same_site: SameSite::Strict,
@@ -10,12 +10,16 @@ fn config() -> SessionCookies {
     }
 }
 
+fn cookies() -> SessionCookies {
+    SessionCookies::new(settings())
+}
+
 fn headers(lines: &[&str]) -> HeaderMap {
     lines.iter().map(|line| (COOKIE, HeaderValue::from_bytes(line.as_bytes()).unwrap())).collect()
 }
 
 fn session(line: &str) -> Presented<'static> {
-    match config().session(&headers(&[line])) {
+    match cookies().session(&headers(&[line])) {
         Presented::Sealed(sealed) => Presented::Sealed(sealed.into_owned().into()),
         Presented::Missing => Presented::Missing,
         Presented::Invalid => Presented::Invalid,
@@ -36,14 +40,14 @@ fn several_of_one_name_are_refused_unless_equal() {
     assert_eq!(session(&format!("{NAME}=a; {NAME}=b")), Presented::Invalid);
     assert_eq!(session(&format!("{NAME}=a; {NAME}=a")), Presented::Sealed(b"a".into()));
     let two_lines = headers(&[&format!("{NAME}=a"), &format!("{NAME}=b")]);
-    assert_eq!(config().session(&two_lines), Presented::Invalid);
+    assert_eq!(cookies().session(&two_lines), Presented::Invalid);
 }
 
 #[test]
 fn odd_bytes_spoil_only_their_own_pair() {
     let odd = HeaderValue::from_bytes(b"x=\xff\xfe; =; ;;; y; __Host-Http-cloakroom=good").unwrap();
     let headers: HeaderMap = [(COOKIE, odd)].into_iter().collect();
-    assert_eq!(config().session(&headers), Presented::Sealed(b"good".into()));
+    assert_eq!(cookies().session(&headers), Presented::Sealed(b"good".into()));
 }
 
 #[test]
@@ -71,29 +75,28 @@ fn browser(lines: &[HeaderValue]) -> String {
 
 #[test]
 fn every_length_comes_back_and_every_line_is_short() {
-    let mut config = config();
-    config.budget = 20_000;
+    let cookies = SessionCookies::new(Settings { budget: 20_000, ..settings() });
     for length in [1, 3_799, 3_800, 3_801, 7_599, 7_600, 7_601, 11_400, 11_401, 15_200] {
         let value = "x".repeat(length);
-        let lines = config.write_session(&value).unwrap();
+        let lines = cookies.write_session(&value, Life::Browser).unwrap();
         assert_eq!(lines.len(), 4, "every write sets or deletes all four");
         assert!(lines.iter().all(|line| line.len() < 4_096), "{length}");
         assert_eq!(session(&browser(&lines)), Presented::Sealed(value.into_bytes().into()), "{length}");
     }
-    assert_eq!(config.write_session(&"x".repeat(15_201)), Err(TooLarge));
+    assert_eq!(cookies.write_session(&"x".repeat(15_201), Life::Browser), Err(TooLarge));
 }
 
 #[test]
 fn the_budget_counts_names_and_separators() {
     let overhead = NAME.len() + 3 + 2 + NAME.len() + 2 + 3;
-    assert!(config().write_session(&"x".repeat(7_000 - overhead)).is_ok());
-    assert_eq!(config().write_session(&"x".repeat(7_001 - overhead)), Err(TooLarge));
+    assert!(cookies().write_session(&"x".repeat(7_000 - overhead), Life::Browser).is_ok());
+    assert_eq!(cookies().write_session(&"x".repeat(7_001 - overhead), Life::Browser), Err(TooLarge));
 }
 
 #[test]
 fn a_deletion_repeats_every_attribute() {
-    let config = SessionCookies { name: "__Secure-x".to_owned(), domain: Some("example.org".to_owned()), ..config() };
-    let lines = config.delete_session();
+    let (name, domain) = ("__Secure-x".to_owned(), Some("example.org".to_owned()));
+    let lines = SessionCookies::new(Settings { name, domain, ..settings() }).delete_session();
     assert_eq!(lines.len(), 4);
     assert_eq!(
         lines[1],
@@ -104,13 +107,13 @@ fn a_deletion_repeats_every_attribute() {
 
 #[test]
 fn a_login_transaction_is_found_by_its_id() {
-    let config = config();
-    let line = config.write_login("abc", "sealed");
+    let cookies = cookies();
+    let line = cookies.set(&cookies.login("abc"), "sealed");
     assert_eq!(line, "__Host-Http-cloakroom-login-abc=sealed; Path=/; Secure; HttpOnly; SameSite=Lax; Max-Age=600");
     let headers = headers(&[&format!("{NAME}-login-abc=sealed; {NAME}-login-def=other")]);
-    assert_eq!(config.login(&headers, "abc"), Some(b"sealed".as_slice()));
-    assert_eq!(config.login(&headers, "ab"), None);
-    assert_eq!(config.logins(&headers).len(), 2);
+    assert_eq!(cookies.login_value(&headers, "abc"), Some(b"sealed".as_slice()));
+    assert_eq!(cookies.login_value(&headers, "ab"), None);
+    assert_eq!(cookies.logins(&headers).len(), 2);
 }
 
 #[test]
@@ -126,8 +129,8 @@ proptest::proptest! {
     fn no_header_panics(bytes in proptest::collection::vec(proptest::num::u8::ANY, 0..200)) {
         if let Ok(value) = HeaderValue::from_bytes(&bytes) {
             let headers: HeaderMap = [(COOKIE, value)].into_iter().collect();
-            let _ = config().session(&headers);
-            let _ = config().logins(&headers);
+            let _ = cookies().session(&headers);
+            let _ = cookies().logins(&headers);
         }
     }
 }

@@ -8,9 +8,10 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use azure_core::credentials::{AccessToken, TokenCredential, TokenRequestOptions};
 use azure_core::time::OffsetDateTime;
+use cloakroom::credential;
 use cloakroom::keyring::KeySource;
 use cloakroom::keyring::file::FileRing;
-use cloakroom::keyring::key_vault::{Identity as Asking, KeyVault};
+use cloakroom::keyring::key_vault::KeyVault;
 use cloakroom::net::OutboundClients;
 use devkit::identity::{Identity, KEY_VAULT, Options};
 use devkit::vault::{self, Vault};
@@ -73,8 +74,8 @@ impl Place {
             Self::Folder(_) => Arc::new(FileRing::new(self.path(ring))),
             Self::Vault { http, credential, .. } => {
                 let net = Arc::new(OutboundClients::with_http(http.clone()));
-                let asking = Asking::Given(Arc::new(credential.clone()));
-                Arc::new(KeyVault::new(format!("https://{HOST}").parse().unwrap(), ring.to_owned(), asking, net))
+                let url = format!("https://{HOST}").parse().unwrap();
+                Arc::new(KeyVault::new(url, ring.to_owned(), credential.for_gateway(net)))
             }
         }
     }
@@ -153,16 +154,16 @@ pub fn http(ca_pem: &str, addr: SocketAddr) -> reqwest::Client {
         .unwrap()
 }
 
-/// Gives one token, and counts how often it is asked.
+/// A credential of the SDK with one token, which counts its requests.
 #[derive(Debug, Clone)]
 pub struct Credential {
     token: String,
-    asked: Arc<AtomicUsize>,
+    requests: Arc<AtomicUsize>,
 }
 
 impl Credential {
     pub fn new(token: String) -> Self {
-        Self { token, asked: Arc::default() }
+        Self { token, requests: Arc::default() }
     }
 
     pub fn token(&self) -> &str {
@@ -170,7 +171,12 @@ impl Credential {
     }
 
     pub fn count(&self) -> usize {
-        self.asked.load(Ordering::Relaxed)
+        self.requests.load(Ordering::Relaxed)
+    }
+
+    pub fn for_gateway(&self, net: Arc<OutboundClients>) -> Arc<credential::Credential> {
+        let identity = credential::Identity::Given(Arc::new(self.clone()));
+        Arc::new(credential::Credential::new(identity, net))
     }
 }
 
@@ -182,7 +188,7 @@ impl TokenCredential for Credential {
         _options: Option<TokenRequestOptions<'_>>,
     ) -> azure_core::Result<AccessToken> {
         assert_eq!(scopes, [format!("{KEY_VAULT}/.default")]);
-        self.asked.fetch_add(1, Ordering::Relaxed);
+        self.requests.fetch_add(1, Ordering::Relaxed);
         let expires = OffsetDateTime::now_utc() + std::time::Duration::from_secs(3_600);
         Ok(AccessToken::new(self.token.clone(), expires))
     }

@@ -7,11 +7,10 @@ use std::time::{Duration, Instant};
 
 use cloakroom::keyring::states::Parameters;
 use cloakroom::keyring::{
-    Answer, KeyId, KeySource, NewVersion, Purpose, Ring, SourceDown, Value, Version, rotate::rotate,
+    KeyId, KeySource, NewVersion, Purpose, Ring, SourceFuture, SourceUnavailable, Value, Version, rotate::rotate,
 };
-use cloakroom::secret::{ExposeSecret, SecretString};
-use cloakroom::session::cookie::{SameSite, SessionCookies};
-use cloakroom::session::{Limits, Sessions};
+use cloakroom::secret::{ExposeSecret, Key32, SecretString};
+use cloakroom::session::sealer::Sealer;
 
 use super::figure;
 
@@ -42,23 +41,23 @@ async fn long() {
 struct Memory(Mutex<Vec<(Version, SecretString)>>);
 
 impl KeySource for Memory {
-    fn list(&self) -> Answer<'_, Vec<Version>> {
+    fn list(&self) -> SourceFuture<'_, Vec<Version>> {
         let versions = self.0.lock().unwrap().iter().map(|(version, _)| version.clone()).collect();
         Box::pin(async move { Ok(versions) })
     }
 
-    fn get<'a>(&'a self, id: &'a str) -> Answer<'a, Value> {
+    fn get<'a>(&'a self, id: &'a str) -> SourceFuture<'a, Value> {
         let versions = self.0.lock().unwrap();
         let found = versions.iter().find(|(version, _)| version.id == id && version.enabled);
         let value = found.map(|(_, text)| Value { text: text.clone(), content_type: None });
-        Box::pin(async move { value.ok_or_else(|| SourceDown("there is no such version".to_owned())) })
+        Box::pin(async move { value.ok_or_else(|| SourceUnavailable("there is no such version".to_owned())) })
     }
 
-    fn list_or_empty(&self) -> Answer<'_, Vec<Version>> {
+    fn list_or_empty(&self) -> SourceFuture<'_, Vec<Version>> {
         self.list()
     }
 
-    fn publish<'a>(&'a self, new: &'a NewVersion, now: u64) -> Answer<'a, String> {
+    fn publish<'a>(&'a self, new: &'a NewVersion, now: u64) -> SourceFuture<'a, String> {
         let id = format!("{:032x}", rand::random::<u128>());
         let kid = KeyId::from_version(&id).unwrap();
         let version = Version {
@@ -74,7 +73,7 @@ impl KeySource for Memory {
         Box::pin(async move { Ok(id) })
     }
 
-    fn disable<'a>(&'a self, id: &'a str) -> Answer<'a, ()> {
+    fn disable<'a>(&'a self, id: &'a str) -> SourceFuture<'a, ()> {
         self.0.lock().unwrap().iter_mut().filter(|(of, _)| of.id == id).for_each(|(of, _)| of.enabled = false);
         Box::pin(async { Ok(()) })
     }
@@ -90,7 +89,8 @@ const fn parameters(life: u64) -> Parameters {
 
 /// A gateway's keys, with a clock of its own.
 struct Instance {
-    sessions: Sessions,
+    ring: Arc<Ring>,
+    sealer: Sealer,
     /// Seconds that its clock is ahead of the slowest one that is allowed.
     ahead: u64,
     refresh_at: u64,
@@ -99,22 +99,13 @@ struct Instance {
 impl Instance {
     fn new(source: &Arc<Memory>, life: u64) -> Self {
         let ring = Ring::new(Arc::clone(source) as Arc<dyn KeySource>, parameters(life), Duration::from_secs(REFRESH));
-        let cookies = SessionCookies {
-            name: NAME.to_owned(),
-            domain: None,
-            same_site: SameSite::Strict,
-            login_same_site: SameSite::Lax,
-            budget: 7_000,
-        };
-        let seconds = Duration::from_secs;
-        let limits = Limits { idle: seconds(1_800), max: seconds(SESSION), clock_skew: seconds(SKEW) };
-        let sessions = Sessions::new(Arc::new(ring), cookies, limits, "a client".to_owned());
-        Self { sessions, ahead: rand::random_range(0..=SKEW), refresh_at: 0 }
+        let sealer = Sealer::new(Arc::clone(&ring), "a client".to_owned(), SKEW);
+        Self { ring, sealer, ahead: rand::random_range(0..=SKEW), refresh_at: 0 }
     }
 
     async fn refresh(&mut self, time: u64) {
         if time >= self.refresh_at {
-            self.sessions.ring.refresh(time + self.ahead).await;
+            self.ring.refresh(time + self.ahead).await;
             self.refresh_at = time + rand::random_range(REFRESH * 4 / 5..=REFRESH);
         }
     }
@@ -123,12 +114,12 @@ impl Instance {
     async fn seal(&self, time: u64) -> (String, u64) {
         let now = time + self.ahead;
         let payload = [0x5A; 64];
-        let sealed = self.sessions.seal(Purpose::Session, NAME, now + SESSION, now, &payload).await;
+        let sealed = self.sealer.seal(Purpose::Session, NAME, now + SESSION, now, &payload).await;
         (sealed.expect("a key seals"), now + SESSION)
     }
 
     async fn opens(&self, sealed: &str, now: u64) -> Result<(), String> {
-        let opened = self.sessions.unseal(Purpose::Session, NAME, sealed.as_bytes(), now).await;
+        let opened = self.sealer.unseal(Purpose::Session, NAME, sealed.as_bytes(), now).await;
         opened.map(|_| ()).map_err(|closed| format!("{closed:?} at {now}"))
     }
 }
@@ -144,7 +135,7 @@ async fn run(days: u64, life: u64, cookies_a_step: usize) -> u32 {
     for time in (1_000 * DAY..(1_000 + days) * DAY).step_by(STEP as usize) {
         if time % 3_600 < STEP {
             // The timer fires at one of them, whatever its clock says.
-            rotate(source.as_ref(), time + any(&instances).ahead, &parameters(life)).await.unwrap();
+            rotate(source.as_ref(), &Key32::random(), time + any(&instances).ahead, &parameters(life)).await.unwrap();
         }
         if rand::random_ratio(1, 200) {
             instances[rand::random_range(0..INSTANCES)] = Instance::new(&source, life);

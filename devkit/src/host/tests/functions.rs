@@ -1,7 +1,7 @@
 //! Discovery and matching, on texts alone.
 
 use super::*;
-use crate::host::host_json;
+use crate::host::config::host_json;
 
 const OUT: &str = r#"{"type": "http", "direction": "out", "name": "res"}"#;
 
@@ -28,7 +28,7 @@ fn found<'a>(functions: &'a Functions, method: &str, path: &str) -> Option<&'a s
 }
 
 #[test]
-fn the_first_name_wins_whatever_is_more_specific() {
+fn the_first_name_wins_even_if_another_route_is_more_specific() {
     let functions = loaded(&[
         ("zz", http(r#""route": "graph/me""#)),
         ("B-all", http(r#""route": "graph/{*path}""#)),
@@ -41,7 +41,7 @@ fn the_first_name_wins_whatever_is_more_specific() {
 }
 
 #[test]
-fn a_wrong_method_goes_on_to_the_next_route() {
+fn a_wrong_method_is_no_match() {
     let functions = loaded(&[
         ("a", http(r#""route": "x", "methods": ["post"]"#)),
         ("b", http(r#""route": "{*all}", "methods": ["get", "head"]"#)),
@@ -61,7 +61,7 @@ fn a_missing_route_is_the_name() {
 }
 
 #[test]
-fn the_prefix_stands_before_every_route() {
+fn the_prefix_comes_before_every_route() {
     let files = vec![("f".to_owned(), http(r#""route": "/x""#))];
     let text = r#"{"version": "2.0", "customHandler": {"description": {"defaultExecutablePath": "h"}}}"#;
     let config = host_json::parse(text, &Settings::new()).unwrap();
@@ -69,7 +69,7 @@ fn the_prefix_stands_before_every_route() {
 }
 
 #[test]
-fn functions_in_error_are_skipped_and_told() {
+fn functions_in_error_are_skipped_and_reported() {
     let functions = loaded(&[
         ("1st", http(r#""route": "a""#)),
         ("host", http(r#""route": "b""#)),

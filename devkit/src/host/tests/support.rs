@@ -12,7 +12,8 @@ use tempfile::TempDir;
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::{TcpListener, TcpStream},
-    time::timeout,
+    task::JoinHandle,
+    time::{sleep, timeout},
 };
 
 use crate::host::{Host, Mode, Options};
@@ -49,8 +50,7 @@ impl Project {
     /// Adds an anonymous HTTP function whose trigger has these further members.
     pub(super) fn function(&self, name: &str, members: &Value) {
         let mut trigger = json!({"type": "httpTrigger", "direction": "in", "name": "req", "authLevel": "anonymous"});
-        let members = members.as_object().unwrap().clone();
-        trigger.as_object_mut().unwrap().extend(members);
+        trigger.as_object_mut().unwrap().extend(members.as_object().unwrap().clone());
         self.bind(name, &json!([trigger, {"type": "http", "direction": "out", "name": "res"}]));
     }
 
@@ -61,20 +61,23 @@ impl Project {
         self.bind(name, &json!([trigger]));
     }
 
-    /// Adds a function with these bindings.
     pub(super) fn bind(&self, name: &str, bindings: &Value) {
-        let file = json!({"bindings": bindings});
         let directory = self.root().join(name);
         std::fs::create_dir_all(&directory).unwrap();
-        std::fs::write(directory.join("function.json"), file.to_string()).unwrap();
+        std::fs::write(directory.join("function.json"), json!({"bindings": bindings}).to_string()).unwrap();
     }
 
     pub(super) fn options(&self, mode: Mode) -> Options {
         Options { mode: Some(mode), ..Options::new(self.root()) }
     }
 
+    pub(super) fn options_with(&self, mode: Mode, env: &[(&str, &str)]) -> Options {
+        let env = env.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
+        Options { env, ..self.options(mode) }
+    }
+
     /// A host whose handler is the recorder.
-    pub(super) async fn before(&self, recorder: &Recorder, mode: Mode) -> Host {
+    pub(super) async fn start(&self, recorder: &Recorder, mode: Mode) -> Host {
         started(self.options(mode), recorder.port).await
     }
 }
@@ -85,7 +88,39 @@ pub(super) async fn started(options: Options, handler: u16) -> Host {
     host
 }
 
-/// Answers what `respond` says, and records all requests but the readiness probes.
+/// A host whose only function takes every path, with a recorder as the handler.
+pub(super) async fn stage(mode: Mode, recorder: Recorder) -> (Project, Recorder, Host) {
+    let project = Project::with_all();
+    let host = project.start(&recorder, mode).await;
+    (project, recorder, host)
+}
+
+/// A host whose only function takes every path. `script` serves the handler's first connection after the probe's.
+pub(super) async fn scripted<T, F>(
+    mode: Mode,
+    script: impl FnOnce(TcpStream) -> F + Send + 'static,
+) -> (Project, Host, JoinHandle<T>)
+where
+    T: Send + 'static,
+    F: Future<Output = T> + Send,
+{
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let port = listener.local_addr().unwrap().port();
+    let handler = tokio::spawn(async move {
+        let mut probe = listener.accept().await.unwrap().0;
+        probe.write_all(&ok("")).await.unwrap();
+        script(listener.accept().await.unwrap().0).await
+    });
+    let project = Project::with_all();
+    let host = started(project.options(mode), port).await;
+    (project, host, handler)
+}
+
+pub(super) fn restarts(host: &Host) -> u32 {
+    host.app().handler().state().restarts
+}
+
+/// Responds what `respond` says, and records all requests but the readiness probes.
 pub(super) struct Recorder {
     pub(super) port: u16,
     requests: Arc<Mutex<Vec<String>>>,
@@ -93,7 +128,8 @@ pub(super) struct Recorder {
 }
 
 impl Recorder {
-    /// `respond` gets the request's number, from 0, and its text. No bytes at all close the connection unanswered.
+    /// `respond` gets the request's number, from 0, or `usize::MAX` for a probe, and its text. If it returns nothing,
+    /// the connection is closed without a response.
     pub(super) async fn start(respond: impl Fn(usize, &str) -> Vec<u8> + Send + Sync + 'static) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let port = listener.local_addr().unwrap().port();
@@ -106,14 +142,13 @@ impl Recorder {
                 let (requests, probes, respond) = (Arc::clone(&requests), Arc::clone(&probes), Arc::clone(&respond));
                 tokio::spawn(async move {
                     while let Some(request) = read_message(&mut stream, false).await {
-                        let probe = !request.contains("x-azure-functions-invocationid: ");
-                        let list = if probe { &probes } else { &requests };
-                        let number = {
-                            let mut list = list.lock().unwrap();
-                            list.push(request.clone());
-                            list.len() - 1
+                        let response = if request.contains("x-azure-functions-invocationid: ") {
+                            let number = record(&requests, &request);
+                            respond(number, &request)
+                        } else {
+                            record(&probes, &request);
+                            respond(usize::MAX, &request)
                         };
-                        let response = if probe { respond(usize::MAX, &request) } else { respond(number, &request) };
                         if response.is_empty() || stream.write_all(&response).await.is_err() {
                             return;
                         }
@@ -141,12 +176,18 @@ impl Recorder {
     }
 }
 
+fn record(list: &Mutex<Vec<String>>, request: &str) -> usize {
+    let mut list = list.lock().unwrap();
+    list.push(request.to_owned());
+    list.len() - 1
+}
+
 pub(super) fn ok(body: &str) -> Vec<u8> {
     format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n{body}", body.len()).into_bytes()
 }
 
-/// What a handler answers in payload mode.
-pub(super) fn answer(body: &str) -> Vec<u8> {
+/// The response of a handler in payload mode.
+pub(super) fn json_ok(body: &str) -> Vec<u8> {
     let head = "HTTP/1.1 200 OK\r\nContent-Type: application/json; charset=utf-8\r\nContent-Length";
     format!("{head}: {}\r\n\r\n{body}", body.len()).into_bytes()
 }
@@ -166,17 +207,31 @@ pub(super) fn body(message: &str) -> &str {
     message.split_once("\r\n\r\n").unwrap().1
 }
 
-/// Sends raw bytes and reads one response. An empty one is a closed connection.
-pub(super) async fn exchange(address: SocketAddr, request: &str) -> String {
-    let mut stream = TcpStream::connect(address).await.unwrap();
+/// Sends raw bytes and reads one response. It is empty if the connection was closed.
+pub(super) async fn exchange(host: &Host, request: &str) -> String {
+    let mut stream = TcpStream::connect(host.addr()).await.unwrap();
     stream.write_all(request.as_bytes()).await.unwrap();
     let bodiless = request.starts_with("HEAD ");
     timeout(PATIENCE, read_message(&mut stream, bodiless)).await.unwrap().unwrap_or_default()
 }
 
+/// A request with `Host` and these header lines, each with its line end.
+pub(super) async fn send(host: &Host, method_and_target: &str, lines: &str, body: &str) -> String {
+    let chunked = lines.contains("Transfer-Encoding");
+    let length = if chunked { String::new() } else { format!("Content-Length: {}\r\n", body.len()) };
+    exchange(host, &format!("{method_and_target} HTTP/1.1\r\nHost: app.example\r\n{lines}{length}\r\n{body}")).await
+}
+
 /// A GET without headers but `Host`.
-pub(super) async fn get(address: SocketAddr, target: &str) -> String {
-    exchange(address, &format!("GET {target} HTTP/1.1\r\nHost: app.example\r\n\r\n")).await
+pub(super) async fn get(host: &Host, target: &str) -> String {
+    exchange(host, &format!("GET {target} HTTP/1.1\r\nHost: app.example\r\n\r\n")).await
+}
+
+/// A client that has sent a GET.
+pub(super) async fn open(address: SocketAddr) -> TcpStream {
+    let mut client = TcpStream::connect(address).await.unwrap();
+    client.write_all(b"GET /x HTTP/1.1\r\nHost: a\r\n\r\n").await.unwrap();
+    client
 }
 
 /// Reads one message, raw. `None` when the connection ends first.
@@ -200,11 +255,21 @@ pub(super) async fn read_message(stream: &mut TcpStream, bodiless: bool) -> Opti
     }
 }
 
-/// Waits until something holds.
+pub(super) async fn read_until(stream: &mut TcpStream, text: &str) {
+    let mut seen = String::new();
+    while !seen.contains(text) {
+        let mut buffer = [0; 1024];
+        let length = timeout(PATIENCE, stream.read(&mut buffer)).await.unwrap().unwrap();
+        assert!(length > 0, "{text} never came");
+        seen.push_str(&String::from_utf8_lossy(&buffer[..length]));
+    }
+}
+
+/// Waits until a condition holds.
 pub(super) async fn until(what: &str, holds: impl Fn() -> bool) {
     let reached = timeout(PATIENCE, async {
         while !holds() {
-            tokio::time::sleep(Duration::from_millis(5)).await;
+            sleep(Duration::from_millis(5)).await;
         }
     });
     assert!(reached.await.is_ok(), "never came: {what}");

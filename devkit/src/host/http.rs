@@ -1,0 +1,99 @@
+//! How a request reaches the handler in each mode, and its response the client. What becomes of targets, headers and
+//! payloads is pure functions in `path`, `headers`, `forward`, `proxy` and `payload`.
+
+mod body;
+mod client;
+mod forward;
+mod headers;
+mod invocation;
+mod path;
+mod payload;
+mod proxy;
+
+use std::{net::IpAddr, sync::Arc};
+
+use http::{
+    HeaderMap, Request, Response, StatusCode,
+    header::{CONTENT_LENGTH, TRANSFER_ENCODING},
+};
+use http_body_util::BodyExt;
+use hyper::body::{Bytes, Incoming};
+
+pub use self::path::handler_target;
+use self::{
+    body::Upload,
+    forward::forward,
+    proxy::{Proxied, proxy},
+};
+pub(super) use self::{
+    body::{filtered, whole},
+    client::Client,
+    headers::add_front_end,
+    invocation::{Invocation, Worker},
+    path::decode,
+    payload::call,
+};
+use super::{config::HttpFunction, options::Mode};
+use crate::web::{Body, response::empty};
+
+/// What .NET says of a chunked request that is forwarded.
+const CHUNKED: &str = "'Transfer-Encoding: chunked' header can not be used when content object is not specified.";
+
+/// How HTTP functions are invoked.
+pub(super) struct HttpInvoker {
+    pub(super) worker: Arc<Worker>,
+    /// Of the functions that can be invoked in any mode.
+    pub(super) mode: Mode,
+    pub(super) body_limit: usize,
+    /// Of the URL that the client used.
+    pub(super) scheme: &'static str,
+}
+
+impl HttpInvoker {
+    /// Invokes a function for a request. `path` is what [`decode`] returned.
+    pub(super) async fn invoke(
+        &self,
+        function: &HttpFunction,
+        path: String,
+        peer: IpAddr,
+        request: Request<Incoming>,
+    ) -> Response<Body> {
+        let (client, body) = request.into_parts();
+        let mut invocation = Invocation::new(&self.worker, &function.name);
+        let mode = if function.forwardable { self.mode } else { Mode::Payload };
+        if mode == Mode::Forward && client.headers.contains_key(TRANSFER_ENCODING) {
+            return invocation.failed(CHUNKED);
+        }
+        let upload = match receive(&client.headers, body, self.body_limit).await {
+            Ok(upload) => upload,
+            Err(status) => return empty(status),
+        };
+        if !invocation.initialized().await {
+            return empty(StatusCode::INTERNAL_SERVER_ERROR);
+        }
+        match (mode, upload) {
+            (Mode::Forward, Upload::Whole(body)) => forward(invocation, path, client, body).await,
+            (Mode::Payload, Upload::Whole(body)) => payload::serve(&invocation, function, &path, &client, &body).await,
+            // The HTTP extension does not read a body without a length.
+            (Mode::Payload, Upload::Stream(_)) => {
+                payload::serve(&invocation, function, &path, &client, &Bytes::new()).await
+            }
+            (_, upload) => {
+                let call = Proxied { path, client, peer, scheme: self.scheme };
+                proxy(invocation, call, upload, self.body_limit).await
+            }
+        }
+    }
+}
+
+async fn receive(headers: &HeaderMap, body: Incoming, limit: usize) -> Result<Upload, StatusCode> {
+    if headers.contains_key(TRANSFER_ENCODING) {
+        return Ok(Upload::Stream(body));
+    }
+    let length = headers.get(CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse::<usize>().ok());
+    if length.is_some_and(|length| length > limit) {
+        return Err(StatusCode::PAYLOAD_TOO_LARGE);
+    }
+    let body = body.collect().await.map_err(|_| StatusCode::BAD_REQUEST)?;
+    Ok(Upload::Whole(body.to_bytes()))
+}

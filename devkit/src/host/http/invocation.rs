@@ -1,0 +1,90 @@
+//! One invocation of a function, and what it needs of the handler.
+
+use std::{sync::Arc, time::Duration};
+
+use http::{Response, StatusCode};
+use tokio::time::{Instant, interval, sleep_until};
+
+use super::client::Client;
+use crate::{
+    host::process::{Handler, Order, Phase},
+    web::{Body, guid, response::empty},
+};
+
+/// The host checks this often whether the handler is initialized.
+const POLLING_INTERVAL: Duration = Duration::from_millis(25);
+
+/// The handler and the connections to it.
+pub(crate) struct Worker {
+    pub(crate) handler: Arc<Handler>,
+    pub(crate) client: Client,
+    pub(crate) initialization_timeout: Duration,
+    pub(crate) function_timeout: Option<Duration>,
+}
+
+/// One invocation of a function, by a request or by a timer.
+pub(crate) struct Invocation {
+    pub(crate) id: String,
+    pub(super) function: String,
+    pub(super) worker: Arc<Worker>,
+    started: Instant,
+    /// The start of the handler process that gets it.
+    process: u64,
+}
+
+impl Invocation {
+    pub(crate) fn new(worker: &Arc<Worker>, function: &str) -> Self {
+        Self {
+            id: guid(rand::random()),
+            function: function.to_owned(),
+            worker: Arc::clone(worker),
+            started: Instant::now(),
+            process: 0,
+        }
+    }
+
+    /// Waits for the handler. When that takes too long, the host shuts down.
+    pub(crate) async fn initialized(&mut self) -> bool {
+        let handler = &self.worker.handler;
+        let limit = Instant::now() + self.worker.initialization_timeout * 4;
+        let mut ticks = interval(POLLING_INTERVAL);
+        loop {
+            let state = handler.state();
+            match state.phase {
+                Phase::Initialized => {
+                    self.process = state.starts;
+                    return true;
+                }
+                Phase::Stopped | Phase::Down => return false,
+                Phase::Starting if Instant::now() >= limit => {
+                    handler.shut_down("Initialization timed out and host is shutting down");
+                    return false;
+                }
+                Phase::Starting => drop(ticks.tick().await),
+            }
+        }
+    }
+
+    pub(super) fn succeeded(&self) {
+        let text = format!("Executed 'Functions.{}' (Succeeded, Id={})", self.function, self.id);
+        self.worker.handler.log.information(text);
+    }
+
+    /// Logs a failure. Returns what the client gets.
+    pub(super) fn failed(&self, reason: &str) -> Response<Body> {
+        let text = format!("Executed 'Functions.{}' (Failed, Id={}): {reason}", self.function, self.id);
+        self.worker.handler.log.error(text);
+        empty(StatusCode::INTERNAL_SERVER_ERROR)
+    }
+
+    /// Ends when the function has taken too long, which also ends the handler process.
+    pub(super) async fn timed_out(&self) -> Response<Body> {
+        let Some(limit) = self.worker.function_timeout else {
+            return std::future::pending().await;
+        };
+        sleep_until(self.started + limit).await;
+        let response = self.failed(&format!("Timeout value of {limit:?} was exceeded; the handler is restarted"));
+        self.worker.handler.order(Order::Recycle(self.process));
+        response
+    }
+}

@@ -1,0 +1,122 @@
+//! Proxying mode: YARP streams both ways, and repeats a request that got no response.
+
+use std::{io, net::IpAddr, pin::Pin, sync::Arc, task::Poll, time::Duration};
+
+use http::{Request, Response, StatusCode, request::Parts};
+use http_body_util::BodyExt;
+use hyper::body::Incoming;
+use tokio::time::sleep;
+
+use super::{
+    body::{Activity, ReplayableBody, Upload, filtered},
+    client::{Client, Failure},
+    headers::{self, Route},
+    invocation::Invocation,
+    path,
+};
+use crate::web::{Body, response::empty};
+
+const MAX_ATTEMPTS: u32 = 10;
+
+/// Ends when an exchange has taken too long.
+type Overdue = Pin<Box<dyn Future<Output = Response<Body>> + Send>>;
+
+pub(super) struct Proxied {
+    /// As Kestrel decoded it.
+    pub(super) path: String,
+    pub(super) client: Parts,
+    pub(super) peer: IpAddr,
+    pub(super) scheme: &'static str,
+}
+
+/// Proxies a request. Dropping the response, as happens when the client disconnects, cancels the handler's request.
+pub(super) async fn proxy(invocation: Invocation, call: Proxied, upload: Upload, limit: usize) -> Response<Body> {
+    let streamed = matches!(upload, Upload::Stream(_));
+    let body = ReplayableBody::new(upload, limit);
+    let head = match request(&call, invocation.worker.handler.port, streamed, &invocation.id) {
+        Ok(head) => head,
+        Err(reason) => return invocation.failed(&reason),
+    };
+    let invocation = Arc::new(invocation);
+    let mut overdue = overdue(Arc::clone(&invocation), body.activity());
+    let outcome = tokio::select! {
+        outcome = send(&invocation.worker.client, &head, &body) => outcome,
+        response = &mut overdue => return response,
+    };
+    match outcome {
+        Ok(response) => streaming(response_to_client(response), body.activity(), overdue),
+        Err(_) if body.too_long() => empty(StatusCode::PAYLOAD_TOO_LARGE),
+        Err(failure) => invocation.failed(&failure.cause),
+    }
+}
+
+/// What the handler gets, without the body.
+fn request(call: &Proxied, handler_port: u16, streamed: bool, invocation: &str) -> Result<Request<()>, String> {
+    let target = path::proxied(&call.path, call.client.uri.query());
+    let route = Route { peer: &call.peer.to_string(), scheme: call.scheme, handler_port };
+    let mut request = Request::new(());
+    *request.method_mut() = call.client.method.clone();
+    *request.uri_mut() = target.parse().map_err(|error| format!("the target {target} is not valid: {error}"))?;
+    *request.headers_mut() = headers::proxied(&call.client.headers, &route, streamed, invocation);
+    Ok(request)
+}
+
+/// What the client gets, from the handler's response.
+fn response_to_client<B>(mut response: Response<B>) -> Response<B> {
+    headers::clean_proxied_response(response.status(), response.headers_mut());
+    *response.version_mut() = http::Version::HTTP_11;
+    response
+}
+
+/// Whatever the method is, a request is repeated until it gets a response or its body has been read from.
+async fn send(client: &Client, head: &Request<()>, body: &ReplayableBody) -> Result<Response<Incoming>, Failure> {
+    let mut attempt = 1;
+    loop {
+        match client.send(head.clone().map(|()| body.clone().boxed_unsync())).await {
+            Err(_) if attempt < MAX_ATTEMPTS && !body.started() => sleep(delay_after(attempt)).await,
+            outcome => return outcome,
+        }
+        attempt += 1;
+    }
+}
+
+/// 50, 100, 200, and from then on 250 milliseconds.
+fn delay_after(attempt: u32) -> Duration {
+    Duration::from_millis(50 << attempt.saturating_sub(1).min(3)).min(Duration::from_millis(250))
+}
+
+/// Ends when the function's time is up, or when no byte has moved for YARP's idle limit.
+fn overdue(invocation: Arc<Invocation>, activity: Arc<Activity>) -> Overdue {
+    Box::pin(async move {
+        tokio::select! {
+            response = invocation.timed_out() => response,
+            () = activity.ceased() => invocation.failed("no byte was moved within the idle limit"),
+        }
+    })
+}
+
+/// The response breaks off when it is overdue.
+fn streaming(response: Response<Incoming>, activity: Arc<Activity>, mut overdue: Overdue) -> Response<Body> {
+    response.map(|body| {
+        filtered(body.map_err(io::Error::other).boxed_unsync(), move |context, polled| {
+            if overdue.as_mut().poll(context).is_ready() {
+                return Poll::Ready(Some(Err(io::Error::other("the exchange took too long"))));
+            }
+            if polled.is_ready() {
+                activity.touch();
+            }
+            polled
+        })
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ten_attempts_take_less_than_two_seconds() {
+        let delays: Vec<_> = (1..MAX_ATTEMPTS).map(|attempt| delay_after(attempt).as_millis()).collect();
+        assert_eq!(delays, [50, 100, 200, 250, 250, 250, 250, 250, 250]);
+    }
+}

@@ -1,0 +1,13 @@
+//! The handler process: started, probed, restarted, killed.
+
+mod command_line;
+mod crashes;
+mod handler;
+mod probe;
+mod supervisor;
+
+pub(super) use self::{
+    handler::{Handler, Order, Phase},
+    probe::Probe,
+    supervisor::{Plan, supervise},
+};

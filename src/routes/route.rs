@@ -1,0 +1,189 @@
+//! One line of the table of routes, and how it becomes a warp filter.
+
+use std::future::{Future, ready};
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::{Buf, Bytes};
+use futures_util::future::BoxFuture;
+use futures_util::{FutureExt, Stream, TryFutureExt, TryStreamExt};
+use http::header::{CONTENT_LENGTH, SET_COOKIE};
+use http::{Method, StatusCode};
+use http_body::{Body as _, Frame};
+use http_body_util::{BodyExt, StreamBody};
+use warp::filters::BoxedFilter;
+use warp::reply::Response;
+use warp::{Filter, Reply as _};
+
+use super::admission::{Admission, Place, Places};
+use super::{GatewayRequest, RequestHead};
+use crate::app::App;
+use crate::clock::now;
+use crate::error::Error;
+use crate::functions::is_from_host;
+use crate::guard::cors::{self, Preflight};
+use crate::guard::navigation::refuse_prefetch;
+use crate::path::strip_prefix_segments;
+use crate::proxy::forward::has_body;
+use crate::reply::body::{GuardedBody, Incomplete, Limit};
+use crate::reply::{Body, BodyError, Context, Rejected, Reply, empty, full, problem, wants_page};
+
+/// Longest pause in the body of a request while its handler waits for more (contract 11.10).
+const BODY_IDLE: Duration = Duration::from_secs(15);
+
+/// Methods of a route, written as the `Allow` header of its 405 response. `HEAD` goes with `GET` (contract 3.30).
+pub(super) const GET: Option<&str> = Some("GET, HEAD");
+pub(super) const POST: Option<&str> = Some("POST");
+pub(super) const GET_AND_POST: Option<&str> = Some("GET, HEAD, POST");
+/// The handler decides.
+pub(super) const ANY: Option<&str> = None;
+
+type Handler = Box<dyn Fn(Arc<App>, GatewayRequest) -> BoxFuture<'static, Result<Reply, Rejected>> + Send + Sync>;
+
+/// The requests that a route matches.
+pub(super) enum Path {
+    /// This path. With a trailing slash it is another path (contract 3.29).
+    Exact(&'static str),
+    /// Every path under one of these prefixes.
+    Under(Vec<String>),
+    /// One of these paths with a method of the route, requested by the host itself at this port (contract 3.36). The
+    /// same request by a client goes to a later line.
+    FromHost(u16, &'static [&'static str]),
+    Any,
+}
+
+/// One line of the table.
+pub(super) struct Route {
+    path: Path,
+    methods: Option<&'static str>,
+    admission: Admission,
+    rejects_prefetch: bool,
+    handler: Handler,
+}
+
+impl Route {
+    pub(super) fn new<H, F, E>(path: Path, methods: Option<&'static str>, admission: Admission, handler: H) -> Self
+    where
+        H: Fn(Arc<App>, GatewayRequest) -> F + Send + Sync + 'static,
+        F: Future<Output = Result<Reply, E>> + Send + 'static,
+        E: Into<Rejected> + 'static,
+    {
+        let handler: Handler = Box::new(move |app, request| handler(app, request).map_err(Into::into).boxed());
+        Self { path, methods, admission, rejects_prefetch: false, handler }
+    }
+
+    /// Rejects prefetches (contract 3.33).
+    pub(super) fn without_prefetch(self) -> Self {
+        Self { rejects_prefetch: true, ..self }
+    }
+
+    /// The line as a filter: its response, or a warp rejection that leaves the request to the next line.
+    pub(super) fn into_filter(self, app: &Arc<App>, places: &Arc<Places>) -> BoxedFilter<(Response,)> {
+        let (route, app, places) = (Arc::new(self), Arc::clone(app), Arc::clone(places));
+        let matching = Arc::clone(&route);
+        warp::ext::get::<Arc<RequestHead>>()
+            .and_then(move |head: Arc<RequestHead>| {
+                ready(if matching.matches(&head) { Ok(head) } else { Err(warp::reject::not_found()) })
+            })
+            .and(warp::body::stream())
+            .then(move |head: Arc<RequestHead>, stream| {
+                let (route, app, place) = (Arc::clone(&route), Arc::clone(&app), places.take(route.admission));
+                // A body is announced (RFC 9112 section 6.3), and most requests have none.
+                let body = if has_body(&head.headers) { request_body(stream) } else { full(Bytes::new()) };
+                let request = GatewayRequest { head, body, admitted: place.is_some(), now: now() };
+                async move { route.respond(app, request, place).await }
+            })
+            .boxed()
+    }
+
+    fn matches(&self, head: &RequestHead) -> bool {
+        let path = head.target.path();
+        match &self.path {
+            Path::Exact(exact) => path == *exact,
+            Path::Under(prefixes) => prefixes.iter().any(|prefix| strip_prefix_segments(path, prefix).is_some()),
+            Path::FromHost(port, paths) => {
+                paths.contains(&path) && self.allows(&head.method) && is_from_host(&head.headers, *port)
+            }
+            Path::Any => true,
+        }
+    }
+
+    fn allows(&self, method: &Method) -> bool {
+        self.methods.is_none_or(|methods| methods.split(", ").any(|allowed| allowed == method.as_str()))
+    }
+
+    async fn respond(&self, app: Arc<App>, request: GatewayRequest, place: Option<Place>) -> Response {
+        let head = Arc::clone(&request.head);
+        let outcome = match cors::preflight(&head.method, &head.headers, &app.origins) {
+            None => self.handle(&app, request).await,
+            Some(Preflight::Granted(_)) => Ok(preflight_response(&app)),
+            Some(Preflight::Denied) => Err(Error::OriginDenied.into()),
+        };
+        let mut reply = outcome.unwrap_or_else(|rejected| rejection(&app, rejected, &head));
+        let origin = cors::allowed_origin(&head.headers, &app.origins);
+        cors::add_cors_headers(reply.headers_mut(), origin, &app.origins);
+        into_response(reply, head.method == Method::HEAD, place)
+    }
+
+    /// The checks that come before a handler, in the order of contract 8.7.
+    async fn handle(&self, app: &Arc<App>, request: GatewayRequest) -> Result<Reply, Rejected> {
+        if self.rejects_prefetch {
+            refuse_prefetch(&request.head.headers)?;
+        }
+        if !request.admitted && self.admission != Admission::Proxied {
+            return Err(Error::Overloaded.into());
+        }
+        match self.methods {
+            Some(methods) if !self.allows(&request.head.method) => Err(Error::MethodDenied(methods.into()).into()),
+            _ => (self.handler)(Arc::clone(app), request).await,
+        }
+    }
+}
+
+fn request_body(stream: impl Stream<Item = Result<impl Buf + 'static, warp::Error>> + Send + Sync + 'static) -> Body {
+    let frames = stream.map_ok(|mut part| Frame::data(part.copy_to_bytes(part.remaining())));
+    let body = StreamBody::new(frames.map_err(|_| BodyError::from(Incomplete::BROKEN))).boxed();
+    GuardedBody::new(body, Limit::Pause(BODY_IDLE), ()).boxed()
+}
+
+fn preflight_response(app: &App) -> Reply {
+    let mut reply = empty(StatusCode::NO_CONTENT);
+    cors::add_preflight_headers(reply.headers_mut(), app.proxy.request_headers());
+    reply
+}
+
+fn rejection(app: &App, rejected: Rejected, head: &RequestHead) -> Reply {
+    let Rejected { error, cookies } = rejected;
+    let facts = error.facts();
+    if facts.status.is_server_error() {
+        tracing::warn!(code = facts.code, trace_id = head.trace_id, "request rejected");
+    } else {
+        tracing::debug!(code = facts.code, trace_id = head.trace_id, "request rejected");
+    }
+    let deleted = if error == Error::SessionGone { app.auth.delete_session() } else { Vec::new() };
+    let link_base = app.origins.link_base().to_owned();
+    let context = Context { trace_id: head.trace_id.clone(), wants_page: wants_page(&head.headers), link_base };
+    let mut reply = problem(&error, &context);
+    for line in cookies.into_iter().chain(deleted) {
+        reply.headers_mut().append(SET_COOKIE, line);
+    }
+    reply
+}
+
+/// Converts a reply to warp's type. Its body owns the request's place until it has been sent.
+///
+/// A known length is stated, since the body would be sent in chunks otherwise; but not for `HEAD`, where it would be
+/// the length of an empty body.
+pub(super) fn into_response(reply: Reply, is_head: bool, place: Option<Place>) -> Response {
+    let (parts, body) = reply.into_parts();
+    let length = body.size_hint().exact();
+    let bodiless = parts.status == StatusCode::NO_CONTENT || parts.status == StatusCode::NOT_MODIFIED;
+    let body = GuardedBody::new(body, Limit::None, place);
+    let mut response = warp::reply::stream(body.into_data_stream()).into_response();
+    *response.status_mut() = parts.status;
+    *response.headers_mut() = parts.headers;
+    if let Some(length) = length.filter(|_| !bodiless && !is_head) {
+        response.headers_mut().entry(CONTENT_LENGTH).or_insert(length.into());
+    }
+    response
+}
