@@ -95,8 +95,8 @@ impl TestApp {
     /// A browser whose user has signed in.
     pub async fn signed_in(&self, user: &str) -> Visitor {
         let mut visitor = self.visitor();
-        let answer = visitor.sign_in(&self.provider, user, "/").await;
-        assert_eq!((answer.status, answer.header("location")), (302, Some("/")), "{}", self.log());
+        let response = visitor.sign_in(&self.provider, user, "/").await;
+        assert_eq!((response.status, response.header("location")), (302, Some("/")), "{}", self.log());
         visitor
     }
 
@@ -113,30 +113,36 @@ impl TestApp {
         hosted.or_else(|| self.gateway.as_ref().map(|gateway| gateway.child.id())).expect("the gateway runs")
     }
 
-    /// Ends the gateway, which is called directly, and starts it anew with the settings as they are now.
+    /// Ends the gateway, which is called directly, and starts it again with the settings as they are now.
     pub fn restart(&mut self) {
         self.gateway = None;
         self.gateway = Some(Gateway::start(&self.settings, self.port));
     }
 
-    /// Waits until something was logged: lines come a moment after the answer.
+    /// Waits until something was logged: lines come a moment after the response.
     pub async fn wait_for_log(&self, text: &str) {
-        let begun = Instant::now();
+        let started = Instant::now();
         while !self.log().contains(text) {
-            assert!(begun.elapsed() < PATIENCE, "{text} is not in the log:\n{}", self.log());
+            assert!(started.elapsed() < PATIENCE, "{text} is not in the log:\n{}", self.log());
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
     }
 
     /// Waits until `/health/ready` has a status.
     pub async fn wait_until_ready(&self, status: u16) {
-        let begun = Instant::now();
+        let started = Instant::now();
         loop {
-            let answer = self.visitor().get("/health/ready").await;
-            if answer.status == status {
+            let response = self.visitor().get("/health/ready").await;
+            if response.status == status {
                 return;
             }
-            assert!(begun.elapsed() < PATIENCE, "readiness stays {}: {}\n{}", answer.status, answer.text(), self.log());
+            assert!(
+                started.elapsed() < PATIENCE,
+                "readiness stays {}: {}\n{}",
+                response.status,
+                response.text(),
+                self.log()
+            );
             tokio::time::sleep(Duration::from_millis(50)).await;
         }
     }
@@ -304,11 +310,11 @@ impl Gateway {
         let written = Arc::new(Mutex::new(Vec::new()));
         collect(child.stdout.take().unwrap(), &written);
         collect(child.stderr.take().unwrap(), &written);
-        let begun = Instant::now();
+        let started = Instant::now();
         while TcpStream::connect(("127.0.0.1", port)).is_err() {
             let text = String::from_utf8_lossy(&written.lock().unwrap()).into_owned();
             assert!(
-                child.try_wait().unwrap().is_none() && begun.elapsed() < PATIENCE,
+                child.try_wait().unwrap().is_none() && started.elapsed() < PATIENCE,
                 "the gateway does not listen: {text}"
             );
             std::thread::sleep(Duration::from_millis(5));

@@ -59,8 +59,8 @@ async fn a_user_signs_in_calls_graph_and_signs_out() {
 
         chrome.click("#call-graph").await;
         chrome.find("#graph-response:not([hidden])").await;
-        let answer: Value = serde_json::from_str(&chrome.text("#graph-result").await).unwrap();
-        assert_eq!((&answer["displayName"], &answer["userPrincipalName"]), (&json!("Ada Lovelace"), &json!(ADA)));
+        let response: Value = serde_json::from_str(&chrome.text("#graph-result").await).unwrap();
+        assert_eq!((&response["displayName"], &response["userPrincipalName"]), (&json!("Ada Lovelace"), &json!(ADA)));
         chrome.keep_picture(mode, "graph").await;
 
         chrome.client.refresh().await.unwrap();
@@ -83,7 +83,7 @@ async fn a_user_signs_in_calls_graph_and_signs_out() {
 }
 
 #[tokio::test]
-async fn a_sign_in_comes_back_to_where_it_began() {
+async fn a_sign_in_returns_to_its_page() {
     for mode in MODES {
         let (app, chrome) = start(mode).await;
         let deep = format!("{}/inbox/2?folder=a%2Fb&q=%C3%A4+b&empty=#top/%C3%A4?x=1", app.origin);
@@ -94,7 +94,7 @@ async fn a_sign_in_comes_back_to_where_it_began() {
 }
 
 #[tokio::test]
-async fn the_browser_keeps_the_cookies_as_they_are_meant() {
+async fn the_browser_stores_the_cookies_as_intended() {
     for mode in MODES {
         let (app, chrome) = start(mode).await;
         chrome.open(&app.origin).await;
@@ -122,7 +122,7 @@ fn attributes(cookie: &Value) -> [String; 6] {
 }
 
 #[tokio::test]
-async fn cancelling_at_the_provider_is_explained_and_can_be_repaired() {
+async fn cancelling_at_the_provider_is_explained_and_can_be_retried() {
     for mode in MODES {
         let (app, chrome) = start(mode).await;
         chrome.open(&format!("{}/inbox?folder=1#top", app.origin)).await;
@@ -177,7 +177,7 @@ async fn two_tabs_sign_in_at_once() {
 /// On another site the browser keeps the cookie back; on another port of our own host it sends it, and the gateway
 /// refuses.
 #[tokio::test]
-async fn a_page_from_elsewhere_reaches_nothing() {
+async fn a_page_on_another_origin_reaches_nothing() {
     for mode in MODES {
         let (app, chrome) = start(mode).await;
         sign_in(&chrome, &app.origin, ADA).await;
@@ -208,7 +208,7 @@ async fn a_page_from_elsewhere_reaches_nothing() {
 
 /// The form of our own page posts, and its policy lets the way through the provider pass.
 #[tokio::test]
-async fn the_page_that_asks_signs_out() {
+async fn the_confirmation_page_signs_out() {
     for mode in MODES {
         let (app, chrome) = start(mode).await;
         sign_in(&chrome, &app.origin, ADA).await;
@@ -224,7 +224,7 @@ async fn the_page_that_asks_signs_out() {
 
 /// The provider's form posts from its own site, so the transaction has to be `SameSite=None`.
 #[tokio::test]
-async fn a_form_post_brings_the_code() {
+async fn form_post_returns_the_code() {
     for mode in MODES {
         let app = TestApp::builder().reach(Reach::Host(mode)).set("RESPONSE_MODE", "form_post").start();
         let (app, chrome) = tokio::join!(app, Chrome::start());
@@ -236,7 +236,7 @@ async fn a_form_post_brings_the_code() {
 }
 
 #[tokio::test]
-async fn the_page_fits_a_phone_and_tells_of_a_lost_network() {
+async fn the_page_fits_a_phone_and_reports_a_lost_network() {
     let mode = Mode::Proxy;
     let (app, chrome) = start(mode).await;
     chrome.narrow().await;
@@ -258,7 +258,7 @@ async fn the_page_fits_a_phone_and_tells_of_a_lost_network() {
 
 #[tokio::test]
 #[ignore = "rewrites docs/images"]
-async fn pictures_for_the_docs() {
+async fn screenshots_for_the_docs() {
     let (app, chrome) = start(Mode::Proxy).await;
     let folder = Path::new(ROOT).join("docs/images");
     chrome.open(&app.origin).await;

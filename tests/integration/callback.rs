@@ -22,15 +22,19 @@ async fn without_its_transaction_a_callback_changes_nothing() {
         let address = attacker.begin("/").await;
         let stolen = app.provider.sign_in(&address, ADA).unwrap().location();
         let mut victim = app.visitor();
-        let answer = victim.come_back(&stolen).await;
-        assert_eq!((answer.status, answer.header("location")), (302, Some("/?auth_error=login_expired")), "{reach:?}");
-        assert_eq!(answer.headers_named("set-cookie").count(), 0);
+        let response = victim.come_back(&stolen).await;
+        assert_eq!(
+            (response.status, response.header("location")),
+            (302, Some("/?auth_error=login_expired")),
+            "{reach:?}"
+        );
+        assert_eq!(response.headers_named("set-cookie").count(), 0);
         assert_eq!(app.provider.token_requests(), 0);
     }
 }
 
 #[tokio::test]
-async fn odd_callbacks_end_in_a_redirect_and_redeem_nothing() {
+async fn malformed_callbacks_end_in_a_redirect_without_a_token_request() {
     let app = TestApp::start().await;
     for query in [
         "",
@@ -43,20 +47,24 @@ async fn odd_callbacks_end_in_a_redirect_and_redeem_nothing() {
         "?error=access_denied",
         "?code=x&state=",
     ] {
-        let answer = app.visitor().navigate(&format!("/auth/callback{query}")).await;
-        assert_eq!((answer.status, answer.header("location")), (302, Some("/?auth_error=login_expired")), "{query}");
-        assert_eq!(answer.headers_named("set-cookie").count(), 0, "{query}");
+        let response = app.visitor().navigate(&format!("/auth/callback{query}")).await;
+        assert_eq!(
+            (response.status, response.header("location")),
+            (302, Some("/?auth_error=login_expired")),
+            "{query}"
+        );
+        assert_eq!(response.headers_named("set-cookie").count(), 0, "{query}");
     }
     assert_eq!(app.provider.token_requests(), 0);
 }
 
 /// A callback of a login that is under way, with a query of the test's own. `STATE` stands for its state.
-async fn come_back_with(app: &TestApp, query: &str) -> (Visitor, crate::visitor::Answer) {
+async fn come_back_with(app: &TestApp, query: &str) -> (Visitor, crate::visitor::Response) {
     let mut visitor = app.visitor();
     let address = url::Url::parse(&visitor.begin("/deep?a=b#c").await).unwrap();
     let state = address.query_pairs().find(|(name, _)| name == "state").unwrap().1.into_owned();
-    let answer = visitor.navigate(&format!("/auth/callback?{}", query.replace("STATE", &state))).await;
-    (visitor, answer)
+    let response = visitor.navigate(&format!("/auth/callback?{}", query.replace("STATE", &state))).await;
+    (visitor, response)
 }
 
 #[tokio::test]
@@ -77,9 +85,9 @@ async fn the_providers_errors_reach_the_page_as_codes() {
         ("code=a&state=STATE&session_state=x&session_state=y", "login_failed"),
         ("code=a&iss=https%3A%2F%2Fevil.example&state=STATE", "login_failed"),
     ] {
-        let (visitor, answer) = come_back_with(&app, query).await;
-        assert_eq!(answer.status, 302, "{query}");
-        assert_eq!(answer.header("location"), Some(format!("/deep?a=b&auth_error={code}#c").as_str()), "{query}");
+        let (visitor, response) = come_back_with(&app, query).await;
+        assert_eq!(response.status, 302, "{query}");
+        assert_eq!(response.header("location"), Some(format!("/deep?a=b&auth_error={code}#c").as_str()), "{query}");
         assert_nothing_left(&visitor);
         app.wait_for_log(&format!(r#""event":"sign_in_failed","code":"{code}""#)).await;
     }
@@ -97,7 +105,7 @@ async fn a_code_cannot_smuggle_parameters() {
 }
 
 #[tokio::test]
-async fn the_same_callback_twice_redeems_once() {
+async fn a_repeated_callback_exchanges_the_code_once() {
     let app = TestApp::start().await;
     let mut visitor = app.visitor();
     let address = visitor.begin("/").await;
@@ -117,18 +125,18 @@ async fn a_repeated_callback_that_has_its_transaction_joins_the_first() {
     app.provider.fault_next(&[Endpoint::Token], 1, Fault::Delay(Duration::from_millis(700)));
     let mut first = visitor.clone();
     let left = tokio::time::timeout(Duration::from_millis(200), first.come_back(&location)).await;
-    assert!(left.is_err(), "this browser does not wait for the answer");
+    assert!(left.is_err(), "this browser does not wait for the response");
     let repeated = futures_util::future::join_all((0..10).map(|_| {
         let (mut again, location) = (visitor.clone(), location.clone());
         async move {
-            let answer = again.come_back(&location).await;
-            (answer, again)
+            let response = again.come_back(&location).await;
+            (response, again)
         }
     }))
     .await;
     assert_eq!(app.provider.token_requests(), 1, "the code is good for once");
-    for (answer, mut again) in repeated {
-        assert_eq!((answer.status, answer.header("location")), (302, Some("/here")));
+    for (response, mut again) in repeated {
+        assert_eq!((response.status, response.header("location")), (302, Some("/here")));
         assert_eq!(again.fetch("GET", "/graph/me").await.status, 200, "all of them have the session");
         first = again;
     }
@@ -140,7 +148,7 @@ async fn a_repeated_callback_that_has_its_transaction_joins_the_first() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_configuration_that_changed_during_a_sign_in_loops_nowhere() {
+async fn a_configuration_change_during_a_sign_in_causes_no_loop() {
     let mut app = TestApp::start().await;
     let mut visitor = app.visitor();
     let address = visitor.begin("/").await;
@@ -176,7 +184,7 @@ async fn fifty_abandoned_sign_ins_leave_room_for_the_next() {
 }
 
 #[tokio::test]
-async fn a_provider_that_fails_at_the_token_endpoint_never_makes_a_500() {
+async fn a_failing_token_endpoint_never_causes_a_500() {
     let app = TestApp::start().await;
     let refused = |error| Fault::Error(OAuthError::new(error));
     for (fault, code) in [
@@ -192,8 +200,8 @@ async fn a_provider_that_fails_at_the_token_endpoint_never_makes_a_500() {
         let told = format!("{fault:?}");
         app.provider.fault(&[Endpoint::Token], fault);
         let mut visitor = app.visitor();
-        let answer = visitor.sign_in(&app.provider, ADA, "/").await;
-        assert_eq!(answer.header("location"), Some(format!("/?auth_error={code}").as_str()), "{told}");
+        let response = visitor.sign_in(&app.provider, ADA, "/").await;
+        assert_eq!(response.header("location"), Some(format!("/?auth_error={code}").as_str()), "{told}");
         assert_nothing_left(&visitor);
     }
     app.provider.clear_faults();
@@ -201,15 +209,15 @@ async fn a_provider_that_fails_at_the_token_endpoint_never_makes_a_500() {
 }
 
 #[tokio::test]
-async fn no_flawed_id_token_signs_anybody_in() {
+async fn no_invalid_id_token_signs_a_user_in() {
     let app = TestApp::start().await;
     // With a plain authority the tenant is a claim like any other; the next test is about tenants.
     for flaw in Flaw::ALL.into_iter().filter(|flaw| !matches!(flaw, Flaw::WrongTenant)) {
         let told = format!("{flaw:?}");
         app.provider.set_mutation(Some(Mutation::from(flaw)));
         let mut visitor = app.visitor();
-        let answer = visitor.sign_in(&app.provider, ADA, "/").await;
-        assert_eq!(answer.header("location"), Some("/?auth_error=login_failed"), "{told}\n{}", app.log());
+        let response = visitor.sign_in(&app.provider, ADA, "/").await;
+        assert_eq!(response.header("location"), Some("/?auth_error=login_failed"), "{told}\n{}", app.log());
         assert_nothing_left(&visitor);
     }
 }
@@ -221,12 +229,12 @@ async fn only_allowed_tenants_sign_in_where_the_issuer_is_a_template() {
     {
         let app = TestApp::builder().tenants(allowed).start().await;
         let mut visitor = app.visitor();
-        let answer = visitor.sign_in(&app.provider, ADA, "/").await;
+        let response = visitor.sign_in(&app.provider, ADA, "/").await;
         let expected = code.map_or_else(|| "/".to_owned(), |code| format!("/?auth_error={code}"));
-        assert_eq!(answer.header("location"), Some(expected.as_str()), "{allowed}\n{}", app.log());
+        assert_eq!(response.header("location"), Some(expected.as_str()), "{allowed}\n{}", app.log());
         app.provider.set_mutation(Some(Mutation::from(Flaw::WrongTenant)));
-        let answer = app.visitor().sign_in(&app.provider, ADA, "/").await;
-        assert_eq!(answer.header("location"), Some("/?auth_error=login_failed"), "{allowed}");
+        let response = app.visitor().sign_in(&app.provider, ADA, "/").await;
+        assert_eq!(response.header("location"), Some("/?auth_error=login_failed"), "{allowed}");
     }
 }
 
@@ -239,7 +247,7 @@ async fn a_rotated_signing_key_is_fetched() {
 }
 
 #[tokio::test]
-async fn the_answer_may_come_as_a_posted_form() {
+async fn the_callback_accepts_form_post() {
     for reach in EVERY_REACH {
         let app = TestApp::builder().reach(reach).set("RESPONSE_MODE", "form_post").start().await;
         let mut visitor = app.visitor();
@@ -252,13 +260,13 @@ async fn the_answer_may_come_as_a_posted_form() {
             ("sec-fetch-site", "cross-site"),
             ("origin", "null"),
         ];
-        let answer = visitor.send("POST", "/auth/callback", &form, callback.form()).await;
-        assert_eq!((answer.status, answer.header("location")), (303, Some("/")), "{reach:?}: {}", answer.text());
+        let response = visitor.send("POST", "/auth/callback", &form, callback.form()).await;
+        assert_eq!((response.status, response.header("location")), (303, Some("/")), "{reach:?}: {}", response.text());
         assert_eq!(visitor.fetch("GET", "/graph/me").await.status, 200);
     }
     let app = TestApp::start().await;
-    let answer = app.visitor().send("POST", "/auth/callback", &[], "x").await;
-    assert_eq!((answer.status, answer.header("allow")), (405, Some("GET, HEAD")));
+    let response = app.visitor().send("POST", "/auth/callback", &[], "x").await;
+    assert_eq!((response.status, response.header("allow")), (405, Some("GET, HEAD")));
 }
 
 #[tokio::test]
@@ -270,8 +278,8 @@ async fn a_provider_that_announces_its_issuer_must_send_it() {
     let location = app.provider.sign_in(&address, ADA).unwrap().location();
     let (honest, iss) = location.split_once("&iss=").unwrap();
     let rest = iss.split_once('&').map(|(_, rest)| format!("&{rest}")).unwrap_or_default();
-    let answer = visitor.come_back(&format!("{honest}{rest}")).await;
-    assert_eq!(answer.header("location"), Some("/?auth_error=login_failed"));
+    let response = visitor.come_back(&format!("{honest}{rest}")).await;
+    assert_eq!(response.header("location"), Some("/?auth_error=login_failed"));
     assert_eq!(app.provider.token_requests(), 0);
     app.signed_in(ADA).await;
 }

@@ -19,7 +19,7 @@ fn check(app: &TestApp, name: &str, value: &str) -> (Option<i32>, String) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn check_online_names_what_is_missing_and_what_mends_it() {
+async fn check_online_reports_what_is_missing_and_how_to_fix_it() {
     let Setup { cloud, vault } = Setup::empty().await;
     let app = cloud.gateway().impatient().start().await;
     let (code, said) = check(&app, "", "");

@@ -91,12 +91,12 @@ pub fn sealed_by(visitor: &Visitor) -> String {
 
 /// Repeats an attempt until it gives something.
 pub async fn eventually<T>(app: &TestApp, what: &str, mut attempt: impl AsyncFnMut() -> Option<T>) -> T {
-    let begun = Instant::now();
+    let started = Instant::now();
     loop {
         if let Some(found) = attempt().await {
             return found;
         }
-        assert!(begun.elapsed() < PATIENCE, "never {what}: {}", app.log());
+        assert!(started.elapsed() < PATIENCE, "never {what}: {}", app.log());
         tokio::time::sleep(Duration::from_millis(50)).await;
     }
 }
@@ -125,9 +125,9 @@ pub async fn whole_journey(cloud: &Cloud) {
 
     let second = eventually(&app, "time for another key", async || cloud.rotate()).await;
     assert_eq!(cloud.rotate(), None, "twice at once does nothing");
-    eventually(&app, "sealed anew", async || {
-        let answer = visitor.fetch("GET", "/graph/me").await;
-        assert_eq!(answer.status, 200, "a rotation is not noticed: {} {}", answer.text(), app.log());
+    eventually(&app, "sealed again", async || {
+        let response = visitor.fetch("GET", "/graph/me").await;
+        assert_eq!(response.status, 200, "a rotation is not noticed: {} {}", response.text(), app.log());
         (sealed_by(&visitor) == second).then_some(())
     })
     .await;

@@ -5,27 +5,27 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use futures_util::StreamExt;
 
 use crate::app::TestApp;
-use crate::visitor::{Answer, CALL, Visitor};
+use crate::visitor::{CALL, Response, Visitor};
 
 const NAME: &str = "__Host-Http-cloakroom";
 const ADA: &str = "ada.lovelace@contoso.example";
 
 /// A call with a cookie header of the test's own.
-async fn call(browser: &Visitor, cookie: &str) -> Answer {
+async fn call(browser: &Visitor, cookie: &str) -> Response {
     let mut headers = CALL.to_vec();
     headers.push(("cookie", cookie));
     browser.clone().send("GET", "/graph/me", &headers, "").await
 }
 
-/// What an answer says apart from its date and its trace.
-fn essence(answer: &Answer) -> (u16, Vec<(String, String)>, String) {
-    let headers = answer.headers.iter().filter(|(name, _)| name != "date").cloned().collect();
-    let trace = answer.json()["trace_id"].as_str().unwrap().to_owned();
-    (answer.status, headers, answer.text().replace(&trace, "TRACE"))
+/// What a response says apart from its date and its trace.
+fn essence(response: &Response) -> (u16, Vec<(String, String)>, String) {
+    let headers = response.headers.iter().filter(|(name, _)| name != "date").cloned().collect();
+    let trace = response.json()["trace_id"].as_str().unwrap().to_owned();
+    (response.status, headers, response.text().replace(&trace, "TRACE"))
 }
 
 #[tokio::test]
-async fn every_flipped_bit_gives_the_same_401_and_the_api_sees_nothing() {
+async fn every_flipped_bit_gives_the_same_401_without_an_api_call() {
     let app = TestApp::builder().set("LOG", "warn").start().await;
     let visitor = app.signed_in(ADA).await;
     let sealed = URL_SAFE_NO_PAD.decode(&visitor.jar[NAME]).unwrap();
@@ -37,15 +37,15 @@ async fn every_flipped_bit_gives_the_same_401_and_the_api_sees_nothing() {
         .for_each_concurrent(16, |bit| async move {
             let mut flipped = sealed.clone();
             flipped[bit / 8] ^= 1 << (bit % 8);
-            let answer = call(visitor, &format!("{NAME}={}", URL_SAFE_NO_PAD.encode(flipped))).await;
-            assert_eq!(&essence(&answer), expected, "bit {bit}");
+            let response = call(visitor, &format!("{NAME}={}", URL_SAFE_NO_PAD.encode(flipped))).await;
+            assert_eq!(&essence(&response), expected, "bit {bit}");
         })
         .await;
     assert_eq!(app.graph.count(), before);
 }
 
 #[tokio::test]
-async fn a_cookie_is_good_only_for_what_it_was_made_for() {
+async fn a_sealed_value_opens_only_for_its_purpose_name_and_client() {
     let app = TestApp::start().await;
     let mut visitor = app.signed_in(ADA).await;
     let session = visitor.jar[NAME].clone();
@@ -57,9 +57,9 @@ async fn a_cookie_is_good_only_for_what_it_was_made_for() {
     for planted in
         [login, logout_token, format!("{session}A"), format!("2.{session}"), session[..session.len() - 4].to_owned()]
     {
-        let answer = call(&visitor, &format!("{NAME}={planted}")).await;
-        assert_eq!((answer.status, answer.code()), (401, "session_expired"));
-        assert_eq!(answer.headers_named("set-cookie").count(), 0, "a proxied call never touches the cookie");
+        let response = call(&visitor, &format!("{NAME}={planted}")).await;
+        assert_eq!((response.status, response.code()), (401, "session_expired"));
+        assert_eq!(response.headers_named("set-cookie").count(), 0, "a proxied call never touches the cookie");
     }
     assert_eq!(call(&visitor, &format!("{NAME}-1={session}")).await.code(), "session_expired");
     assert_eq!(call(&visitor, &format!("x{NAME}={session}")).await.code(), "session_missing");
@@ -69,7 +69,7 @@ async fn a_cookie_is_good_only_for_what_it_was_made_for() {
 }
 
 #[tokio::test]
-async fn a_session_of_several_cookies_works_and_a_lost_part_does_not() {
+async fn a_session_of_several_cookies_needs_every_part() {
     let options = devkit::provider::Options { access_token_size: 6_000, ..devkit::provider::Options::new("http://x") };
     let app = TestApp::builder().provider(options).set("COOKIE_BUDGET", "12000").start().await;
     let mut visitor = app.signed_in(ADA).await;
@@ -78,24 +78,24 @@ async fn a_session_of_several_cookies_works_and_a_lost_part_does_not() {
     let part = visitor.jar.remove(&format!("{NAME}-1")).unwrap();
     assert_eq!(visitor.fetch("GET", "/graph/me").await.code(), "session_expired");
     visitor.jar.insert(format!("{NAME}-1"), part);
-    let answer = visitor.fetch("POST", "/auth/logout").await;
-    assert_eq!(answer.headers_named("set-cookie").count(), 4);
+    let response = visitor.fetch("POST", "/auth/logout").await;
+    assert_eq!(response.headers_named("set-cookie").count(), 4);
     assert!(visitor.jar.is_empty());
 }
 
 #[tokio::test]
-async fn a_session_that_does_not_fit_fails_once_and_visibly() {
+async fn a_session_over_the_budget_fails_the_sign_in_once() {
     let options =
         devkit::provider::Options { refresh_token_size: 12_000, ..devkit::provider::Options::new("http://x") };
     let app = TestApp::builder().provider(options).start().await;
     let mut visitor = app.visitor();
-    let answer = visitor.sign_in(&app.provider, ADA, "/").await;
-    assert_eq!(answer.header("location"), Some("/?auth_error=cookie_too_large"));
+    let response = visitor.sign_in(&app.provider, ADA, "/").await;
+    assert_eq!(response.header("location"), Some("/?auth_error=cookie_too_large"));
     assert!(visitor.jar.is_empty());
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_access_token_that_does_not_fit_is_left_out_and_brought_back() {
+async fn an_access_token_over_the_budget_is_left_out_and_obtained_again() {
     for size in [1_000, 4_000, 12_000, 32_000] {
         let options =
             devkit::provider::Options { access_token_size: size, ..devkit::provider::Options::new("http://x") };
@@ -118,7 +118,7 @@ async fn an_access_token_that_does_not_fit_is_left_out_and_brought_back() {
 }
 
 #[tokio::test]
-async fn the_attributes_are_the_strictest() {
+async fn the_cookie_attributes_are_the_strictest() {
     let app = TestApp::start().await;
     let mut visitor = app.visitor();
     let login = visitor.navigate("/auth/login").await;
@@ -139,7 +139,7 @@ async fn the_attributes_are_the_strictest() {
 }
 
 #[tokio::test]
-async fn the_same_user_twice_gets_two_sessions_that_end_alone() {
+async fn two_sessions_of_one_user_end_independently() {
     let app = TestApp::start().await;
     let mut first = app.signed_in(ADA).await;
     let mut second: Visitor = app.signed_in(ADA).await;

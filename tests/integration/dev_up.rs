@@ -17,7 +17,7 @@ const ADA: &str = "ada.lovelace@contoso.example";
 const PATIENCE: Duration = Duration::from_secs(120);
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_session_goes_on_while_its_keys_are_rotated_from_the_page() {
+async fn a_session_continues_while_keys_are_rotated_from_the_page() {
     let folder = tempfile::tempdir().unwrap();
     let keys = Keys::Vault(folder.path().join("ca.pem"));
     let binary = Some(BINARY.into());
@@ -45,14 +45,14 @@ async fn a_session_goes_on_while_its_keys_are_rotated_from_the_page() {
     let shown = ask("GET /");
     assert!(shown.contains("<tr class=\"active\">") && shown.contains("<tr class=\"published\">"), "{shown}");
 
-    let begun = Instant::now();
+    let started = Instant::now();
     loop {
-        let answer = visitor.fetch("GET", "/graph/me").await;
-        assert_eq!(answer.status, 200, "{}", answer.text());
-        if answer.header("set-cookie").is_some() && ask("GET /").contains("<tr class=\"retiring\">") {
+        let response = visitor.fetch("GET", "/graph/me").await;
+        assert_eq!(response.status, 200, "{}", response.text());
+        if response.header("set-cookie").is_some() && ask("GET /").contains("<tr class=\"retiring\">") {
             break;
         }
-        assert!(begun.elapsed() < PATIENCE, "the new key never seals: {}", ask("GET /"));
+        assert!(started.elapsed() < PATIENCE, "the new key never seals: {}", ask("GET /"));
         tokio::time::sleep(Duration::from_millis(250)).await;
     }
     assert_eq!(visitor.fetch("GET", "/graph/me").await.status, 200, "the session is sealed under the new key");
@@ -60,7 +60,7 @@ async fn a_session_goes_on_while_its_keys_are_rotated_from_the_page() {
 
 /// `cargo dev up --stand-ins`: another host, which only has the file of settings.
 #[tokio::test(flavor = "multi_thread")]
-async fn the_stand_ins_alone_lead_another_host_by_its_local_settings() {
+async fn the_stand_ins_serve_another_host_by_its_local_settings() {
     let folder = tempfile::tempdir().unwrap();
     let port = free_port().unwrap();
     let keys = Keys::File(folder.path().join("keys.json"));
@@ -79,14 +79,14 @@ async fn the_stand_ins_alone_lead_another_host_by_its_local_settings() {
     host.wait_ready().await.unwrap();
     let mut visitor = Visitor::new(&backends.origin);
     visitor.sign_in(&backends.provider, ADA, "/").await;
-    let answer = visitor.fetch("GET", "/graph/me").await;
-    assert_eq!(answer.status, 200, "{}: {:?}", answer.text(), host.logs());
+    let response = visitor.fetch("GET", "/graph/me").await;
+    assert_eq!(response.status, 200, "{}: {:?}", response.text(), host.logs());
 }
 
 async fn wait(what: &str, holds: impl Fn() -> bool) {
-    let begun = Instant::now();
+    let started = Instant::now();
     while !holds() {
-        assert!(begun.elapsed() < PATIENCE, "never: {what}");
+        assert!(started.elapsed() < PATIENCE, "never: {what}");
         tokio::time::sleep(Duration::from_millis(250)).await;
     }
 }

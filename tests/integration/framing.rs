@@ -96,32 +96,32 @@ pub fn round(app: &TestApp, cookie: &str) -> Vec<String> {
     for (number, (framing, body, outcome)) in framings().into_iter().enumerate() {
         app.graph.clear_requests();
         let request = format!("POST /graph/echo/{number} HTTP/1.1\r\n{own}{framing}\r\n{body}{last}");
-        let answer = raw::exchange_to_the_end(app.port, request.as_bytes());
+        let response = raw::exchange_to_the_end(app.port, request.as_bytes());
         let received: Vec<_> = app.graph.requests().into_iter().map(|one| (one.target, one.body_sha256)).collect();
         let (received, late): (Vec<_>, Vec<_>) =
             received.into_iter().partition(|(target, _)| *target == format!("/v1.0/echo/{number}"));
         let earlier = |target: &str| target.strip_prefix("/v1.0/echo/").and_then(|of| of.parse::<usize>().ok());
         let one = received.len() <= 1 && late.iter().all(|(target, _)| earlier(target).is_some_and(|of| of < number));
-        let answers = answer.matches("HTTP/1.1 ").count();
+        let answers = response.matches("HTTP/1.1 ").count();
         let fits = match outcome {
-            Refused => received.is_empty() && answers == 1 && raw::status(&answer) == 400,
-            Once => received.len() == 1 && answers == 2 && raw::status(&answer) == 200,
-            Last => received.len() == 1 && answers == 1 && raw::status(&answer) == 200,
+            Refused => received.is_empty() && answers == 1 && raw::status(&response) == 400,
+            Once => received.len() == 1 && answers == 2 && raw::status(&response) == 200,
+            Last => received.len() == 1 && answers == 1 && raw::status(&response) == 200,
             // The digest is that of a body that came to its end.
             Broken => {
-                received.iter().all(|(_, digest)| digest.is_empty()) && answers == 1 && raw::status(&answer) == 400
+                received.iter().all(|(_, digest)| digest.is_empty()) && answers == 1 && raw::status(&response) == 400
             }
         };
         if !one || !fits {
             let body: String = body.chars().take(60).collect();
-            complaints.push(format!("{framing:?} {body:?}: {outcome:?}, the API got {received:?}: {answer}"));
+            complaints.push(format!("{framing:?} {body:?}: {outcome:?}, the API got {received:?}: {response}"));
         }
     }
     complaints
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn doubtful_framing_ends_the_connection_and_smuggles_nothing() {
+async fn ambiguous_framing_ends_the_connection_and_smuggles_nothing() {
     let app = TestApp::start().await;
     let visitor = app.signed_in(ADA).await;
     let pid = app.pid();
@@ -131,7 +131,7 @@ async fn doubtful_framing_ends_the_connection_and_smuggles_nothing() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn pipelined_requests_are_answered_in_their_order() {
+async fn pipelined_requests_are_answered_in_order() {
     let app = TestApp::start().await;
     let visitor = app.signed_in(ADA).await;
     app.graph.clear_requests();
@@ -142,9 +142,9 @@ async fn pipelined_requests_are_answered_in_their_order() {
     let request = |target: &str, more: &str, body: &str| format!("POST {target} HTTP/1.1\r\n{own}{more}\r\n{body}");
     let both = request("/graph/echo/first", "Content-Length: 5\r\n", "hello")
         + &request("/graph/echo/second", "Transfer-Encoding: chunked\r\nConnection: close\r\n", "2\r\nhi\r\n0\r\n\r\n");
-    let answer = raw::exchange_to_the_end(app.port, both.as_bytes());
-    let (first, second) = (answer.find("/v1.0/echo/first").unwrap(), answer.find("/v1.0/echo/second").unwrap());
-    assert!(first < second && answer.matches("HTTP/1.1 200").count() == 2, "{answer}");
+    let response = raw::exchange_to_the_end(app.port, both.as_bytes());
+    let (first, second) = (response.find("/v1.0/echo/first").unwrap(), response.find("/v1.0/echo/second").unwrap());
+    assert!(first < second && response.matches("HTTP/1.1 200").count() == 2, "{response}");
     let received: Vec<_> = app.graph.requests().into_iter().map(|one| (one.target, one.body.to_vec())).collect();
     let expected =
         [("/v1.0/echo/first".to_owned(), b"hello".to_vec()), ("/v1.0/echo/second".to_owned(), b"hi".to_vec())];
@@ -152,7 +152,7 @@ async fn pipelined_requests_are_answered_in_their_order() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_is_no_request_for_a_path_ends_the_connection() {
+async fn a_target_that_is_not_a_path_ends_the_connection() {
     let app = TestApp::start().await;
     let visitor = app.signed_in(ADA).await;
     app.graph.clear_requests();
@@ -178,24 +178,24 @@ async fn what_is_no_request_for_a_path_ends_the_connection() {
         "G\u{0}T /graph/me HTTP/1.1",
         "GET /graph/me http/1.1",
     ] {
-        let answer = raw::exchange_to_the_end(app.port, format!("{line}\r\n{own}{last}").as_bytes());
-        assert!([0, 400, 505].contains(&raw::status(&answer)), "{line:?}: {answer}");
-        assert!(answer.matches("HTTP/1.1 ").count() <= 1, "{line:?}: {answer}");
+        let response = raw::exchange_to_the_end(app.port, format!("{line}\r\n{own}{last}").as_bytes());
+        assert!([0, 400, 505].contains(&raw::status(&response)), "{line:?}: {response}");
+        assert!(response.matches("HTTP/1.1 ").count() <= 1, "{line:?}: {response}");
     }
     for request in [
         format!("GET /graph/me HTTP/1.1\r\n{}{last}", own.strip_prefix("Host: localhost\r\n").unwrap()),
         format!("GET /graph/me HTTP/1.1\r\nHost: localhost\r\n{own}{last}"),
         format!("GET /graph/me HTTP/1.1\r\nHost: evil.example\r\n{own}{last}"),
     ] {
-        let answer = raw::exchange_to_the_end(app.port, request.as_bytes());
-        assert_eq!((raw::status(&answer), answer.matches("HTTP/1.1 ").count()), (400, 1), "{request}: {answer}");
+        let response = raw::exchange_to_the_end(app.port, request.as_bytes());
+        assert_eq!((raw::status(&response), response.matches("HTTP/1.1 ").count()), (400, 1), "{request}: {response}");
     }
     assert_eq!(app.graph.count(), 0);
     // What no map lists is refused by method; the connection may go on.
     for method in ["TRACE", "CONNECT", "FOO", "get", "PROPFIND", "M-SEARCH"] {
         let request = format!("{method} /graph/me HTTP/1.1\r\n{own}{last}");
-        let answer = raw::exchange_to_the_end(app.port, request.as_bytes());
-        assert!([403, 405].contains(&raw::status(&answer)), "{method}: {answer}");
+        let response = raw::exchange_to_the_end(app.port, request.as_bytes());
+        assert!([403, 405].contains(&raw::status(&response)), "{method}: {response}");
     }
     assert_eq!(app.graph.count(), 0);
 }

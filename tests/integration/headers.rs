@@ -137,7 +137,7 @@ const OF_APIS: [(&str, &str); 58] = [
     ("content-location", "https://evil.example/"),
 ];
 
-/// What a client needs of an answer.
+/// What a client needs of a response.
 const HONEST: [(&str, &str); 17] = [
     ("etag", "W/\"1\""),
     ("last-modified", "Thu, 01 Jan 2026 00:00:00 GMT"),
@@ -172,9 +172,9 @@ async fn none_of_a_clients_hostile_headers_reaches_the_api() {
         let all = OF_CLIENTS.join("\r\n").replace("Connection: ", "X-Connection: ");
         for hostile in OF_CLIENTS.into_iter().chain([all.as_str()]) {
             app.graph.clear_requests();
-            let answer =
+            let response =
                 connection.exchange(format!("GET /graph/echo/x HTTP/1.1\r\n{own}{hostile}\r\n\r\n").as_bytes());
-            assert_eq!(raw::status(&answer), 200, "{reach:?} {hostile}: {answer}");
+            assert_eq!(raw::status(&response), 200, "{reach:?} {hostile}: {response}");
             let request = app.graph.requests().remove(0);
             let mut names: Vec<_> = request.headers.iter().map(|(name, _)| name.to_lowercase()).collect();
             names.sort();
@@ -203,8 +203,8 @@ async fn too_many_and_too_long_headers_never_reach_the_api() {
         let cookies = format!("Cookie: {}\r\n", "a=b; ".repeat(13_000));
         let cookie_lines = format!("Cookie: {}\r\n", "a=b; ".repeat(1_300)).repeat(10);
         for headers in [many, prefer, cookies, cookie_lines] {
-            let answer = raw::exchange(app.port, &format!("GET /graph/echo/x HTTP/1.1\r\n{own}{headers}\r\n"));
-            assert_eq!(raw::status(&answer), 431, "{reach:?} {headers:.40}: {answer}");
+            let response = raw::exchange(app.port, &format!("GET /graph/echo/x HTTP/1.1\r\n{own}{headers}\r\n"));
+            assert_eq!(raw::status(&response), 431, "{reach:?} {headers:.40}: {response}");
         }
         assert_eq!(app.graph.count(), before, "{reach:?}");
     }
@@ -216,9 +216,9 @@ async fn none_of_an_apis_hostile_headers_reaches_the_browser() {
     let mut visitor = app.signed_in(ADA).await;
     let jar = visitor.jar.clone();
     for (name, value) in OF_APIS {
-        let answer = visitor.fetch("GET", &with_headers(&[(name, value), ("etag", "\"1\"")])).await;
-        assert_eq!((answer.status, answer.header("etag")), (200, Some("\"1\"")), "{name}");
-        assert_eq!(answer.header(name), None, "{name}");
+        let response = visitor.fetch("GET", &with_headers(&[(name, value), ("etag", "\"1\"")])).await;
+        assert_eq!((response.status, response.header("etag")), (200, Some("\"1\"")), "{name}");
+        assert_eq!(response.header(name), None, "{name}");
     }
     let nominated = visitor.fetch("GET", &with_headers(&[("connection", "x-hop"), ("x-hop", "1")])).await;
     assert_eq!((nominated.header("x-hop"), nominated.header("connection")), (None, None));
@@ -229,31 +229,31 @@ async fn none_of_an_apis_hostile_headers_reaches_the_browser() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_a_client_needs_of_an_answer_passes_unchanged() {
+async fn allowed_response_headers_pass_unchanged() {
     let app = TestApp::builder().graph_entry(json!({"allow": ["GET /headers"]})).start().await;
     let mut visitor = app.signed_in(ADA).await;
-    let answer = visitor.fetch("GET", &with_headers(&HONEST)).await;
+    let response = visitor.fetch("GET", &with_headers(&HONEST)).await;
     for (name, value) in HONEST {
-        assert!(answer.headers_named(name).any(|of| of == value), "{name}: {:?}", answer.headers);
+        assert!(response.headers_named(name).any(|of| of == value), "{name}: {:?}", response.headers);
     }
     for (name, count) in [("link", 2), ("vary", 3)] {
-        assert_eq!(answer.headers_named(name).count(), count, "{name}: ours is in a line of its own");
+        assert_eq!(response.headers_named(name).count(), count, "{name}: ours is in a line of its own");
     }
 }
 
-/// A call whose answer has these headers.
+/// A call whose response has these headers.
 fn with_headers(headers: &[(&str, &str)]) -> String {
     let query = url::form_urlencoded::Serializer::new(String::new()).extend_pairs(headers).finish();
     format!("/graph/headers?{query}")
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn html_of_an_api_is_no_page_of_ours_by_any_reach() {
+async fn html_of_an_api_cannot_act_on_the_gateways_origin() {
     for reach in EVERY_REACH {
         let app = TestApp::builder().reach(reach).start().await;
         let mut visitor = app.signed_in(ADA).await;
-        let answer = visitor.fetch("GET", "/graph/hostile").await;
-        let mut names: Vec<_> = answer.headers.iter().map(|(name, _)| name.as_str()).collect();
+        let response = visitor.fetch("GET", "/graph/hostile").await;
+        let mut names: Vec<_> = response.headers.iter().map(|(name, _)| name.as_str()).collect();
         names.sort_unstable();
         let mut expected = vec!["cache-control", "content-length", "content-security-policy", "content-type", "date"];
         expected.extend(["link", "referrer-policy"]);
@@ -261,15 +261,15 @@ async fn html_of_an_api_is_no_page_of_ours_by_any_reach() {
         expected.extend((reach != Reach::Direct).then_some("server"));
         expected.extend(["vary", "x-content-type-options", "x-ms-evil"]);
         assert_eq!(names, expected, "{reach:?}");
-        assert_eq!(answer.header("content-security-policy"), Some("sandbox; default-src 'none'"));
-        assert_eq!(answer.header("x-content-type-options"), Some("nosniff"));
+        assert_eq!(response.header("content-security-policy"), Some("sandbox; default-src 'none'"));
+        assert_eq!(response.header("x-content-type-options"), Some("nosniff"));
         let opened = visitor.navigate("/graph/hostile").await;
         assert_eq!((opened.status, opened.code()), (403, "csrf_failed"), "{reach:?}: nobody navigates there");
     }
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn redirects_lead_to_the_apis_route_or_nowhere() {
+async fn redirects_are_rewritten_to_the_apis_route_or_removed() {
     let app = TestApp::builder().graph_entry(json!({"allow": ["GET /redirect", "GET /headers"]})).start().await;
     let mut visitor = app.signed_in(ADA).await;
     let base = app.graph.base();
@@ -303,8 +303,8 @@ async fn redirects_lead_to_the_apis_route_or_nowhere() {
         let to_query: String = url::form_urlencoded::byte_serialize(to.as_bytes()).collect();
         for status in [301, 302, 303, 307, 308] {
             let before = app.graph.count();
-            let answer = visitor.fetch("GET", &format!("/graph/redirect?status={status}&to={to_query}")).await;
-            assert_eq!((answer.status, answer.header("location")), (status, expected), "{to}");
+            let response = visitor.fetch("GET", &format!("/graph/redirect?status={status}&to={to_query}")).await;
+            assert_eq!((response.status, response.header("location")), (status, expected), "{to}");
             assert_eq!(app.graph.count(), before + 1, "{to}: nobody follows it");
         }
         let created = visitor.fetch("GET", &with_headers(&[("content-location", &to)])).await;

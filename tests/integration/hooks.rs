@@ -80,7 +80,7 @@ fn read(stage: &TempDir, name: &str) -> String {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_first_key_is_made_and_the_master_key_is_in_no_argument_and_no_output() {
+async fn the_first_key_is_created_and_the_master_key_is_not_exposed() {
     let stage = stage(2).await;
     let output = run(&stage, &["-x", "group", "app-1"], &[]);
     let said = String::from_utf8([output.stdout, output.stderr].concat()).unwrap();
@@ -93,7 +93,7 @@ async fn the_first_key_is_made_and_the_master_key_is_in_no_argument_and_no_outpu
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn where_there_is_a_key_nobody_asks_for_the_master_key() {
+async fn with_a_key_the_master_key_is_not_requested() {
     let stage = stage(0).await;
     let names = [("AZURE_RESOURCE_GROUP", "group"), ("AZURE_FUNCTION_APP_NAME", "app-1")];
     let output = run(&stage, &[], &names);
@@ -101,7 +101,7 @@ async fn where_there_is_a_key_nobody_asks_for_the_master_key() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn where_a_pipeline_makes_the_keys_the_script_leaves_it_to_that() {
+async fn with_rotation_by_a_pipeline_the_script_does_nothing() {
     let stage = stage(1_000).await;
     fs::write(stage.path().join("disabled"), "true\n").unwrap();
     let output = run(&stage, &["group", "app-1"], &[]);
@@ -109,7 +109,7 @@ async fn where_a_pipeline_makes_the_keys_the_script_leaves_it_to_that() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_key_that_never_comes_is_a_failure_that_says_where_to_look() {
+async fn a_missing_key_is_a_failure_that_cites_the_docs() {
     let stage = stage(1_000).await;
     let output = run(&stage, &["group", "app-1"], &[]);
     assert_eq!(output.status.code(), Some(1));
@@ -119,7 +119,7 @@ async fn a_key_that_never_comes_is_a_failure_that_says_where_to_look() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_app_whose_host_az_does_not_name_is_a_failure_at_once() {
+async fn an_app_without_a_host_name_is_a_failure_at_once() {
     let stage = stage(0).await;
     fs::write(stage.path().join("host"), "\n").unwrap();
     let output = run(&stage, &["group", "app-1"], &[]);
@@ -170,7 +170,7 @@ const OUTPUTS: [(&str, &str); 3] = [
 ];
 
 #[test]
-fn a_registration_keeps_its_addresses_and_trusts_the_identity_once() {
+fn a_registration_keeps_its_redirect_uris_and_trusts_the_identity_once() {
     let stage = registration();
     assert!(script(&stage, "trust-identity.sh", &[], &OUTPUTS).status.success());
     let told = read(&stage, "told");
@@ -215,7 +215,7 @@ fn an_application_is_registered_once_and_without_a_secret() {
 }
 
 #[test]
-fn a_service_principal_that_is_missing_is_made_and_one_that_is_refused_is_asked_for() {
+fn a_missing_service_principal_is_created_or_the_command_is_printed() {
     let stage = registration();
     fs::write(stage.path().join("refused"), "ad sp show").unwrap();
     assert!(script(&stage, "register-app.sh", &[], &OUTPUTS).status.success());
@@ -227,7 +227,7 @@ fn a_service_principal_that_is_missing_is_made_and_one_that_is_refused_is_asked_
 }
 
 #[test]
-fn who_may_not_change_the_application_is_told_what_to_hand_over() {
+fn without_permission_the_script_prints_what_an_administrator_runs() {
     for refused in ["ad app show", "ad app update", "ad app federated-credential create"] {
         let stage = registration();
         fs::write(stage.path().join("refused"), refused).unwrap();

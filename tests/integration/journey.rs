@@ -6,15 +6,15 @@ use crate::app::{EVERY_REACH, TestApp};
 use crate::visitor::Visitor;
 
 #[tokio::test]
-async fn a_user_signs_in_calls_graph_and_signs_out_by_every_reach() {
+async fn a_user_signs_in_calls_graph_and_signs_out_in_every_mode() {
     for reach in EVERY_REACH {
         let app = TestApp::builder().reach(reach).start().await;
-        main_job(&app.origin, &app.provider, || format!("{reach:?}: {}", app.log())).await;
+        main_journey(&app.origin, &app.provider, || format!("{reach:?}: {}", app.log())).await;
     }
 }
 
 /// What the gateway is for. `context` is told when something is not as it should be.
-pub async fn main_job(origin: &str, provider: &Provider, context: impl Fn() -> String) {
+pub async fn main_journey(origin: &str, provider: &Provider, context: impl Fn() -> String) {
     let mut visitor = Visitor::new(origin);
     assert_eq!(visitor.fetch("GET", "/auth/session").await.json()["authenticated"], false);
 
@@ -49,6 +49,6 @@ pub async fn main_job(origin: &str, provider: &Provider, context: impl Fn() -> S
 async fn leave(logout_url: &str) -> String {
     let url = url::Url::parse(logout_url).unwrap();
     let path = format!("{}?{}", url.path(), url.query().unwrap());
-    let answer = Visitor::new(&url.origin().ascii_serialization()).navigate(&path).await;
-    answer.header("location").unwrap_or_else(|| panic!("{}", answer.text())).to_owned()
+    let response = Visitor::new(&url.origin().ascii_serialization()).navigate(&path).await;
+    response.header("location").unwrap_or_else(|| panic!("{}", response.text())).to_owned()
 }

@@ -69,13 +69,13 @@ async fn sealed_elsewhere(byte: u8) -> Jar {
 /// Whether the session is said to be alive; nobody can tell while the keys are unavailable, and its cookie is kept.
 async fn is_alive(visitor: &mut Visitor, told: &str) -> Option<()> {
     let before = visitor.jar.clone();
-    let answer = visitor.fetch("GET", "/auth/session").await;
-    if answer.status == 200 {
-        assert_eq!(answer.json()["authenticated"], true, "{told}");
+    let response = visitor.fetch("GET", "/auth/session").await;
+    if response.status == 200 {
+        assert_eq!(response.json()["authenticated"], true, "{told}");
         return Some(());
     }
-    assert_eq!((answer.status, answer.code()), (503, "keys_unavailable"), "{told}");
-    assert!(answer.header("retry-after").is_some(), "{told}");
+    assert_eq!((response.status, response.code()), (503, "keys_unavailable"), "{told}");
+    assert!(response.header("retry-after").is_some(), "{told}");
     assert_eq!(visitor.jar, before, "{told}: the cookie is kept");
     None
 }
@@ -122,8 +122,8 @@ async fn in_the_middle() {
         let app = setup.app().await;
         let mut visitor = app.signed_in(ADA).await;
         trouble.begin(&setup).await;
-        let begun = tokio::time::Instant::now();
-        while begun.elapsed() < SPELL {
+        let started = tokio::time::Instant::now();
+        while started.elapsed() < SPELL {
             assert_eq!(visitor.fetch("GET", "/graph/me").await.status, 200, "{told}: sessions go on");
             assert_eq!(app.visitor().get("/health/ready").await.status, 200, "{told}");
             tokio::time::sleep(PAUSE).await;
@@ -151,10 +151,10 @@ async fn during_an_unknown_kid() {
         let (mut known, mut unknown) = (app.signed_in(ADA).await, holder(&app, jar));
         trouble.begin(&setup).await;
         setup.add(2, 30);
-        let begun = tokio::time::Instant::now();
+        let started = tokio::time::Instant::now();
         let mut refused = 0;
-        // Until an answer came that was made in the trouble: one that hangs takes as long as the deadline.
-        while begun.elapsed() < SPELL || (refused == 0 && trouble != SLOW) {
+        // Until a response came that was made in the trouble: one that hangs takes as long as the deadline.
+        while started.elapsed() < SPELL || (refused == 0 && trouble != SLOW) {
             let (alive, going_on) = tokio::join!(is_alive(&mut unknown, told), known.fetch("GET", "/graph/me"));
             refused += usize::from(alive.is_none());
             assert!(alive.is_none() || trouble == SLOW, "{told}: how could it know?");

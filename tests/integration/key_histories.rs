@@ -1,6 +1,6 @@
 //! Random histories of a ring with several instances: nobody is signed out, whatever they have and have not heard of.
 //!
-//! Any two clocks differ by at most the skew, and a list is at most a refresh old. No session is ever sealed anew,
+//! Any two clocks differ by at most the skew, and a list is at most a refresh old. No session is ever sealed again,
 //! which is the hardest case, and no instance may have to ask for a key id that it does not know.
 
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
@@ -248,7 +248,7 @@ fn assert_no_more_than_one_surplus(versions: &[(Version, SecretString)]) {
 proptest! {
     #![proptest_config(ProptestConfig { cases: 24, ..ProptestConfig::default() })]
     #[test]
-    fn a_session_opens_everywhere_for_as_long_as_it_lasts(history in histories()) {
+    fn a_session_opens_on_every_instance_until_it_expires(history in histories()) {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build().unwrap();
         runtime.block_on(live_through(&history));
     }

@@ -102,7 +102,7 @@ fn spoil(setup: &Setup, value: &str, content_type: Option<&str>) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn of_odd_rings_the_right_key_seals() {
+async fn the_expected_key_seals_in_unusual_rings() {
     let trial = async |odd: Odd| {
         let setup = Setup::empty().await;
         (odd.fill)(&setup);
@@ -144,14 +144,14 @@ fn holder(app: &TestApp, jar: &BTreeMap<String, String>) -> Visitor {
 
 /// Status and code of asking for the session.
 async fn ask(visitor: &mut Visitor) -> (u16, bool) {
-    let answer = visitor.fetch("GET", "/auth/session").await;
-    (answer.status, answer.status == 200 && answer.json()["authenticated"] == true)
+    let response = visitor.fetch("GET", "/auth/session").await;
+    (response.status, response.status == 200 && response.json()["authenticated"] == true)
 }
 
 const ALIVE: (u16, bool) = (200, true);
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_thousand_calls_at_once_with_one_new_real_kid_are_one_list_and_one_get() {
+async fn a_thousand_concurrent_calls_with_a_new_kid_cause_one_list_and_one_get() {
     let jar = sealed_elsewhere(2).await.remove(1);
     let setup = Setup::with_key(600).await;
     // So rarely that no refresh falls into the test.
@@ -174,8 +174,8 @@ async fn a_thousand_calls_at_once_with_one_new_real_kid_are_one_list_and_one_get
         async { request.send().await.unwrap().json::<serde_json::Value>().await.unwrap() }
     };
     let answers = join_all((0..1_000).map(call)).await;
-    let shed = answers.iter().filter(|answer| answer["code"] == "overloaded").count();
-    let alive = answers.iter().filter(|answer| answer["authenticated"] == true).count();
+    let shed = answers.iter().filter(|response| response["code"] == "overloaded").count();
+    let alive = answers.iter().filter(|response| response["authenticated"] == true).count();
     assert_eq!(alive + shed, 1_000, "{}", app.log().len());
     assert!(alive >= 90, "those who may be in flight at once: {alive}");
     assert_eq!((setup.vault.count_lists(), setup.vault.count_gets()), (1, 1));
@@ -190,9 +190,9 @@ async fn a_revoked_key_ends_its_own_sessions_only() {
     let (mut idle, mut second) = (holder(&app, &jars[0]), holder(&app, &jars[1]));
     let mut active = app.signed_in(ADA).await;
     active.jar.clone_from(&jars[0]);
-    // This one's access token is of another provider: what counts is that the answer seals it anew.
+    // This one's access token is of another provider: what counts is that the response seals it again.
     active.fetch("GET", "/graph/me").await;
-    assert_eq!(sealed_by(&active), kid(2), "sealed anew in time");
+    assert_eq!(sealed_by(&active), kid(2), "sealed again in time");
     let (code, text) = setup.cloud.keys(&["revoke", &kid(1)]);
     assert_eq!(code, Some(0), "{text}");
     eventually(&app, "revoked", async || {
@@ -206,7 +206,7 @@ async fn a_revoked_key_ends_its_own_sessions_only() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn revoking_the_active_key_leaves_those_that_were_sealed_anew() {
+async fn revoking_the_active_key_keeps_resealed_sessions() {
     let setup = Setup::with_key(600).await;
     let app = setup.app().await;
     let (mut active, mut idle) = (app.signed_in(ADA).await, app.signed_in(ADA).await);
@@ -215,7 +215,7 @@ async fn revoking_the_active_key_leaves_those_that_were_sealed_anew() {
     setup.add_with(2, 31, |version| {
         version.tags.insert("activate".to_owned(), "now".to_owned());
     });
-    eventually(&app, "sealed anew", async || {
+    eventually(&app, "sealed again", async || {
         assert_eq!(active.fetch("GET", "/graph/me").await.status, 200);
         (sealed_by(&active) == kid(2)).then_some(())
     })

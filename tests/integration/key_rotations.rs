@@ -31,7 +31,7 @@ async fn two_commands_at_once_make_at_most_one_surplus_version() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_version_whose_answer_was_lost_is_found_by_the_next_rotation() {
+async fn a_version_whose_response_was_lost_is_found_by_the_next_rotation() {
     let setup = Setup::empty().await;
     setup.vault.fault_next(&[Operation::Set], 1, Fault::LoseResponse);
     assert_eq!(setup.cloud.keys(&["rotate"]).0, UNAVAILABLE);
@@ -41,7 +41,7 @@ async fn a_version_whose_answer_was_lost_is_found_by_the_next_rotation() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_rotation_cut_off_between_its_steps_is_finished_by_the_next() {
+async fn an_interrupted_rotation_is_finished_by_the_next() {
     let setup = Setup::empty().await;
     let past = setup.vault.now() - DAY;
     setup.add_with(1, 9 * DAY, |version| version.expires = Some(past));
@@ -62,7 +62,7 @@ async fn a_rotation_cut_off_between_its_steps_is_finished_by_the_next() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn for_a_clock_that_went_back_nothing_is_due() {
+async fn a_clock_that_went_back_causes_no_rotation() {
     let setup = Setup::empty().await;
     // Made by this clock when it was a day ahead.
     setup.vault.advance(Duration::from_secs(DAY));

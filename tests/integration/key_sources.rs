@@ -26,11 +26,11 @@ pub const PARAMETERS: Parameters = Parameters {
 /// Everything that a source which can rotate must do.
 pub async fn conforms(place: &Place) {
     a_missing_ring_has_no_versions(place).await;
-    what_is_published_is_listed_and_given(place).await;
-    what_others_made_is_read_as_it_is(place).await;
-    a_disabled_version_is_listed_and_not_given(place).await;
+    what_is_published_is_listed_and_read(place).await;
+    versions_of_other_writers_are_read_unchanged(place).await;
+    a_disabled_version_is_listed_and_not_read(place).await;
     every_version_of_a_long_ring_is_listed_once(place).await;
-    a_ring_over_it_is_made_sealed_with_and_revoked(place).await;
+    a_ring_is_created_sealed_with_and_revoked(place).await;
 }
 
 fn find<'a>(versions: &'a [Version], id: &str) -> &'a Version {
@@ -49,7 +49,7 @@ async fn a_missing_ring_has_no_versions(place: &Place) {
     assert!(matches!(ring.key_for_opening(KeyId([1; 8]), now()).await, KeyForOpening::Unavailable));
 }
 
-async fn what_is_published_is_listed_and_given(place: &Place) {
+async fn what_is_published_is_listed_and_read(place: &Place) {
     let source = place.source("published");
     let before = now();
     let mut ids = Vec::new();
@@ -81,7 +81,7 @@ async fn what_is_published_is_listed_and_given(place: &Place) {
     }
 }
 
-async fn what_others_made_is_read_as_it_is(place: &Place) {
+async fn versions_of_other_writers_are_read_unchanged(place: &Place) {
     let source = place.source("others");
     let full = Seed {
         not_before: Some(2_000_000_000),
@@ -105,10 +105,10 @@ async fn what_others_made_is_read_as_it_is(place: &Place) {
     assert!(value.key().is_some(), "an expiry in the past and a beginning in the future say nothing of the value");
     assert_eq!(source.get(&ids[1]).await.unwrap().content_type, None, "absent stays absent");
     assert_eq!(source.get(&ids[2]).await.unwrap().key().is_none(), place.keeps_content_types());
-    assert!(source.get(&ids[3]).await.unwrap().key().is_none(), "a value that is no key is an answer, not a failure");
+    assert!(source.get(&ids[3]).await.unwrap().key().is_none(), "a value that is no key is a response, not a failure");
 }
 
-async fn a_disabled_version_is_listed_and_not_given(place: &Place) {
+async fn a_disabled_version_is_listed_and_not_read(place: &Place) {
     let source = place.source("disabled");
     let seed = Seed { expires: Some(1_000_000_000), tags: &[("activate", "now")], ..Seed::of(1) };
     let (off, on) = (place.seed("disabled", &seed).await, place.seed("disabled", &Seed::of(2)).await);
@@ -149,7 +149,7 @@ async fn every_version_of_a_long_ring_is_listed_once(place: &Place) {
     }
 }
 
-async fn a_ring_over_it_is_made_sealed_with_and_revoked(place: &Place) {
+async fn a_ring_is_created_sealed_with_and_revoked(place: &Place) {
     let source = place.source("ring");
     let ring = Ring::new(Arc::clone(&source), PARAMETERS, Duration::from_secs(300));
     ring.refresh(now()).await;
@@ -181,7 +181,7 @@ async fn the_file_ring_conforms() {
 }
 
 #[tokio::test]
-async fn the_static_key_is_listed_and_given_and_cannot_rotate() {
+async fn the_static_key_is_listed_and_read_and_cannot_rotate() {
     let source = StaticKey::new(&Key32::new([7; 32]));
     let listed = source.list().await.unwrap();
     assert_eq!(source.list_or_empty().await.unwrap(), listed);
@@ -198,7 +198,7 @@ async fn the_static_key_is_listed_and_given_and_cannot_rotate() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_vault_that_names_another_resource_is_refused_and_sent_no_token() {
+async fn a_vault_with_another_resource_is_rejected_and_gets_no_token() {
     for resource in
         ["https://graph.microsoft.com", "https://vault.azure.net.attacker.example", "https://managedhsm.azure.net"]
     {

@@ -72,7 +72,7 @@ async fn the_whole_journey_with_a_rotation_by_the_command() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_vault_that_fails_signs_nobody_out_and_is_named() {
+async fn a_failing_vault_signs_no_user_out_and_is_reported() {
     let setup = Setup::with_key(60).await;
     let app = setup.app().await;
     let mut visitor = app.signed_in(ADA).await;
@@ -87,15 +87,15 @@ async fn a_vault_that_fails_signs_nobody_out_and_is_named() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_rotation_is_not_noticed_and_the_session_is_sealed_anew() {
+async fn a_rotation_reseals_the_session_without_interruption() {
     let setup = Setup::with_key(60).await;
     let app = setup.app().await;
     let mut visitor = app.signed_in(ADA).await;
     let before = sealed_by(&visitor);
     let after = setup.add(2, 0);
-    eventually(&app, "sealed anew", async || {
-        let answer = visitor.fetch("GET", "/graph/me").await;
-        assert_eq!(answer.status, 200, "{} {}", answer.text(), app.log());
+    eventually(&app, "sealed again", async || {
+        let response = visitor.fetch("GET", "/graph/me").await;
+        assert_eq!(response.status, 200, "{} {}", response.text(), app.log());
         (sealed_by(&visitor) != before).then_some(())
     })
     .await;
@@ -104,7 +104,7 @@ async fn a_rotation_is_not_noticed_and_the_session_is_sealed_anew() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_token_that_the_vault_no_longer_takes_is_replaced() {
+async fn a_token_that_the_vault_rejects_is_replaced() {
     let setup = Setup::with_key(60).await;
     let app = setup.app().await;
     let asked = setup.cloud.identity.count();
@@ -116,7 +116,7 @@ async fn a_token_that_the_vault_no_longer_takes_is_replaced() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_key_past_its_life_is_told_and_goes_on() {
+async fn a_key_past_its_life_is_reported_and_stays_in_use() {
     let setup = Setup::with_key(2 * 3_600).await;
     let app = setup.app().await;
     until_ready(&app, "overdue", |ready| ready["overdue"][0] == "keys").await;

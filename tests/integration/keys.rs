@@ -57,25 +57,25 @@ async fn the_newest_propagated_key_seals_and_all_usable_ones_open() {
         entry(4, now() - 3 * hour, false),
     ];
     write(&path, &ring);
-    let begun = std::time::Instant::now();
+    let started = std::time::Instant::now();
     let mut second = loop {
         let visitor = app.signed_in(ADA).await;
         if sealed_by(&visitor) != 1 {
             break visitor;
         }
-        assert!(begun.elapsed() < crate::app::PATIENCE, "the new key is never taken up: {}", app.log());
+        assert!(started.elapsed() < crate::app::PATIENCE, "the new key is never taken up: {}", app.log());
         tokio::time::sleep(std::time::Duration::from_millis(100)).await;
     };
     assert_eq!(sealed_by(&second), 2, "neither the one still propagating nor the disabled one");
     let older = first.jar.clone();
     assert_eq!(first.fetch("GET", "/graph/me").await.status, 200, "the older key opens");
-    assert_eq!(sealed_by(&first), 2, "and the session is sealed anew");
+    assert_eq!(sealed_by(&first), 2, "and the session is sealed again");
     first.jar.clone_from(&older);
     assert_eq!(second.fetch("GET", "/graph/me").await.status, 200);
     write(&path, &[entry(1, now() - 4 * hour, false), entry(2, now() - 2 * hour, true)]);
-    let begun = std::time::Instant::now();
+    let started = std::time::Instant::now();
     while first.fetch("GET", "/graph/me").await.status == 200 {
-        assert!(begun.elapsed() < crate::app::PATIENCE, "a disabled key goes on opening: {}", app.log());
+        assert!(started.elapsed() < crate::app::PATIENCE, "a disabled key goes on opening: {}", app.log());
         first.jar.clone_from(&older);
         tokio::time::sleep(std::time::Duration::from_millis(100)).await;
     }
@@ -84,16 +84,16 @@ async fn the_newest_propagated_key_seals_and_all_usable_ones_open() {
 }
 
 #[tokio::test]
-async fn a_file_that_vanishes_signs_nobody_out() {
+async fn a_missing_key_file_signs_no_user_out() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("keys.json");
     write(&path, &[entry(1, 1_000, true)]);
     let app = app_with(&path).await;
     let mut visitor = app.signed_in(ADA).await;
     std::fs::remove_file(&path).unwrap();
-    let begun = std::time::Instant::now();
+    let started = std::time::Instant::now();
     while app.visitor().get("/health/ready").await.json()["down"][0] != "keys" {
-        assert!(begun.elapsed() < crate::app::PATIENCE, "{}", app.log());
+        assert!(started.elapsed() < crate::app::PATIENCE, "{}", app.log());
         tokio::time::sleep(std::time::Duration::from_millis(50)).await;
     }
     assert_eq!(visitor.fetch("GET", "/graph/me").await.status, 200);

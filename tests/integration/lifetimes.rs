@@ -87,7 +87,7 @@ impl Lab {
         self.session(jar, now).await["authenticated"].as_bool().unwrap()
     }
 
-    /// A call to the API; whether its answer wrote the session.
+    /// A call to the API; whether its response wrote the session.
     async fn call(&self, jar: &mut Jar, now: u64) -> Result<bool, Error> {
         let headers = headers(jar);
         let (path, trace_id) = ("/graph/me", "0123456789abcdef0123456789abcdef");
@@ -129,34 +129,34 @@ fn location(reply: &Reply) -> String {
 }
 
 #[tokio::test]
-async fn a_session_is_over_when_it_was_idle_for_as_long_as_it_may() {
+async fn a_session_expires_after_its_idle_time() {
     let lab = Lab::usual().await;
-    let begun = clock::now();
-    let mut jar = lab.signed_in(begun).await;
-    let told = lab.session(&jar, begun + 1_799).await;
+    let started = clock::now();
+    let mut jar = lab.signed_in(started).await;
+    let told = lab.session(&jar, started + 1_799).await;
     assert_eq!((told["authenticated"].as_bool(), told["session"]["idle_expires_in"].as_u64()), (Some(true), Some(1)));
-    assert!(!lab.is_signed_in(&jar, begun + 1_800).await);
-    assert_eq!(lab.call(&mut jar, begun + 1_800).await, Err(Error::SessionExpired));
-    assert!(lab.is_signed_in(&jar, begun + 1_799).await, "asking changes nothing");
-    assert_eq!(lab.call(&mut jar, begun + 1_799).await, Ok(true));
-    assert!(lab.is_signed_in(&jar, begun + 1_799 + 1_799).await);
-    assert!(!lab.is_signed_in(&jar, begun + 1_799 + 1_800).await);
+    assert!(!lab.is_signed_in(&jar, started + 1_800).await);
+    assert_eq!(lab.call(&mut jar, started + 1_800).await, Err(Error::SessionExpired));
+    assert!(lab.is_signed_in(&jar, started + 1_799).await, "asking changes nothing");
+    assert_eq!(lab.call(&mut jar, started + 1_799).await, Ok(true));
+    assert!(lab.is_signed_in(&jar, started + 1_799 + 1_799).await);
+    assert!(!lab.is_signed_in(&jar, started + 1_799 + 1_800).await);
 }
 
 #[tokio::test]
-async fn a_session_is_over_when_its_longest_life_is_whatever_it_did() {
+async fn a_session_expires_at_its_absolute_limit_despite_activity() {
     let lab = Lab::usual().await;
-    let begun = clock::now();
-    let mut jar = lab.signed_in(begun).await;
+    let started = clock::now();
+    let mut jar = lab.signed_in(started).await;
     for step in 1..=19 {
-        assert_eq!(lab.call(&mut jar, begun + step * 1_500).await, Ok(true), "{step}");
+        assert_eq!(lab.call(&mut jar, started + step * 1_500).await, Ok(true), "{step}");
     }
-    assert_eq!(lab.call(&mut jar, begun + 8 * HOUR - 1).await, Ok(true));
-    let told = lab.session(&jar, begun + 8 * HOUR - 1).await;
+    assert_eq!(lab.call(&mut jar, started + 8 * HOUR - 1).await, Ok(true));
+    let told = lab.session(&jar, started + 8 * HOUR - 1).await;
     assert_eq!(told["session"]["expires_in"], 1);
     assert_eq!(told["session"]["idle_expires_in"], 1, "no session is idle beyond its end");
-    assert!(!lab.is_signed_in(&jar, begun + 8 * HOUR).await);
-    assert_eq!(lab.call(&mut jar, begun + 8 * HOUR).await, Err(Error::SessionExpired));
+    assert!(!lab.is_signed_in(&jar, started + 8 * HOUR).await);
+    assert_eq!(lab.call(&mut jar, started + 8 * HOUR).await, Err(Error::SessionExpired));
 }
 
 #[tokio::test]
@@ -172,18 +172,18 @@ async fn activity_is_written_when_the_written_one_is_old_enough() {
     ] {
         let options = Options { access_token_size: size, ..long_lived() };
         let lab = Lab::new(options, &[("SESSION_IDLE", idle)]).await;
-        let begun = clock::now();
-        let mut jar = lab.signed_in(begun).await;
+        let started = clock::now();
+        let mut jar = lab.signed_in(started).await;
         assert_eq!(jar.len(), cookies, "{size}");
-        assert_eq!(lab.call(&mut jar, begun + pause - 1).await, Ok(false), "{size} {idle}");
-        assert_eq!(lab.call(&mut jar, begun + pause).await, Ok(true), "{size} {idle}");
-        assert_eq!(lab.call(&mut jar, begun + 2 * pause - 1).await, Ok(false), "{size} {idle}");
-        assert_eq!(lab.call(&mut jar, begun + 2 * pause).await, Ok(true), "{size} {idle}");
+        assert_eq!(lab.call(&mut jar, started + pause - 1).await, Ok(false), "{size} {idle}");
+        assert_eq!(lab.call(&mut jar, started + pause).await, Ok(true), "{size} {idle}");
+        assert_eq!(lab.call(&mut jar, started + 2 * pause - 1).await, Ok(false), "{size} {idle}");
+        assert_eq!(lab.call(&mut jar, started + 2 * pause).await, Ok(true), "{size} {idle}");
     }
 }
 
 #[tokio::test]
-async fn what_an_instance_ahead_has_sealed_counts_within_the_skew() {
+async fn values_sealed_by_a_clock_ahead_are_valid_within_the_skew() {
     let lab = Lab::usual().await;
     let now = clock::now();
     for (ahead, counts) in [(299, true), (300, true), (301, false)] {
@@ -201,23 +201,23 @@ async fn what_an_instance_ahead_has_sealed_counts_within_the_skew() {
 }
 
 #[tokio::test]
-async fn a_clock_that_goes_back_signs_nobody_out_and_extends_nothing() {
+async fn a_clock_that_goes_back_signs_no_user_out_and_extends_no_session() {
     let lab = Lab::usual().await;
-    let begun = clock::now();
-    let mut jar = lab.signed_in(begun).await;
-    assert_eq!(lab.call(&mut jar, begun + 100).await, Ok(true));
+    let started = clock::now();
+    let mut jar = lab.signed_in(started).await;
+    assert_eq!(lab.call(&mut jar, started + 100).await, Ok(true));
     for back in [1, 100, 299, 300] {
-        assert_eq!(lab.call(&mut jar, begun + 100 - back).await, Ok(false), "{back}");
+        assert_eq!(lab.call(&mut jar, started + 100 - back).await, Ok(false), "{back}");
     }
-    assert!(!lab.is_signed_in(&jar, begun + 100 - 301).await, "further than clocks may differ");
-    assert!(lab.is_signed_in(&jar, begun + 100 + 1_799).await, "the written activity is what counts");
-    assert!(!lab.is_signed_in(&jar, begun + 100 + 1_800).await);
+    assert!(!lab.is_signed_in(&jar, started + 100 - 301).await, "further than clocks may differ");
+    assert!(lab.is_signed_in(&jar, started + 100 + 1_799).await, "the written activity is what counts");
+    assert!(!lab.is_signed_in(&jar, started + 100 + 1_800).await);
     // What is written by the clock that went back keeps the newest activity, and the end of the whole stays.
-    let reply = lab.app.auth.refresh(&headers(&jar), begun - 100).await.unwrap();
+    let reply = lab.app.auth.refresh(&headers(&jar), started - 100).await.unwrap();
     keep(&mut jar, &reply);
-    assert!(lab.is_signed_in(&jar, begun + 100 + 1_799).await);
-    assert!(!lab.is_signed_in(&jar, begun + 100 + 1_800).await);
-    assert_eq!(lab.session(&jar, begun).await["session"]["expires_in"], 8 * HOUR);
+    assert!(lab.is_signed_in(&jar, started + 100 + 1_799).await);
+    assert!(!lab.is_signed_in(&jar, started + 100 + 1_800).await);
+    assert_eq!(lab.session(&jar, started).await["session"]["expires_in"], 8 * HOUR);
 }
 
 fn parameter(url: &str, name: &str) -> String {
@@ -229,66 +229,66 @@ fn parameter(url: &str, name: &str) -> String {
 #[tokio::test]
 async fn a_sign_in_may_take_ten_minutes() {
     let lab = Lab::usual().await;
-    let begun = clock::now();
+    let started = clock::now();
     for (after, expected) in [(599, "/?auth_error=access_denied"), (600, "/?auth_error=login_expired")] {
         let mut jar = Jar::new();
-        let away = lab.begin(&mut jar, "", begun).await.unwrap();
+        let away = lab.begin(&mut jar, "", started).await.unwrap();
         let params = format!("error=access_denied&state={}", parameter(&away, "state"));
-        assert_eq!(lab.come_back(&mut jar, &params, begun + after).await, expected);
+        assert_eq!(lab.come_back(&mut jar, &params, started + after).await, expected);
     }
 }
 
 #[tokio::test]
-async fn a_challenge_may_be_answered_for_ten_minutes() {
+async fn a_challenge_is_valid_for_ten_minutes() {
     let lab = Lab::usual().await;
-    let begun = clock::now();
-    let mut jar = lab.signed_in(begun).await;
+    let started = clock::now();
+    let mut jar = lab.signed_in(started).await;
     lab.graph.require_context(Some("c1"));
-    let Err(Error::StepUpRequired(url)) = lab.call(&mut jar, begun).await else { panic!("no challenge") };
+    let Err(Error::StepUpRequired(url)) = lab.call(&mut jar, started).await else { panic!("no challenge") };
     let query = url.split_once('?').unwrap().1;
-    let away = lab.begin(&mut jar.clone(), query, begun + 599).await.unwrap();
+    let away = lab.begin(&mut jar.clone(), query, started + 599).await.unwrap();
     assert!(parameter(&away, "claims").contains("c1"));
-    assert!(matches!(lab.begin(&mut jar, query, begun + 600).await, Err(Error::BadRequest(_))));
+    assert!(matches!(lab.begin(&mut jar, query, started + 600).await, Err(Error::BadRequest(_))));
 }
 
 #[tokio::test]
-async fn a_logout_token_dies_with_its_session() {
+async fn a_logout_token_expires_with_its_session() {
     let lab = Lab::usual().await;
-    let begun = clock::now();
-    let jar = lab.signed_in(begun).await;
-    let link = lab.session(&jar, begun).await["links"]["logout"].as_str().unwrap().to_owned();
+    let started = clock::now();
+    let jar = lab.signed_in(started).await;
+    let link = lab.session(&jar, started).await["links"]["logout"].as_str().unwrap().to_owned();
     let query = link.split_once('?').unwrap().1;
-    assert_eq!(lab.logout_page(&jar, query, begun + 1_800).await, (200, String::new()), "a page that asks");
-    let (status, location) = lab.logout_page(&jar, query, begun + 1_799).await;
+    assert_eq!(lab.logout_page(&jar, query, started + 1_800).await, (200, String::new()), "a page that asks");
+    let (status, location) = lab.logout_page(&jar, query, started + 1_799).await;
     assert_eq!(status, 302);
     // The state that comes back from the provider lives for ten minutes.
     let state = format!("state={}", parameter(&location, "state"));
-    assert_eq!(lab.logout_page(&Jar::new(), &state, begun + 1_799 + 599).await, (302, "/".to_owned()));
-    assert_eq!(lab.logout_page(&Jar::new(), &state, begun + 1_799 + 600).await.0, 200);
+    assert_eq!(lab.logout_page(&Jar::new(), &state, started + 1_799 + 599).await, (302, "/".to_owned()));
+    assert_eq!(lab.logout_page(&Jar::new(), &state, started + 1_799 + 600).await.0, 200);
     // A session that goes on outlives no token of its first minute, nor does that token the session.
-    let mut jar = lab.signed_in(begun).await;
-    let link = lab.session(&jar, begun).await["links"]["logout"].as_str().unwrap().to_owned();
+    let mut jar = lab.signed_in(started).await;
+    let link = lab.session(&jar, started).await["links"]["logout"].as_str().unwrap().to_owned();
     let query = link.split_once('?').unwrap().1;
     for step in 1..=19 {
-        lab.call(&mut jar, begun + step * 1_500).await.unwrap();
+        lab.call(&mut jar, started + step * 1_500).await.unwrap();
     }
-    assert_eq!(lab.logout_page(&jar, query, begun + 8 * HOUR).await.0, 200);
-    assert_eq!(lab.logout_page(&jar, query, begun + 8 * HOUR - 1).await.0, 302);
+    assert_eq!(lab.logout_page(&jar, query, started + 8 * HOUR).await.0, 200);
+    assert_eq!(lab.logout_page(&jar, query, started + 8 * HOUR - 1).await.0, 302);
 }
 
 #[tokio::test]
-async fn a_token_is_renewed_at_the_skew_or_at_half_its_life() {
+async fn a_token_is_refreshed_at_the_skew_or_at_half_its_life() {
     // Life of the access token, the skew, and the last second in which it is good enough.
     for (life, skew, last) in [(86_400, "60s", 86_340), (86_400, "1h", 82_800), (100, "60s", 50), (7, "60s", 4)] {
         let options = Options { access_token_life: Duration::from_secs(life), ..long_lived() };
         let changes = [("REFRESH_SKEW", skew), ("SESSION_MAX", "48h"), ("SESSION_IDLE", "48h")];
         let lab = Lab::new(options, &changes).await;
-        let begun = clock::now();
-        let mut jar = lab.signed_in(begun).await;
+        let started = clock::now();
+        let mut jar = lab.signed_in(started).await;
         let before = lab.provider.token_requests();
-        lab.call(&mut jar, begun + last).await.unwrap();
+        lab.call(&mut jar, started + last).await.unwrap();
         assert_eq!(lab.provider.token_requests(), before, "{life} {skew}");
-        lab.call(&mut jar, begun + last + 1).await.unwrap();
+        lab.call(&mut jar, started + last + 1).await.unwrap();
         assert_eq!(lab.provider.token_requests(), before + 1, "{life} {skew}");
     }
 }
@@ -302,7 +302,7 @@ async fn an_old_cookie_gets_the_new_token_for_a_minute() {
     assert_eq!(lab.call(&mut jar.clone(), before).await, Ok(true));
     let after = clock::now();
     let redeemed = lab.provider.token_requests();
-    assert_eq!(lab.call(&mut jar.clone(), before + 59).await, Ok(true), "the old cookie is written anew");
+    assert_eq!(lab.call(&mut jar.clone(), before + 59).await, Ok(true), "the old cookie is written again");
     assert_eq!(lab.provider.token_requests(), redeemed);
     assert_eq!(lab.call(&mut jar.clone(), after + 60).await, Ok(true));
     assert_eq!(lab.provider.token_requests(), redeemed + 1);

@@ -18,20 +18,20 @@ const STUCK: &str = "/graph/slow?first=8000&total=8000&chunks=1";
 async fn stuck(app: &TestApp, visitor: &Visitor, count: usize) -> Vec<tokio::task::JoinHandle<(u16, String)>> {
     let before = app.graph.count();
     let call = |mut tab: Visitor| async move {
-        let answer = tab.fetch("GET", STUCK).await;
-        (answer.status, answer.code().to_owned())
+        let response = tab.fetch("GET", STUCK).await;
+        (response.status, response.code().to_owned())
     };
     let calls: Vec<_> = (0..count).map(|_| tokio::spawn(call(visitor.clone()))).collect();
-    let begun = Instant::now();
+    let started = Instant::now();
     while app.graph.count() < before + count as u64 {
-        assert!(begun.elapsed() < PATIENCE, "only {} calls arrive: {}", app.graph.count() - before, app.log());
+        assert!(started.elapsed() < PATIENCE, "only {} calls arrive: {}", app.graph.count() - before, app.log());
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
     calls
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn stuck_calls_leave_room_for_sign_ins_and_health() {
+async fn slow_calls_leave_capacity_for_sign_ins_and_health() {
     let app = TestApp::start().await;
     let ada = app.signed_in(ADA).await;
     let grace = app.signed_in(GRACE).await;
@@ -59,7 +59,7 @@ async fn stuck_calls_leave_room_for_sign_ins_and_health() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn two_hundred_stuck_calls_end_nothing() {
+async fn two_hundred_slow_calls_end_no_connection() {
     let app = TestApp::start().await;
     let ada = app.signed_in(ADA).await;
     let grace = app.signed_in(GRACE).await;
@@ -81,7 +81,7 @@ async fn two_hundred_stuck_calls_end_nothing() {
 }
 
 #[tokio::test]
-async fn the_hosts_mode_is_told() {
+async fn the_host_mode_is_reported() {
     for reach in EVERY_REACH {
         let app = TestApp::builder().reach(reach).start().await;
         let told = app.visitor().get("/health/ready").await.json();
@@ -96,7 +96,7 @@ async fn the_hosts_mode_is_told() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_payload_is_answered_with_the_remedy() {
+async fn a_payload_gets_an_error_that_says_how_to_fix_it() {
     let app = TestApp::start().await;
     let body = json!({"Data": {"req": {"Url": "http://x/graph/me", "Method": "GET"}}, "Metadata": {}}).to_string();
     let post = |host: &str, body: &str| {
@@ -107,9 +107,9 @@ async fn a_payload_is_answered_with_the_remedy() {
         raw::exchange(app.port, &(request + body))
     };
     let ours = format!("127.0.0.1:{}", app.port);
-    let answer = post(&ours, &body);
-    assert_eq!(raw::status(&answer), 200);
-    let told: serde_json::Value = serde_json::from_str(answer.split_once("\r\n\r\n").unwrap().1).unwrap();
+    let response = post(&ours, &body);
+    assert_eq!(raw::status(&response), 200);
+    let told: serde_json::Value = serde_json::from_str(response.split_once("\r\n\r\n").unwrap().1).unwrap();
     assert_eq!(told["Outputs"]["res"]["statusCode"], 500);
     assert!(told["Logs"][0].as_str().unwrap().contains("enableProxyingHttpRequest"), "{told}");
     assert_eq!(app.visitor().get("/health/ready").await.json()["host"], "payload");

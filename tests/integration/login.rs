@@ -7,10 +7,10 @@ use crate::visitor::NAVIGATION;
 async fn the_authorization_request_has_everything_and_nothing_else() {
     let app = TestApp::start().await;
     let mut visitor = app.visitor();
-    let answer = visitor
+    let response = visitor
         .navigate("/auth/login?prompt=select_account&login_hint=a%40b&domain_hint=d&scope=evil&redirect_uri=evil")
         .await;
-    let url = url::Url::parse(answer.header("location").unwrap()).unwrap();
+    let url = url::Url::parse(response.header("location").unwrap()).unwrap();
     let names: Vec<String> = url.query_pairs().map(|(name, _)| name.into_owned()).collect();
     let expected = [
         "client_id",
@@ -31,29 +31,29 @@ async fn the_authorization_request_has_everything_and_nothing_else() {
     assert_eq!(value("redirect_uri"), format!("{}/auth/callback", app.origin));
     assert_eq!(value("scope"), "openid profile email offline_access https://graph.microsoft.com/User.Read");
     assert_eq!(value("code_challenge_method"), "S256");
-    assert_eq!(answer.header("cache-control"), Some("no-store"));
+    assert_eq!(response.header("cache-control"), Some("no-store"));
 }
 
 #[tokio::test]
-async fn only_navigations_begin_a_sign_in() {
+async fn only_navigations_start_a_sign_in() {
     let app = TestApp::start().await;
     for (name, value) in [("sec-fetch-mode", "cors"), ("sec-fetch-dest", "iframe")] {
-        let answer = app.visitor().send("GET", "/auth/login", &[(name, value)], "").await;
-        assert_eq!((answer.status, answer.code()), (400, "navigation_required"), "{name}");
+        let response = app.visitor().send("GET", "/auth/login", &[(name, value)], "").await;
+        assert_eq!((response.status, response.code()), (400, "navigation_required"), "{name}");
     }
     let mut prefetch = NAVIGATION.to_vec();
     prefetch.push(("sec-purpose", "prefetch"));
     for path in ["/auth/login", "/auth/callback", "/auth/session", "/auth/logout"] {
-        let answer = app.visitor().send("GET", path, &prefetch, "").await;
-        assert_eq!((answer.status, answer.code()), (400, "bad_request"), "{path}");
-        assert_eq!(answer.headers_named("set-cookie").count(), 0);
+        let response = app.visitor().send("GET", path, &prefetch, "").await;
+        assert_eq!((response.status, response.code()), (400, "bad_request"), "{path}");
+        assert_eq!(response.headers_named("set-cookie").count(), 0);
     }
     assert_eq!(app.visitor().send("GET", "/auth/login", &[], "").await.status, 302, "absent headers pass");
     assert_eq!(app.visitor().send("POST", "/auth/login", &[], "").await.header("allow"), Some("GET, HEAD"));
 }
 
 #[tokio::test]
-async fn invalid_parameters_are_refused_without_a_cookie() {
+async fn invalid_parameters_are_rejected_without_a_cookie() {
     let app = TestApp::start().await;
     for query in [
         "return_to=//evil",
@@ -69,16 +69,16 @@ async fn invalid_parameters_are_refused_without_a_cookie() {
         "login_hint=",
         "login_hint=a%0Ab",
     ] {
-        let answer = app.visitor().navigate(&format!("/auth/login?{query}")).await;
-        assert_eq!((answer.status, answer.code()), (400, "bad_request"), "{query}");
-        assert_eq!(answer.headers_named("set-cookie").count(), 0, "{query}");
-        assert!(answer.text().contains("<h1>"), "a navigation gets a page");
-        assert!(answer.header("content-security-policy").unwrap().contains("default-src 'none'"));
+        let response = app.visitor().navigate(&format!("/auth/login?{query}")).await;
+        assert_eq!((response.status, response.code()), (400, "bad_request"), "{query}");
+        assert_eq!(response.headers_named("set-cookie").count(), 0, "{query}");
+        assert!(response.text().contains("<h1>"), "a navigation gets a page");
+        assert!(response.header("content-security-policy").unwrap().contains("default-src 'none'"));
     }
 }
 
 #[tokio::test]
-async fn five_logins_at_once_all_succeed_and_more_push_the_oldest_out() {
+async fn five_concurrent_logins_succeed_and_more_remove_the_oldest() {
     let app = TestApp::start().await;
     let mut visitor = app.visitor();
     let mut addresses = Vec::new();
@@ -89,8 +89,8 @@ async fn five_logins_at_once_all_succeed_and_more_push_the_oldest_out() {
     }
     for (tab, address) in addresses.iter().enumerate().skip(2) {
         let location = app.provider.sign_in(address, "grace.hopper@contoso.example").unwrap().location();
-        let answer = visitor.come_back(&location).await;
-        assert_eq!(answer.header("location"), Some(format!("/tab/{tab}").as_str()));
+        let response = visitor.come_back(&location).await;
+        assert_eq!(response.header("location"), Some(format!("/tab/{tab}").as_str()));
     }
     let location = app.provider.sign_in(&addresses[0], "grace.hopper@contoso.example").unwrap().location();
     assert_eq!(visitor.come_back(&location).await.header("location"), Some("/?auth_error=login_expired"));

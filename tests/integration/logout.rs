@@ -11,7 +11,7 @@ async fn is_signed_in(visitor: &mut Visitor) -> bool {
 }
 
 #[tokio::test]
-async fn by_fetch_it_needs_the_csrf_header_and_our_origin() {
+async fn sign_out_by_fetch_needs_the_csrf_header_and_an_allowed_origin() {
     let app = TestApp::start().await;
     let mut visitor = app.signed_in(ADA).await;
     let own = app.origin.clone();
@@ -23,18 +23,18 @@ async fn by_fetch_it_needs_the_csrf_header_and_our_origin() {
         (vec![("x-csrf", "1"), ("origin", "null")], "origin_denied"),
         (vec![("x-csrf", "1"), ("origin", "https://evil.example")], "origin_denied"),
     ] {
-        let answer = visitor.send("POST", "/auth/logout", &headers, "").await;
-        assert_eq!((answer.status, answer.code()), (403, code), "{headers:?}");
+        let response = visitor.send("POST", "/auth/logout", &headers, "").await;
+        assert_eq!((response.status, response.code()), (403, code), "{headers:?}");
         assert!(is_signed_in(&mut visitor).await);
     }
-    let answer = visitor.send("POST", "/auth/logout", &[("x-csrf", "1"), ("origin", &own)], "").await;
-    assert_eq!(answer.status, 200);
+    let response = visitor.send("POST", "/auth/logout", &[("x-csrf", "1"), ("origin", &own)], "").await;
+    assert_eq!(response.status, 200);
     assert!(!is_signed_in(&mut visitor).await);
     assert_eq!(visitor.fetch("POST", "/auth/logout").await.status, 200, "twice is fine");
 }
 
 #[tokio::test]
-async fn by_form_it_needs_fetch_metadata_our_origin_or_a_logout_token() {
+async fn sign_out_by_form_needs_same_origin_or_a_logout_token() {
     for reach in EVERY_REACH {
         let app = TestApp::builder().reach(reach).start().await;
         let mut visitor = app.signed_in(ADA).await;
@@ -44,59 +44,59 @@ async fn by_form_it_needs_fetch_metadata_our_origin_or_a_logout_token() {
             vec![FORM, ("origin", "null")],
             vec![FORM, ("sec-fetch-site", "same-site")],
         ] {
-            let answer = visitor.send("POST", "/auth/logout", &headers, "lt=x").await;
-            assert_eq!((answer.status, answer.code()), (403, "origin_denied"), "{reach:?} {headers:?}");
+            let response = visitor.send("POST", "/auth/logout", &headers, "lt=x").await;
+            assert_eq!((response.status, response.code()), (403, "origin_denied"), "{reach:?} {headers:?}");
         }
         let link = visitor.fetch("GET", "/auth/session").await.json()["links"]["logout"].as_str().unwrap().to_owned();
         let token = link.split("lt=").nth(1).unwrap();
         for site in ["cross-site", "same-site", "none"] {
             let foreign = [FORM, ("sec-fetch-site", site)];
-            let answer = visitor.send("POST", "/auth/logout", &foreign, format!("lt={token}")).await;
+            let response = visitor.send("POST", "/auth/logout", &foreign, format!("lt={token}")).await;
             assert_eq!(
-                answer.code(),
+                response.code(),
                 "origin_denied",
                 "{reach:?} {site}: a token does not outweigh what the browser says"
             );
         }
         let mut other = app.signed_in("grace.hopper@contoso.example").await;
-        let answer = other.send("POST", "/auth/logout", &[FORM], format!("lt={token}")).await;
-        assert_eq!(answer.code(), "origin_denied", "another session's token is worth nothing");
-        let answer = visitor.send("POST", "/auth/logout", &[FORM], format!("lt={token}")).await;
-        assert_eq!(answer.status, 303, "{reach:?}: {}", answer.text());
-        assert!(answer.header("location").unwrap().contains("/logout?"));
+        let response = other.send("POST", "/auth/logout", &[FORM], format!("lt={token}")).await;
+        assert_eq!(response.code(), "origin_denied", "another session's token is worth nothing");
+        let response = visitor.send("POST", "/auth/logout", &[FORM], format!("lt={token}")).await;
+        assert_eq!(response.status, 303, "{reach:?}: {}", response.text());
+        assert!(response.header("location").unwrap().contains("/logout?"));
         assert!(!is_signed_in(&mut visitor).await);
-        let answer = other
+        let response = other
             .send("POST", "/auth/logout", &[FORM, ("sec-fetch-site", "same-origin"), ("origin", "null")], "a=b")
             .await;
-        assert_eq!(answer.status, 303, "{reach:?}: {}", answer.text());
+        assert_eq!(response.status, 303, "{reach:?}: {}", response.text());
         assert!(!is_signed_in(&mut other).await);
     }
 }
 
 #[tokio::test]
-async fn a_link_signs_out_with_its_token_and_asks_without() {
+async fn a_link_signs_out_with_a_token_and_asks_for_confirmation_without() {
     let app = TestApp::start().await;
     let mut visitor = app.signed_in(ADA).await;
     let link = visitor.fetch("GET", "/auth/session").await.json()["links"]["logout"].as_str().unwrap().to_owned();
     for path in ["/auth/logout", "/auth/logout?lt=x", "/auth/logout?state=x"] {
-        let answer = visitor.navigate(path).await;
-        assert_eq!(answer.status, 200, "{path}");
-        assert!(answer.text().contains("<form method=post action=/auth/logout>"));
-        assert_eq!(answer.header("referrer-policy"), Some("same-origin"));
-        let policy = answer.header("content-security-policy").unwrap();
+        let response = visitor.navigate(path).await;
+        assert_eq!(response.status, 200, "{path}");
+        assert!(response.text().contains("<form method=post action=/auth/logout>"));
+        assert_eq!(response.header("referrer-policy"), Some("same-origin"));
+        let policy = response.header("content-security-policy").unwrap();
         assert!(policy.contains(&format!("form-action 'self' http://{}", app.provider.addr())), "{policy}");
         assert!(is_signed_in(&mut visitor).await);
     }
     let mut stranger = app.signed_in(ADA).await;
     assert_eq!(stranger.navigate(&link).await.status, 200, "a link is good in its own browser only");
     assert!(is_signed_in(&mut stranger).await);
-    let answer = visitor.navigate(&link).await;
-    assert_eq!(answer.status, 302);
+    let response = visitor.navigate(&link).await;
+    assert_eq!(response.status, 302);
     assert!(!is_signed_in(&mut visitor).await);
 }
 
 #[tokio::test]
-async fn a_cookie_that_does_not_open_is_deleted_all_the_same() {
+async fn sign_out_deletes_a_cookie_that_does_not_open() {
     let app = TestApp::start().await;
     let mut visitor = app.visitor();
     visitor.jar.insert("__Host-Http-cloakroom".to_owned(), "broken".to_owned());
@@ -107,17 +107,17 @@ async fn a_cookie_that_does_not_open_is_deleted_all_the_same() {
 }
 
 #[tokio::test]
-async fn the_provider_is_told_who_leaves_but_never_by_a_token() {
+async fn the_end_session_url_has_a_logout_hint_and_no_token() {
     let app = TestApp::start().await;
     let mut visitor = app.signed_in(ADA).await;
-    let answer = visitor.fetch("POST", "/auth/logout").await.json();
-    let url = url::Url::parse(answer["logout_url"].as_str().unwrap()).unwrap();
+    let response = visitor.fetch("POST", "/auth/logout").await.json();
+    let url = url::Url::parse(response["logout_url"].as_str().unwrap()).unwrap();
     let names: Vec<String> = url.query_pairs().map(|(name, _)| name.into_owned()).collect();
     assert_eq!(names, ["client_id", "post_logout_redirect_uri", "logout_hint", "state"]);
 }
 
 #[tokio::test]
-async fn the_refresh_token_is_revoked_where_the_provider_can() {
+async fn the_refresh_token_is_revoked_if_the_provider_supports_it() {
     let options = devkit::provider::Options { revocation: true, ..devkit::provider::Options::new("http://x") };
     let app = TestApp::builder().provider(options).start().await;
     let mut visitor = app.signed_in(ADA).await;
@@ -129,8 +129,8 @@ async fn the_refresh_token_is_revoked_where_the_provider_can() {
 }
 
 #[tokio::test]
-async fn other_methods_are_told_what_works() {
+async fn other_methods_get_405_with_allow() {
     let app = TestApp::start().await;
-    let answer = app.visitor().send("PUT", "/auth/logout", &NAVIGATION, "").await;
-    assert_eq!((answer.status, answer.header("allow")), (405, Some("GET, HEAD, POST")));
+    let response = app.visitor().send("PUT", "/auth/logout", &NAVIGATION, "").await;
+    assert_eq!((response.status, response.header("allow")), (405, Some("GET, HEAD, POST")));
 }

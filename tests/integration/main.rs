@@ -1,12 +1,12 @@
-//! Tests at the boundary: the real binary, real sockets, and everything that it talks to as a server of its own.
+//! Integration tests: the real binary over real sockets, with a separate server for each service that it talks to.
 
-#![expect(unreachable_pub, reason = "a test binary has no outside, and `pub` reads better than `pub(crate)`")]
+#![expect(unreachable_pub, reason = "a test binary has no public API, and `pub` reads better than `pub(crate)`")]
 #![expect(
     clippy::expect_used,
     clippy::indexing_slicing,
     clippy::panic,
     clippy::unwrap_used,
-    reason = "whatever is not as expected fails the test"
+    reason = "a panic is how a test fails"
 )]
 
 mod app;
@@ -43,7 +43,7 @@ mod packaged;
 mod paths;
 mod proxying;
 mod refresh;
-mod refusals;
+mod rejections;
 mod rotate_keys;
 mod schema;
 mod server;

@@ -74,8 +74,8 @@ async fn a_user_assigned_identity_is_chosen_by_its_client_id() {
     assert_eq!(visitor.fetch("GET", "/graph/me").await.status, 200);
     // The system-assigned one is somebody else.
     let other = app().start().await;
-    let answer = other.visitor().sign_in(&other.provider, ADA, "/").await;
-    assert_eq!(answer.header("location"), Some("/?auth_error=login_failed"), "{}", other.log());
+    let response = other.visitor().sign_in(&other.provider, ADA, "/").await;
+    assert_eq!(response.header("location"), Some("/?auth_error=login_failed"), "{}", other.log());
 }
 
 /// Everything that an identity endpoint may do instead of giving a token.
@@ -91,26 +91,26 @@ async fn forgetful() -> (Identity, Builder) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_identity_endpoint_that_fails_is_told_at_the_sign_in() {
+async fn a_failing_identity_endpoint_is_reported_at_the_sign_in() {
     let (identity, builder) = forgetful().await;
     let app = builder.start().await;
     let mut visitor = app.visitor();
     for fault in FAILURES {
         identity.fault(&[], fault);
-        let answer = visitor.sign_in(&app.provider, ADA, "/here").await;
+        let response = visitor.sign_in(&app.provider, ADA, "/here").await;
         let expected = (302, Some("/here?auth_error=provider_unavailable"));
-        assert_eq!((answer.status, answer.header("location")), expected, "{fault:?}: {}", app.log());
+        assert_eq!((response.status, response.header("location")), expected, "{fault:?}: {}", app.log());
         assert!(visitor.jar.is_empty(), "{fault:?}");
     }
     assert_eq!(app.provider.token_requests(), 0, "no code is spent without a proof");
     identity.clear_faults();
-    let answer = visitor.sign_in(&app.provider, ADA, "/here").await;
-    assert_eq!(answer.header("location"), Some("/here"), "it heals: {}", app.log());
+    let response = visitor.sign_in(&app.provider, ADA, "/here").await;
+    assert_eq!(response.header("location"), Some("/here"), "it heals: {}", app.log());
     assert_no_secret_is_told(&app, &identity, &visitor.received);
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_identity_endpoint_that_fails_signs_nobody_out() {
+async fn a_failing_identity_endpoint_signs_no_user_out() {
     let (identity, builder) = forgetful().await;
     let app = builder.start().await;
     let mut visitor = app.signed_in(ADA).await;
@@ -119,10 +119,10 @@ async fn an_identity_endpoint_that_fails_signs_nobody_out() {
     for fault in FAILURES {
         identity.fault(&[], fault);
         let (method, path) = if fault == Fault::Hang { ("POST", "/auth/refresh") } else { ("GET", "/graph/me") };
-        let answer = visitor.fetch(method, path).await;
-        assert_eq!((answer.status, answer.code()), (503, "provider_unavailable"), "{fault:?}: {}", app.log());
-        let seconds: u64 = answer.header("retry-after").unwrap().parse().unwrap();
-        assert!((1..=30).contains(&seconds) && answer.header("set-cookie").is_none());
+        let response = visitor.fetch(method, path).await;
+        assert_eq!((response.status, response.code()), (503, "provider_unavailable"), "{fault:?}: {}", app.log());
+        let seconds: u64 = response.header("retry-after").unwrap().parse().unwrap();
+        assert!((1..=30).contains(&seconds) && response.header("set-cookie").is_none());
         assert_eq!(visitor.fetch("GET", "/auth/session").await.json()["authenticated"], true);
     }
     assert_eq!(visitor.jar, signed_in);
@@ -132,18 +132,18 @@ async fn an_identity_endpoint_that_fails_signs_nobody_out() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_wrong_identity_header_is_an_identity_that_is_unavailable() {
+async fn a_wrong_identity_header_makes_the_identity_unavailable() {
     let identity = Identity::start(identity::Options::default()).await.unwrap();
     let app = TestApp::builder().federated(&identity, &system_assigned()).variable("IDENTITY_HEADER", "CANARY-header");
     let app = app.start().await;
-    let answer = app.visitor().sign_in(&app.provider, ADA, "/").await;
-    assert_eq!(answer.header("location"), Some("/?auth_error=provider_unavailable"), "{}", app.log());
+    let response = app.visitor().sign_in(&app.provider, ADA, "/").await;
+    assert_eq!(response.header("location"), Some("/?auth_error=provider_unavailable"), "{}", app.log());
     assert_eq!(identity.requests()[0].header("x-identity-header"), Some("CANARY-header"));
     assert!(!app.log().contains("CANARY"), "{}", app.log());
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_secret_goes_as_the_provider_announces() {
+async fn the_client_secret_is_sent_as_the_metadata_says() {
     let (post, basic) = ("client_secret_post", "client_secret_basic");
     for (announced, by_post) in
         [(None, false), (Some(vec![basic]), false), (Some(vec![post]), true), (Some(vec![basic, post]), true)]

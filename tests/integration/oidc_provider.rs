@@ -15,7 +15,7 @@ use serde_json::{Value, json};
 use url::Url;
 
 use crate::app::{EVERY_REACH, Reach, TestApp};
-use crate::visitor::{Answer, Visitor};
+use crate::visitor::{Response, Visitor};
 use peer::{Peer, RESOURCE, SCOPE, issuer};
 
 /// A gateway for the peer, with an API that takes the peer's tokens.
@@ -46,8 +46,8 @@ impl Stage {
         Self { app, peer, api }
     }
 
-    /// Signs in and gives the gateway's answer to the callback.
-    async fn sign_in(&self, visitor: &mut Visitor, login: &str) -> Answer {
+    /// Signs in and gives the gateway's response to the callback.
+    async fn sign_in(&self, visitor: &mut Visitor, login: &str) -> Response {
         let callback = self.callback(visitor, &[("login", login)]).await;
         visitor.come_back(callback.as_str()).await
     }
@@ -77,7 +77,7 @@ fn claims(api: &Graph) -> Value {
 }
 
 #[tokio::test]
-async fn a_user_signs_in_calls_the_api_and_signs_out_by_every_reach() {
+async fn a_user_signs_in_calls_the_api_and_signs_out_in_every_mode() {
     for reach in EVERY_REACH {
         let stage = Stage::set(reach).await;
         let mut visitor = stage.app.visitor();
@@ -93,8 +93,8 @@ async fn a_user_signs_in_calls_the_api_and_signs_out_by_every_reach() {
         assert_eq!(session["user"]["email"], "ada.lovelace@example.test");
         assert_eq!(session["apis"]["notes"], json!({"path": "/api/notes", "status": "ok"}));
 
-        let answer = visitor.fetch("GET", "/api/notes/me").await;
-        assert_eq!(answer.status, 200, "{reach:?}: {}", answer.text());
+        let response = visitor.fetch("GET", "/api/notes/me").await;
+        assert_eq!(response.status, 200, "{reach:?}: {}", response.text());
         let claims = claims(&stage.api);
         assert_eq!((&claims["aud"], &claims["scope"]), (&json!(RESOURCE), &json!(SCOPE)));
         assert_eq!(claims["sub"], "ada.lovelace");
@@ -111,7 +111,7 @@ async fn a_user_signs_in_calls_the_api_and_signs_out_by_every_reach() {
 }
 
 #[tokio::test]
-async fn a_sign_out_ends_the_session_at_the_provider_and_comes_home() {
+async fn a_sign_out_ends_the_providers_session_and_returns() {
     let stage = Stage::set(Reach::Direct).await;
     let (mut visitor, mut browser) = (stage.app.visitor(), stage.peer.browser());
     let address = visitor.begin("/").await;
@@ -135,7 +135,7 @@ async fn a_sign_out_ends_the_session_at_the_provider_and_comes_home() {
 }
 
 #[tokio::test]
-async fn cancelling_comes_back_as_access_denied_by_every_reach() {
+async fn cancelling_returns_access_denied_in_every_mode() {
     for reach in EVERY_REACH {
         let stage = Stage::set(reach).await;
         let mut visitor = stage.app.visitor();
@@ -147,7 +147,7 @@ async fn cancelling_comes_back_as_access_denied_by_every_reach() {
 }
 
 #[tokio::test]
-async fn an_issuer_that_is_not_the_providers_is_refused_before_the_code_is_spent() {
+async fn another_issuer_is_rejected_before_the_code_exchange() {
     let stage = Stage::set(Reach::Direct).await;
     for iss in [Some("https://attacker.example"), Some(""), None] {
         let mut visitor = stage.app.visitor();
@@ -169,7 +169,7 @@ async fn an_issuer_that_is_not_the_providers_is_refused_before_the_code_is_spent
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn refresh_tokens_that_work_once_are_used_once() {
+async fn one_time_refresh_tokens_are_used_once() {
     let mut stage = Stage::with_tokens_of(6, Reach::Direct).await;
     let mut visitor = stage.app.visitor();
     stage.sign_in(&mut visitor, "ada").await;

@@ -36,18 +36,18 @@ async fn a_page_on_a_listed_origin_calls_and_reads() {
         ("POST", "/auth/logout", 200),
         ("GET", "/graph/me", 401),
     ] {
-        let answer = visitor.send(method, path, &from(PAGE, "same-site"), "").await;
-        assert_eq!(answer.status, status, "{method} {path}: {}", app.log());
-        assert_eq!(answer.header("access-control-allow-origin"), Some(PAGE), "{path}");
-        assert_eq!(answer.header("access-control-allow-credentials"), Some("true"));
-        assert!(answer.header("access-control-expose-headers").unwrap().contains("Cloakroom-Error"));
-        let vary: Vec<&str> = answer.headers_named("vary").collect();
+        let response = visitor.send(method, path, &from(PAGE, "same-site"), "").await;
+        assert_eq!(response.status, status, "{method} {path}: {}", app.log());
+        assert_eq!(response.header("access-control-allow-origin"), Some(PAGE), "{path}");
+        assert_eq!(response.header("access-control-allow-credentials"), Some("true"));
+        assert!(response.header("access-control-expose-headers").unwrap().contains("Cloakroom-Error"));
+        let vary: Vec<&str> = response.headers_named("vary").collect();
         assert!(vary.iter().any(|line| line.contains("Origin")), "{path}: {vary:?}");
     }
 }
 
 #[tokio::test]
-async fn links_are_absolute_for_a_page_elsewhere() {
+async fn links_are_absolute_for_a_page_on_another_origin() {
     let app = app().await;
     let mut visitor = signed_in(&app).await;
     let told = visitor.send("GET", "/auth/session", &from(PAGE, "same-site"), "").await.json();
@@ -69,7 +69,7 @@ async fn links_are_absolute_for_a_page_elsewhere() {
 }
 
 #[tokio::test]
-async fn other_origins_and_other_sites_are_refused_unread() {
+async fn other_origins_and_other_sites_are_rejected() {
     let app = app().await;
     let mut visitor = signed_in(&app).await;
     let before = app.graph.count();
@@ -82,10 +82,10 @@ async fn other_origins_and_other_sites_are_refused_unread() {
         ("http://localhost:9.evil.example", "cross-site"),
     ] {
         for (method, path) in [("GET", "/graph/me"), ("POST", "/auth/refresh")] {
-            let answer = visitor.send(method, path, &from(origin, site), "").await;
-            assert_eq!((answer.status, answer.code()), (403, "origin_denied"), "{origin} {site} {path}");
+            let response = visitor.send(method, path, &from(origin, site), "").await;
+            assert_eq!((response.status, response.code()), (403, "origin_denied"), "{origin} {site} {path}");
             let shared = (origin == PAGE).then_some(PAGE);
-            assert_eq!(answer.header("access-control-allow-origin"), shared, "{origin} {site}");
+            assert_eq!(response.header("access-control-allow-origin"), shared, "{origin} {site}");
         }
     }
     assert_eq!(app.graph.count(), before);
@@ -97,18 +97,22 @@ async fn preflights_are_answered_without_session_or_api() {
     let before = app.graph.count();
     for path in ["/graph/me", "/auth/refresh", "/auth/session", "/graph/not-in-the-map"] {
         let asked = [("origin", PAGE), ("access-control-request-method", "PATCH"), ("sec-fetch-site", "same-site")];
-        let answer = app.visitor().send("OPTIONS", path, &asked, "").await;
-        assert_eq!((answer.status, answer.text().as_str()), (204, ""), "{path}");
-        assert_eq!(answer.header("access-control-allow-origin"), Some(PAGE));
-        assert!(answer.header("access-control-allow-methods").unwrap().contains("PATCH"));
-        let names = answer.header("access-control-allow-headers").unwrap();
+        let response = app.visitor().send("OPTIONS", path, &asked, "").await;
+        assert_eq!((response.status, response.text().as_str()), (204, ""), "{path}");
+        assert_eq!(response.header("access-control-allow-origin"), Some(PAGE));
+        assert!(response.header("access-control-allow-methods").unwrap().contains("PATCH"));
+        let names = response.header("access-control-allow-headers").unwrap();
         for name in ["x-csrf", "content-type", "if-match", "consistencylevel", "traceparent"] {
             assert!(names.split(", ").any(|of| of == name), "{name}: {names}");
         }
         let foreign = [("origin", "http://evil.example"), ("access-control-request-method", "GET")];
-        let answer = app.visitor().send("OPTIONS", path, &foreign, "").await;
-        assert_eq!((answer.status, answer.code()), (403, "origin_denied"), "{path}");
-        assert!(!answer.headers.iter().any(|(name, _)| name.starts_with("access-control-")), "{:?}", answer.headers);
+        let response = app.visitor().send("OPTIONS", path, &foreign, "").await;
+        assert_eq!((response.status, response.code()), (403, "origin_denied"), "{path}");
+        assert!(
+            !response.headers.iter().any(|(name, _)| name.starts_with("access-control-")),
+            "{:?}",
+            response.headers
+        );
     }
     assert_eq!(app.graph.count(), before);
 }
@@ -117,15 +121,15 @@ async fn preflights_are_answered_without_session_or_api() {
 async fn without_listed_origins_there_is_no_cors() {
     let app = TestApp::start().await;
     let mut visitor = app.signed_in(ADA).await;
-    let answer = visitor.send("GET", "/auth/session", &from(PAGE, "same-site"), "").await;
-    assert_eq!(answer.status, 200);
-    assert!(!answer.headers.iter().any(|(name, _)| name.starts_with("access-control-")), "{:?}", answer.headers);
+    let response = visitor.send("GET", "/auth/session", &from(PAGE, "same-site"), "").await;
+    assert_eq!(response.status, 200);
+    assert!(!response.headers.iter().any(|(name, _)| name.starts_with("access-control-")), "{:?}", response.headers);
     let asked = [("origin", PAGE), ("access-control-request-method", "GET")];
     assert_eq!(visitor.send("OPTIONS", "/graph/me", &asked, "").await.code(), "origin_denied");
 }
 
 #[tokio::test]
-async fn with_samesite_none_even_another_site_may_call_if_it_is_listed() {
+async fn with_samesite_none_a_listed_cross_site_page_may_call() {
     let page = "https://spa.example.net";
     let app = TestApp::builder().set("ALLOWED_ORIGINS", page).set("SAMESITE", "none").start().await;
     let mut visitor = app.signed_in(ADA).await;

@@ -8,26 +8,26 @@ use devkit::commands::stack::{Keys, LocalStack, Options};
 use devkit::host::Mode;
 
 use crate::app::{BINARY, ROOT};
-use crate::journey::main_job;
+use crate::journey::main_journey;
 use crate::visitor::Visitor;
 
 /// The binary of the tests stands for the static one, which takes minutes to build.
 #[tokio::test(flavor = "multi_thread")]
-async fn a_package_does_the_main_job() {
+async fn the_package_runs_the_main_journey() {
     let dist = tempfile::tempdir().unwrap();
     let root = Path::new(ROOT);
     let parts = Parts { root: root.to_owned(), binary: BINARY.into(), spa: root.join("web/dist") };
-    does_the_main_job(&pack(&parts, dist.path()).unwrap()).await;
+    runs_the_main_journey(&pack(&parts, dist.path()).unwrap()).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "for cargo dev package --verify, which names the package"]
-async fn the_package_under_test_does_the_main_job() {
+async fn the_package_under_test_runs_the_main_journey() {
     let zip = std::env::var_os("PACKAGE_UNDER_TEST").expect("PACKAGE_UNDER_TEST names a zip");
-    does_the_main_job(Path::new(&zip)).await;
+    runs_the_main_journey(Path::new(&zip)).await;
 }
 
-async fn does_the_main_job(zip: &Path) {
+async fn runs_the_main_journey(zip: &Path) {
     let folder = tempfile::tempdir().unwrap();
     let app = folder.path().join("app");
     unpack(zip, &app).unwrap();
@@ -43,6 +43,6 @@ async fn does_the_main_job(zip: &Path) {
         let context = || format!("{mode:?}: {:?}", stack.host.logs());
         let page = Visitor::new(&stack.backends.origin).navigate("/").await;
         assert_eq!(page.body, std::fs::read(app.join("web/dist/index.html")).unwrap(), "{}", context());
-        main_job(&stack.backends.origin, &stack.backends.provider, context).await;
+        main_journey(&stack.backends.origin, &stack.backends.provider, context).await;
     }
 }

@@ -1,4 +1,4 @@
-//! Hostile request targets: whatever is sent, an API gets exactly the expected bytes beneath its base, or nothing.
+//! Hostile request targets: whatever is sent, an API gets exactly the expected bytes under its base, or nothing.
 //!
 //! What is expected comes from a reference of its own, written from the contract and not from the product's code.
 
@@ -28,8 +28,8 @@ fn expected_of(target: &str) -> Expected {
     // A fragment has no place in a request; where the parser forgives it, it ends the target.
     let target = target.split('#').next().unwrap_or_default();
     let (path, query) = target.split_once('?').map_or((target, None), |(path, query)| (path, Some(query)));
-    let beneath = |route: &str| path.strip_prefix(route).filter(|rest| rest.is_empty() || rest.starts_with('/'));
-    let found = beneath("/graph").map(|rest| ("graph", rest)).or(beneath("/api/other").map(|rest| ("other", rest)));
+    let under = |route: &str| path.strip_prefix(route).filter(|rest| rest.is_empty() || rest.starts_with('/'));
+    let found = under("/graph").map(|rest| ("graph", rest)).or(under("/api/other").map(|rest| ("other", rest)));
     let Some((api, rest)) = found.filter(|(_, rest)| every_form_is_harmless(rest.as_bytes())) else {
         return Expected::Refused;
     };
@@ -99,13 +99,13 @@ fn decoded(form: &[u8]) -> Vec<u8> {
     out
 }
 
-/// Whether a server that decodes again and again, takes `\` for `/` and drops parameters is still beneath the base.
-fn stays_beneath_the_base(target: &str) -> bool {
+/// Whether a server that decodes again and again, takes `\` for `/` and drops parameters is still under the base.
+fn stays_under_the_base(target: &str) -> bool {
     let mut path = target.split('?').next().unwrap().as_bytes().to_vec();
     (0..6).all(|_| {
         let text = String::from_utf8_lossy(&path).replace('\\', "/");
         let mut depth = 0_i32;
-        let beneath = text.strip_prefix("/v1.0").is_some_and(|rest| {
+        let under = text.strip_prefix("/v1.0").is_some_and(|rest| {
             (rest.is_empty() || rest.starts_with('/'))
                 && rest.split('/').skip(1).all(|segment| {
                     match segment.split(';').next().unwrap() {
@@ -117,7 +117,7 @@ fn stays_beneath_the_base(target: &str) -> bool {
                 })
         });
         path = decoded(&path);
-        beneath
+        under
     })
 }
 
@@ -149,13 +149,13 @@ async fn no_target_reaches_another_host_prefix_or_api() {
         for target in &targets {
             app.graph.clear_requests();
             other.clear_requests();
-            let answer = connection.exchange(format!("GET {target} HTTP/1.1\r\n{head}").as_bytes());
+            let response = connection.exchange(format!("GET {target} HTTP/1.1\r\n{head}").as_bytes());
             let received = [sent_on("graph", &app.graph), sent_on("other", &other)].concat();
             let expected = match reach {
                 Reach::Direct => expected_of(target),
                 Reach::Host(mode) => expected_through(mode, target),
             };
-            if let Some(complaint) = complaint(&expected, &received, &answer) {
+            if let Some(complaint) = complaint(&expected, &received, &response) {
                 complaints.push(format!("{reach:?} {target:.200}: {complaint}"));
             }
             passed_on += received.len();
@@ -174,27 +174,27 @@ fn sent_on(name: &str, api: &Graph) -> Vec<String> {
 }
 
 /// What is wrong with what the API received and the client was told.
-fn complaint(expected: &Expected, received: &[String], answer: &str) -> Option<String> {
-    let refused = [400, 404, 405, 414, 431].contains(&raw::status(answer));
+fn complaint(expected: &Expected, received: &[String], response: &str) -> Option<String> {
+    let refused = [400, 404, 405, 414, 431].contains(&raw::status(response));
     let fits = match (expected, received) {
         (Expected::Refused | Expected::PassedOrRefused(_), []) => refused,
         (Expected::Passed(target) | Expected::PassedOrRefused(target), [one]) => {
-            one == target && stays_beneath_the_base(one.split_once(' ').unwrap().1)
+            one == target && stays_under_the_base(one.split_once(' ').unwrap().1)
         }
         _ => false,
     };
-    (!fits).then(|| format!("expected {expected:?}, received {received:?}: {answer}"))
+    (!fits).then(|| format!("expected {expected:?}, received {received:?}: {response}"))
 }
 
 #[test]
-fn the_reference_knows_what_leaves_the_base() {
+fn the_reference_recognises_what_leaves_the_base() {
     for target in ["/v1.0", "/v1.0/", "/v1.0/a/../b", "/v1.0//a", "/v1.0/a%2Fb?../../x"] {
-        assert!(stays_beneath_the_base(target), "{target}");
+        assert!(stays_under_the_base(target), "{target}");
     }
     for target in
         ["/v1.0/..", "/v1.0x", "/v1.0/%2e%2e/x", "/v1.0/..;/x", "/v1.0/%255c..%255c..", "/v1.0/a/%252e%252e/.."]
     {
-        assert!(!stays_beneath_the_base(target), "{target}");
+        assert!(!stays_under_the_base(target), "{target}");
     }
     assert_eq!(expected_of("/graph/me?x=%2e%2e"), Expected::Passed("graph /v1.0/me?x=%2e%2e".to_owned()));
     assert_eq!(expected_of("/api/other/%73ecret"), Expected::Passed("other /v1.0/%73ecret".to_owned()));

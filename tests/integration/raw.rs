@@ -6,9 +6,9 @@ use std::time::Duration;
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
-use crate::visitor::Answer;
+use crate::visitor::Response;
 
-/// A kept connection for requests whose bytes nobody touches, opened anew when the other side has closed it.
+/// A kept connection for requests whose bytes nobody touches, opened again when the other side has closed it.
 pub struct Wire {
     port: u16,
     stream: Option<TcpStream>,
@@ -19,33 +19,33 @@ impl Wire {
         Self { port, stream: None }
     }
 
-    /// Sends a request and reads its answer, or to the end of the connection.
+    /// Sends a request and reads its response, or to the end of the connection.
     pub fn exchange(&mut self, request: &[u8]) -> String {
         let kept = self.stream.is_some();
-        let answer = self.attempt(request);
+        let response = self.attempt(request);
         // A kept connection may have been closed since: what was never answered was never taken either.
-        if answer.is_empty() && kept { self.attempt(request) } else { answer }
+        if response.is_empty() && kept { self.attempt(request) } else { response }
     }
 
     fn attempt(&mut self, request: &[u8]) -> String {
         let mut stream = self.stream.take().unwrap_or_else(|| open(self.port));
-        let (answer, ended) = match stream.write_all(request) {
-            Ok(()) => read_answer(&mut stream, is_whole),
+        let (response, ended) = match stream.write_all(request) {
+            Ok(()) => read_response(&mut stream, is_whole),
             Err(_) => (Vec::new(), true),
         };
-        let answer = String::from_utf8_lossy(&answer).into_owned();
-        if !ended && !answer.to_lowercase().contains("\r\nconnection: close\r\n") {
+        let response = String::from_utf8_lossy(&response).into_owned();
+        if !ended && !response.to_lowercase().contains("\r\nconnection: close\r\n") {
             self.stream = Some(stream);
         }
-        answer
+        response
     }
 }
 
-/// Sends a request and reads its answer, or to the end of the connection.
+/// Sends a request and reads its response, or to the end of the connection.
 pub fn exchange(port: u16, request: &str) -> String {
     let mut stream = open(port);
     stream.write_all(request.as_bytes()).unwrap();
-    String::from_utf8_lossy(&read_answer(&mut stream, is_whole).0).into_owned()
+    String::from_utf8_lossy(&read_response(&mut stream, is_whole).0).into_owned()
 }
 
 /// Sends bytes and reads all that comes until the other side closes the connection.
@@ -53,10 +53,10 @@ pub fn exchange_to_the_end(port: u16, bytes: &[u8]) -> String {
     let mut stream = open(port);
     // What is refused early may be closed while it is still being sent.
     let _ = stream.write_all(bytes);
-    let (answer, ended) = read_answer(&mut stream, |_| false);
-    let answer = String::from_utf8_lossy(&answer).into_owned();
-    assert!(ended, "the connection stays open after {answer:?}");
-    answer
+    let (response, ended) = read_response(&mut stream, |_| false);
+    let response = String::from_utf8_lossy(&response).into_owned();
+    assert!(ended, "the connection stays open after {response:?}");
+    response
 }
 
 /// A new connection.
@@ -68,24 +68,24 @@ pub fn open(port: u16) -> TcpStream {
 }
 
 /// What comes until it is enough or the connection ends, and whether it has ended.
-pub fn read_answer(stream: &mut TcpStream, enough: impl Fn(&[u8]) -> bool) -> (Vec<u8>, bool) {
-    let mut answer = Vec::new();
+pub fn read_response(stream: &mut TcpStream, enough: impl Fn(&[u8]) -> bool) -> (Vec<u8>, bool) {
+    let mut response = Vec::new();
     let mut part = [0; 16 * 1_024];
-    while !enough(&answer) {
-        // A reset after the answer is as good an end as any.
+    while !enough(&response) {
+        // A reset after the response is as good an end as any.
         match stream.read(&mut part) {
-            Ok(read) if read > 0 => answer.extend_from_slice(&part[..read]),
-            Err(error) if error.kind() == ErrorKind::WouldBlock => return (answer, false),
-            _ => return (answer, true),
+            Ok(read) if read > 0 => response.extend_from_slice(&part[..read]),
+            Err(error) if error.kind() == ErrorKind::WouldBlock => return (response, false),
+            _ => return (response, true),
         }
     }
-    (answer, false)
+    (response, false)
 }
 
-/// Whether an answer has come to its end by its own framing.
-fn is_whole(answer: &[u8]) -> bool {
-    let Some(end) = memchr::memmem::find(answer, b"\r\n\r\n") else { return false };
-    let (head, body) = (String::from_utf8_lossy(&answer[..end]).to_lowercase(), &answer[end + 4..]);
+/// Whether a response has come to its end by its own framing.
+fn is_whole(response: &[u8]) -> bool {
+    let Some(end) = memchr::memmem::find(response, b"\r\n\r\n") else { return false };
+    let (head, body) = (String::from_utf8_lossy(&response[..end]).to_lowercase(), &response[end + 4..]);
     let length = head.lines().find_map(|line| line.strip_prefix("content-length: ")?.parse::<usize>().ok());
     match length {
         Some(length) => body.len() >= length,
@@ -93,12 +93,12 @@ fn is_whole(answer: &[u8]) -> bool {
     }
 }
 
-/// The status of an answer, or 0 for a connection that was closed without one.
-pub fn status(answer: &str) -> u16 {
-    answer.strip_prefix("HTTP/1.1 ").and_then(|rest| rest.get(..3)).and_then(|code| code.parse().ok()).unwrap_or(0)
+/// The status of a response, or 0 for a connection that was closed without one.
+pub fn status(response: &str) -> u16 {
+    response.strip_prefix("HTTP/1.1 ").and_then(|rest| rest.get(..3)).and_then(|code| code.parse().ok()).unwrap_or(0)
 }
 
-/// A connection that is kept for many requests, and opened anew when the other side has closed it.
+/// A connection that is kept for many requests, and opened again when the other side has closed it.
 pub struct Connection {
     port: u16,
     stream: Option<tokio::net::TcpStream>,
@@ -111,7 +111,7 @@ impl Connection {
     }
 
     /// A `GET` with these headers.
-    pub async fn get(&mut self, path: &str, headers: &[(&str, &str)]) -> io::Result<Answer> {
+    pub async fn get(&mut self, path: &str, headers: &[(&str, &str)]) -> io::Result<Response> {
         let lines: String = headers.iter().map(|(name, value)| format!("{name}: {value}\r\n")).collect();
         let request = format!("GET {path} HTTP/1.1\r\nHost: localhost\r\n{lines}\r\n");
         let kept = self.stream.is_some();
@@ -122,7 +122,7 @@ impl Connection {
     }
 
     /// Leaves no stream behind when it fails or is dropped in the middle.
-    async fn exchange(&mut self, request: &[u8]) -> io::Result<Answer> {
+    async fn exchange(&mut self, request: &[u8]) -> io::Result<Response> {
         let mut stream = match self.stream.take() {
             Some(stream) => stream,
             None => tokio::net::TcpStream::connect(("127.0.0.1", self.port)).await?,
@@ -134,25 +134,25 @@ impl Connection {
             if stream.read_buf(&mut bytes).await? == 0 {
                 return Err(ErrorKind::UnexpectedEof.into());
             }
-            if let Some(answer) = answer(&bytes) {
+            if let Some(response) = response(&bytes) {
                 self.stream = Some(stream);
-                return Ok(answer);
+                return Ok(response);
             }
         }
     }
 }
 
-/// The answer in these bytes, if it is whole.
-fn answer(bytes: &[u8]) -> Option<Answer> {
+/// The response in these bytes, if it is whole.
+fn response(bytes: &[u8]) -> Option<Response> {
     let end = memchr::memmem::find(bytes, b"\r\n\r\n")?;
     let head = std::str::from_utf8(&bytes[..end]).unwrap();
     let body = &bytes[end + 4..];
     let pairs = head.lines().skip(1).filter_map(|line| line.split_once(": "));
     let headers = pairs.map(|(name, value)| (name.to_lowercase(), value.to_owned())).collect();
-    let answer = Answer { status: status(head), headers, body: body.to_vec() };
-    let is_whole = match answer.header("content-length") {
+    let response = Response { status: status(head), headers, body: body.to_vec() };
+    let is_whole = match response.header("content-length") {
         Some(length) => body.len() >= length.parse().unwrap(),
-        None => answer.header("transfer-encoding").is_none() || body.ends_with(b"0\r\n\r\n"),
+        None => response.header("transfer-encoding").is_none() || body.ends_with(b"0\r\n\r\n"),
     };
-    is_whole.then_some(answer)
+    is_whole.then_some(response)
 }

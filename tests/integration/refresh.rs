@@ -7,7 +7,7 @@ use devkit::provider::{Endpoint, Fault, Flaw, Mutation, OAuthError, Options};
 use futures_util::future::join_all;
 
 use crate::app::{Gateway, PATIENCE, TestApp};
-use crate::visitor::{Answer, Visitor};
+use crate::visitor::{Response, Visitor};
 
 const ADA: &str = "ada.lovelace@contoso.example";
 const GRACE: &str = "grace.hopper@contoso.example";
@@ -39,7 +39,7 @@ fn refreshes(app: &TestApp) -> usize {
     app.provider.requests().iter().filter(|request| of_refresh(request)).count()
 }
 
-async fn fifty(tab: &Visitor) -> Vec<Answer> {
+async fn fifty(tab: &Visitor) -> Vec<Response> {
     join_all((0..50).map(|_| {
         let mut tab = tab.clone();
         async move { tab.fetch("GET", "/graph/me").await }
@@ -47,12 +47,12 @@ async fn fifty(tab: &Visitor) -> Vec<Answer> {
     .await
 }
 
-fn statuses(answers: &[Answer]) -> Vec<u16> {
-    answers.iter().map(|answer| answer.status).collect()
+fn statuses(answers: &[Response]) -> Vec<u16> {
+    answers.iter().map(|response| response.status).collect()
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn fifty_calls_with_an_expired_token_make_one_redemption() {
+async fn fifty_calls_with_an_expired_token_cause_one_refresh() {
     let app = TestApp::builder().provider(one_time(2)).start().await;
     let mut visitor = app.signed_in(ADA).await;
     end(2).await;
@@ -60,7 +60,7 @@ async fn fifty_calls_with_an_expired_token_make_one_redemption() {
     let answers = fifty(&visitor).await;
     assert_eq!(statuses(&answers), [200; 50], "{}", app.log());
     assert_eq!(refreshes(&app), 1);
-    assert!(answers.iter().all(|answer| answer.header("set-cookie").is_some()), "new tokens are written with each");
+    assert!(answers.iter().all(|response| response.header("set-cookie").is_some()), "new tokens are written with each");
     // The same old cookie from a second tab: the provider would revoke everything at a second redemption of its token.
     let again = fifty(&old_tab).await;
     assert_eq!(statuses(&again), [200; 50]);
@@ -73,7 +73,7 @@ async fn fifty_calls_with_an_expired_token_make_one_redemption() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn two_instances_refresh_side_by_side_where_old_refresh_tokens_go_on_working() {
+async fn two_instances_refresh_in_parallel_with_reusable_refresh_tokens() {
     let app = TestApp::builder().provider(Options { access_token_life: Duration::from_secs(2), ..short_lived() });
     let app = app.start().await;
     let port = free_port().unwrap();
@@ -83,9 +83,9 @@ async fn two_instances_refresh_side_by_side_where_old_refresh_tokens_go_on_worki
     let (here, there) = tokio::join!(fifty(&visitor), async { fifty(&visitor.at(port)).await });
     assert_eq!((statuses(&here), statuses(&there)), (vec![200; 50], vec![200; 50]), "{}", app.log());
     assert_eq!(refreshes(&app), 2, "one for each instance");
-    // Whichever answer came last decides the cookie; every one of them works at both.
-    for answer in [&here[0], &here[49], &there[0], &there[49]] {
-        for line in answer.headers_named("set-cookie").filter(|line| !line.contains("Max-Age=0")) {
+    // Whichever response came last decides the cookie; every one of them works at both.
+    for response in [&here[0], &here[49], &there[0], &there[49]] {
+        for line in response.headers_named("set-cookie").filter(|line| !line.contains("Max-Age=0")) {
             let (name, value) = line.split(';').next().unwrap().split_once('=').unwrap();
             visitor.jar.insert(name.to_owned(), value.to_owned());
         }
@@ -95,13 +95,13 @@ async fn two_instances_refresh_side_by_side_where_old_refresh_tokens_go_on_worki
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_page_can_renew_its_session() {
+async fn a_page_can_refresh_its_session() {
     let app = TestApp::builder().provider(short_lived()).start().await;
     let mut visitor = app.signed_in(ADA).await;
     let before = visitor.jar.clone();
     for _ in 0..2 {
-        let answer = visitor.fetch("POST", "/auth/refresh").await;
-        assert_eq!((answer.status, answer.text().as_str()), (204, ""));
+        let response = visitor.fetch("POST", "/auth/refresh").await;
+        assert_eq!((response.status, response.text().as_str()), (204, ""));
     }
     assert_eq!(refreshes(&app), 2, "no older result is used");
     assert_ne!(visitor.jar, before);
@@ -118,7 +118,7 @@ async fn a_page_can_renew_its_session() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_valid_token_is_used_while_the_provider_is_away_then_503_then_it_heals() {
+async fn during_a_provider_outage_a_valid_token_is_used_then_503_until_it_recovers() {
     let app = TestApp::builder().provider(Options { access_token_life: Duration::from_secs(6), ..short_lived() });
     let app = app.start().await;
     let mut visitor = app.signed_in(ADA).await;
@@ -132,9 +132,9 @@ async fn a_valid_token_is_used_while_the_provider_is_away_then_503_then_it_heals
     for fault in [Fault::status(500), Fault::Html, Fault::Garbage, Fault::HangUp, Fault::Truncated] {
         let told = format!("{fault:?}");
         app.provider.fault(&[Endpoint::Token], fault);
-        let answer = visitor.fetch("GET", "/graph/me").await;
-        assert_eq!((answer.status, answer.code()), (503, "provider_unavailable"), "{told}");
-        assert!(answer.header("retry-after").is_some() && answer.header("set-cookie").is_none());
+        let response = visitor.fetch("GET", "/graph/me").await;
+        assert_eq!((response.status, response.code()), (503, "provider_unavailable"), "{told}");
+        assert!(response.header("retry-after").is_some() && response.header("set-cookie").is_none());
     }
     assert_eq!(visitor.jar, signed_in, "nobody is signed out by an outage");
     app.provider.clear_faults();
@@ -142,7 +142,7 @@ async fn a_valid_token_is_used_while_the_provider_is_away_then_503_then_it_heals
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_slow_provider_holds_up_no_call_whose_token_is_good() {
+async fn a_slow_provider_delays_no_call_with_a_valid_token() {
     let app = TestApp::builder().provider(Options { access_token_life: Duration::from_secs(20), ..short_lived() });
     let app = app.start().await;
     let mut visitor = app.signed_in(ADA).await;
@@ -151,19 +151,19 @@ async fn a_slow_provider_holds_up_no_call_whose_token_is_good() {
     assert_eq!(visitor.fetch("GET", "/graph/me").await.status, 200);
     assert_eq!(refreshes(&app), 1);
     app.provider.clear_faults();
-    // What the slow answer brought is kept, although the call that asked for it has long been answered.
-    let begun = Instant::now();
+    // What the slow response brought is kept, although the call that asked for it has long been answered.
+    let started = Instant::now();
     let held = visitor.jar.clone();
     while visitor.jar == held {
         assert_eq!(visitor.fetch("GET", "/graph/me").await.status, 200);
-        assert!(begun.elapsed() < PATIENCE, "the new token never comes");
+        assert!(started.elapsed() < PATIENCE, "the new token never comes");
         tokio::time::sleep(Duration::from_millis(300)).await;
     }
     assert_eq!(refreshes(&app), 1, "nobody asked twice");
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_redemption_goes_on_when_the_browser_has_left() {
+async fn a_refresh_continues_when_the_browser_disconnects() {
     let app = TestApp::builder().provider(one_time(4)).start().await;
     let mut visitor = app.signed_in(ADA).await;
     end(4).await;
@@ -176,23 +176,23 @@ async fn a_redemption_goes_on_when_the_browser_has_left() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_dead_refresh_token_ends_the_session_and_only_refresh_deletes_the_cookie() {
+async fn an_invalid_refresh_token_ends_the_session_and_only_refresh_deletes_the_cookie() {
     let app = TestApp::builder().provider(Options { access_token_life: Duration::from_secs(2), ..short_lived() });
     let app = app.start().await;
     let mut visitor = app.signed_in(ADA).await;
     app.provider.revoke_grants();
     end(2).await;
     for _ in 0..3 {
-        let answer = visitor.fetch("GET", "/graph/me").await;
-        assert_eq!((answer.status, answer.code()), (401, "session_expired"));
-        assert_eq!(answer.header("set-cookie"), None, "another instance may just have set a newer one");
+        let response = visitor.fetch("GET", "/graph/me").await;
+        assert_eq!((response.status, response.code()), (401, "session_expired"));
+        assert_eq!(response.header("set-cookie"), None, "another instance may just have set a newer one");
     }
     assert_eq!(refreshes(&app), 1, "the provider's refusal is remembered");
     let told = visitor.fetch("GET", "/auth/session").await.json();
     assert_eq!(told["apis"]["graph"]["status"], "expired");
     assert_eq!(told["apis"]["graph"]["login_url"], "/auth/login?api=graph");
-    let answer = visitor.fetch("POST", "/auth/refresh").await;
-    assert_eq!((answer.status, answer.code()), (401, "session_expired"));
+    let response = visitor.fetch("POST", "/auth/refresh").await;
+    assert_eq!((response.status, response.code()), (401, "session_expired"));
     assert!(visitor.jar.is_empty(), "{:?}", visitor.jar);
     assert_eq!(refreshes(&app), 1);
 }
@@ -204,17 +204,17 @@ async fn a_cookie_under_an_unknown_key_is_kept() {
     let sealed = visitor.jar["__Host-Http-cloakroom"].clone();
     let other_kid = format!("{}AAAAAAAA{}", &sealed[..2], &sealed[10..]);
     visitor.jar.insert("__Host-Http-cloakroom".to_owned(), other_kid.clone());
-    let answer = visitor.fetch("POST", "/auth/refresh").await;
-    assert_eq!((answer.code(), answer.header("set-cookie")), ("session_expired", None));
+    let response = visitor.fetch("POST", "/auth/refresh").await;
+    assert_eq!((response.code(), response.header("set-cookie")), ("session_expired", None));
     let damaged = format!("{}AAAA", &sealed[..sealed.len() - 4]);
     visitor.jar.insert("__Host-Http-cloakroom".to_owned(), damaged);
-    let answer = visitor.fetch("POST", "/auth/refresh").await;
-    assert_eq!(answer.code(), "session_expired");
+    let response = visitor.fetch("POST", "/auth/refresh").await;
+    assert_eq!(response.code(), "session_expired");
     assert!(visitor.jar.is_empty());
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn refusals_of_the_provider_are_told_apart() {
+async fn refresh_errors_of_the_provider_are_distinguished() {
     let app = TestApp::builder().provider(Options { access_token_life: Duration::from_secs(2), ..short_lived() });
     let app = app.start().await;
     let visitor = app.signed_in(ADA).await;
@@ -233,9 +233,9 @@ async fn refusals_of_the_provider_are_told_apart() {
         let told = format!("{body:?}");
         app.provider.fault_next(&[Endpoint::Token], 1, Fault::Error(body));
         let mut tab = visitor.clone();
-        let answer = tab.fetch("GET", "/graph/me").await;
-        assert_eq!((answer.status, answer.code()), (status, code), "{told}");
-        assert_eq!(answer.json()["login_url"].as_str(), login_url, "{told}");
+        let response = tab.fetch("GET", "/graph/me").await;
+        assert_eq!((response.status, response.code()), (status, code), "{told}");
+        assert_eq!(response.json()["login_url"].as_str(), login_url, "{told}");
         let stays = tab.fetch("GET", "/auth/session").await.json();
         assert_eq!(stays["authenticated"], true, "{told}");
         let expected = match code {
@@ -252,7 +252,7 @@ async fn refusals_of_the_provider_are_told_apart() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_refreshed_id_token_is_checked_as_fully() {
+async fn a_refreshed_id_token_is_validated_in_full() {
     let app = TestApp::builder().provider(Options { access_token_life: Duration::from_secs(2), ..short_lived() });
     let app = app.start().await;
     let other_subject = Mutation::new(|draft| {
@@ -261,15 +261,15 @@ async fn a_refreshed_id_token_is_checked_as_fully() {
     for mutation in [other_subject, Flaw::BadSignature.into()] {
         let mut visitor = app.signed_in(ADA).await;
         app.provider.set_mutation(Some(mutation));
-        let answer = visitor.fetch("POST", "/auth/refresh").await;
-        assert_eq!((answer.status, answer.code()), (401, "session_expired"), "{}", app.log());
+        let response = visitor.fetch("POST", "/auth/refresh").await;
+        assert_eq!((response.status, response.code()), (401, "session_expired"), "{}", app.log());
         app.provider.set_mutation(None);
     }
     assert_eq!(app.signed_in(ADA).await.fetch("POST", "/auth/refresh").await.status, 204);
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_sign_out_beats_a_redemption_under_way() {
+async fn a_sign_out_wins_over_a_refresh_in_flight() {
     let app = TestApp::builder().provider(Options { revocation: true, ..one_time(2) }).start().await;
     let mut visitor = app.signed_in(ADA).await;
     end(2).await;
@@ -279,34 +279,34 @@ async fn a_sign_out_beats_a_redemption_under_way() {
     tokio::time::sleep(Duration::from_millis(500)).await;
     let mut left_behind = visitor.clone();
     assert_eq!(visitor.fetch("POST", "/auth/logout").await.status, 200);
-    let answer = call.await.unwrap();
-    assert_eq!(answer.header("set-cookie"), None, "a slow answer brings no session back");
+    let response = call.await.unwrap();
+    assert_eq!(response.header("set-cookie"), None, "a slow response brings no session back");
     assert_eq!(left_behind.fetch("GET", "/graph/me").await.code(), "session_expired");
     let revocations = || app.provider.requests().iter().filter(|request| request.path().ends_with("/revoke")).count();
-    let begun = Instant::now();
+    let started = Instant::now();
     while revocations() < 2 {
-        assert!(begun.elapsed() < PATIENCE, "what came after the sign-out is revoked too");
+        assert!(started.elapsed() < PATIENCE, "what came after the sign-out is revoked too");
         tokio::time::sleep(Duration::from_millis(50)).await;
     }
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_slow_answer_does_not_bring_back_the_session_that_a_new_sign_in_replaced() {
+async fn a_slow_response_does_not_restore_a_replaced_session() {
     let app = TestApp::builder().set("SESSION_IDLE", "20s").start().await;
     let mut visitor = app.signed_in(ADA).await;
     tokio::time::sleep(Duration::from_millis(2_100)).await;
     let mut slow = visitor.clone();
     let call = tokio::spawn(async move { slow.fetch("GET", "/graph/slow?first=3000&total=3000&chunks=1").await });
     tokio::time::sleep(Duration::from_millis(300)).await;
-    let answer = visitor.sign_in(&app.provider, GRACE, "/").await;
-    assert_eq!(answer.status, 302);
-    let answer = call.await.unwrap();
-    assert_eq!((answer.status, answer.header("set-cookie")), (200, None), "its activity would be due");
+    let response = visitor.sign_in(&app.provider, GRACE, "/").await;
+    assert_eq!(response.status, 302);
+    let response = call.await.unwrap();
+    assert_eq!((response.status, response.header("set-cookie")), (200, None), "its activity would be due");
     assert_eq!(visitor.fetch("GET", "/auth/session").await.json()["user"]["preferred_username"], GRACE);
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn users_never_cross() {
+async fn users_never_get_each_others_tokens() {
     let app = TestApp::builder().provider(one_time(2)).start().await;
     let mut visitors = Vec::new();
     for user in [ADA, GRACE] {
@@ -320,8 +320,8 @@ async fn users_never_cross() {
                 let mut tab = visitor.clone();
                 calls.push(async move {
                     tokio::time::sleep(Duration::from_millis((number * 7 + round * 3) % 40)).await;
-                    let answer = tab.fetch("GET", "/graph/me").await;
-                    (*user, answer.json()["userPrincipalName"].as_str().unwrap_or_default().to_owned(), tab)
+                    let response = tab.fetch("GET", "/graph/me").await;
+                    (*user, response.json()["userPrincipalName"].as_str().unwrap_or_default().to_owned(), tab)
                 });
             }
         }
@@ -335,17 +335,17 @@ async fn users_never_cross() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn signing_keys_that_cannot_be_had_sign_nobody_out() {
+async fn unavailable_signing_keys_sign_no_user_out() {
     let mut app = TestApp::start().await;
     let mut visitor = app.signed_in(ADA).await;
     app.provider.rotate_keys();
     app.provider.fault(&[Endpoint::Keys], Fault::status(500));
     for _ in 0..2 {
-        let answer = visitor.fetch("POST", "/auth/refresh").await;
-        assert_eq!((answer.status, answer.code()), (503, "provider_unavailable"), "{}", app.log());
+        let response = visitor.fetch("POST", "/auth/refresh").await;
+        assert_eq!((response.status, response.code()), (503, "provider_unavailable"), "{}", app.log());
         assert!(visitor.jar.contains_key("__Host-Http-cloakroom"), "with the next refresh token, if one came");
-        let answer = app.visitor().sign_in(&app.provider, ADA, "/").await;
-        assert_eq!(answer.header("location"), Some("/?auth_error=provider_unavailable"));
+        let response = app.visitor().sign_in(&app.provider, ADA, "/").await;
+        assert_eq!(response.header("location"), Some("/?auth_error=provider_unavailable"));
     }
     let loads = || app.provider.requests().iter().filter(|request| request.path().ends_with("/keys")).count();
     assert_eq!(loads(), 2, "the start's, and one in a minute");
@@ -356,7 +356,7 @@ async fn signing_keys_that_cannot_be_had_sign_nobody_out() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_slow_refusal_deletes_no_cookie_of_a_new_sign_in() {
+async fn a_slow_rejection_deletes_no_cookie_of_a_new_sign_in() {
     let app = TestApp::start().await;
     let mut visitor = app.signed_in(ADA).await;
     app.provider.revoke_grants();
@@ -365,8 +365,8 @@ async fn a_slow_refusal_deletes_no_cookie_of_a_new_sign_in() {
     let refresh = tokio::spawn(async move { slow.fetch("POST", "/auth/refresh").await });
     tokio::time::sleep(Duration::from_millis(500)).await;
     assert_eq!(visitor.sign_in(&app.provider, GRACE, "/").await.header("location"), Some("/"));
-    let answer = refresh.await.unwrap();
-    assert_eq!((answer.code(), answer.header("set-cookie")), ("session_expired", None));
+    let response = refresh.await.unwrap();
+    assert_eq!((response.code(), response.header("set-cookie")), ("session_expired", None));
     assert_eq!(visitor.fetch("POST", "/auth/refresh").await.status, 204);
 }
 
@@ -376,8 +376,8 @@ async fn new_tokens_are_written_even_when_the_api_fails() {
     let mut visitor = app.signed_in(ADA).await;
     end(2).await;
     let before = visitor.jar.clone();
-    let answer = visitor.fetch("GET", "/graph/hang-up").await;
-    assert_eq!((answer.status, answer.code()), (502, "upstream_unavailable"));
+    let response = visitor.fetch("GET", "/graph/hang-up").await;
+    assert_eq!((response.status, response.code()), (502, "upstream_unavailable"));
     assert_ne!(visitor.jar, before, "the provider takes the old refresh token no more");
     let port = free_port().unwrap();
     let _second = Gateway::start(&app.settings, port);

@@ -31,9 +31,9 @@ fn post(app: &TestApp, body: &str, more: &str) -> (u16, Value) {
         app.port,
         body.len()
     );
-    let answer = raw::exchange(app.port, &(head + body));
-    let body = answer.split_once("\r\n\r\n").map_or("", |(_, body)| body);
-    (raw::status(&answer), serde_json::from_str(body).unwrap_or_default())
+    let response = raw::exchange(app.port, &(head + body));
+    let body = response.split_once("\r\n\r\n").map_or("", |(_, body)| body);
+    (raw::status(&response), serde_json::from_str(body).unwrap_or_default())
 }
 
 async fn app_with(path: &Path) -> TestApp {
@@ -41,21 +41,21 @@ async fn app_with(path: &Path) -> TestApp {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_timer_makes_the_first_key_and_a_repeated_one_does_nothing() {
+async fn the_timer_creates_the_first_key_and_a_repeat_does_nothing() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("keys.json");
     let app = app_with(&path).await;
     app.wait_until_ready(503).await;
-    let (status, answer) = post(&app, &payload(false), "");
-    assert_eq!((status, &answer["Outputs"], &answer["ReturnValue"]), (200, &json!({}), &Value::Null), "{answer}");
-    assert!(answer["Logs"][0].as_str().unwrap().starts_with("published "), "{answer}");
+    let (status, response) = post(&app, &payload(false), "");
+    assert_eq!((status, &response["Outputs"], &response["ReturnValue"]), (200, &json!({}), &Value::Null), "{response}");
+    assert!(response["Logs"][0].as_str().unwrap().starts_with("published "), "{response}");
     app.wait_until_ready(200).await;
     let ring = std::fs::read_to_string(&path).unwrap();
     app.signed_in(ADA).await;
     for past_due in [false, true] {
-        let (status, answer) = post(&app, &payload(past_due), "");
+        let (status, response) = post(&app, &payload(past_due), "");
         assert_eq!(status, 200);
-        assert!(answer["Logs"][0].as_str().unwrap().starts_with("nothing done"), "{answer}");
+        assert!(response["Logs"][0].as_str().unwrap().starts_with("nothing done"), "{response}");
     }
     assert_eq!(std::fs::read_to_string(&path).unwrap(), ring);
     let key = serde_json::from_str::<Value>(&ring).unwrap()["keys"][0]["value"].as_str().unwrap().to_owned();
@@ -63,21 +63,21 @@ async fn the_timer_makes_the_first_key_and_a_repeated_one_does_nothing() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_rotation_that_fails_is_answered_and_told() {
+async fn a_failed_rotation_is_answered_and_logged() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("keys.json");
     std::fs::write(&path, r#"{"keys": []}"#).unwrap();
     std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o644)).unwrap();
     let app = app_with(&path).await;
     app.wait_until_ready(503).await;
-    let (status, answer) = post(&app, &payload(false), "");
-    assert_eq!((status, &answer["ReturnValue"]), (200, &Value::Null));
-    assert!(answer["Logs"][0].as_str().unwrap().starts_with("not rotated: "), "{answer}");
+    let (status, response) = post(&app, &payload(false), "");
+    assert_eq!((status, &response["ReturnValue"]), (200, &Value::Null));
+    assert!(response["Logs"][0].as_str().unwrap().starts_with("not rotated: "), "{response}");
     app.wait_for_log(r#""event":"key_rotation_failed""#).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn nobody_but_the_host_rotates_keys() {
+async fn only_the_host_can_rotate_keys() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("keys.json");
     let app = app_with(&path).await;
@@ -92,12 +92,12 @@ async fn nobody_but_the_host_rotates_keys() {
     assert!(!path.exists());
     for reach in EVERY_REACH {
         let app = TestApp::builder().reach(reach).start().await;
-        let answer = app.visitor().send("POST", "/rotate-keys", &[("content-type", "application/json")], "{}").await;
-        assert_eq!(answer.status, 404, "{reach:?}");
+        let response = app.visitor().send("POST", "/rotate-keys", &[("content-type", "application/json")], "{}").await;
+        assert_eq!(response.status, 404, "{reach:?}");
         let body = payload(false);
-        let answer =
+        let response =
             app.visitor().send("POST", "/rotate-keys", &[("content-type", "application/json")], body.as_str()).await;
-        assert_eq!(answer.status, 404, "{reach:?}");
+        assert_eq!(response.status, 404, "{reach:?}");
         assert!(!app.log().contains("rotated"), "{reach:?}: {}", app.log());
     }
 }

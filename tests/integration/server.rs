@@ -8,7 +8,7 @@ use crate::app::{EVERY_REACH, TestApp};
 use crate::raw;
 
 #[tokio::test(flavor = "multi_thread")]
-async fn odd_requests_are_answered_or_refused_and_the_process_lives() {
+async fn malformed_requests_get_a_response_and_the_process_survives() {
     let app = TestApp::start().await;
     let pid = app.pid();
     for (request, allowed) in [
@@ -27,16 +27,16 @@ async fn odd_requests_are_answered_or_refused_and_the_process_lives() {
         ("nonsense\r\n\r\n", &[400]),
     ] {
         for _ in 0..3 {
-            let answer = raw::exchange(app.port, request);
-            assert!(allowed.contains(&raw::status(&answer)), "{request:?}: {answer:?}");
+            let response = raw::exchange(app.port, request);
+            assert!(allowed.contains(&raw::status(&response)), "{request:?}: {response:?}");
         }
     }
     assert_eq!(app.pid(), pid);
     assert_eq!(app.visitor().get("/health/live").await.status, 200);
     for method in ["POST", "PUT", "DELETE", "OPTIONS"] {
-        let answer = app.visitor().send(method, "/some/route", &crate::visitor::NAVIGATION, "").await;
+        let response = app.visitor().send(method, "/some/route", &crate::visitor::NAVIGATION, "").await;
         assert_eq!(
-            (answer.status, answer.header("allow")),
+            (response.status, response.header("allow")),
             (405, Some("GET, HEAD")),
             "{method}: the page is read only"
         );
@@ -58,7 +58,7 @@ async fn heads_are_bounded_in_bytes_and_number() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_head_that_never_ends_is_cut_off_and_others_go_on() {
+async fn an_endless_head_is_cut_off_and_other_requests_continue() {
     let app = TestApp::start().await;
     let mut slow = TcpStream::connect(("127.0.0.1", app.port)).unwrap();
     slow.write_all(b"GET /health/live HTTP/1.1\r\nHost: x\r\nX-Slow: ").unwrap();
@@ -69,21 +69,21 @@ async fn a_head_that_never_ends_is_cut_off_and_others_go_on() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_belongs_to_the_gateway_never_reaches_the_spa() {
+async fn the_gateways_paths_never_reach_the_spa() {
     for reach in EVERY_REACH {
         let app = TestApp::builder().reach(reach).start().await;
         let mut visitor = app.visitor();
         for path in ["/auth", "/auth/", "/auth/nope", "/auth/login/", "/health", "/health/nope", "/rotate-keys"] {
-            let answer = visitor.navigate(path).await;
-            assert_eq!((answer.status, answer.code()), (404, "route_denied"), "{reach:?} {path}");
+            let response = visitor.navigate(path).await;
+            assert_eq!((response.status, response.code()), (404, "route_denied"), "{reach:?} {path}");
         }
         for path in ["/api", "/api/nope"] {
             assert_eq!(visitor.fetch("GET", path).await.code(), "session_missing", "{reach:?} {path}");
         }
-        let answer = visitor
+        let response = visitor
             .send("POST", "/rotate-keys", &[("content-type", "application/json")], r#"{"Data":{},"Metadata":{}}"#)
             .await;
-        assert_eq!(answer.status, 404, "{reach:?}");
+        assert_eq!(response.status, 404, "{reach:?}");
         for path in ["/authors", "/graphs/x", "/healthy"] {
             assert_eq!(visitor.navigate(path).await.status, 200, "{reach:?} {path} is the app's");
         }
@@ -91,7 +91,7 @@ async fn what_belongs_to_the_gateway_never_reaches_the_spa() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_app_is_served_with_its_history_and_its_caching() {
+async fn the_spa_is_served_with_history_fallback_and_caching() {
     for reach in EVERY_REACH {
         let app = TestApp::builder().reach(reach).start().await;
         let mut visitor = app.visitor();
@@ -121,7 +121,7 @@ async fn the_app_is_served_with_its_history_and_its_caching() {
 
 /// A package gives every file the same time; a version that is taken back even has older ones.
 #[tokio::test(flavor = "multi_thread")]
-async fn a_page_that_changed_is_sent_whatever_the_files_time_says() {
+async fn a_changed_page_is_sent_despite_an_old_modification_time() {
     const OLD: &str = "<script src=a.1b2c3d4e.js></script>";
     const NEW: &str = "<script src=a.5f6a7b8c.js></script>";
     let folder = tempfile::tempdir().unwrap();
@@ -164,14 +164,15 @@ async fn no_path_leaves_the_folder() {
         targets.extend((1..4).map(|times| format!("/{}Cargo.toml", format!("{climb}{slash}").repeat(times))));
     }
     for target in targets {
-        let answer = raw::exchange(app.port, &format!("GET {target} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n"));
-        assert_ne!(raw::status(&answer), 200, "{target}: {answer}");
-        assert!(!answer.contains("[package]"), "{target}");
+        let response =
+            raw::exchange(app.port, &format!("GET {target} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n"));
+        assert_ne!(raw::status(&response), 200, "{target}: {response}");
+        assert!(!response.contains("[package]"), "{target}");
     }
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_probe_is_the_hosts_alone() {
+async fn only_the_host_gets_the_probe_response() {
     let app = TestApp::start().await;
     let port = app.port;
     let probe = |more: &str| {

@@ -59,7 +59,7 @@ async fn two_apis_with_different_audiences_work_from_one_sign_in() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn consent_for_one_api_is_asked_alone() {
+async fn consent_is_requested_for_one_api_only() {
     let (app, _apis) = start(Reach::Direct).await;
     let mut visitor = app.signed_in(ADA).await;
     assert_eq!(statuses(&mut visitor).await, json!(["ok", "ok", "ok"]));
@@ -81,7 +81,7 @@ async fn consent_for_one_api_is_asked_alone() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_refresh_that_fails_for_one_api_writes_what_the_others_got() {
+async fn a_refresh_that_fails_for_one_api_writes_the_tokens_of_the_others() {
     let (app, _apis) = start(Reach::Direct).await;
     let mut visitor = app.signed_in(ADA).await;
     assert_eq!(visitor.fetch("GET", "/api/orders/me").await.status, 200);
@@ -91,8 +91,8 @@ async fn a_refresh_that_fails_for_one_api_writes_what_the_others_got() {
     };
     app.provider.fault_next(&[devkit::provider::Endpoint::Token], 1, devkit::provider::Fault::Error(refused));
     let before = visitor.jar.clone();
-    let answer = visitor.fetch("POST", "/auth/refresh").await;
-    assert_eq!((answer.status, answer.code()), (401, "consent_required"));
+    let response = visitor.fetch("POST", "/auth/refresh").await;
+    assert_eq!((response.status, response.code()), (401, "consent_required"));
     assert_ne!(visitor.jar, before, "asking is activity, and the other API's token is new");
     assert_eq!(visitor.fetch("GET", "/graph/me").await.status, 200);
 }

@@ -25,9 +25,9 @@ impl Website {
                 let lines = BufReader::new(stream.try_clone().unwrap()).lines();
                 let head: Vec<String> = lines.map_while(Result::ok).take_while(|line| !line.is_empty()).collect();
                 let head = head.join("\n");
-                let answer = answer(&head);
+                let response = response(&head);
                 heard.lock().unwrap().push(head);
-                let _ = stream.write_all(answer.as_bytes());
+                let _ = stream.write_all(response.as_bytes());
             }
         });
         Self { url, asked }
@@ -38,7 +38,7 @@ impl Website {
     }
 }
 
-fn answer(head: &str) -> String {
+fn response(head: &str) -> String {
     const COMMON: &str = "Connection: close\r\nSet-Cookie: a=b\r\nx-ms-version: 1\r\nServer: secret\r\n\
         Strict-Transport-Security: max-age=1\r\nAccess-Control-Allow-Origin: *\r\nETag: \"1\"\r\n";
     let target = head.split(' ').nth(1).unwrap_or_default();
@@ -66,7 +66,7 @@ fn answer(head: &str) -> String {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn pages_come_from_the_website_by_every_reach() {
+async fn pages_come_from_the_website_in_every_mode() {
     for reach in EVERY_REACH {
         let website = Website::start();
         let app = TestApp::builder().reach(reach).set("SPA", &website.url).start().await;
@@ -98,7 +98,7 @@ async fn pages_come_from_the_website_by_every_reach() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn conditions_and_ranges_pass_and_redirects_stay_inside() {
+async fn conditionals_and_ranges_pass_and_redirects_stay_inside() {
     let website = Website::start();
     let app = TestApp::builder().set("SPA", &website.url).start().await;
     let mut visitor = app.visitor();
@@ -132,7 +132,7 @@ async fn conditions_and_ranges_pass_and_redirects_stay_inside() {
 
 /// A website with short addresses: the page's own name leads to the root.
 #[tokio::test(flavor = "multi_thread")]
-async fn a_website_that_sends_its_page_to_the_root_is_no_loop() {
+async fn a_website_redirect_to_the_root_causes_no_loop() {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let url = format!("http://{}", listener.local_addr().unwrap());
     std::thread::spawn(move || {
@@ -140,12 +140,12 @@ async fn a_website_that_sends_its_page_to_the_root_is_no_loop() {
             let Ok(mut stream) = stream else { return };
             let mut line = String::new();
             let _ = BufReader::new(stream.try_clone().unwrap()).read_line(&mut line);
-            let answer = if line.starts_with("GET / ") {
+            let response = if line.starts_with("GET / ") {
                 "HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Type: text/html\r\nContent-Length: 3\r\n\r\napp"
             } else {
                 "HTTP/1.1 308 Permanent Redirect\r\nConnection: close\r\nLocation: /\r\nContent-Length: 0\r\n\r\n"
             };
-            let _ = stream.write_all(answer.as_bytes());
+            let _ = stream.write_all(response.as_bytes());
         }
     });
     let app = TestApp::builder().set("SPA", &url).start().await;
@@ -154,7 +154,7 @@ async fn a_website_that_sends_its_page_to_the_root_is_no_loop() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_website_that_is_away_is_told() {
+async fn an_unavailable_website_is_reported() {
     let app = TestApp::builder().set("SPA", "http://127.0.0.1:9").start().await;
     let page = app.visitor().navigate("/").await;
     assert_eq!((page.status, page.code()), (502, "upstream_unavailable"));

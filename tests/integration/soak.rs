@@ -15,7 +15,7 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use devkit::provider::Provider;
 
 use crate::raw::Connection;
-use crate::visitor::{Answer, CALL, NAVIGATION};
+use crate::visitor::{CALL, NAVIGATION, Response};
 
 const ADA: &str = "ada.lovelace@contoso.example";
 const SECRET: &str = "cloakroom-keys";
@@ -32,21 +32,21 @@ async fn sign_in(provider: &Provider, origin: &str, there: &mut Connection, back
     let callback = provider.sign_in(address, ADA).unwrap().location();
     let transaction = cookies(&login).unwrap();
     let came = [("cookie", transaction.as_str()), ("sec-fetch-mode", "navigate"), ("sec-fetch-site", "cross-site")];
-    let answer = back.get(callback.strip_prefix(origin).unwrap(), &came).await.unwrap();
-    assert_eq!((answer.status, answer.header("location")), (302, Some("/")), "{}", answer.text());
-    cookies(&answer).unwrap()
+    let response = back.get(callback.strip_prefix(origin).unwrap(), &came).await.unwrap();
+    assert_eq!((response.status, response.header("location")), (302, Some("/")), "{}", response.text());
+    cookies(&response).unwrap()
 }
 
 /// A call by the page's script.
-async fn call(connection: &mut Connection, cookie: &str) -> std::io::Result<Answer> {
+async fn call(connection: &mut Connection, cookie: &str) -> std::io::Result<Response> {
     let mut headers = vec![("cookie", cookie)];
     headers.extend(CALL);
     connection.get("/graph/me", &headers).await
 }
 
-/// What an answer writes into the jar, as a header; `None` if it writes nothing.
-fn cookies(answer: &Answer) -> Option<String> {
-    let written = answer.headers_named("set-cookie").filter(|line| !line.contains("Max-Age=0"));
+/// What a response writes into the jar, as a header; `None` if it writes nothing.
+fn cookies(response: &Response) -> Option<String> {
+    let written = response.headers_named("set-cookie").filter(|line| !line.contains("Max-Age=0"));
     let pairs: Vec<&str> = written.map(|line| line.split(';').next().unwrap()).collect();
     (!pairs.is_empty()).then(|| pairs.join("; "))
 }

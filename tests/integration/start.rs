@@ -66,7 +66,7 @@ async fn check_reports_a_valid_configuration_without_its_secrets() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_taken_port_is_told_with_an_exit_code_that_the_host_counts() {
+async fn a_port_in_use_ends_with_exit_code_71() {
     let app = TestApp::start().await;
     let taken = TcpListener::bind("127.0.0.1:0").unwrap();
     let mut settings = app.settings;
@@ -82,20 +82,20 @@ fn probe(port: u16) -> String {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn while_the_provider_is_held_the_process_listens_and_the_probe_is_answered() {
+async fn while_the_provider_hangs_the_process_listens_and_answers_the_probe() {
     let app = TestApp::start().await;
     app.provider.fault(&[Endpoint::Discovery], Fault::Delay(Duration::from_secs(5)));
     app.provider.clear_requests();
     let port = free_port().unwrap();
     let gateway = Gateway::start(&app.settings, port);
-    let begun = Instant::now();
+    let started = Instant::now();
     while app.provider.count() == 0 {
-        assert!(begun.elapsed() < PATIENCE, "discovery is never asked: {}", gateway.log());
+        assert!(started.elapsed() < PATIENCE, "discovery is never asked: {}", gateway.log());
         tokio::time::sleep(Duration::from_millis(5)).await;
     }
-    let answer = probe(port);
-    assert!(answer.starts_with("HTTP/1.1 200 ") && answer.ends_with("\r\n\r\n"), "{answer}");
-    assert!(!answer.to_lowercase().contains("location"), "never a redirect");
+    let response = probe(port);
+    assert!(response.starts_with("HTTP/1.1 200 ") && response.ends_with("\r\n\r\n"), "{response}");
+    assert!(!response.to_lowercase().contains("location"), "never a redirect");
     let ready = raw::exchange(port, "GET /health/ready HTTP/1.1\r\nHost: x\r\n\r\n");
     assert!(ready.starts_with("HTTP/1.1 503 ") && ready.contains(r#""missing":["provider"]"#), "{ready}");
     let live = raw::exchange(port, "GET /health/live HTTP/1.1\r\nHost: x\r\n\r\n");
@@ -103,7 +103,7 @@ async fn while_the_provider_is_held_the_process_listens_and_the_probe_is_answere
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_provider_that_is_missing_at_the_start_is_named_and_comes_back() {
+async fn a_provider_unavailable_at_startup_is_reported_and_recovers() {
     for fault in [Fault::Status { status: 503, retry_after: Some(7) }, Fault::Html, Fault::HangUp] {
         let told = format!("{fault:?}");
         let app = TestApp::start().await;
@@ -123,7 +123,7 @@ async fn a_provider_that_is_missing_at_the_start_is_named_and_comes_back() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_key_file_that_is_missing_at_the_start_is_named_and_comes_back() {
+async fn a_key_file_missing_at_startup_is_reported_and_recovers() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("keys.json");
     let app =
@@ -152,7 +152,7 @@ fn sealed_under_an_unknown_key() -> String {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_key_file_that_others_may_read_is_a_source_that_is_down() {
+async fn a_key_file_that_others_can_read_is_unavailable() {
     use std::os::unix::fs::PermissionsExt;
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("keys.json");
@@ -167,7 +167,7 @@ async fn a_key_file_that_others_may_read_is_a_source_that_is_down() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn on_sigterm_what_is_in_flight_is_finished_and_the_exit_is_143() {
+async fn on_sigterm_requests_in_flight_finish_and_the_exit_code_is_143() {
     let app = TestApp::start().await;
     let visitor = app.signed_in("ada.lovelace@contoso.example").await;
     let port = free_port().unwrap();
@@ -181,21 +181,21 @@ async fn on_sigterm_what_is_in_flight_is_finished_and_the_exit_is_143() {
     stream.write_all(request.as_bytes()).unwrap();
     until(|| app.graph.count() > 0, &gateway);
     let reader = std::thread::spawn(move || {
-        let mut answer = String::new();
-        stream.read_to_string(&mut answer).unwrap();
-        answer
+        let mut response = String::new();
+        stream.read_to_string(&mut response).unwrap();
+        response
     });
     assert_eq!(gateway.end_by("-TERM"), Some(143));
-    let answer = reader.join().unwrap();
-    assert!(answer.starts_with("HTTP/1.1 200 "), "{answer}");
-    assert!(answer.ends_with("0\r\n\r\n") || answer.contains("content-length"), "the body came whole: {answer}");
+    let response = reader.join().unwrap();
+    assert!(response.starts_with("HTTP/1.1 200 "), "{response}");
+    assert!(response.ends_with("0\r\n\r\n") || response.contains("content-length"), "the body came whole: {response}");
     assert!(TcpStream::connect(("127.0.0.1", port)).is_err(), "nobody listens any more");
 }
 
 fn until(condition: impl Fn() -> bool, gateway: &Gateway) {
-    let begun = Instant::now();
+    let started = Instant::now();
     while !condition() {
-        assert!(begun.elapsed() < PATIENCE, "it never happens: {}", gateway.log());
+        assert!(started.elapsed() < PATIENCE, "it never happens: {}", gateway.log());
         std::thread::sleep(Duration::from_millis(20));
     }
 }

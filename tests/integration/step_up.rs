@@ -9,7 +9,7 @@ const ADA: &str = "ada.lovelace@contoso.example";
 const GRACE: &str = "grace.hopper@contoso.example";
 
 /// Follows a `login_url` to the provider, signs in there, and comes back.
-async fn answer(app: &TestApp, visitor: &mut Visitor, login_url: &str, user: &str) -> crate::visitor::Answer {
+async fn response(app: &TestApp, visitor: &mut Visitor, login_url: &str, user: &str) -> crate::visitor::Response {
     let away = visitor.navigate(login_url).await;
     assert_eq!(away.status, 302, "{}", away.text());
     let callback = app.provider.sign_in(away.header("location").unwrap(), user).unwrap();
@@ -26,7 +26,7 @@ async fn challenged(visitor: &mut Visitor) -> String {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_apis_challenge_is_answered_and_the_call_works() {
+async fn after_a_step_up_the_challenged_call_works() {
     let app = TestApp::start().await;
     let mut visitor = app.signed_in(ADA).await;
     app.graph.require_context(Some("c1"));
@@ -35,7 +35,7 @@ async fn an_apis_challenge_is_answered_and_the_call_works() {
     let told = visitor.fetch("GET", "/auth/session").await.json();
     assert_eq!(told["apis"]["graph"]["status"], "needs_step_up");
     assert!(told["apis"]["graph"]["login_url"].is_string());
-    let back = answer(&app, &mut visitor, &login_url, ADA).await;
+    let back = response(&app, &mut visitor, &login_url, ADA).await;
     assert_eq!((back.status, back.header("location")), (302, Some("/")));
     assert_eq!(visitor.fetch("GET", "/graph/me").await.status, 200, "{}", app.log());
     let again = visitor.navigate(&login_url).await;
@@ -43,7 +43,7 @@ async fn an_apis_challenge_is_answered_and_the_call_works() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_provider_hears_what_is_asked_and_that_challenges_are_answered() {
+async fn the_authorization_request_carries_the_challenge_and_cp1() {
     let app = TestApp::start().await;
     let mut visitor = app.signed_in(ADA).await;
     app.graph.require_context(Some("c1"));
@@ -62,14 +62,14 @@ async fn another_user_cannot_answer_a_challenge() {
     let mut visitor = app.signed_in(ADA).await;
     app.graph.require_context(Some("c1"));
     let login_url = challenged(&mut visitor).await;
-    let back = answer(&app, &mut visitor, &login_url, GRACE).await;
+    let back = response(&app, &mut visitor, &login_url, GRACE).await;
     assert_eq!(back.header("location"), Some("/?auth_error=login_failed"));
     let told = visitor.fetch("GET", "/auth/session").await.json();
     assert_eq!(told["user"]["preferred_username"], ADA, "the old session stays");
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_challenge_is_good_for_its_session_only() {
+async fn a_challenge_is_valid_for_its_session_only() {
     let app = TestApp::start().await;
     let mut ada = app.signed_in(ADA).await;
     app.graph.require_context(Some("c1"));
@@ -86,7 +86,7 @@ async fn a_challenge_is_good_for_its_session_only() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_the_provider_asks_at_a_refresh_is_passed_on() {
+async fn claims_required_at_a_refresh_are_passed_on() {
     let app = TestApp::builder().provider(Options::new("http://unused")).start().await;
     let mut visitor = app.signed_in(ADA).await;
     let claims = r#"{"access_token":{"acrs":{"essential":true,"value":"c2"}}}"#;
@@ -97,6 +97,6 @@ async fn what_the_provider_asks_at_a_refresh_is_passed_on() {
     assert!(visitor.jar.contains_key("__Host-Http-cloakroom"), "the session stays");
     let login_url = refused.json()["login_url"].as_str().unwrap().to_owned();
     app.graph.require_context(Some("c2"));
-    answer(&app, &mut visitor, &login_url, ADA).await;
+    response(&app, &mut visitor, &login_url, ADA).await;
     assert_eq!(visitor.fetch("GET", "/graph/me").await.status, 200, "{}", app.log());
 }

@@ -29,11 +29,11 @@ fn begin(app: &TestApp, visitor: &Visitor, method: &str, target: &str, more: &st
 
 /// Reads until a text has come.
 fn read_until(stream: &mut TcpStream, text: &str) -> String {
-    let has = |answer: &[u8]| String::from_utf8_lossy(answer).contains(text);
-    let (answer, ended) = raw::read_answer(stream, has);
-    let answer = String::from_utf8_lossy(&answer).into_owned();
-    assert!(!ended && answer.contains(text), "{text:?} does not come, but {answer:?}");
-    answer
+    let has = |response: &[u8]| String::from_utf8_lossy(response).contains(text);
+    let (response, ended) = raw::read_response(stream, has);
+    let response = String::from_utf8_lossy(&response).into_owned();
+    assert!(!ended && response.contains(text), "{text:?} does not come, but {response:?}");
+    response
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -51,9 +51,9 @@ async fn server_sent_events_arrive_one_by_one() {
             read_until(&mut stream, &format!("data: event {number}\n\n"));
         }
         drop(stream);
-        let begun = Instant::now();
+        let started = Instant::now();
         while app.graph.send_event("anybody there?") > 0 {
-            assert!(begun.elapsed() < PATIENCE, "{reach:?}: the call goes on though nobody listens any more");
+            assert!(started.elapsed() < PATIENCE, "{reach:?}: the call goes on though nobody listens any more");
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
     }
@@ -106,13 +106,13 @@ async fn both_ways(app: &TestApp, visitor: &mut Visitor, size: usize) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn long_bodies_take_no_memory() {
+async fn long_bodies_do_not_grow_memory() {
     let growth = growth(20 * MEGABYTE).await;
     assert!(growth <= GROWTH, "{growth} KiB for 20 MB up and down");
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn slow_readers_and_writers_hold_their_share_and_harm_nobody() {
+async fn slow_readers_and_writers_do_not_affect_others() {
     const EACH: usize = 16;
     /// For one of each, in KiB.
     const SHARE: u64 = 512;
@@ -125,9 +125,9 @@ async fn slow_readers_and_writers_hold_their_share_and_harm_nobody() {
     let readers: Vec<_> = (0..EACH).map(|_| begin(&app, &visitor, "GET", &target, "")).collect();
     let length = "Content-Length: 1000000\r\n";
     let mut writers: Vec<_> = (0..EACH).map(|_| begin(&app, &visitor, "PUT", "/graph/echo/x", length)).collect();
-    let begun = Instant::now();
+    let started = Instant::now();
     while app.graph.count() < came + 2 * EACH as u64 {
-        assert!(begun.elapsed() < PATIENCE, "{}", app.log());
+        assert!(started.elapsed() < PATIENCE, "{}", app.log());
         for writer in &mut writers {
             writer.write_all(b"x").unwrap();
         }
@@ -145,7 +145,7 @@ async fn slow_readers_and_writers_hold_their_share_and_harm_nobody() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_body_that_stops_coming_is_refused_without_harm_to_others() {
+async fn a_stalled_body_is_rejected_without_affecting_others() {
     let app = TestApp::start().await;
     let mut visitor = app.signed_in(ADA).await;
     let framings = [("Content-Length: 1000\r\n", "hello"), ("Transfer-Encoding: chunked\r\n", "5\r\nhello\r\n")];
@@ -159,26 +159,26 @@ async fn a_body_that_stops_coming_is_refused_without_harm_to_others() {
     }
     for mut stream in stopped {
         stream.set_read_timeout(Some(2 * PATIENCE)).unwrap();
-        let (answer, ended) = raw::read_answer(&mut stream, |_| false);
-        let answer = String::from_utf8_lossy(&answer).into_owned();
-        assert!(ended && raw::status(&answer) == 400 && answer.contains("stopped coming"), "{answer}");
+        let (response, ended) = raw::read_response(&mut stream, |_| false);
+        let response = String::from_utf8_lossy(&response).into_owned();
+        assert!(ended && raw::status(&response) == 400 && response.contains("stopped coming"), "{response}");
     }
     assert_eq!(visitor.fetch("GET", "/graph/me").await.status, 200);
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn who_waits_before_sending_is_told_to_go_on_only_where_the_call_goes_on() {
+async fn a_100_continue_is_sent_only_if_the_call_is_forwarded() {
     let app = TestApp::start().await;
     let visitor = app.signed_in(ADA).await;
     let waits = "Content-Length: 5\r\nExpect: 100-continue\r\n";
     let mut stream = begin(&app, &visitor, "PUT", "/graph/echo/x", waits);
     read_until(&mut stream, "HTTP/1.1 100 Continue\r\n\r\n");
     stream.write_all(b"hello").unwrap();
-    let answer = read_until(&mut stream, "hello");
-    assert_eq!(raw::status(&answer), 200, "{answer}");
+    let response = read_until(&mut stream, "hello");
+    assert_eq!(raw::status(&response), 200, "{response}");
     assert_eq!(app.graph.requests().pop().unwrap().header("expect"), None);
-    let answer = read_until(&mut begin(&app, &visitor, "PUT", "/graph/nowhere", waits), "\r\n\r\n");
-    assert_eq!(raw::status(&answer), 404, "{answer}");
+    let response = read_until(&mut begin(&app, &visitor, "PUT", "/graph/nowhere", waits), "\r\n\r\n");
+    assert_eq!(raw::status(&response), 404, "{response}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -190,16 +190,16 @@ async fn trailers_pass_in_neither_direction() {
     let received = std::thread::spawn(move || {
         let mut stream = api.accept().unwrap().0;
         let received = read_until(&mut stream, "\r\n0\r\n\r\n");
-        let answer =
+        let response =
             "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\nTrailer: X-Late\r\n\r\n2\r\nok\r\n0\r\nX-Late: 1\r\n\r\n";
-        stream.write_all(answer.as_bytes()).unwrap();
+        stream.write_all(response.as_bytes()).unwrap();
         received.to_lowercase()
     });
     let chunked = "Transfer-Encoding: chunked\r\nTrailer: X-Late\r\n";
     let mut stream = begin(&app, &visitor, "PUT", "/graph/echo/x", chunked);
     stream.write_all(b"5\r\nhello\r\n0\r\nX-Late: 1\r\n\r\n").unwrap();
-    let answer = read_until(&mut stream, "\r\n0\r\n\r\n").to_lowercase();
+    let response = read_until(&mut stream, "\r\n0\r\n\r\n").to_lowercase();
     let received = received.join().unwrap();
     assert!(received.contains("hello") && !received.contains("x-late"), "{received}");
-    assert!(answer.contains("ok") && !answer.contains("x-late"), "{answer}");
+    assert!(response.contains("ok") && !response.contains("x-late"), "{response}");
 }

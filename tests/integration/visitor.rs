@@ -19,13 +19,13 @@ pub struct Visitor {
 
 /// What came back.
 #[derive(Debug, Clone)]
-pub struct Answer {
+pub struct Response {
     pub status: u16,
     pub headers: Vec<(String, String)>,
     pub body: Vec<u8>,
 }
 
-impl Answer {
+impl Response {
     /// The first header of a name.
     pub fn header(&self, name: &str) -> Option<&str> {
         self.headers.iter().find(|(of, _)| of == name).map(|(_, value)| value.as_str())
@@ -77,14 +77,14 @@ impl Visitor {
         Self { origin: format!("http://localhost:{port}"), ..self.clone() }
     }
 
-    /// Any request, with the cookies of the jar; the answer's cookies go into it.
+    /// Any request, with the cookies of the jar; the response's cookies go into it.
     pub async fn send(
         &mut self,
         method: &str,
         path: &str,
         headers: &[(&str, &str)],
         body: impl Into<Vec<u8>>,
-    ) -> Answer {
+    ) -> Response {
         let method = Method::from_bytes(method.as_bytes()).unwrap();
         let mut request = self.client.request(method, format!("{}{path}", self.origin));
         if !self.jar.is_empty() && !headers.iter().any(|(name, _)| *name == "cookie") {
@@ -97,22 +97,22 @@ impl Visitor {
         if !body.is_empty() {
             request = request.body(body);
         }
-        let answer = request.send().await.unwrap();
-        let status = answer.status().as_u16();
+        let response = request.send().await.unwrap();
+        let status = response.status().as_u16();
         let text = |value: &reqwest::header::HeaderValue| String::from_utf8_lossy(value.as_bytes()).into_owned();
-        let headers = answer.headers().iter().map(|(name, value)| (name.to_string(), text(value))).collect();
-        let body = answer.bytes().await.unwrap().to_vec();
-        let answer = Answer { status, headers, body };
-        self.keep(&answer);
-        answer
+        let headers = response.headers().iter().map(|(name, value)| (name.to_string(), text(value))).collect();
+        let body = response.bytes().await.unwrap().to_vec();
+        let response = Response { status, headers, body };
+        self.keep(&response);
+        response
     }
 
-    fn keep(&mut self, answer: &Answer) {
-        for (name, value) in &answer.headers {
+    fn keep(&mut self, response: &Response) {
+        for (name, value) in &response.headers {
             self.received.extend_from_slice(format!("{name}: {value}\r\n").as_bytes());
         }
-        self.received.extend_from_slice(&answer.body);
-        for line in answer.headers_named("set-cookie") {
+        self.received.extend_from_slice(&response.body);
+        for line in response.headers_named("set-cookie") {
             let (name, value) = line.split(';').next().unwrap().split_once('=').unwrap();
             if line.contains("Max-Age=0") {
                 self.jar.remove(name);
@@ -127,17 +127,17 @@ impl Visitor {
         self.jar.iter().map(|(name, value)| format!("{name}={value}")).collect::<Vec<_>>().join("; ")
     }
 
-    pub async fn get(&mut self, path: &str) -> Answer {
+    pub async fn get(&mut self, path: &str) -> Response {
         self.send("GET", path, &[], "").await
     }
 
     /// A navigation of the whole page.
-    pub async fn navigate(&mut self, path: &str) -> Answer {
+    pub async fn navigate(&mut self, path: &str) -> Response {
         self.send("GET", path, &NAVIGATION, "").await
     }
 
     /// A call by the page's script.
-    pub async fn fetch(&mut self, method: &str, path: &str) -> Answer {
+    pub async fn fetch(&mut self, method: &str, path: &str) -> Response {
         self.send(method, path, &CALL, "").await
     }
 
@@ -145,20 +145,20 @@ impl Visitor {
     pub async fn begin(&mut self, return_to: &str) -> String {
         let query: String =
             url::form_urlencoded::Serializer::new(String::new()).append_pair("return_to", return_to).finish();
-        let answer = self.navigate(&format!("/auth/login?{query}")).await;
-        assert_eq!(answer.status, 302, "{}", answer.text());
-        answer.header("location").unwrap().to_owned()
+        let response = self.navigate(&format!("/auth/login?{query}")).await;
+        assert_eq!(response.status, 302, "{}", response.text());
+        response.header("location").unwrap().to_owned()
     }
 
-    /// Signs in at the provider and comes back; gives the callback's answer.
-    pub async fn sign_in(&mut self, provider: &Provider, user: &str, return_to: &str) -> Answer {
+    /// Signs in at the provider and comes back; gives the callback's response.
+    pub async fn sign_in(&mut self, provider: &Provider, user: &str, return_to: &str) -> Response {
         let address = self.begin(return_to).await;
         let callback = provider.sign_in(&address, user).unwrap();
         self.come_back(&callback.location()).await
     }
 
     /// Follows the provider's redirect to the callback.
-    pub async fn come_back(&mut self, location: &str) -> Answer {
+    pub async fn come_back(&mut self, location: &str) -> Response {
         let path = location.strip_prefix(&self.origin).unwrap_or_else(|| panic!("{location} is elsewhere")).to_owned();
         self.send(
             "GET",

@@ -26,7 +26,7 @@ pub const TARGET: &str = "x86_64-unknown-linux-gnu";
 /// The gateway's default folder of the page, in the project and in the package.
 const SPA: &str = "web/dist";
 /// The test that runs a package.
-const JOURNEY: &str = "packaged::the_package_under_test_does_the_main_job";
+const JOURNEY: &str = "packaged::the_package_under_test_runs_the_main_journey";
 
 /// The sources of a package.
 #[derive(Debug, Clone)]

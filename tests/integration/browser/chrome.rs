@@ -87,9 +87,9 @@ impl Chrome {
 
     /// Waits until the page's status says something.
     pub async fn says(&self, text: &str) {
-        let begun = Instant::now();
+        let started = Instant::now();
         while self.text("#status").await != text {
-            assert!(begun.elapsed() < PATIENCE, "{}", self.text("body").await);
+            assert!(started.elapsed() < PATIENCE, "{}", self.text("body").await);
             tokio::time::sleep(Duration::from_millis(50)).await;
         }
     }
@@ -142,9 +142,9 @@ impl Chrome {
     pub async fn picture(&self) -> Vec<u8> {
         let size = self.devtools("Page.getLayoutMetrics", json!({})).await["cssContentSize"].take();
         let clip = json!({"x": 0, "y": 0, "width": size["width"], "height": size["height"], "scale": 1});
-        let answer =
+        let response =
             self.devtools("Page.captureScreenshot", json!({"captureBeyondViewport": true, "clip": clip})).await;
-        STANDARD.decode(answer["data"].as_str().unwrap()).unwrap()
+        STANDARD.decode(response["data"].as_str().unwrap()).unwrap()
     }
 
     /// Keeps a picture of the page for people: `target/screenshots/<mode>-<state>.png`.
@@ -174,7 +174,7 @@ impl Chrome {
 
 impl Drop for Chrome {
     fn drop(&mut self) {
-        // A driver that does not answer takes its browser with it when it is killed.
+        // A driver that does not response takes its browser with it when it is killed.
         let _ = self.end_session();
     }
 }

@@ -11,7 +11,7 @@ const PAGE: &str = r#"<!doctype html><meta charset="utf-8"><title>Elsewhere</tit
 <a id="link" href="TARGET/graph/me">Read more</a>
 <script type="module">
   const ask = (path, init) => fetch('TARGET' + path, { credentials: 'include', ...init })
-    .then((answer) => answer.type, (error) => error.name);
+    .then((response) => response.type, (error) => error.name);
   const image = (path) => new Promise((resolve) => {
     const element = new Image();
     element.onload = () => resolve('shown');
@@ -30,7 +30,7 @@ const PAGE: &str = r#"<!doctype html><meta charset="utf-8"><title>Elsewhere</tit
 </script>
 "#;
 
-/// What the page tells when nothing worked: an answer that may not be read is an error or opaque.
+/// What the page tells when nothing worked: a response that may not be read is an error or opaque.
 pub const NOTHING: &str = "TypeError TypeError opaque opaque opaque broken";
 
 /// Serves the page until it is dropped.
@@ -49,7 +49,7 @@ impl Elsewhere {
         let server = tokio::spawn(async move {
             while let Ok((stream, _)) = listener.accept().await {
                 // Browsers open connections that they do not use, so none may hold up the others.
-                tokio::spawn(answer(stream, page.clone()));
+                tokio::spawn(response(stream, page.clone()));
             }
         });
         Self { port, server }
@@ -62,7 +62,7 @@ impl Drop for Elsewhere {
     }
 }
 
-async fn answer(mut stream: TcpStream, page: String) -> std::io::Result<()> {
+async fn response(mut stream: TcpStream, page: String) -> std::io::Result<()> {
     let mut head = Vec::new();
     while !head.ends_with(b"\r\n\r\n") {
         head.push(stream.read_u8().await?);

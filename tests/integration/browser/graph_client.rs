@@ -175,7 +175,7 @@ async fn upload(app: &TestApp, chrome: &Chrome, drive: &Drive) {
 }
 
 #[tokio::test]
-async fn microsofts_graph_client_tells_refusals_and_stays_on_the_route() {
+async fn microsofts_graph_client_reports_errors_and_stays_on_the_route() {
     for mode in MODES {
         let (app, chrome, _drive, _page) = start(mode).await;
         let attempt = async |call: &str| chrome.script(&format!("return graph.attempt({call})")).await;

@@ -1,4 +1,4 @@
-//! A session in a real browser: it outlives its access token, is stepped up, and no slow answer brings back an older
+//! A session in a real browser: it outlives its access token, is stepped up, and no slow response brings back an older
 //! one.
 
 use std::time::Duration;
@@ -14,15 +14,15 @@ use crate::app::{Reach, TestApp};
 /// Calls side by side, and the statuses of their answers.
 const FIFTY_CALLS: &str =
     "const calls = Array.from({ length: 50 }, () => fetch('/graph/me', { headers: { 'X-CSRF': '1' } }));
-    return Promise.all(calls).then((answers) => answers.map((answer) => answer.status));";
-/// Begins a call whose answer takes its time; [`SLOW_ANSWER`] waits for it.
+    return Promise.all(calls).then((answers) => answers.map((response) => response.status));";
+/// Begins a call whose response takes its time; [`SLOW_RESPONSE`] waits for it.
 const SLOW_CALL: &str =
     "window.slow = fetch('/graph/slow?first=2500&total=2500&chunks=1', { headers: { 'X-CSRF': '1' } })
-    .then((answer) => answer.status); return true;";
-const SLOW_ANSWER: &str = "return window.slow;";
+    .then((response) => response.status); return true;";
+const SLOW_RESPONSE: &str = "return window.slow;";
 
 async fn start(mode: Mode, options: Options) -> (TestApp, Chrome) {
-    // Activity counts as old after two seconds, so that a slow answer has a reason to write the cookie.
+    // Activity counts as old after two seconds, so that a slow response has a reason to write the cookie.
     let app = TestApp::builder().reach(Reach::Host(mode)).provider(options).set("SESSION_IDLE", "20s").start();
     tokio::join!(app, Chrome::start())
 }
@@ -55,7 +55,7 @@ async fn a_session_outlives_its_access_token_in_all_tabs() {
 }
 
 #[tokio::test]
-async fn a_step_up_goes_round() {
+async fn a_step_up_completes() {
     for mode in MODES {
         let (app, chrome) = start(mode, lasting()).await;
         sign_in(&chrome, &app.origin, ADA).await;
@@ -70,13 +70,13 @@ async fn a_step_up_goes_round() {
         chrome.shows("signed-in").await;
         chrome.click("#call-graph").await;
         chrome.find("#graph-response:not([hidden])").await;
-        let answer: Value = serde_json::from_str(&chrome.text("#graph-result").await).unwrap();
-        assert_eq!(answer["userPrincipalName"], ADA, "{mode:?}");
+        let response: Value = serde_json::from_str(&chrome.text("#graph-result").await).unwrap();
+        assert_eq!(response["userPrincipalName"], ADA, "{mode:?}");
     }
 }
 
 #[tokio::test]
-async fn a_slow_answer_brings_back_neither_a_session_that_ended_nor_one_that_was_replaced() {
+async fn a_slow_response_restores_neither_an_ended_nor_a_replaced_session() {
     for mode in MODES {
         let (app, chrome) = start(mode, lasting()).await;
         sign_in(&chrome, &app.origin, ADA).await;
@@ -85,7 +85,7 @@ async fn a_slow_answer_brings_back_neither_a_session_that_ended_nor_one_that_was
         let sign_out =
             "return fetch('/auth/logout', { method: 'POST', headers: { 'X-CSRF': '1' } }).then((a) => a.status)";
         assert_eq!(chrome.script(sign_out).await, 200);
-        assert_eq!(chrome.script(SLOW_ANSWER).await, 200);
+        assert_eq!(chrome.script(SLOW_RESPONSE).await, 200);
         assert_eq!(cookie_names(&chrome).await, [""; 0], "{mode:?}: signed out is signed out");
 
         app.provider.end_sessions();
@@ -99,7 +99,7 @@ async fn a_slow_answer_brings_back_neither_a_session_that_ended_nor_one_that_was
         chrome.choose(GRACE).await;
         chrome.shows("signed-in").await;
         chrome.client.switch_to_window(first).await.unwrap();
-        assert_eq!(chrome.script(SLOW_ANSWER).await, 200);
+        assert_eq!(chrome.script(SLOW_RESPONSE).await, 200);
         let who = "return fetch('/auth/session').then((a) => a.json()).then((told) => told.user.preferred_username)";
         assert_eq!(chrome.script(who).await, GRACE, "{mode:?}: the newer sign-in stays");
     }

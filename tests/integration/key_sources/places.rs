@@ -92,9 +92,9 @@ impl Place {
                     "attributes": {"nbf": seed.not_before, "exp": seed.expires},
                 });
                 let request = http.put(format!("https://{HOST}/secrets/{ring}?api-version=7.6")).json(&version);
-                let answer = request.bearer_auth(credential.token()).send().await.unwrap();
-                assert_eq!(answer.status().as_u16(), 200);
-                let made: Value = answer.json().await.unwrap();
+                let response = request.bearer_auth(credential.token()).send().await.unwrap();
+                assert_eq!(response.status().as_u16(), 200);
+                let made: Value = response.json().await.unwrap();
                 made["id"].as_str().unwrap().rsplit('/').next().unwrap().to_owned()
             }
         }

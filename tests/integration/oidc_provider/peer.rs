@@ -11,7 +11,7 @@ use url::Url;
 use url::form_urlencoded::Serializer;
 
 use crate::app::{PATIENCE, ROOT};
-use crate::visitor::{Answer, Visitor};
+use crate::visitor::{Response, Visitor};
 
 /// The API that its access tokens are for.
 pub const RESOURCE: &str = "https://notes.example";
@@ -58,12 +58,12 @@ impl Peer {
 
     /// Waits until it has told all that had happened before this call.
     pub async fn settle(&self) {
-        let begun = Instant::now();
+        let started = Instant::now();
         let (mark, line) = ("/settled", "GET /settled");
         let before = self.count(line);
         Visitor::new(&self.issuer).get(mark).await;
         while self.count(line) == before {
-            assert!(begun.elapsed() < PATIENCE, "it tells nothing any more");
+            assert!(started.elapsed() < PATIENCE, "it tells nothing any more");
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
     }
@@ -114,15 +114,15 @@ impl Browser {
     /// Opens an address and follows redirects as long as they stay with the provider.
     pub async fn visit(&mut self, address: &str) -> Place {
         let mut address = Url::parse(address).unwrap();
-        let mut answer = self.visitor.navigate(target(&address)).await;
-        while let Some(location) = answer.header("location") {
+        let mut response = self.visitor.navigate(target(&address)).await;
+        while let Some(location) = response.header("location") {
             address = address.join(location).unwrap();
             if address.origin().ascii_serialization() != self.issuer {
                 return Place::Away(address.into());
             }
-            answer = self.visitor.navigate(target(&address)).await;
+            response = self.visitor.navigate(target(&address)).await;
         }
-        Place::Page(address, answer.text())
+        Place::Page(address, response.text())
     }
 
     /// Opens an address and, where that leads to a page with a form, fills it in.
@@ -135,15 +135,15 @@ impl Browser {
         let hidden = text.split("<input ").skip(1).filter(|input| input.contains("type=\"hidden\""));
         let hidden = hidden.filter_map(|input| Some((attribute(input, "", "name")?, attribute(input, "", "value")?)));
         let body = Serializer::new(String::new()).extend_pairs(hidden).extend_pairs(fields).finish();
-        let answer = self.post(&action, body).await;
-        let location = answer.header("location").unwrap_or_else(|| panic!("{} {}", answer.status, answer.text()));
+        let response = self.post(&action, body).await;
+        let location = response.header("location").unwrap_or_else(|| panic!("{} {}", response.status, response.text()));
         match action.join(location).unwrap() {
             away if away.origin().ascii_serialization() != self.issuer => Place::Away(away.into()),
             within => self.visit(within.as_str()).await,
         }
     }
 
-    async fn post(&mut self, action: &Url, body: String) -> Answer {
+    async fn post(&mut self, action: &Url, body: String) -> Response {
         let headers = [("content-type", "application/x-www-form-urlencoded"), ("accept", "text/html")];
         self.visitor.send("POST", target(action), &headers, body).await
     }

@@ -112,9 +112,9 @@ impl Sealed {
 
 async fn until_ready(port: u16) {
     let mut connection = Connection::to(port);
-    let begun = Instant::now();
+    let started = Instant::now();
     while connection.get("/health/ready", &[]).await.unwrap().status != 200 {
-        assert!(begun.elapsed() < PATIENCE, "it is never ready");
+        assert!(started.elapsed() < PATIENCE, "it is never ready");
         tokio::time::sleep(Duration::from_millis(50)).await;
     }
 }
@@ -183,19 +183,19 @@ async fn watch(stage: &Stage, name: &str, port: u16, known: bool, new: bool, end
     loop {
         let ended = *end.lock().unwrap_or_else(PoisonError::into_inner);
         if known {
-            let answer = call(&mut connection, &stage.old.cookie).await.unwrap();
-            assert_eq!(answer.status, 200, "{name}: a session ended: {}", answer.text());
+            let response = call(&mut connection, &stage.old.cookie).await.unwrap();
+            assert_eq!(response.status, 200, "{name}: a session ended: {}", response.text());
         }
-        let answer = call(&mut connection, withheld).await.unwrap();
-        match (answer.status, ended) {
+        let response = call(&mut connection, withheld).await.unwrap();
+        match (response.status, ended) {
             (200, Some(ended)) => return ended.elapsed(),
             // A slow vault may be fast enough.
             (200, None) => {}
             (503, _) => {
-                assert_eq!(answer.code(), "keys_unavailable", "{name}");
-                assert!(answer.header("retry-after").is_some() && answer.header("set-cookie").is_none(), "{name}");
+                assert_eq!(response.code(), "keys_unavailable", "{name}");
+                assert!(response.header("retry-after").is_some() && response.header("set-cookie").is_none(), "{name}");
             }
-            (status, _) => panic!("{name}: {status}: {}", answer.text()),
+            (status, _) => panic!("{name}: {status}: {}", response.text()),
         }
         assert!(ended.is_none_or(|ended| ended.elapsed() < PATIENCE), "{name}: it does not heal");
         tokio::time::sleep(Duration::from_millis(50)).await;

@@ -22,7 +22,7 @@ const CALLERS: u32 = 4;
 const GOOD: u32 = 200;
 
 #[tokio::test(flavor = "multi_thread")]
-async fn made_up_kids_hardly_reach_the_vault() {
+async fn invented_kids_rarely_reach_the_vault() {
     let seen = run(500, Duration::from_secs(2)).await;
     assert!(seen.lists <= 2 && seen.gets == 0, "{seen:?}");
 }
@@ -63,9 +63,9 @@ async fn run(rate: u32, time: Duration) -> Seen {
     let port = free_port().unwrap();
     let gateway = Gateway::start_binary(&binary(), &app.settings, port);
     let mut connections = [Connection::to(port), Connection::to(app.port)];
-    let begun = Instant::now();
+    let started = Instant::now();
     while connections[0].get("/health/ready", &[]).await.unwrap().status != 200 {
-        assert!(begun.elapsed() < PATIENCE, "{}", gateway.log());
+        assert!(started.elapsed() < PATIENCE, "{}", gateway.log());
         tokio::time::sleep(Duration::from_millis(50)).await;
     }
     let [there, back] = &mut connections;
@@ -109,10 +109,10 @@ fn good_calls(port: u16, cookie: Arc<str>, time: Duration) -> Times {
                     let mut times = Vec::new();
                     let mut pace = Pace::of(GOOD / CALLERS, time);
                     while pace.next().await {
-                        let begun = Instant::now();
-                        let answer = call(&mut connection, &cookie).await.unwrap();
-                        times.push(begun.elapsed());
-                        assert_eq!(answer.status, 200, "{}", answer.text());
+                        let started = Instant::now();
+                        let response = call(&mut connection, &cookie).await.unwrap();
+                        times.push(started.elapsed());
+                        assert_eq!(response.status, 200, "{}", response.text());
                     }
                     times
                 });
@@ -136,8 +136,8 @@ async fn flood(port: u16, rate: u32, time: Duration) -> u64 {
             let mut connection = Connection::to(port);
             let mut pace = Pace::of(rate / FLOODERS, time);
             while pace.next().await {
-                let answer = call(&mut connection, &made_up()).await.unwrap();
-                assert_eq!((answer.status, answer.code()), (401, "session_expired"), "{}", answer.text());
+                let response = call(&mut connection, &made_up()).await.unwrap();
+                assert_eq!((response.status, response.code()), (401, "session_expired"), "{}", response.text());
                 refused.fetch_add(1, Ordering::Relaxed);
             }
         });

@@ -10,21 +10,21 @@ const ADA: &str = "ada.lovelace@contoso.example";
 const METHODS: [&str; 9] = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "PROPFIND", "TRACE"];
 /// What a page's own script sends.
 const OWN: &str = "X-CSRF: 1\r\nSec-Fetch-Site: same-origin\r\n";
-/// Shorter than the gateway waits for a body: an answer within it has not waited for one.
+/// Shorter than the gateway waits for a body: a response within it has not waited for one.
 const AT_ONCE: Duration = Duration::from_secs(12);
 
 /// A body that never comes.
 const AWAITED: [&str; 2] = ["Content-Length: 100000\r\n", "Transfer-Encoding: chunked\r\n"];
 
-/// Sends a head and gives the status and code of its answer, whether or not a body follows.
+/// Sends a head and gives the status and code of its response, whether or not a body follows.
 fn told(port: u16, head: &str) -> (u16, String) {
     let mut stream = raw::open(port);
     stream.set_read_timeout(Some(AT_ONCE)).unwrap();
     stream.write_all(head.as_bytes()).unwrap();
-    let (answer, _) = raw::read_answer(&mut stream, |answer| answer.windows(4).any(|end| end == b"\r\n\r\n"));
-    let answer = String::from_utf8_lossy(&answer).into_owned();
-    let code = answer.lines().find_map(|line| line.strip_prefix("cloakroom-error: ")).unwrap_or("-").to_owned();
-    (raw::status(&answer), code)
+    let (response, _) = raw::read_response(&mut stream, |response| response.windows(4).any(|end| end == b"\r\n\r\n"));
+    let response = String::from_utf8_lossy(&response).into_owned();
+    let code = response.lines().find_map(|line| line.strip_prefix("cloakroom-error: ")).unwrap_or("-").to_owned();
+    (raw::status(&response), code)
 }
 
 /// Cookies that are no session of anybody: none, rubbish, cut, of another name, twice.
@@ -73,7 +73,7 @@ async fn without_a_session_no_method_body_or_header_reaches_the_api() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn refusals_do_not_wait_for_a_body() {
+async fn rejections_do_not_wait_for_the_body() {
     let app = TestApp::start().await;
     let cookie = format!("Cookie: {}\r\n", app.signed_in(ADA).await.cookie_header());
     let (count, bytes) = (app.graph.count(), app.graph.body_bytes());
@@ -103,7 +103,7 @@ async fn refusals_do_not_wait_for_a_body() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn behind_the_host_too_nothing_goes_on_without_a_session() {
+async fn behind_the_host_no_call_is_forwarded_without_a_session() {
     for reach in EVERY_REACH {
         let app = TestApp::builder().reach(reach).start().await;
         let before = app.graph.body_bytes();
@@ -111,8 +111,8 @@ async fn behind_the_host_too_nothing_goes_on_without_a_session() {
             for more in [&[][..], &[("authorization", "Bearer x")], &[("cookie", "__Host-Http-cloakroom=x")]] {
                 for body in ["", "hello"] {
                     let headers = [&crate::visitor::CALL[..], &[("origin", app.origin.as_str())], more].concat();
-                    let answer = app.visitor().send(method, "/graph/echo/x", &headers, body).await;
-                    assert_eq!(answer.status, 401, "{reach:?} {method} {more:?}: {}", answer.text());
+                    let response = app.visitor().send(method, "/graph/echo/x", &headers, body).await;
+                    assert_eq!(response.status, 401, "{reach:?} {method} {more:?}: {}", response.text());
                 }
             }
         }
