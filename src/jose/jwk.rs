@@ -4,7 +4,8 @@ use jsonwebtoken::jwk::{AlgorithmParameters, EllipticCurve, Jwk, KeyAlgorithm, K
 use jsonwebtoken::{Algorithm, DecodingKey};
 use serde::Deserialize;
 
-use super::jwt::ALGORITHMS;
+/// The only accepted algorithms (contract 7.2): never `none`, never HMAC.
+pub(super) const ALGORITHMS: [Algorithm; 3] = [Algorithm::RS256, Algorithm::PS256, Algorithm::ES256];
 
 /// A key set (RFC 7517 section 5). Members that cannot be read as a key are ignored.
 #[derive(Debug, Default)]

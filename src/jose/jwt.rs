@@ -8,11 +8,8 @@ use jsonwebtoken::errors::ErrorKind;
 use jsonwebtoken::{Algorithm, Header, Validation, decode, decode_header};
 use serde::de::DeserializeOwned;
 
-use super::jwk::{Key, KeyLookup, KeySet};
+use super::jwk::{ALGORITHMS, Key, KeyLookup, KeySet};
 use super::signature;
-
-/// The only accepted algorithms (contract 7.2): never `none`, never HMAC.
-pub(super) const ALGORITHMS: [Algorithm; 3] = [Algorithm::RS256, Algorithm::PS256, Algorithm::ES256];
 
 /// Why a JWT is invalid before any of its claims is checked.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -2,6 +2,7 @@
 //!
 //! Every failure message says what to do.
 
+mod imports;
 mod wording;
 
 use std::collections::BTreeSet;

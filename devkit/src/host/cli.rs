@@ -113,7 +113,7 @@ mod tests {
     }
 
     #[test]
-    fn nothing_at_all_is_enough() {
+    fn no_flag_is_required() {
         let options = parsed("").unwrap();
         assert_eq!(options.root.to_str(), Some("."));
         assert_eq!(options.port, 7071);
@@ -139,7 +139,7 @@ mod tests {
     }
 
     #[test]
-    fn nonsense_is_refused() {
+    fn invalid_flags_are_rejected() {
         for line in ["--mode both", "--port x", "--root", "--enable-auth", "what", "--simulate-code-lookups"] {
             assert!(parsed(line).is_err(), "{line}");
         }

@@ -20,7 +20,7 @@ fn handler() {
         return;
     };
     match std::env::var("TEST_HANDLER").unwrap_or_default().as_str() {
-        "deaf" => std::thread::sleep(Duration::from_secs(600)),
+        "never-listens" => std::thread::sleep(Duration::from_secs(600)),
         "crash" => std::process::exit(7),
         _ => {}
     }
@@ -179,10 +179,10 @@ async fn a_handler_that_never_starts_shuts_the_host_down() {
     for (env, line) in [
         (("TEST_HANDLER", "crash"), "The handler process ended: exit status: 7"),
         ((executable, "nope"), "Failed to start the handler: nope"),
-        (("TEST_HANDLER", "deaf"), "did not listen within the initialization timeout"),
+        (("TEST_HANDLER", "never-listens"), "did not listen within the initialization timeout"),
     ] {
         let host = Host::start(project.options_with(Mode::Forward, &[env])).await.unwrap();
-        if env.1 == "deaf" {
+        if env.1 == "never-listens" {
             // The request is held while the host starts the handler again and again.
             assert_eq!(status(&get(&host, "/x").await), "500");
         }

@@ -14,7 +14,7 @@ use super::support::{Project, Recorder, body, get, has_line, json_ok, send, star
 use crate::host::{Host, Level, Mode, Options};
 
 /// Midnight of a day that is not near.
-const SELDOM: &str = "0 0 0 29 2 *";
+const RARE: &str = "0 0 0 29 2 *";
 
 fn payload(request: &str) -> Value {
     serde_json::from_str(body(request)).unwrap()
@@ -55,10 +55,10 @@ async fn a_timer_is_invoked_whenever_it_is_due() {
 #[tokio::test]
 async fn the_next_five_occurrences_are_printed() {
     let (project, recorder) = (Project::new(), succeeding().await);
-    project.timer("seldom", SELDOM, &json!({}));
+    project.timer("rare", RARE, &json!({}));
     let host = project.start(&recorder, Mode::Proxy).await;
     let lines: Vec<_> = host.logs().into_iter().map(|line| line.text).collect();
-    let title = "The next 5 occurrences of the 'seldom' schedule (Cron: '0 0 0 29 2 *') will be:";
+    let title = "The next 5 occurrences of the 'rare' schedule (Cron: '0 0 0 29 2 *') will be:";
     let at = lines.iter().position(|line| line == title).unwrap();
     let printed: Vec<_> = lines[at + 1..].iter().take_while(|line| line.ends_with(" 00:00:00Z")).collect();
     assert_eq!(printed.len(), 5, "{lines:?}");
@@ -68,8 +68,8 @@ async fn the_next_five_occurrences_are_printed() {
 #[tokio::test]
 async fn a_timer_may_run_on_startup() {
     let (project, recorder) = (Project::new(), succeeding().await);
-    project.timer("early", SELDOM, &json!({"runOnStartup": true}));
-    project.timer("late", SELDOM, &json!({"runOnStartup": false}));
+    project.timer("early", RARE, &json!({"runOnStartup": true}));
+    project.timer("late", RARE, &json!({"runOnStartup": false}));
     let host = project.start(&recorder, Mode::Forward).await;
     until("the invocation", || has_line(&host, "Executed 'Functions.early' (Succeeded, ")).await;
     assert_eq!(recorder.requests().len(), 1);
@@ -84,7 +84,7 @@ async fn a_timer_may_run_on_startup() {
 #[tokio::test]
 async fn a_timer_can_be_run_by_hand() {
     let (project, recorder) = (Project::new(), succeeding().await);
-    project.timer("nightly", SELDOM, &json!({"useMonitor": false}));
+    project.timer("nightly", RARE, &json!({"useMonitor": false}));
     project.function("page", &json!({}));
     let host = project.start(&recorder, Mode::Proxy).await;
     let accepted = send(&host, "POST /admin/functions/NIGHTLY", "", r#"{"input": null}"#).await;
@@ -152,7 +152,7 @@ async fn a_timer_without_storage_causes_a_warning() {
     };
     let (project, recorder) = (Project::with_all(), Recorder::ok().await);
     assert!(!warned(&project.start(&recorder, Mode::Proxy).await), "an HTTP function needs no storage");
-    project.timer("seldom", SELDOM, &json!({}));
+    project.timer("rare", RARE, &json!({}));
     assert!(warned(&project.start(&recorder, Mode::Proxy).await));
     let storage = [("AzureWebJobsStorage", "UseDevelopmentStorage=true")];
     assert!(!warned(&started(project.options_with(Mode::Proxy, &storage), recorder.port).await));
