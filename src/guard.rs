@@ -1,4 +1,4 @@
-//! May this request act: decisions from plain values, before any body is read or any key is looked up.
+//! Whether a request is allowed: decided from its head and the configuration, before a body is read or a key is used.
 
 pub mod cors;
 pub mod csrf;

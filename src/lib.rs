@@ -19,6 +19,7 @@ pub mod keyring;
 pub mod net;
 pub mod oidc;
 pub mod origin;
+pub mod os;
 pub mod path;
 pub mod proxy;
 pub mod reply;

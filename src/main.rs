@@ -6,7 +6,6 @@ use cloakroom::app::App;
 use cloakroom::command::{self, OS_ERROR};
 use cloakroom::config::{Config, Vars};
 use cloakroom::{server, telemetry};
-use tokio::runtime::Builder;
 
 fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
@@ -18,14 +17,17 @@ fn main() -> ExitCode {
 fn serve(vars: &Vars) -> ExitCode {
     let config = match Config::from_vars(vars) {
         Ok(config) => config,
-        Err(faults) => return command::refuse(&faults),
+        Err(errors) => return command::invalid_configuration(&errors),
     };
     telemetry::start(config.log);
     telemetry::report_panics_without_their_text();
     for warning in &config.warnings {
         tracing::warn!("{warning}");
     }
-    let Ok(runtime) = Builder::new_current_thread().enable_all().build() else { return ExitCode::from(OS_ERROR) };
+    let runtime = match command::runtime() {
+        Ok(runtime) => runtime,
+        Err(code) => return code,
+    };
     runtime.block_on(async {
         let port = config.port;
         match server::bind(port).await {

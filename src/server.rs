@@ -28,6 +28,7 @@ use warp::reply::Response as WarpResponse;
 use crate::app::App;
 use crate::error::Error;
 use crate::functions::trace_id;
+use crate::os;
 use crate::reply::body::{GuardedBody, Limit};
 use crate::reply::{BodyError, Context, problem};
 use crate::routes::{RequestHead, into_response, routes};
@@ -59,7 +60,7 @@ pub async fn run(listener: TcpListener, app: Arc<App>) -> ExitCode {
     let routes = TowerToHyperService::new(warp::service(routes(&app)));
     let connections = Arc::new(Semaphore::new(CONNECTIONS));
     let graceful = GracefulShutdown::new();
-    let mut shutdown = std::pin::pin!(shutdown_signal());
+    let mut shutdown = std::pin::pin!(os::termination());
     loop {
         let permit = tokio::select! {
             permit = Arc::clone(&connections).acquire_owned() => permit,
@@ -163,25 +164,4 @@ fn well_formed<B>(request: &Request<B>) -> Result<(), &'static str> {
         return Err("the transfer encoding is not chunked");
     }
     Ok(())
-}
-
-/// Waits for SIGTERM or Ctrl-C.
-async fn shutdown_signal() {
-    #[cfg(unix)]
-    {
-        use tokio::signal::unix::{SignalKind, signal};
-        if let (Ok(mut terminate), Ok(mut interrupt)) =
-            (signal(SignalKind::terminate()), signal(SignalKind::interrupt()))
-        {
-            tokio::select! {
-                _ = terminate.recv() => {}
-                _ = interrupt.recv() => {}
-            }
-            return;
-        }
-    }
-    // Without signal handlers only SIGKILL ends the process.
-    if tokio::signal::ctrl_c().await.is_err() {
-        std::future::pending::<()>().await;
-    }
 }

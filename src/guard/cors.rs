@@ -1,4 +1,5 @@
-//! CORS for the origins that are configured, by exact match (WHATWG Fetch, section 3.3). Without any there is none.
+//! CORS for the configured origins, by exact match (contract 9.9, 9.10; WHATWG Fetch, section 3.3). Without configured
+//! origins there is no CORS.
 
 use http::header::{
     ACCESS_CONTROL_ALLOW_CREDENTIALS, ACCESS_CONTROL_ALLOW_HEADERS, ACCESS_CONTROL_ALLOW_METHODS,
@@ -9,60 +10,60 @@ use http::{HeaderMap, HeaderName, HeaderValue, Method};
 
 use super::origins::Origins;
 
-/// What a page on another origin may read of an answer besides the safelisted.
+/// Response headers that a page on another origin may read in addition to the safelisted ones.
 const EXPOSED: &str = "Cloakroom-Error, Retry-After, Allow, ETag, Location, Content-Disposition";
-/// The methods of calls; which of them an API takes is for its map to say.
+/// Methods that a preflight allows; the API map decides which of them an API accepts.
 const METHODS: &str = "GET, HEAD, POST, PUT, PATCH, DELETE";
-/// How long a browser may remember the answer to a preflight, in seconds.
-const REMEMBERED: &str = "600";
+/// How long a browser may cache a preflight response, in seconds.
+const MAX_AGE: &str = "600";
 
-/// A preflight and what becomes of it.
+/// The decision on a preflight request.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Preflight {
-    /// It is answered 204 with the headers of [`add_preflight_headers`].
-    Granted(HeaderValue),
-    /// It is refused, without a CORS header.
+    /// 204 with the headers of [`add_preflight_headers`], for this origin.
+    Allowed(HeaderValue),
+    /// 403 without a CORS header.
     Denied,
 }
 
-/// Whether a request is a preflight, and from whom.
+/// The decision if a request is a preflight; otherwise `None`.
 #[must_use]
 pub fn preflight(method: &Method, headers: &HeaderMap, origins: &Origins) -> Option<Preflight> {
     let is_preflight = *method == Method::OPTIONS && headers.contains_key(ACCESS_CONTROL_REQUEST_METHOD);
     if !is_preflight || !headers.contains_key(ORIGIN) {
         return None;
     }
-    Some(allowed_origin(headers, origins).map_or(Preflight::Denied, Preflight::Granted))
+    Some(allowed_origin(headers, origins).map_or(Preflight::Denied, Preflight::Allowed))
 }
 
-/// Adds the preflight-only headers. `passed` are the request headers that a page may send.
-pub fn add_preflight_headers(answer: &mut HeaderMap, passed: impl Iterator<Item = HeaderName>) {
+/// Adds the headers of a preflight response. `passed`: the request headers that a page may send.
+#[expect(clippy::expect_used, reason = "a header name consists of characters that a value may have")]
+pub fn add_preflight_headers(response: &mut HeaderMap, passed: impl Iterator<Item = HeaderName>) {
     let names: Vec<String> = ["x-csrf".to_owned()].into_iter().chain(passed.map(|name| name.to_string())).collect();
-    if let Ok(names) = HeaderValue::from_str(&names.join(", ")) {
-        answer.insert(ACCESS_CONTROL_ALLOW_HEADERS, names);
-    }
-    answer.insert(ACCESS_CONTROL_ALLOW_METHODS, HeaderValue::from_static(METHODS));
-    answer.insert(ACCESS_CONTROL_MAX_AGE, HeaderValue::from_static(REMEMBERED));
-    answer.append(VARY, HeaderValue::from_static("Access-Control-Request-Headers, Access-Control-Request-Method"));
+    let names = HeaderValue::from_str(&names.join(", ")).expect("header names and commas are a header value");
+    response.insert(ACCESS_CONTROL_ALLOW_HEADERS, names);
+    response.insert(ACCESS_CONTROL_ALLOW_METHODS, HeaderValue::from_static(METHODS));
+    response.insert(ACCESS_CONTROL_MAX_AGE, HeaderValue::from_static(MAX_AGE));
+    response.append(VARY, HeaderValue::from_static("Access-Control-Request-Headers, Access-Control-Request-Method"));
 }
 
 /// Lets a page on an allowed origin read a response, errors included. `allowed_origin`: see [`allowed_origin`].
-pub fn add_cors_headers(answer: &mut HeaderMap, allowed_origin: Option<HeaderValue>, origins: &Origins) {
+pub fn add_cors_headers(response: &mut HeaderMap, allowed_origin: Option<HeaderValue>, origins: &Origins) {
     if origins.allowed.is_empty() {
         return;
     }
-    let says_so = answer.get_all(VARY).iter().any(|line| line.to_str().is_ok_and(|line| line.contains("Origin")));
-    if !says_so {
-        answer.append(VARY, HeaderValue::from_static("Origin"));
+    let has_origin = response.get_all(VARY).iter().any(|line| line.to_str().is_ok_and(|line| line.contains("Origin")));
+    if !has_origin {
+        response.append(VARY, HeaderValue::from_static("Origin"));
     }
     if let Some(origin) = allowed_origin {
-        answer.insert(ACCESS_CONTROL_ALLOW_ORIGIN, origin);
-        answer.insert(ACCESS_CONTROL_ALLOW_CREDENTIALS, HeaderValue::from_static("true"));
-        answer.insert(ACCESS_CONTROL_EXPOSE_HEADERS, HeaderValue::from_static(EXPOSED));
+        response.insert(ACCESS_CONTROL_ALLOW_ORIGIN, origin);
+        response.insert(ACCESS_CONTROL_ALLOW_CREDENTIALS, HeaderValue::from_static("true"));
+        response.insert(ACCESS_CONTROL_EXPOSE_HEADERS, HeaderValue::from_static(EXPOSED));
     }
 }
 
-/// The one origin of a request, if it is on the list.
+/// The origin of a request, if it is single and configured.
 #[must_use]
 pub fn allowed_origin(headers: &HeaderMap, origins: &Origins) -> Option<HeaderValue> {
     let mut values = headers.get_all(ORIGIN).iter();
@@ -95,18 +96,18 @@ mod tests {
     }
 
     #[test]
-    fn only_listed_origins_are_granted_a_preflight() {
-        let asked = |origin: &'static str| {
+    fn only_configured_origins_pass_a_preflight() {
+        let decision = |origin: &'static str| {
             preflight(
                 &Method::OPTIONS,
                 &headers(&[("origin", origin), ("access-control-request-method", "GET")]),
                 &origins(),
             )
         };
-        assert_eq!(asked(PAGE), Some(Preflight::Granted(HeaderValue::from_static(PAGE))));
+        assert_eq!(decision(PAGE), Some(Preflight::Allowed(HeaderValue::from_static(PAGE))));
         for origin in ["null", "https://app.example.org", "https://spa.example.org.evil", "http://spa.example.org", ""]
         {
-            assert_eq!(asked(origin), Some(Preflight::Denied), "{origin}");
+            assert_eq!(decision(origin), Some(Preflight::Denied), "{origin}");
         }
         let no_preflight = [("origin", PAGE), ("access-control-request-method", "GET")];
         assert_eq!(preflight(&Method::GET, &headers(&no_preflight), &origins()), None);
@@ -117,19 +118,19 @@ mod tests {
     }
 
     #[test]
-    fn only_a_listed_origin_may_read_an_answer() {
-        let shared = |origin: &'static str, origins: &Origins| {
-            let mut answer = HeaderMap::new();
-            add_cors_headers(&mut answer, allowed_origin(&headers(&[("origin", origin)]), origins), origins);
-            answer
+    fn only_a_configured_origin_may_read_a_response() {
+        let headers_for = |origin: &'static str, origins: &Origins| {
+            let mut response = HeaderMap::new();
+            add_cors_headers(&mut response, allowed_origin(&headers(&[("origin", origin)]), origins), origins);
+            response
         };
-        let answer = shared(PAGE, &origins());
-        assert_eq!(answer["access-control-allow-origin"], PAGE);
-        assert_eq!(answer["access-control-allow-credentials"], "true");
-        assert_eq!(answer["vary"], "Origin");
-        let answer = shared("https://evil.example", &origins());
-        assert_eq!(answer.len(), 1, "{answer:?}");
-        assert!(answer.contains_key("vary"));
-        assert!(shared(PAGE, &Origins::only(origins().public)).is_empty());
+        let response = headers_for(PAGE, &origins());
+        assert_eq!(response["access-control-allow-origin"], PAGE);
+        assert_eq!(response["access-control-allow-credentials"], "true");
+        assert_eq!(response["vary"], "Origin");
+        let response = headers_for("https://evil.example", &origins());
+        assert_eq!(response.len(), 1, "{response:?}");
+        assert!(response.contains_key("vary"));
+        assert!(headers_for(PAGE, &Origins::only(origins().public)).is_empty());
     }
 }

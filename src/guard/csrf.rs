@@ -1,4 +1,4 @@
-//! Who may call what acts with the session: contract section 9, decided from method, headers and policy alone.
+//! CSRF protection (contract 9.1 to 9.8), decided from the method, the headers and the configured origins.
 
 use http::header::ORIGIN;
 use http::{HeaderMap, HeaderName, Method};
@@ -8,22 +8,22 @@ use crate::api_map::CsrfMode;
 use crate::error::Error;
 use crate::origin::Origin;
 
-/// The headers on which a decision rests, for `Vary`.
+/// The headers that decide, for `Vary`.
 pub const VARY: &str = "Cookie, Origin, Sec-Fetch-Dest, Sec-Fetch-Site, X-CSRF";
 
 const SEC_FETCH_DEST: HeaderName = HeaderName::from_static("sec-fetch-dest");
 const SEC_FETCH_SITE: HeaderName = HeaderName::from_static("sec-fetch-site");
 const X_CSRF: HeaderName = HeaderName::from_static("x-csrf");
 
-/// Where requests without the header may load into, in [`CsrfMode::FetchMetadata`].
+/// `Sec-Fetch-Dest` of requests that need no header, with [`CsrfMode::FetchMetadata`] (contract 9.7).
 const DESTINATIONS: [&str; 6] = ["empty", "image", "audio", "video", "track", "font"];
 
-/// Lets a call through, or says why not.
+/// Checks a call.
 ///
 /// # Errors
 /// First [`Error::OriginDenied`], then [`Error::CsrfFailed`].
 pub fn check(method: &Method, headers: &HeaderMap, origins: &Origins, mode: CsrfMode) -> Result<(), Error> {
-    refuse_foreign(method, headers, origins)?;
+    reject_foreign(method, headers, origins)?;
     let reading = *method == Method::GET || *method == Method::HEAD;
     let by_metadata = mode == CsrfMode::FetchMetadata
         && reading
@@ -32,39 +32,40 @@ pub fn check(method: &Method, headers: &HeaderMap, origins: &Origins, mode: Csrf
     if by_metadata || single(headers, &X_CSRF) == Single::Value("1") { Ok(()) } else { Err(Error::CsrfFailed) }
 }
 
-fn refuse_foreign(method: &Method, headers: &HeaderMap, origins: &Origins) -> Result<(), Error> {
+/// Contract 9.2 to 9.4.
+fn reject_foreign(method: &Method, headers: &HeaderMap, origins: &Origins) -> Result<(), Error> {
     let origin = single(headers, &ORIGIN);
-    let is_ours = origin == Single::Value(origins.public.as_str());
+    let is_public = origin == Single::Value(origins.public.as_str());
     let is_allowed = matches!(origin, Single::Value(origin) if origins.allows(origin));
-    if origin != Single::Absent && !is_ours && !is_allowed {
+    if origin != Single::Absent && !is_public && !is_allowed {
         return Err(Error::OriginDenied);
     }
     match single(headers, &SEC_FETCH_SITE) {
         Single::Value("same-origin") => Ok(()),
         Single::Value("same-site") if is_allowed => Ok(()),
         Single::Value("cross-site") if is_allowed && origins.cross_site => Ok(()),
-        Single::Absent if method.is_safe() || is_ours || is_allowed => Ok(()),
+        Single::Absent if method.is_safe() || is_public || is_allowed => Ok(()),
         _ => Err(Error::OriginDenied),
     }
 }
 
-/// Where a form came from.
+/// Where a form was posted from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum FormOrigin {
-    /// From another origin, as its fetch metadata says.
+    /// Another origin, by its fetch metadata.
     Foreign,
-    /// From this one.
-    Ours,
-    /// Neither header proves anything; a token in the form may.
+    /// `PUBLIC_ORIGIN`.
+    Own,
+    /// Neither header decides; a token in the form does.
     Unknown,
 }
 
-/// Judges a form by its fetch metadata, or, without that, by `Origin`.
+/// The origin of a form, by its fetch metadata, or by `Origin` without that (contract 3.13).
 #[must_use]
 pub fn form_origin(headers: &HeaderMap, ours: &Origin) -> FormOrigin {
     match single(headers, &SEC_FETCH_SITE) {
-        Single::Value("same-origin") => FormOrigin::Ours,
-        Single::Absent if single(headers, &ORIGIN) == Single::Value(ours.as_str()) => FormOrigin::Ours,
+        Single::Value("same-origin") => FormOrigin::Own,
+        Single::Absent if single(headers, &ORIGIN) == Single::Value(ours.as_str()) => FormOrigin::Own,
         Single::Absent => FormOrigin::Unknown,
         _ => FormOrigin::Foreign,
     }
@@ -77,7 +78,7 @@ enum Single<'a> {
     Value(&'a str),
 }
 
-/// The one value of a header; several, or one that is no text, are as good as a foreign one.
+/// The single value of a header. Several values, or one that is not ASCII, never pass a check.
 fn single<'a>(headers: &'a HeaderMap, name: &HeaderName) -> Single<'a> {
     let mut values = headers.get_all(name).iter();
     match (values.next(), values.next()) {
@@ -97,7 +98,7 @@ mod tests {
 
     const PAGE: &str = "https://spa.example.org";
 
-    /// Where nobody else may call; where a page on another origin may; where it may even be on another site.
+    /// One origin only; with a page on another origin; with that page on another site.
     fn installations() -> [Origins; 3] {
         let origin = |text| Origin::parse(text).unwrap();
         let alone = Origins::only(origin(OURS));
@@ -131,9 +132,9 @@ mod tests {
         check(method, &headers, &Origins::only(Origin::parse(OURS).unwrap()), mode)
     }
 
-    /// The whole matrix against the contract's words, written the other way round: what is allowed.
+    /// The rules of the contract are written as what is rejected; here they are written as what is allowed.
     #[test]
-    fn the_matrix() {
+    fn the_whole_matrix_of_methods_and_headers_agrees_with_the_contract() {
         let methods = ["GET", "HEAD", "OPTIONS", "POST", "PUT", "PATCH", "DELETE", "FOO"];
         let sites: [&[&str]; 7] = [
             &[],
@@ -141,7 +142,7 @@ mod tests {
             &["same-site"],
             &["cross-site"],
             &["none"],
-            &["odd"],
+            &["unknown"],
             &["same-origin", "same-origin"],
         ];
         let origins: [&[&str]; 9] = [
@@ -196,7 +197,7 @@ mod tests {
     }
 
     #[test]
-    fn a_form_goes_by_metadata_first() {
+    fn fetch_metadata_decides_about_a_form_before_its_origin() {
         let form = |pairs: &[(&'static str, &'static str)]| {
             let headers = pairs
                 .iter()
@@ -204,11 +205,11 @@ mod tests {
                 .collect();
             form_origin(&headers, &Origin::parse(OURS).unwrap())
         };
-        use FormOrigin::{Foreign, Ours, Unknown};
-        assert_eq!(form(&[("sec-fetch-site", "same-origin"), ("origin", "null")]), Ours, "the origin is ignored then");
+        use FormOrigin::{Foreign, Own, Unknown};
+        assert_eq!(form(&[("sec-fetch-site", "same-origin"), ("origin", "null")]), Own, "the origin is ignored");
         assert_eq!(form(&[("sec-fetch-site", "same-site"), ("origin", OURS)]), Foreign);
         assert_eq!(form(&[("sec-fetch-site", "none")]), Foreign);
-        assert_eq!(form(&[("origin", OURS)]), Ours);
+        assert_eq!(form(&[("origin", OURS)]), Own);
         assert_eq!(form(&[("origin", "null")]), Unknown);
         assert_eq!(form(&[]), Unknown);
     }

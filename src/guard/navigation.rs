@@ -1,15 +1,15 @@
-//! Routes that only a person's navigation may open, and prefetches, which nothing under `/auth` answers.
+//! Routes that accept navigations only (contract 3.1), and prefetches, which they reject (contract 3.33).
 
 use http::HeaderMap;
 
 use crate::error::Error;
 
-/// Refuses what says of itself that it is no top-level navigation. Absent headers pass.
+/// Rejects a request whose fetch metadata says that it is not a top-level navigation. Absent headers pass.
 ///
 /// # Errors
 /// [`Error::NavigationRequired`].
 pub fn require(headers: &HeaderMap) -> Result<(), Error> {
-    let is = |name: &str, wanted: &str| headers.get_all(name).iter().all(|value| value == wanted);
+    let is = |name: &str, expected: &str| headers.get_all(name).iter().all(|value| value == expected);
     if is("sec-fetch-mode", "navigate") && is("sec-fetch-dest", "document") {
         Ok(())
     } else {
@@ -17,16 +17,16 @@ pub fn require(headers: &HeaderMap) -> Result<(), Error> {
     }
 }
 
-/// Refuses a prefetch: it would use up what a person has not asked for.
+/// Rejects a prefetch, which would have an effect before the user navigates.
 ///
 /// # Errors
 /// [`Error::BadRequest`].
-pub fn refuse_prefetch(headers: &HeaderMap) -> Result<(), Error> {
+pub fn reject_prefetch(headers: &HeaderMap) -> Result<(), Error> {
     let prefetch = ["sec-purpose", "purpose"]
         .into_iter()
         .flat_map(|name| headers.get_all(name))
         .any(|value| value.as_bytes().to_ascii_lowercase().windows(8).any(|word| word == b"prefetch"));
-    if prefetch { Err(Error::BadRequest("prefetches are not answered here")) } else { Ok(()) }
+    if prefetch { Err(Error::BadRequest("this route does not accept prefetches")) } else { Ok(()) }
 }
 
 #[cfg(test)]
@@ -40,7 +40,7 @@ mod tests {
     }
 
     #[test]
-    fn only_navigations_of_documents_pass() {
+    fn only_navigations_to_documents_pass() {
         assert!(require(&headers(&[])).is_ok());
         assert!(require(&headers(&[("sec-fetch-mode", "navigate"), ("sec-fetch-dest", "document")])).is_ok());
         for bad in [("sec-fetch-mode", "cors"), ("sec-fetch-dest", "iframe"), ("sec-fetch-dest", "")] {
@@ -49,10 +49,10 @@ mod tests {
     }
 
     #[test]
-    fn prefetches_are_seen_in_both_headers() {
-        assert!(refuse_prefetch(&headers(&[("sec-fetch-mode", "navigate")])).is_ok());
+    fn prefetches_are_recognized_by_both_headers() {
+        assert!(reject_prefetch(&headers(&[("sec-fetch-mode", "navigate")])).is_ok());
         for bad in [("sec-purpose", "prefetch;prerender"), ("purpose", "Prefetch")] {
-            assert!(refuse_prefetch(&headers(&[bad])).is_err(), "{bad:?}");
+            assert!(reject_prefetch(&headers(&[bad])).is_err(), "{bad:?}");
         }
     }
 }

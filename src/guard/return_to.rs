@@ -1,4 +1,4 @@
-//! Where a sign-in may send the browser: a path on the SPA's origin that is the SPA's own.
+//! Return paths of sign-ins (contract 3.39 to 3.41).
 
 use percent_encoding::{AsciiSet, CONTROLS, percent_decode_str, utf8_percent_encode};
 use url::Url;
@@ -6,26 +6,26 @@ use url::Url;
 use crate::origin::Origin;
 use crate::path::strip_prefix_segments;
 
-/// Most bytes of a return path.
+/// Longest return path in bytes.
 const LIMIT: usize = 1_024;
-/// Most times that a path may turn out to be encoded; still changing then, it is refused.
+/// A path that still changes after so many decodings is rejected.
 const DECODINGS: usize = 5;
-/// What `auth_error` values are escaped with; codes have none of it.
+/// Characters that are escaped in the value of `auth_error`.
 const QUERY: &AsciiSet = &CONTROLS.add(b' ').add(b'"').add(b'#').add(b'&').add(b'<').add(b'>').add(b'+').add(b'%');
 
-/// Path, query and fragment on the SPA's origin; made only by parsing.
+/// Path, query and fragment on the SPA's origin that the gateway does not serve itself; made only by parsing.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ReturnTo(String);
 
 impl ReturnTo {
-    /// Reads a return path. `reserved` are the path prefixes that the gateway answers itself.
+    /// Parses a return path. `reserved`: the path prefixes that the gateway serves itself.
     #[must_use]
     pub fn parse(text: &str, spa: &Origin, reserved: &[String]) -> Option<Self> {
         let printable = text.bytes().all(|byte| byte.is_ascii_graphic() && byte != b'\\');
         if text.is_empty() || text.len() > LIMIT || !printable || !text.starts_with('/') || text.starts_with("//") {
             return None;
         }
-        // Browsers resolve it by these very rules, so what they would make of it is what counts.
+        // Browsers resolve it by the same rules (WHATWG URL), so the result is where they would go.
         let resolved = spa.url().join(text).ok()?;
         if resolved.origin() != spa.url().origin() || is_reserved(&resolved, reserved)? {
             return None;
@@ -33,13 +33,13 @@ impl ReturnTo {
         Some(Self(text.to_owned()))
     }
 
-    /// The path as it was given, from its first `/`.
+    /// As received, from its first `/`.
     #[must_use]
     pub fn as_str(&self) -> &str {
         &self.0
     }
 
-    /// The same with `auth_error=<code>`, which replaces an old one and stands before the fragment.
+    /// The same with `auth_error=<code>`, which replaces an existing one and is placed before the fragment.
     #[must_use]
     pub fn with_error(&self, code: &str) -> String {
         let (rest, fragment) = match self.0.split_once('#') {
@@ -60,7 +60,7 @@ fn is_auth_error(pair: &str) -> bool {
     percent_decode_str(name).decode_utf8_lossy() == "auth_error"
 }
 
-/// Whether a path is the gateway's after full decoding; `None` when it never stops changing.
+/// Whether a path is reserved at any stage of decoding; `None` if it still changes after [`DECODINGS`].
 fn is_reserved(url: &Url, reserved: &[String]) -> Option<bool> {
     let mut path = url.path().to_owned();
     for _ in 0..DECODINGS {
@@ -76,7 +76,7 @@ fn is_reserved(url: &Url, reserved: &[String]) -> Option<bool> {
     None
 }
 
-/// A path as a server might read it: `\` as `/`, no empty segments, dot segments resolved.
+/// A path as a lenient server might read it: `\` as `/`, no empty segments, dot segments resolved.
 fn normalized(path: &str) -> String {
     let mut segments = Vec::new();
     for segment in path.split(['/', '\\']) {
@@ -101,7 +101,7 @@ mod tests {
     }
 
     #[test]
-    fn paths_of_the_spa_are_taken_as_they_are() {
+    fn paths_of_the_spa_are_unchanged() {
         for good in [
             "/",
             "/a/b?c=d&e=/auth#f?g",
@@ -120,7 +120,7 @@ mod tests {
     }
 
     #[test]
-    fn whatever_leaves_the_origin_is_refused() {
+    fn paths_that_leave_the_origin_are_rejected() {
         let own = "app.example.org";
         let hostile = [
             "",
@@ -167,12 +167,12 @@ mod tests {
             assert_eq!(parse(bad), None, "{bad:?}");
         }
         assert_eq!(parse(&format!("https://{own}@evil/")), None);
-        assert_eq!(parse(&format!("https://{own}/")), None, "absolute forms are not taken even to the own origin");
+        assert_eq!(parse(&format!("https://{own}/")), None, "not even an absolute URL on the own origin");
         assert_eq!(parse(&format!("/{}", "a".repeat(1_024))), None);
     }
 
     #[test]
-    fn paths_of_the_gateway_are_refused_however_encoded() {
+    fn paths_of_the_gateway_are_rejected_in_any_encoding() {
         for bad in [
             "/auth",
             "/auth/",
@@ -196,7 +196,7 @@ mod tests {
     }
 
     #[test]
-    fn an_error_stands_before_the_fragment_and_replaces_an_old_one() {
+    fn an_error_is_placed_before_the_fragment_and_replaces_an_existing_one() {
         let with = |text: &str| parse(text).unwrap().with_error("access_denied");
         assert_eq!(with("/"), "/?auth_error=access_denied");
         assert_eq!(with("/a?b=c#d"), "/a?b=c&auth_error=access_denied#d");
@@ -208,7 +208,7 @@ mod tests {
 
     proptest::proptest! {
         #[test]
-        fn what_is_taken_stays_on_the_origin(text in "[/\\\\.%2fFeEa-z@:?#&;=\\t ]{0,40}") {
+        fn accepted_paths_stay_on_the_origin(text in "[/\\\\.%2fFeEa-z@:?#&;=\\t ]{0,40}") {
             if let Some(path) = parse(&text) {
                 for text in [path.as_str().to_owned(), path.with_error("login_failed")] {
                     let url = Url::parse("https://app.example.org").unwrap().join(&text).unwrap();

@@ -4,15 +4,16 @@
 //! sees either the old or the new ring.
 
 use std::collections::BTreeMap;
-use std::fs::{File, OpenOptions};
+use std::fs::File;
 use std::io::{self, ErrorKind, Write};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 use zeroize::Zeroizing;
 
 use super::{KeyId, KeySource, NewVersion, SourceFuture, SourceUnavailable, Value, Version};
 use crate::clock::UnixSeconds;
+use crate::os::{check_private, open_private};
 use crate::secret::{ExposeSecret, SecretString};
 
 #[derive(Debug, Clone)]
@@ -69,7 +70,7 @@ impl FileRing {
 
     fn read(&self) -> Result<Contents, SourceUnavailable> {
         let file = File::open(&self.path).map_err(|error| self.unavailable(error))?;
-        check_permissions(&file).map_err(|problem| self.unavailable(problem))?;
+        check_private(&file).map_err(|problem| self.unavailable(problem))?;
         let text: SecretString = io::read_to_string(file).map_err(|error| self.unavailable(error))?.into();
         // serde_json's text may quote the file, which contains keys; its position is enough.
         serde_json::from_str(text.expose_secret()).map_err(|error| {
@@ -89,7 +90,7 @@ impl FileRing {
         change: impl FnOnce(&mut Contents) -> Result<T, SourceUnavailable>,
     ) -> Result<T, SourceUnavailable> {
         // A separate file, because every write replaces the ring's.
-        let lock = private(&self.with_suffix("lock")).map_err(|error| self.unavailable(error))?;
+        let lock = open_private(&self.with_suffix("lock")).map_err(|error| self.unavailable(error))?;
         lock.lock().map_err(|error| self.unavailable(error))?;
         let mut contents = self.read_or_empty()?;
         let outcome = change(&mut contents)?;
@@ -100,7 +101,7 @@ impl FileRing {
     fn replace(&self, contents: &Contents) -> io::Result<()> {
         let text = Zeroizing::new(serde_json::to_string_pretty(contents)?);
         let fresh = self.with_suffix("new");
-        let mut file = private(&fresh)?;
+        let mut file = open_private(&fresh)?;
         file.set_len(0)?;
         file.write_all(text.as_bytes())?;
         file.write_all(b"\n")?;
@@ -114,31 +115,6 @@ impl FileRing {
         name.push(suffix);
         name.into()
     }
-}
-
-/// Opens or creates a file that only its owner may read and write.
-fn private(path: &Path) -> io::Result<File> {
-    let mut options = OpenOptions::new();
-    options.write(true).create(true).truncate(false);
-    #[cfg(unix)]
-    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
-    options.open(path)
-}
-
-#[cfg(unix)]
-fn check_permissions(file: &File) -> Result<(), String> {
-    use std::os::unix::fs::PermissionsExt;
-    let metadata = file.metadata().map_err(|error| error.to_string())?;
-    if metadata.permissions().mode() & 0o077 == 0 {
-        return Ok(());
-    }
-    Err("other users may read or write it; run chmod 600 on it".to_owned())
-}
-
-#[cfg(not(unix))]
-#[expect(clippy::unnecessary_wraps, reason = "the implementation for Unix can fail")]
-fn check_permissions(_file: &File) -> Result<(), String> {
-    Ok(())
 }
 
 impl Entry {
@@ -224,7 +200,6 @@ mod tests {
 
     #[tokio::test(flavor = "multi_thread")]
     async fn concurrent_writers_lose_nothing_and_the_file_stays_private() {
-        use std::os::unix::fs::PermissionsExt;
         let folder = tempfile::tempdir().unwrap();
         let ring = FileRing::new(folder.path().join("keys.json"));
         let write = |number: u64| {
@@ -238,7 +213,6 @@ mod tests {
         let listed = ring.list().await.unwrap();
         assert!(ids.into_iter().all(|id| listed.iter().any(|version| version.id == *id.as_ref().unwrap())));
         assert_eq!(listed.len(), 20);
-        let mode = std::fs::metadata(folder.path().join("keys.json")).unwrap().permissions().mode();
-        assert_eq!(mode & 0o777, 0o600);
+        check_private(&File::open(folder.path().join("keys.json")).unwrap()).unwrap();
     }
 }

@@ -22,7 +22,7 @@ use crate::clock::now;
 use crate::error::Error;
 use crate::functions::is_from_host;
 use crate::guard::cors::{self, Preflight};
-use crate::guard::navigation::refuse_prefetch;
+use crate::guard::navigation::reject_prefetch;
 use crate::path::strip_prefix_segments;
 use crate::proxy::forward::has_body;
 use crate::reply::body::{GuardedBody, Incomplete, Limit};
@@ -116,7 +116,7 @@ impl Route {
         let head = Arc::clone(&request.head);
         let outcome = match cors::preflight(&head.method, &head.headers, &app.origins) {
             None => self.handle(&app, request).await,
-            Some(Preflight::Granted(_)) => Ok(preflight_response(&app)),
+            Some(Preflight::Allowed(_)) => Ok(preflight_response(&app)),
             Some(Preflight::Denied) => Err(Error::OriginDenied.into()),
         };
         let mut reply = outcome.unwrap_or_else(|rejected| rejection(&app, rejected, &head));
@@ -128,7 +128,7 @@ impl Route {
     /// The checks that come before a handler, in the order of contract 8.7.
     async fn handle(&self, app: &Arc<App>, request: GatewayRequest) -> Result<Reply, Rejected> {
         if self.rejects_prefetch {
-            refuse_prefetch(&request.head.headers)?;
+            reject_prefetch(&request.head.headers)?;
         }
         if !request.admitted && self.admission != Admission::Proxied {
             return Err(Error::Overloaded.into());

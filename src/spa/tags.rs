@@ -6,7 +6,6 @@
 use std::collections::HashMap;
 use std::fs::{File, Metadata};
 use std::io::{self, Read};
-use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 
@@ -15,19 +14,17 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use headers::ETag;
 use sha2::{Digest, Sha256};
 
+use crate::os::{FileState, file_state};
+
 /// Bytes of a file that are in memory at a time while it is hashed.
 const PIECE: usize = 64 * 1_024;
 /// Bytes of the hash that make the tag.
 const TAG_BYTES: usize = 16;
 
-/// Identifies a state of a file while the process runs: the time of its last change (which programs cannot set), its
-/// inode and its length.
-type Stamp = ((i64, i64), u64, u64);
-
 /// The tags of files. A file is hashed again only after it has changed.
 #[derive(Debug, Default)]
 pub(super) struct Tags {
-    cache: Mutex<HashMap<PathBuf, (Stamp, ETag)>>,
+    cache: Mutex<HashMap<PathBuf, (FileState, ETag)>>,
 }
 
 impl Tags {
@@ -36,15 +33,15 @@ impl Tags {
     /// # Errors
     /// The file cannot be read.
     pub(super) fn etag_for(&self, path: &Path, file: &mut File, metadata: &Metadata) -> io::Result<ETag> {
-        let stamp = ((metadata.ctime(), metadata.ctime_nsec()), metadata.ino(), metadata.len());
+        let state = file_state(metadata);
         let cached = self.cache.lock().unwrap_or_else(PoisonError::into_inner).get(path).cloned();
         if let Some((of, etag)) = cached
-            && of == stamp
+            && of == state
         {
             return Ok(etag);
         }
         let etag = hash(file)?;
-        self.cache.lock().unwrap_or_else(PoisonError::into_inner).insert(path.to_owned(), (stamp, etag.clone()));
+        self.cache.lock().unwrap_or_else(PoisonError::into_inner).insert(path.to_owned(), (state, etag.clone()));
         Ok(etag)
     }
 }

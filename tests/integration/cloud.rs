@@ -110,7 +110,10 @@ pub async fn until_ready(app: &TestApp, what: &str, condition: impl Fn(&Value) -
 /// A ring is made, a user signs in and calls Graph, the ring rotates under the calls, the user signs out.
 pub async fn whole_journey(cloud: &Cloud) {
     let (code, text) = cloud.keys(&["list"]);
-    assert_eq!((code, text.as_str()), (Some(0), "the ring is empty; cloakroom keys rotate makes the first key\n"));
+    assert_eq!(
+        (code, text.as_str()),
+        (Some(0), "the key ring is empty; `cloakroom keys rotate` creates the first key\n")
+    );
     let app = cloud.gateway().impatient().start().await;
     app.wait_until_ready(503).await;
     let first = cloud.rotate().unwrap();

@@ -45,6 +45,7 @@ const ORDER: &[&str] = &[
     "net",
     "origin",
     "path",
+    "os",
     "secret",
     "clock",
 ];
@@ -58,6 +59,8 @@ const OWNERS: &[(&str, &[&str])] = &[
     ("aes_gcm", &["src/session/seal.rs"]),
     ("jsonwebtoken", &["src/jose.rs", "src/jose/"]),
     ("redis::", &["src/store/redis.rs"]),
+    ("std::os::unix", &["src/os/", "src/spa/folder/tests.rs"]),
+    ("tokio::signal", &["src/os/"]),
     ("azure_", &["src/credential.rs", "src/keyring/key_vault.rs"]),
     ("azure_identity", &["src/credential.rs"]),
 ];

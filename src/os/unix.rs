@@ -1,0 +1,68 @@
+//! Linux and macOS.
+
+use std::fs::{File, Metadata, OpenOptions};
+use std::io;
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt};
+use std::path::Path;
+
+use tokio::signal::unix::{SignalKind, signal};
+
+/// Identifies a state of a file while the process runs: the time of its last change (which programs cannot set), its
+/// inode and its length.
+pub type FileState = ((i64, i64), u64, u64);
+
+#[must_use]
+pub fn file_state(metadata: &Metadata) -> FileState {
+    ((metadata.ctime(), metadata.ctime_nsec()), metadata.ino(), metadata.len())
+}
+
+/// Opens a file for writing, or creates it so that only its owner may read and write it.
+///
+/// # Errors
+/// As [`OpenOptions::open`].
+pub fn open_private(path: &Path) -> io::Result<File> {
+    OpenOptions::new().write(true).create(true).truncate(false).mode(0o600).open(path)
+}
+
+/// Checks that only the owner of a file may read and write it.
+///
+/// # Errors
+/// What is wrong and what to do.
+pub fn check_private(file: &File) -> Result<(), String> {
+    let metadata = file.metadata().map_err(|error| error.to_string())?;
+    if metadata.permissions().mode() & 0o077 == 0 {
+        return Ok(());
+    }
+    Err("other users may read or write it; run chmod 600 on it".to_owned())
+}
+
+/// Waits for SIGTERM or SIGINT. Without signal handlers it never ends, since the process can then only be killed.
+pub async fn termination() {
+    let (Ok(mut terminate), Ok(mut interrupt)) = (signal(SignalKind::terminate()), signal(SignalKind::interrupt()))
+    else {
+        return std::future::pending().await;
+    };
+    tokio::select! {
+        _ = terminate.recv() => {}
+        _ = interrupt.recv() => {}
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs::Permissions;
+
+    use super::*;
+
+    #[test]
+    fn a_file_that_others_can_access_is_not_private() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = open_private(&folder.path().join("keys")).unwrap();
+        assert_eq!(file.metadata().unwrap().permissions().mode() & 0o777, 0o600);
+        assert_eq!(check_private(&file), Ok(()));
+        for mode in [0o640, 0o604, 0o620, 0o602] {
+            file.set_permissions(Permissions::from_mode(mode)).unwrap();
+            assert!(check_private(&file).is_err(), "{mode:o}");
+        }
+    }
+}
