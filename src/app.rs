@@ -15,6 +15,7 @@ use crate::proxy::forward::Proxy;
 use crate::session::Sessions;
 use crate::session::cookie::SessionCookies;
 use crate::spa;
+use crate::telemetry::spawn_blocking;
 use crate::tokens::TokenService;
 
 /// The gateway, without its socket.
@@ -75,7 +76,7 @@ impl App {
         let (provider, net) = (Arc::clone(&self.provider), Arc::clone(&self.net));
         tokio::spawn(async move {
             // Reading the trusted roots takes tens of milliseconds, in which the host's probe must be answered.
-            let _ = tokio::task::spawn_blocking(move || net.http().is_some()).await;
+            let _ = spawn_blocking(move || net.http().is_some()).await;
             provider.keep_fresh().await;
         });
     }

@@ -14,6 +14,7 @@ use azure_identity::{
 
 use crate::net::OutboundClients;
 use crate::secret::SecretString;
+use crate::telemetry::spawn_blocking;
 
 /// Deadline for a token.
 const TOKEN: Duration = Duration::from_secs(5);
@@ -120,7 +121,7 @@ async fn client_options(
 ) -> Result<ClientOptions, String> {
     let net = Arc::clone(net);
     // Reading the trusted roots blocks for tens of milliseconds.
-    let http = tokio::task::spawn_blocking(move || client(&net).cloned()).await.ok().flatten();
+    let http = spawn_blocking(move || client(&net).cloned()).await.ok().flatten();
     let http = http.ok_or("the HTTP client could not be created; are there trusted TLS roots?")?;
     Ok(ClientOptions {
         retry: RetryOptions::none(),

@@ -3,11 +3,8 @@
 pub mod mode;
 pub mod rotate_keys;
 
+use http::HeaderMap;
 use http::header::HOST;
-use http::{HeaderMap, HeaderValue};
-
-use crate::proxy::forward::TRACEPARENT;
-use crate::secret::random_hex;
 
 /// Whether a request was made by the host itself: its readiness probe, or a timer's payload.
 ///
@@ -36,22 +33,9 @@ pub fn port(value: Option<&str>) -> Result<u16, &'static str> {
     }
 }
 
-/// The trace id of a request: continued from `traceparent` (W3C Trace Context), else begun.
-#[must_use]
-pub fn trace_id(headers: &HeaderMap) -> String {
-    let continued = headers.get(TRACEPARENT).map(HeaderValue::as_bytes).and_then(|value| {
-        let mut parts = value.split(|byte| *byte == b'-');
-        let (version, id) = (parts.next()?, parts.next()?);
-        let hex = |bytes: &[u8]| bytes.iter().all(|byte| byte.is_ascii_digit() || (b'a'..=b'f').contains(byte));
-        let valid = version.len() == 2 && id.len() == 32 && hex(id) && id.iter().any(|byte| *byte != b'0');
-        if valid { String::from_utf8(id.to_vec()).ok() } else { None }
-    });
-    continued.unwrap_or_else(random_hex::<16>)
-}
-
 #[cfg(test)]
 mod tests {
-    use http::HeaderName;
+    use http::{HeaderName, HeaderValue};
 
     use super::*;
 
@@ -66,21 +50,6 @@ mod tests {
         assert!(!is_from_host(&headers(&[]), 3000));
         for client in ["x-forwarded-host", "cookie", "origin", "sec-fetch-site"] {
             assert!(!is_from_host(&headers(&[("host", "127.0.0.1:3000"), (client, "x")]), 3000), "{client}");
-        }
-    }
-
-    #[test]
-    fn a_trace_is_continued_or_begun() {
-        let id = "0af7651916cd43dd8448eb211c80319c";
-        assert_eq!(
-            trace_id(&headers(&[("traceparent", "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01")])),
-            id
-        );
-        for bad in
-            ["", "00-0AF7651916CD43DD8448EB211C80319C-b7ad6b7169203331-01", "00-00000000000000000000000000000000-b-01"]
-        {
-            assert_eq!(trace_id(&headers(&[("traceparent", bad)])).len(), 32);
-            assert_ne!(trace_id(&headers(&[("traceparent", bad)])), id);
         }
     }
 }

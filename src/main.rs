@@ -20,7 +20,7 @@ fn serve(vars: &Vars) -> ExitCode {
         Err(errors) => return command::invalid_configuration(&errors),
     };
     telemetry::start(config.log);
-    telemetry::report_panics_without_their_text();
+    telemetry::log_panics_without_their_text();
     for warning in &config.warnings {
         tracing::warn!("{warning}");
     }

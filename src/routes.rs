@@ -9,6 +9,7 @@ mod route;
 use std::sync::Arc;
 
 use http::{HeaderMap, Method, StatusCode, Uri};
+use tracing::Span;
 use warp::Filter;
 use warp::filters::BoxedFilter;
 use warp::reply::Response;
@@ -22,10 +23,11 @@ use crate::proxy::forward::Call;
 use crate::reply::body::text;
 use crate::reply::{Body, Rejected, Reply, empty};
 use crate::spa::Spa;
+use crate::telemetry::TraceContext;
 use admission::Admission::{Exempt, General, Proxied, SignIn};
 use admission::Places;
-use route::Path::{Any, Exact, FromHost, Under};
-use route::{ANY, GET, GET_AND_POST, POST, Route};
+use route::Path::{Any, Exact, FromHost};
+use route::{ANY, GET, GET_AND_POST, POST, Path, Route};
 
 /// Where the host posts the payload of the timer.
 const ROTATE_KEYS: &str = "/rotate-keys";
@@ -48,8 +50,9 @@ pub struct RequestHead {
     /// The request target as received.
     pub target: Uri,
     pub headers: HeaderMap,
-    /// 32 hex digits.
-    pub trace_id: String,
+    pub trace: TraceContext,
+    /// The request's span, in which everything that belongs to the request runs.
+    pub span: Span,
 }
 
 /// A request as handlers get it.
@@ -63,11 +66,11 @@ struct GatewayRequest {
 
 /// One line per route: path, methods, admission, handler.
 fn table(app: &App) -> Vec<Route> {
-    let apis = app.proxy.apis.iter().map(|api| api.route.clone()).chain(["/api".to_owned()]).collect();
+    let apis = app.proxy.apis.iter().map(|api| api.route.clone()).chain(["/api".to_owned()]);
     let callback_methods = if app.auth.takes_form_post() { GET_AND_POST } else { GET };
-    let under = |prefix: &str| Under(vec![prefix.to_owned()]);
+    let under = |prefix: &str| Path::under([prefix.to_owned()]);
     vec![
-        Route::new(Under(apis), ANY, Proxied, proxy),
+        Route::new(Path::under(apis), ANY, Proxied, proxy),
         Route::new(FromHost(app.port, &["/"]), GET, Exempt, readiness_probe),
         Route::new(Exact("/auth/login"), GET, SignIn, login).without_prefetch(),
         Route::new(Exact("/auth/callback"), callback_methods, SignIn, callback).without_prefetch(),
@@ -104,9 +107,9 @@ pub fn into_response(reply: Reply) -> Response {
 
 async fn proxy(app: Arc<App>, request: GatewayRequest) -> Result<Reply, Rejected> {
     let GatewayRequest { head, body, admitted, now } = request;
-    let RequestHead { method, target, headers, trace_id } = head.as_ref();
+    let RequestHead { method, target, headers, trace, .. } = head.as_ref();
     let (path, query) = (target.path(), target.query());
-    app.proxy.call(Call { method, path, query, headers, trace_id, admitted, now }, body).await
+    app.proxy.call(Call { method, path, query, headers, trace, admitted, now }, body).await
 }
 
 /// Answers the host's probe before any key or provider is reachable (contract 3.37).

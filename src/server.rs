@@ -23,15 +23,16 @@ use hyper_util::server::graceful::GracefulShutdown;
 use hyper_util::service::TowerToHyperService;
 use tokio::net::TcpListener;
 use tokio::sync::Semaphore;
+use tracing::{Instrument, Span};
 use warp::reply::Response as WarpResponse;
 
 use crate::app::App;
 use crate::error::Error;
-use crate::functions::trace_id;
 use crate::os;
 use crate::reply::body::{GuardedBody, Limit};
 use crate::reply::{BodyError, Context, problem};
 use crate::routes::{RequestHead, into_response, routes};
+use crate::telemetry::TraceContext;
 use connection::{ConnState, TimeoutStream};
 
 /// Most bytes of the head of a request.
@@ -101,7 +102,8 @@ fn http() -> http1::Builder {
     http
 }
 
-/// Gives every request a response. The response's body keeps the connection marked as active until it has been sent.
+/// Gives every request a response, within a span of its own. Until the response has been sent, its body keeps the span
+/// open and the connection marked as active.
 async fn respond<S>(
     routes: S,
     app: Arc<App>,
@@ -112,19 +114,26 @@ where
     S: Service<Request<Incoming>, Response = WarpResponse, Error = Infallible>,
 {
     let active = state.begin_request();
-    app.host.observe(request.headers(), app.port);
-    let response = guarded(routes, request).await;
-    Ok(response.map(|body| GuardedBody::new(body, Limit::None, active)))
+    let trace = TraceContext::from_headers(request.headers());
+    let span = trace.span();
+    let response = guarded(routes, app, trace, span.clone(), request).instrument(span.clone()).await;
+    Ok(response.map(|body| GuardedBody::new(body, Limit::None, active).in_span(span)))
 }
 
 /// Rejects malformed requests before warp, which panics on some; a panic of a handler becomes a 500 (contract 11.8).
-async fn guarded<S>(routes: S, mut request: Request<Incoming>) -> WarpResponse
+async fn guarded<S>(
+    routes: S,
+    app: Arc<App>,
+    trace: TraceContext,
+    span: Span,
+    mut request: Request<Incoming>,
+) -> WarpResponse
 where
     S: Service<Request<Incoming>, Response = WarpResponse, Error = Infallible>,
 {
-    let trace_id = trace_id(request.headers());
+    app.host.observe(request.headers(), app.port);
     if let Err(why) = well_formed(&request) {
-        let mut rejection = problem(&Error::BadRequest(why), &context(&trace_id));
+        let mut rejection = problem(&Error::BadRequest(why), &context(&trace));
         // Where this request ends may be in doubt, so nothing more is read from the connection.
         rejection.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
         return into_response(rejection);
@@ -134,18 +143,19 @@ where
         method: std::mem::take(request.method_mut()),
         target: std::mem::take(request.uri_mut()),
         headers: std::mem::take(request.headers_mut()),
-        trace_id,
+        trace,
+        span,
     });
     request.extensions_mut().insert(Arc::clone(&head));
     match AssertUnwindSafe(routes.call(request)).catch_unwind().await {
         Ok(Ok(response)) => response,
         Ok(Err(never)) => match never {},
-        Err(_) => into_response(problem(&Error::Internal, &context(&head.trace_id))),
+        Err(_) => into_response(problem(&Error::Internal, &context(&head.trace))),
     }
 }
 
-fn context(trace_id: &str) -> Context {
-    Context { trace_id: trace_id.to_owned(), wants_page: false, link_base: String::new() }
+fn context(trace: &TraceContext) -> Context {
+    Context { trace_id: trace.trace_id.clone(), wants_page: false, link_base: String::new() }
 }
 
 /// Rejects what hyper's parser accepts although RFC 9112 forbids it (sections 3.2 and 6.1).

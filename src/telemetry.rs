@@ -1,19 +1,28 @@
-//! Logs: one line per event, JSON for the host, text on a terminal.
+//! Logs: one line per event, JSON for the host, text on a terminal. Every line of a request has its trace id.
 //!
-//! The host makes stderr lines errors or warnings and stdout lines information, so lines go where they belong.
-//! Never logged: tokens, codes, cookies, keys, secrets, query strings, bodies.
+//! The host reports lines on stderr as errors or warnings and lines on stdout as information, so each line goes where
+//! its level belongs. Never logged: tokens, codes, cookies, keys, secrets, query strings, bodies.
+
+mod json;
+mod trace;
 
 use std::io::{IsTerminal, Write, stderr, stdout};
 
-use tracing::Level;
+use tokio::task::JoinHandle;
+use tracing::subscriber::set_global_default;
+use tracing::{Level, Span};
+use tracing_subscriber::filter::Targets;
 use tracing_subscriber::fmt::writer::MakeWriterExt;
+use tracing_subscriber::layer::SubscriberExt;
+
+pub use trace::{TRACEPARENT, TraceContext};
 
 /// `LOG`: level and format.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Config {
     /// The least severe level that is written.
     pub level: Level,
-    /// JSON or text; unset means text on a terminal.
+    /// JSON or text; `None` means text on a terminal, otherwise JSON.
     pub json: Option<bool>,
 }
 
@@ -27,7 +36,7 @@ impl Config {
     /// Reads `info`, `debug,json`, `warn,text` and the like.
     ///
     /// # Errors
-    /// A sentence on what is allowed.
+    /// A sentence that says what is allowed.
     pub fn parse(text: &str) -> Result<Self, &'static str> {
         let mut config = Self::default();
         for word in text.split(',').map(str::trim) {
@@ -49,27 +58,37 @@ impl Config {
     }
 }
 
-/// Starts writing logs. A second call changes nothing.
+/// Starts logging. A second call changes nothing.
+///
+/// Of other crates only warnings and errors are logged. Their further lines come from tasks that serve many requests,
+/// such as those of pooled connections, so that they have no trace id.
 pub fn start(config: Config) {
     let writer = stderr.with_max_level(Level::WARN).or_else(stdout);
-    let builder = tracing_subscriber::fmt().with_max_level(config.level).with_target(false).with_writer(writer);
-    // Starting twice happens in tests only, and the first subscriber is as good.
-    let _ = if config.json.unwrap_or_else(|| !stdout().is_terminal()) {
-        builder.json().flatten_event(true).try_init().is_ok()
+    let is_json = config.json.unwrap_or_else(|| !stdout().is_terminal());
+    let levels = Targets::new().with_default(config.level.min(Level::WARN)).with_target("cloakroom", config.level);
+    // Only tests start it twice, and the first subscriber serves them as well.
+    let _ = if is_json {
+        set_global_default(json::subscriber(config.level, writer).with(levels)).is_ok()
     } else {
-        builder.with_ansi(stdout().is_terminal()).try_init().is_ok()
+        let text = tracing_subscriber::fmt().with_max_level(config.level).with_target(false).with_writer(writer);
+        set_global_default(text.with_ansi(stdout().is_terminal()).finish().with(levels)).is_ok()
     };
 }
 
-/// Reports a panic by its place alone: its text may hold anything.
-pub fn report_panics_without_their_text() {
+/// Runs blocking work on tokio's thread pool, in the current span.
+pub fn spawn_blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> JoinHandle<T> {
+    let span = Span::current();
+    tokio::task::spawn_blocking(move || span.in_scope(work))
+}
+/// Logs a panic by its location alone: its text may contain anything.
+pub fn log_panics_without_their_text() {
     std::panic::set_hook(Box::new(|info| {
-        let place = info.location().map(ToString::to_string).unwrap_or_default();
-        tracing::error!(place, "a panic; please report it");
+        let location = info.location().map(ToString::to_string).unwrap_or_default();
+        tracing::error!(location, "internal error (panic); please report it");
     }));
 }
 
-/// An error code of another system in the form that may be logged: at most 64 ASCII letters, digits and underscores.
+/// Reduces an error code of another system to what may be logged: at most 64 ASCII letters, digits and underscores.
 ///
 /// Such a code may echo a request, secrets included, or contain line breaks.
 #[must_use]
@@ -77,15 +96,15 @@ pub fn loggable_code(code: &str) -> String {
     code.chars().filter(|one| one.is_ascii_alphanumeric() || *one == '_').take(64).collect()
 }
 
-/// What a command answers.
+/// Writes a command's output.
 pub fn print(text: &str) {
-    // Nobody listening is no reason to fail.
+    // A closed pipe is no reason to fail.
     let _ = writeln!(stdout(), "{text}");
 }
 
-/// What a command complains of.
+/// Writes a command's error message.
 pub fn eprint(text: &str) {
-    // Nobody listening is no reason to fail.
+    // A closed pipe is no reason to fail.
     let _ = writeln!(stderr(), "{text}");
 }
 

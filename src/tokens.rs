@@ -12,6 +12,7 @@ use std::time::Duration;
 
 use futures_util::FutureExt;
 use futures_util::future::{BoxFuture, Shared, join_all, ready};
+use tracing::Instrument;
 
 use crate::api_map::ApiMap;
 use crate::clock::{self, UnixSeconds};
@@ -190,7 +191,8 @@ impl TokenService {
             tokens.flights().remove(&key);
             outcome
         };
-        let flight = flight.boxed().shared();
+        // Whoever polls it, its log lines belong to the request that started it.
+        let flight = flight.in_current_span().boxed().shared();
         flights.insert(goal, flight.clone());
         tokio::spawn(flight.clone());
         flight

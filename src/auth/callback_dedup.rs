@@ -11,6 +11,7 @@ use futures_util::FutureExt;
 use futures_util::future::{BoxFuture, Shared};
 use lru::LruCache;
 use tokio::time::Instant;
+use tracing::Instrument;
 
 use super::AuthError;
 use super::transaction::State;
@@ -57,7 +58,8 @@ impl CallbackDedup {
             Some(Entry { exchange: Some(exchange), .. }) => Attempt::Repeated(exchange.clone()),
             Some(Entry { exchange: None, .. }) => Attempt::Expired,
             None => {
-                let exchange = start().shared();
+                // Whoever polls it, its log lines belong to the request that started it.
+                let exchange = start().in_current_span().boxed().shared();
                 let entry = Entry { begun: Instant::now(), exchange: Some(exchange.clone()) };
                 table.put(state.as_str().to_owned(), entry);
                 tokio::spawn(exchange.clone());

@@ -6,6 +6,7 @@ use std::time::Duration;
 use http::header::{CONTENT_TYPE, SET_COOKIE};
 use http::{HeaderMap, Method, StatusCode};
 use serde_json::json;
+use tracing::Instrument;
 
 use super::Auth;
 use super::params::Params;
@@ -90,7 +91,7 @@ impl Auth {
         }
         if let Some(refresh_token) = open.and_then(|open| open.session.refresh_token.clone()) {
             let provider = Arc::clone(&self.provider);
-            let revocation = tokio::spawn(async move { provider.revoke(&refresh_token).await });
+            let revocation = tokio::spawn(async move { provider.revoke(&refresh_token).await }.in_current_span());
             // After the timeout the revocation continues; it logs its own failure.
             let _ = tokio::time::timeout(WAIT_FOR_REVOCATION, revocation).await;
         }

@@ -15,6 +15,7 @@ use super::{KeyId, KeySource, NewVersion, SourceFuture, SourceUnavailable, Value
 use crate::clock::UnixSeconds;
 use crate::os::{check_private, open_private};
 use crate::secret::{ExposeSecret, SecretString};
+use crate::telemetry::spawn_blocking;
 
 #[derive(Debug, Clone)]
 pub struct FileRing {
@@ -61,7 +62,7 @@ impl FileRing {
     ) -> Result<T, SourceUnavailable> {
         let ring = self.clone();
         let cancelled = |_| SourceUnavailable("the access to the key file was cancelled".to_owned());
-        tokio::task::spawn_blocking(move || work(&ring)).await.map_err(cancelled)?
+        spawn_blocking(move || work(&ring)).await.map_err(cancelled)?
     }
 
     fn unavailable(&self, problem: impl std::fmt::Display) -> SourceUnavailable {

@@ -12,6 +12,7 @@ use std::time::Duration;
 use futures_util::future::select_ok;
 use tokio::sync::{Mutex, Notify, OwnedMutexGuard};
 use tokio::time::{Instant, timeout};
+use tracing::Instrument;
 
 use super::states::{Parameters, State};
 use super::{Key, KeyId, KeySource, SourceFuture, SourceUnavailable};
@@ -148,11 +149,11 @@ impl Ring {
     ) -> Option<OwnedMutexGuard<()>> {
         self.write(|memory| memory.listed_for_unknown = Some(Instant::now()));
         let ring = Arc::clone(self);
-        let list = tokio::spawn(async move {
+        let list = async move {
             ring.list(now).await;
             guard
-        });
-        list.await.ok()
+        };
+        tokio::spawn(list.in_current_span()).await.ok()
     }
 
     /// Loads the list and the active key. What cannot be loaded is logged and stays as it was.

@@ -25,12 +25,12 @@ use crate::guard::origins::Origins;
 use crate::net::OutboundClients;
 use crate::reply::body::{GuardedBody, Incomplete, Limit};
 use crate::reply::{Body, Rejected, Reply, full};
-use crate::secret::{ExposeSecret, SecretString, random_hex};
+use crate::secret::{ExposeSecret, SecretString};
 use crate::session::Sessions;
+use crate::telemetry::{TRACEPARENT, TraceContext};
 use crate::tokens::{TokenService, challenge};
 use crate::upstream::{Failure, Upstream};
 
-pub const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
 /// A response whose head is later than this does not write the session's activity: a newer response may have written it
 /// already.
 const WRITE_WITHIN: Duration = Duration::from_secs(5);
@@ -53,8 +53,7 @@ pub struct Call<'a> {
     pub path: &'a str,
     pub query: Option<&'a str>,
     pub headers: &'a HeaderMap,
-    /// 32 hex digits.
-    pub trace_id: &'a str,
+    pub trace: &'a TraceContext,
     /// Whether it has a place (contract 10.19).
     pub admitted: bool,
     pub now: UnixSeconds,
@@ -171,7 +170,7 @@ async fn send(
             Err(Failure::Incomplete(Incomplete(why))) => return Err(Error::BadRequest(why)),
             Err(Failure::Unreachable(_)) if again => again = false,
             Err(Failure::Unreachable(problem)) => {
-                tracing::warn!(api = %api.name, trace_id = call.trace_id, %problem, "cannot reach the API");
+                tracing::warn!(api = %api.name, %problem, "cannot reach the API");
                 return Err(Error::UpstreamUnavailable);
             }
         }
@@ -208,7 +207,6 @@ fn request(
     let mut bearer = HeaderValue::from_maybe_shared(Bytes::from(bearer)).ok()?;
     bearer.set_sensitive(true);
     request.headers_mut().insert(AUTHORIZATION, bearer);
-    let span = ["00-", call.trace_id, "-", &random_hex::<8>(), "-01"].concat();
-    request.headers_mut().insert(TRACEPARENT, HeaderValue::from_maybe_shared(Bytes::from(span)).ok()?);
+    request.headers_mut().insert(TRACEPARENT, call.trace.traceparent()?);
     Some(request)
 }

@@ -8,6 +8,7 @@ use bytes::Bytes;
 use http_body::{Frame, SizeHint};
 use http_body_util::BodyExt;
 use tokio::time::{Instant, Sleep, sleep_until, timeout};
+use tracing::Span;
 
 use super::{Body, BodyError};
 use crate::error::Error;
@@ -76,12 +77,19 @@ pub struct GuardedBody<B, T> {
     limit: Limit,
     /// Runs only while the sender pauses, so that a body in steady progress costs no timer.
     timer: Option<Pin<Box<Sleep>>>,
+    span: Span,
     _held: T,
 }
 
 impl<B, T> GuardedBody<B, T> {
     pub const fn new(body: B, limit: Limit, held: T) -> Self {
-        Self { body, limit, timer: None, _held: held }
+        Self { body, limit, timer: None, span: Span::none(), _held: held }
+    }
+
+    /// Polls the body in a span, for what is logged while it streams.
+    #[must_use]
+    pub fn in_span(self, span: Span) -> Self {
+        Self { span, ..self }
     }
 
     /// Starts the timer unless it runs already.
@@ -105,7 +113,7 @@ where
         context: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
         let this = &mut *self;
-        let frame = Pin::new(&mut this.body).poll_frame(context).map_err(Into::into);
+        let frame = this.span.in_scope(|| Pin::new(&mut this.body).poll_frame(context)).map_err(Into::into);
         let is_late = match (&frame, this.limit) {
             (_, Limit::None) | (Poll::Ready(None), _) => false,
             // A body that never pauses must end at its deadline too.

@@ -44,12 +44,22 @@ type Handler = Box<dyn Fn(Arc<App>, GatewayRequest) -> BoxFuture<'static, Result
 pub(super) enum Path {
     /// This path. With a trailing slash it is another path (contract 3.29).
     Exact(&'static str),
-    /// Every path under one of these prefixes.
-    Under(Vec<String>),
+    /// Every path under one of these prefixes. The second member is the pattern of the prefix.
+    Under(Vec<(String, String)>),
     /// One of these paths with a method of the route, requested by the host itself at this port (contract 3.36). The
     /// same request by a client goes to a later line.
     FromHost(u16, &'static [&'static str]),
     Any,
+}
+
+impl Path {
+    pub(super) fn under(prefixes: impl IntoIterator<Item = String>) -> Self {
+        let with_pattern = |prefix: String| {
+            let pattern = format!("{prefix}/{{*path}}");
+            (prefix, pattern)
+        };
+        Self::Under(prefixes.into_iter().map(with_pattern).collect())
+    }
 }
 
 /// One line of the table.
@@ -83,7 +93,9 @@ impl Route {
         let matching = Arc::clone(&route);
         warp::ext::get::<Arc<RequestHead>>()
             .and_then(move |head: Arc<RequestHead>| {
-                ready(if matching.matches(&head) { Ok(head) } else { Err(warp::reject::not_found()) })
+                let Some(pattern) = matching.pattern(&head) else { return ready(Err(warp::reject::not_found())) };
+                head.span.record("route", pattern);
+                ready(Ok(head))
             })
             .and(warp::body::stream())
             .then(move |head: Arc<RequestHead>, stream| {
@@ -96,15 +108,20 @@ impl Route {
             .boxed()
     }
 
-    fn matches(&self, head: &RequestHead) -> bool {
+    /// The pattern of the route, if it matches: what telemetry may name in place of the path.
+    fn pattern(&self, head: &RequestHead) -> Option<&str> {
         let path = head.target.path();
         match &self.path {
-            Path::Exact(exact) => path == *exact,
-            Path::Under(prefixes) => prefixes.iter().any(|prefix| strip_prefix_segments(path, prefix).is_some()),
-            Path::FromHost(port, paths) => {
-                paths.contains(&path) && self.allows(&head.method) && is_from_host(&head.headers, *port)
+            Path::Exact(exact) => (path == *exact).then_some(exact),
+            Path::Under(prefixes) => {
+                let found = prefixes.iter().find(|(prefix, _)| strip_prefix_segments(path, prefix).is_some());
+                found.map(|(_, pattern)| pattern.as_str())
             }
-            Path::Any => true,
+            Path::FromHost(port, paths) => {
+                let found = paths.iter().find(|of| path == **of)?;
+                (self.allows(&head.method) && is_from_host(&head.headers, *port)).then_some(found)
+            }
+            Path::Any => Some("/{*path}"),
         }
     }
 
@@ -156,13 +173,13 @@ fn rejection(app: &App, rejected: Rejected, head: &RequestHead) -> Reply {
     let Rejected { error, cookies } = rejected;
     let facts = error.facts();
     if facts.status.is_server_error() {
-        tracing::warn!(code = facts.code, trace_id = head.trace_id, "request rejected");
+        tracing::warn!(code = facts.code, "request rejected");
     } else {
-        tracing::debug!(code = facts.code, trace_id = head.trace_id, "request rejected");
+        tracing::debug!(code = facts.code, "request rejected");
     }
     let deleted = if error == Error::SessionGone { app.auth.delete_session() } else { Vec::new() };
     let link_base = app.origins.link_base().to_owned();
-    let context = Context { trace_id: head.trace_id.clone(), wants_page: wants_page(&head.headers), link_base };
+    let context = Context { trace_id: head.trace.trace_id.clone(), wants_page: wants_page(&head.headers), link_base };
     let mut reply = problem(&error, &context);
     for line in cookies.into_iter().chain(deleted) {
         reply.headers_mut().append(SET_COOKIE, line);

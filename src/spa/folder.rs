@@ -22,6 +22,7 @@ use super::tags::Tags;
 use super::{INDEX, add_file_headers, is_navigation};
 use crate::error::Error;
 use crate::reply::{Body, BodyError, Reply, full};
+use crate::telemetry::spawn_blocking;
 
 /// Content up to this many bytes is read at once; longer content is streamed in pieces of this length.
 const PIECE: usize = 64 * 1_024;
@@ -71,7 +72,7 @@ impl Folder {
     pub async fn get(&self, method: &Method, path: &str, headers: &HeaderMap) -> Result<Reply, Error> {
         let (folder, path, request) = (self.clone(), path.to_owned(), FileRequest::new(method, headers));
         // File-system calls block the thread, which serves all other requests too.
-        let response = tokio::task::spawn_blocking(move || folder.respond(&path, &request)).await;
+        let response = spawn_blocking(move || folder.respond(&path, &request)).await;
         response.map_err(io::Error::other).flatten().map_or_else(
             |error| {
                 tracing::error!(%error, "cannot read a file of the SPA");

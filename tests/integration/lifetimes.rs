@@ -12,6 +12,7 @@ use cloakroom::config::Config;
 use cloakroom::error::Error;
 use cloakroom::proxy::forward::Call;
 use cloakroom::reply::{Reply, full};
+use cloakroom::telemetry::TraceContext;
 use devkit::graph::{Graph, GraphOptions};
 use devkit::provider::{Options, Provider};
 use http::header::{COOKIE, LOCATION, SET_COOKIE};
@@ -90,8 +91,8 @@ impl Lab {
     /// A call to the API; whether its response wrote the session.
     async fn call(&self, jar: &mut Jar, now: u64) -> Result<bool, Error> {
         let headers = headers(jar);
-        let (path, trace_id) = ("/graph/me", "0123456789abcdef0123456789abcdef");
-        let call = Call { method: &Method::GET, path, query: None, headers: &headers, trace_id, admitted: true, now };
+        let (path, trace) = ("/graph/me", &TraceContext::from_headers(&headers));
+        let call = Call { method: &Method::GET, path, query: None, headers: &headers, trace, admitted: true, now };
         let reply = self.app.proxy.call(call, full(Bytes::new())).await.map_err(|refused| refused.error)?;
         assert_eq!(reply.status(), 200);
         keep(jar, &reply);

@@ -54,3 +54,4 @@ mod start;
 mod step_up;
 mod streams;
 mod tidy;
+mod trace_ids;

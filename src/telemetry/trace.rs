@@ -1,0 +1,87 @@
+//! The trace of a request (W3C Trace Context).
+
+use bytes::Bytes;
+use http::{HeaderMap, HeaderName, HeaderValue};
+use tracing::Span;
+use tracing::field::Empty;
+
+use crate::secret::random_hex;
+
+pub const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
+
+/// The trace that a request belongs to.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TraceContext {
+    /// 32 hex digits.
+    pub trace_id: String,
+    /// The caller's sampling flag; true for a trace that starts here.
+    pub sampled: bool,
+}
+
+impl TraceContext {
+    /// Continues the trace of `traceparent`, or starts one where the header is absent or malformed.
+    #[must_use]
+    pub fn from_headers(headers: &HeaderMap) -> Self {
+        let continued = headers.get(TRACEPARENT).map(HeaderValue::as_bytes).and_then(|value| {
+            let mut parts = value.split(|byte| *byte == b'-');
+            let (version, id, flags) = (parts.next()?, parts.next()?, parts.nth(1));
+            let hex = |bytes: &[u8]| bytes.iter().all(|byte| byte.is_ascii_digit() || (b'a'..=b'f').contains(byte));
+            let valid = version.len() == 2 && id.len() == 32 && hex(id) && id.iter().any(|byte| *byte != b'0');
+            let trace_id = if valid { String::from_utf8(id.to_vec()).ok()? } else { return None };
+            let flags = flags.and_then(|flags| u8::from_str_radix(str::from_utf8(flags).ok()?, 16).ok());
+            Some(Self { trace_id, sampled: flags.is_none_or(|flags| flags & 1 == 1) })
+        });
+        continued.unwrap_or_else(|| Self { trace_id: random_hex::<16>(), sampled: true })
+    }
+
+    /// The header that continues this trace in a request of the gateway, under a new span id.
+    #[must_use]
+    pub fn traceparent(&self) -> Option<HeaderValue> {
+        let flags = if self.sampled { "-01" } else { "-00" };
+        let value = ["00-", &self.trace_id, "-", &random_hex::<8>(), flags].concat();
+        HeaderValue::from_maybe_shared(Bytes::from(value)).ok()
+    }
+
+    /// The span of the request. Its level is `ERROR` so that it exists whatever `LOG` is: otherwise the lines of a
+    /// gateway that only logs errors would have no trace id. `route` is recorded once a line of the table matches.
+    #[must_use]
+    pub fn span(&self) -> Span {
+        tracing::error_span!("request", trace_id = self.trace_id, sampled = self.sampled, route = Empty)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const ID: &str = "0af7651916cd43dd8448eb211c80319c";
+
+    fn parse(traceparent: &'static str) -> TraceContext {
+        TraceContext::from_headers(&HeaderMap::from_iter([(TRACEPARENT, HeaderValue::from_static(traceparent))]))
+    }
+
+    #[test]
+    fn a_trace_is_continued_with_its_sampling_flag() {
+        for (flags, sampled) in [("01", true), ("00", false), ("03", true), ("02", false)] {
+            let value = format!("00-{ID}-b7ad6b7169203331-{flags}").leak();
+            let trace = parse(value);
+            assert_eq!(trace, TraceContext { trace_id: ID.to_owned(), sampled });
+            let sent = trace.traceparent().unwrap();
+            let (start, end) = (format!("00-{ID}-"), if sampled { "-01" } else { "-00" });
+            let sent = sent.to_str().unwrap();
+            assert!(sent.starts_with(&start) && sent.ends_with(end) && sent.len() == 55, "{sent}");
+            assert!(!sent.contains("b7ad6b7169203331"), "under a span id of its own");
+        }
+    }
+
+    #[test]
+    fn a_trace_starts_here_where_the_header_is_absent_or_malformed() {
+        for malformed in
+            ["", "00-0AF7651916CD43DD8448EB211C80319C-b7ad6b7169203331-00", "00-00000000000000000000000000000000-b-00"]
+        {
+            let trace = parse(malformed);
+            assert!(trace.trace_id.len() == 32 && trace.trace_id != ID && trace.sampled, "{malformed}");
+        }
+        assert!(TraceContext::from_headers(&HeaderMap::new()).sampled);
+    }
+}
