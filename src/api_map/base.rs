@@ -11,6 +11,8 @@ use crate::path::strip_prefix_segments;
 /// Parsed once, so that a request's URL is built from parts and never by joining client input to a URL.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Base {
+    /// With a trailing slash; for what the API sends, which may be relative to it.
+    url: Url,
     scheme: Scheme,
     authority: Authority,
     prefix: String,
@@ -23,7 +25,7 @@ impl Base {
     /// What is allowed.
     pub fn parse(text: &str) -> Result<Self, &'static str> {
         const RULE: &str = "must be an https URL (http only on loopback) without query, fragment or user information";
-        let url = Url::parse(text).map_err(|_| RULE)?;
+        let mut url = Url::parse(text).map_err(|_| RULE)?;
         let plain =
             url.query().is_none() && url.fragment().is_none() && url.username().is_empty() && url.password().is_none();
         if !plain || !is_secure(&url) {
@@ -32,7 +34,8 @@ impl Base {
         let uri: Uri = url.as_str().parse().map_err(|_| RULE)?;
         let (Some(scheme), Some(authority)) = (uri.scheme(), uri.authority()) else { return Err(RULE) };
         let prefix = uri.path().trim_end_matches('/').to_owned();
-        Ok(Self { scheme: scheme.clone(), authority: authority.clone(), prefix })
+        url.set_path(&format!("{prefix}/"));
+        Ok(Self { url, scheme: scheme.clone(), authority: authority.clone(), prefix })
     }
 
     /// The URL of a path under this base. `None` if the result would not be under it, or is too long for a URI.
@@ -72,10 +75,11 @@ impl Base {
     /// absolute path inside the base.
     #[must_use]
     pub fn relative(&self, location: &str) -> Option<String> {
-        let own = Url::parse(&format!("{}://{}{}/", self.scheme, self.authority, self.prefix)).ok()?;
-        let target =
-            if location.starts_with('/') || location.contains("://") { own.join(location).ok()? } else { return None };
-        if target.origin() != own.origin() {
+        if !location.starts_with('/') && !location.contains("://") {
+            return None;
+        }
+        let target = self.url.join(location).ok()?;
+        if target.origin() != self.url.origin() {
             return None;
         }
         let rest = strip_prefix_segments(target.path(), &self.prefix)?;

@@ -141,7 +141,7 @@ mod tests {
     use crate::origin::Origin;
 
     fn transaction(seed: u64) -> Transaction {
-        let return_to = ReturnTo::parse("/here?a=b", &Origin::parse("https://app.example.org").unwrap(), &[]).unwrap();
+        let return_to = ReturnTo::parse("/inbox?a=b", &Origin::parse("https://app.example.org").unwrap(), &[]).unwrap();
         Transaction::new(&return_to, 1_790_000_000_000_000, &mut StdRng::seed_from_u64(seed))
     }
 
@@ -171,7 +171,7 @@ mod tests {
         let payload = one.encode();
         let decoded = Transaction::decode(&payload).unwrap();
         assert_eq!(decoded.encode(), payload);
-        assert_eq!(decoded.return_to, "/here?a=b");
+        assert_eq!(decoded.return_to, "/inbox?a=b");
         assert!(Transaction::decode(&[&[FORMAT + 1], &payload[1..]].concat()).is_none(), "another version is invalid");
         assert!(Transaction::decode(&payload[..payload.len() - 1]).is_none());
         assert!(Transaction::decode(&[]).is_none());

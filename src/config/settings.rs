@@ -36,7 +36,7 @@ settings! {
     TENANT_ID, Rule("one of `TENANT_ID`, `AUTHORITY`"),
         "Entra tenant as a GUID, or `organizations`, `common`, `consumers`";
     CLOUD, Text("public"), "with `TENANT_ID`: `public`, `usgov` or `china`";
-    ALLOWED_TENANTS, Rule("required there"),
+    ALLOWED_TENANTS, Rule("required for these"),
         "with `TENANT_ID` `organizations` or `common`, or an `AUTHORITY` whose issuer contains `{tenantid}`: the tenant ids that may sign in, comma-separated; `*` allows all";
     AUTHORITY, Rule("–"), "issuer URL of any OpenID Connect provider; https, or http on loopback";
     CLIENT_ID, Required, "client id of the app registration, a confidential client";

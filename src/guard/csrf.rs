@@ -62,10 +62,10 @@ pub enum FormOrigin {
 
 /// The origin of a form, by its fetch metadata, or by `Origin` without that (contract 3.13).
 #[must_use]
-pub fn form_origin(headers: &HeaderMap, ours: &Origin) -> FormOrigin {
+pub fn form_origin(headers: &HeaderMap, own: &Origin) -> FormOrigin {
     match single(headers, &SEC_FETCH_SITE) {
         Single::Value("same-origin") => FormOrigin::Own,
-        Single::Absent if single(headers, &ORIGIN) == Single::Value(ours.as_str()) => FormOrigin::Own,
+        Single::Absent if single(headers, &ORIGIN) == Single::Value(own.as_str()) => FormOrigin::Own,
         Single::Absent => FormOrigin::Unknown,
         _ => FormOrigin::Foreign,
     }
@@ -94,14 +94,13 @@ mod tests {
 
     use super::*;
 
-    const OURS: &str = "https://app.example.org";
-
+    const OWN: &str = "https://app.example.org";
     const PAGE: &str = "https://spa.example.org";
 
     /// One origin only; with a page on another origin; with that page on another site.
     fn installations() -> [Origins; 3] {
         let origin = |text| Origin::parse(text).unwrap();
-        let alone = Origins::only(origin(OURS));
+        let alone = Origins::only(origin(OWN));
         let split = Origins { allowed: vec![origin(PAGE)], ..alone.clone() };
         let far = Origins { cross_site: true, ..split.clone() };
         [alone, split, far]
@@ -129,7 +128,7 @@ mod tests {
         if let Some(destination) = destination {
             headers.insert("sec-fetch-dest", HeaderValue::from_static(destination));
         }
-        check(method, &headers, &Origins::only(Origin::parse(OURS).unwrap()), mode)
+        check(method, &headers, &Origins::only(Origin::parse(OWN).unwrap()), mode)
     }
 
     /// The rules of the contract are written as what is rejected; here they are written as what is allowed.
@@ -147,14 +146,14 @@ mod tests {
         ];
         let origins: [&[&str]; 9] = [
             &[],
-            &[OURS],
+            &[OWN],
             &[PAGE],
             &[PAGE, PAGE],
             &["null"],
             &["https://evil.example"],
             &["https://app.example.org:8443"],
             &["https://APP.example.org"],
-            &[OURS, OURS],
+            &[OWN, OWN],
         ];
         let values: [&[&str]; 5] = [&[], &["1"], &["0"], &["1", "1"], &["1 "]];
         for method in methods.map(|method| Method::from_bytes(method.as_bytes()).unwrap()) {
@@ -162,7 +161,7 @@ mod tests {
                 for origin in origins {
                     for (csrf, installation) in values.iter().flat_map(|csrf| installations().map(|one| (*csrf, one))) {
                         let listed = origin == [PAGE] && !installation.allowed.is_empty();
-                        let known = origin == [OURS] || listed;
+                        let known = origin == [OWN] || listed;
                         let near = site == ["same-origin"]
                             || (site == ["same-site"] && listed)
                             || (site == ["cross-site"] && listed && installation.cross_site)
@@ -203,13 +202,13 @@ mod tests {
                 .iter()
                 .map(|(name, value)| (name.parse::<HeaderName>().unwrap(), HeaderValue::from_static(value)))
                 .collect();
-            form_origin(&headers, &Origin::parse(OURS).unwrap())
+            form_origin(&headers, &Origin::parse(OWN).unwrap())
         };
         use FormOrigin::{Foreign, Own, Unknown};
         assert_eq!(form(&[("sec-fetch-site", "same-origin"), ("origin", "null")]), Own, "the origin is ignored");
-        assert_eq!(form(&[("sec-fetch-site", "same-site"), ("origin", OURS)]), Foreign);
+        assert_eq!(form(&[("sec-fetch-site", "same-site"), ("origin", OWN)]), Foreign);
         assert_eq!(form(&[("sec-fetch-site", "none")]), Foreign);
-        assert_eq!(form(&[("origin", OURS)]), Own);
+        assert_eq!(form(&[("origin", OWN)]), Own);
         assert_eq!(form(&[("origin", "null")]), Unknown);
         assert_eq!(form(&[]), Unknown);
     }

@@ -32,13 +32,13 @@ async function start() {
 /** Loads the session and shows it, or the error. */
 async function load() {
   clearError();
-  say('Loading the session…');
+  setStatus('Loading the session…');
   try {
     show(await session());
-    say(current.authenticated ? '' : 'You are not signed in.');
+    setStatus(current.authenticated ? '' : 'You are not signed in.');
   } catch (error) {
     enter('error');
-    say('');
+    setStatus('');
     showError(described(error));
   }
 }
@@ -53,7 +53,7 @@ async function update() {
 }
 
 async function endSession() {
-  say('Signing out…');
+  setStatus('Signing out…');
   await orExplain(signOut, endSession);
 }
 
@@ -62,7 +62,7 @@ async function extendSession() {
   await orExplain(async () => {
     const extended = await refresh();
     await update();
-    say(extended ? 'Your session was extended.' : '');
+    setStatus(extended ? 'Your session was extended.' : '');
     if (!extended) showError(described(new CloakroomError('session_expired')));
   }, extendSession);
 }
@@ -70,7 +70,7 @@ async function extendSession() {
 async function callGraph() {
   clearError();
   at('graph-response').hidden = true;
-  say('Calling Microsoft Graph…');
+  setStatus('Calling Microsoft Graph…');
   await orExplain(async () => {
     const begun = performance.now();
     const response = await fetch('/graph/me', { headers: { Accept: 'application/json' } });
@@ -86,7 +86,7 @@ async function orExplain(action, retry) {
   try {
     await action();
   } catch (error) {
-    say('');
+    setStatus('');
     if (error.status === 401) await update();
     showError(described(error, retry));
     if (!current?.authenticated) at('sign-in').focus();
@@ -144,7 +144,7 @@ function showTimes() {
   setText('session-idle', duration(Math.min(whole, idle)));
   if (whole <= 0 || idle <= 0) {
     ends = null;
-    update().then(() => { if (!current.authenticated) say('Your session has ended.'); });
+    update().then(() => { if (!current.authenticated) setStatus('Your session has ended.'); });
   }
 }
 
@@ -157,7 +157,7 @@ async function showResponse(response, begun) {
   at('graph-time').textContent = `${took} ms`;
   at('graph-result').replaceChildren(...pretty(text));
   at('graph-response').hidden = false;
-  say(`Microsoft Graph responded with ${response.status} after ${took} milliseconds.`);
+  setStatus(`Microsoft Graph responded with ${response.status} after ${took} milliseconds.`);
 }
 
 /** JSON as text nodes and spans; data never becomes markup. */
@@ -234,7 +234,7 @@ function clearError() {
   delete at('error').dataset.code;
 }
 
-function say(text) {
+function setStatus(text) {
   setText('status', text);
 }
 

@@ -11,7 +11,7 @@ const PROMPTS: [&str; 4] = ["login", "select_account", "consent", "none"];
 /// Largest hint in bytes.
 const HINT: usize = 320;
 
-/// What a sign-in is asked to do.
+/// How a sign-in was requested.
 pub(in crate::auth) struct LoginParams<'a> {
     pub(in crate::auth) return_to: ReturnTo,
     /// The API to sign in for: the one that was named, else the one of contract 7.20.
