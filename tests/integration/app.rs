@@ -1,4 +1,4 @@
-//! The gateway's real binary with a provider, a Graph and, if wished, a host, each a server of its own.
+//! Runs the real binary with stand-ins for the provider, Graph and, optionally, the host, each a separate server.
 
 use std::collections::BTreeMap;
 use std::io::{BufRead, BufReader, Read};
@@ -18,25 +18,25 @@ use serde_json::json;
 
 use crate::visitor::Visitor;
 
-/// The gateway's binary.
+/// The binary under test.
 pub const BINARY: &str = env!("CARGO_BIN_EXE_cloakroom");
 /// The project's root.
 pub const ROOT: &str = env!("CARGO_MANIFEST_DIR");
-/// The key of every test that does not bring a key file.
+/// The static key of every test without another key source.
 pub const KEY: [u8; 32] = [0x5A; 32];
-/// Longest wait for anything.
+/// How long a test waits for a condition before it fails.
 pub const PATIENCE: Duration = Duration::from_secs(20);
 
 /// How requests reach the gateway.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Reach {
-    /// Straight to its port.
+    /// Directly, at its port.
     Direct,
-    /// Through the stand-in for the Functions host.
+    /// Through the host stand-in, in this mode.
     Host(Mode),
 }
 
-/// All ways.
+/// Directly and in both host modes.
 pub const EVERY_REACH: [Reach; 3] = [Reach::Direct, Reach::Host(Mode::Forward), Reach::Host(Mode::Proxy)];
 
 /// How to start a [`TestApp`].
@@ -51,24 +51,24 @@ pub struct Builder {
     patient: bool,
 }
 
-/// A running gateway and its surroundings. Dropping it ends everything.
+/// A running gateway with its stand-ins. Dropping it stops everything.
 pub struct TestApp {
     /// The public origin.
     pub origin: String,
-    /// Where the browser connects.
+    /// The port that the browser connects to.
     pub port: u16,
     /// The provider.
     pub provider: Provider,
-    /// The API.
+    /// The Graph stand-in.
     pub graph: Graph,
-    /// The settings that the gateway was started with.
+    /// The settings that the gateway is started with.
     pub settings: BTreeMap<String, String>,
     host: Option<Host>,
     gateway: Option<Gateway>,
 }
 
 impl TestApp {
-    /// A gateway that is called directly, with a provider of default options.
+    /// A gateway that is called directly, with default provider options.
     pub fn builder() -> Builder {
         Builder {
             reach: Reach::Direct,
@@ -82,12 +82,12 @@ impl TestApp {
         }
     }
 
-    /// The usual one.
+    /// A gateway with all defaults.
     pub async fn start() -> Self {
         Self::builder().start().await
     }
 
-    /// A browser that knows nothing yet.
+    /// A browser without cookies.
     pub fn visitor(&self) -> Visitor {
         Visitor::new(&self.origin)
     }
@@ -100,7 +100,7 @@ impl TestApp {
         visitor
     }
 
-    /// Everything that gateway and host have written.
+    /// All output of gateway and host so far.
     pub fn log(&self) -> String {
         let host = self.host.iter().flat_map(Host::logs).map(|line| line.text + "\n");
         let gateway = self.gateway.iter().map(Gateway::log);
@@ -113,13 +113,13 @@ impl TestApp {
         hosted.or_else(|| self.gateway.as_ref().map(|gateway| gateway.child.id())).expect("the gateway runs")
     }
 
-    /// Ends the gateway, which is called directly, and starts it again with the settings as they are now.
+    /// Restarts the gateway, which must be called directly, with the current settings.
     pub fn restart(&mut self) {
         self.gateway = None;
         self.gateway = Some(Gateway::start(&self.settings, self.port));
     }
 
-    /// Waits until something was logged: lines come a moment after the response.
+    /// Waits until the log contains a text: lines may follow the response.
     pub async fn wait_for_log(&self, text: &str) {
         let started = Instant::now();
         while !self.log().contains(text) {
@@ -128,7 +128,7 @@ impl TestApp {
         }
     }
 
-    /// Waits until `/health/ready` has a status.
+    /// Waits until `/health/ready` responds with a status.
     pub async fn wait_until_ready(&self, status: u16) {
         let started = Instant::now();
         loop {
@@ -138,7 +138,7 @@ impl TestApp {
             }
             assert!(
                 started.elapsed() < PATIENCE,
-                "readiness stays {}: {}\n{}",
+                "`/health/ready` still responds {}: {}\n{}",
                 response.status,
                 response.text(),
                 self.log()
@@ -155,25 +155,25 @@ impl Builder {
         self
     }
 
-    /// Sets a setting, named without its prefix; an empty value clears it.
+    /// Sets a setting by its name without prefix; an empty value removes it.
     pub fn set(mut self, name: &str, value: impl Into<String>) -> Self {
         self.settings.insert(format!("CLOAKROOM_{name}"), value.into());
         self
     }
 
-    /// Sets a variable that is no setting of ours, by its whole name.
+    /// Sets an environment variable by its full name.
     pub fn variable(mut self, name: &str, value: impl Into<String>) -> Self {
         self.settings.insert(name.to_owned(), value.into());
         self
     }
 
-    /// Takes a provider of other options. Its addresses are filled in.
+    /// Uses other provider options. The addresses are filled in.
     pub fn provider(mut self, options: provider::Options) -> Self {
         self.provider = Some(options);
         self
     }
 
-    /// No secret anywhere: the tokens of this identity, of the one with that client id, prove the gateway.
+    /// Uses this managed identity, with that client id, as client assertion instead of a secret.
     pub fn federated(mut self, identity: &Identity, client_id: &str) -> Self {
         self.federated = Some(Federated {
             issuer: identity.issuer(),
@@ -184,7 +184,7 @@ impl Builder {
         identity.env().into_iter().fold(builder, |builder, (name, value)| builder.variable(name, value))
     }
 
-    /// Signs in by the issuer template for many tenants, of which these are allowed.
+    /// Uses the multi-tenant issuer template and allows these tenants.
     pub fn tenants(mut self, allowed: &str) -> Self {
         self.tenants = Some(allowed.to_owned());
         self
@@ -258,7 +258,7 @@ async fn host(settings: &BTreeMap<String, String>, port: u16, mode: Mode) -> Hos
     host
 }
 
-/// The API map of the tests: Graph with everything allowed that the stand-in offers.
+/// The API map of the tests: Graph, with everything that the stand-in supports allowed.
 pub fn api_map(base: &str) -> serde_json::Value {
     json!({"graph": {
         "route": "/graph",
@@ -283,7 +283,7 @@ pub fn settings(origin: &str, provider: &Provider) -> BTreeMap<String, String> {
     pairs.into_iter().map(|(name, value)| (format!("CLOAKROOM_{name}"), value)).collect()
 }
 
-/// The binary without a host.
+/// The binary, started without a host.
 pub struct Gateway {
     child: Child,
     written: Arc<Mutex<Vec<u8>>>,
@@ -295,7 +295,7 @@ impl Gateway {
         Self::start_binary(BINARY, settings, port)
     }
 
-    /// The same with another binary than that of the tests.
+    /// The same with another binary.
     pub fn start_binary(binary: &str, settings: &BTreeMap<String, String>, port: u16) -> Self {
         let mut child = Command::new(binary)
             .current_dir(ROOT)
@@ -322,12 +322,12 @@ impl Gateway {
         Self { child, written }
     }
 
-    /// Everything that it has written.
+    /// All output so far.
     pub fn log(&self) -> String {
         String::from_utf8_lossy(&self.written.lock().unwrap()).into_owned()
     }
 
-    /// Sends a signal and gives the exit code.
+    /// Sends a signal and returns the exit code.
     pub fn end_by(&mut self, signal: &str) -> Option<i32> {
         let sent = Command::new("kill").args([signal, &self.child.id().to_string()]).status().unwrap();
         assert!(sent.success());

@@ -1,5 +1,5 @@
-//! The journeys in a real browser, by both host modes: what only a browser decides — which cookies it takes, keeps and
-//! sends, what its content security policies stop, and what a page from elsewhere may do.
+//! Journeys in a real browser, in both host modes: what only a browser decides, such as which cookies it accepts,
+//! stores and sends, what content security policies block, and what a page on another origin may do.
 //!
 //! The provider is on `127.0.0.1` and the page on `localhost`: different sites, as in production.
 
@@ -73,7 +73,7 @@ async fn a_user_signs_in_calls_graph_and_signs_out() {
         assert_eq!(cookie_names(&chrome).await, [""; 0]);
         chrome.keep_picture(mode, "signed-out").await;
 
-        // The sign-out was one at the provider too: it asks again who signs in.
+        // The sign-out reached the provider too: it prompts for the user again.
         chrome.click("#sign-in").await;
         chrome.choose(GRACE).await;
         chrome.shows("signed-in").await;
@@ -106,7 +106,7 @@ async fn the_browser_stores_the_cookies_as_intended() {
 
         chrome.choose(ADA).await;
         chrome.shows("signed-in").await;
-        let [session] = &chrome.cookies().await[..] else { panic!("the session alone: the transaction is over") };
+        let [session] = &chrome.cookies().await[..] else { panic!("the session only: the transaction is deleted") };
         assert_eq!(session["name"], "__Host-Http-cloakroom");
         assert_eq!(attributes(session), ["localhost", "/", "true", "true", "Strict", "true"]);
         assert_eq!(chrome.script("return document.cookie").await, "");
@@ -115,7 +115,7 @@ async fn the_browser_stores_the_cookies_as_intended() {
     }
 }
 
-/// Domain (without a leading dot: this host only), path, `Secure`, `HttpOnly`, `SameSite`, gone with the browser.
+/// Domain (without a leading dot: this host only), path, `Secure`, `HttpOnly`, `SameSite`, session cookie.
 fn attributes(cookie: &Value) -> [String; 6] {
     let text = |name: &str| cookie[name].as_str().map_or_else(|| cookie[name].to_string(), str::to_owned);
     ["domain", "path", "secure", "httpOnly", "sameSite", "session"].map(text)
@@ -129,8 +129,8 @@ async fn cancelling_at_the_provider_is_explained_and_can_be_retried() {
         chrome.click("main[data-state=anonymous] #sign-in").await;
         chrome.click("#cancel").await;
         chrome.find("#error[data-code=access_denied]").await;
-        let told = chrome.text("#error").await;
-        assert!(told.contains("The sign-in was cancelled, or access was not granted."), "{told}");
+        let results = chrome.text("#error").await;
+        assert!(results.contains("The sign-in was cancelled, or access was not granted."), "{results}");
         assert_eq!(chrome.address().await, format!("{}/inbox?folder=1#top", app.origin));
         assert_eq!(cookie_names(&chrome).await, [""; 0]);
         chrome.keep_picture(mode, "cancelled").await;
@@ -162,7 +162,7 @@ async fn two_tabs_sign_in_at_once() {
             chrome.click("#sign-in").await;
             chrome.find("button[name=user]").await;
         }
-        assert_eq!(chrome.cookies().await.len(), 2, "a transaction each");
+        assert_eq!(chrome.cookies().await.len(), 2, "one transaction per tab");
         for (tab, path) in &tabs {
             chrome.client.switch_to_window(tab.clone()).await.unwrap();
             chrome.choose(ADA).await;
@@ -174,8 +174,8 @@ async fn two_tabs_sign_in_at_once() {
     }
 }
 
-/// On another site the browser keeps the cookie back; on another port of our own host it sends it, and the gateway
-/// refuses.
+/// On another site the browser does not send the cookie; on another port of the same host it does, and the gateway
+/// rejects the request.
 #[tokio::test]
 async fn a_page_on_another_origin_reaches_nothing() {
     for mode in MODES {
@@ -185,8 +185,8 @@ async fn a_page_on_another_origin_reaches_nothing() {
         for host in ["127.0.0.1", "localhost"] {
             let theirs = format!("http://{host}:{}/", elsewhere.port);
             chrome.open(&theirs).await;
-            let told = chrome.find("body[data-told]").await.attr("data-told").await.unwrap();
-            assert_eq!(told.as_deref(), Some(NOTHING), "{host} {mode:?}");
+            let results = chrome.find("body[data-results]").await.attr("data-results").await.unwrap();
+            assert_eq!(results.as_deref(), Some(NOTHING), "{host} {mode:?}");
 
             for (element, path) in [("#post", "/auth/logout"), ("#link", "/graph/me")] {
                 chrome.open(&theirs).await;
@@ -202,11 +202,11 @@ async fn a_page_on_another_origin_reaches_nothing() {
         assert_eq!(app.graph.count(), 0, "{mode:?}");
         chrome.click("#call-graph").await;
         chrome.find("#graph-response:not([hidden])").await;
-        assert_eq!(app.graph.count(), 1, "the page itself may call");
+        assert_eq!(app.graph.count(), 1, "the gateway's own page may call");
     }
 }
 
-/// The form of our own page posts, and its policy lets the way through the provider pass.
+/// The form of the confirmation page posts, and its policy allows the redirect through the provider.
 #[tokio::test]
 async fn the_confirmation_page_signs_out() {
     for mode in MODES {
@@ -222,7 +222,7 @@ async fn the_confirmation_page_signs_out() {
     }
 }
 
-/// The provider's form posts from its own site, so the transaction has to be `SameSite=None`.
+/// The provider's form posts from another site, so the transaction must be `SameSite=None`.
 #[tokio::test]
 async fn form_post_returns_the_code() {
     for mode in MODES {
@@ -252,7 +252,7 @@ async fn the_page_fits_a_phone_and_reports_a_lost_network() {
     chrome.click("#call-graph").await;
     chrome.find("#error[data-code=network]").await;
     assert_eq!(chrome.script(width).await, 360);
-    assert_eq!(chrome.text("#user-name").await, "Ada Lovelace", "the session is not called lost");
+    assert_eq!(chrome.text("#user-name").await, "Ada Lovelace", "the page does not say that the session is lost");
     chrome.keep_picture(mode, "phone-offline").await;
 }
 

@@ -1,4 +1,4 @@
-//! The way back from the provider, whatever the browser or the provider sends.
+//! The callback, whatever the browser or the provider sends (contract 3.5 to 3.9, 7.5, 7.6).
 
 use std::time::Duration;
 
@@ -9,7 +9,7 @@ use crate::visitor::Visitor;
 
 const ADA: &str = "ada.lovelace@contoso.example";
 
-/// Nobody is signed in, and the transaction is gone.
+/// No session, and the login transaction is deleted.
 fn assert_nothing_left(visitor: &Visitor) {
     assert_eq!(visitor.jar.keys().collect::<Vec<_>>(), [""; 0]);
 }
@@ -58,7 +58,7 @@ async fn malformed_callbacks_end_in_a_redirect_without_a_token_request() {
     assert_eq!(app.provider.token_requests(), 0);
 }
 
-/// A callback of a login that is under way, with a query of the test's own. `STATE` stands for its state.
+/// The callback of a sign-in in progress with a custom query, in which `STATE` is replaced by its state.
 async fn come_back_with(app: &TestApp, query: &str) -> (Visitor, crate::visitor::Response) {
     let mut visitor = app.visitor();
     let address = url::Url::parse(&visitor.begin("/deep?a=b#c").await).unwrap();
@@ -134,10 +134,10 @@ async fn a_repeated_callback_that_has_its_transaction_joins_the_first() {
         }
     }))
     .await;
-    assert_eq!(app.provider.token_requests(), 1, "the code is good for once");
+    assert_eq!(app.provider.token_requests(), 1, "the code is exchanged once");
     for (response, mut again) in repeated {
         assert_eq!((response.status, response.header("location")), (302, Some("/here")));
-        assert_eq!(again.fetch("GET", "/graph/me").await.status, 200, "all of them have the session");
+        assert_eq!(again.fetch("GET", "/graph/me").await.status, 200, "each of them has the session");
         first = again;
     }
     assert_eq!(first.fetch("POST", "/auth/logout").await.status, 200);
@@ -161,7 +161,7 @@ async fn a_configuration_change_during_a_sign_in_causes_no_loop() {
     app.wait_until_ready(200).await;
     assert_eq!(visitor.come_back(&location).await.header("location"), Some("/"));
     assert_eq!(visitor.fetch("GET", "/api/people/me").await.status, 200, "{}", app.log());
-    // Another client id binds nothing that was sealed before: the transaction counts as absent, once.
+    // With another client id the transaction does not open and counts as absent, once.
     let address = visitor.begin("/").await;
     let location = app.provider.sign_in(&address, ADA).unwrap().location();
     app.settings.insert("CLOAKROOM_COOKIE_NAME".to_owned(), "other".to_owned());
@@ -197,11 +197,11 @@ async fn a_failing_token_endpoint_never_causes_a_500() {
         (refused("invalid_client"), "login_failed"),
         (refused("temporarily_unavailable"), "provider_unavailable"),
     ] {
-        let told = format!("{fault:?}");
+        let case = format!("{fault:?}");
         app.provider.fault(&[Endpoint::Token], fault);
         let mut visitor = app.visitor();
         let response = visitor.sign_in(&app.provider, ADA, "/").await;
-        assert_eq!(response.header("location"), Some(format!("/?auth_error={code}").as_str()), "{told}");
+        assert_eq!(response.header("location"), Some(format!("/?auth_error={code}").as_str()), "{case}");
         assert_nothing_left(&visitor);
     }
     app.provider.clear_faults();
@@ -211,13 +211,13 @@ async fn a_failing_token_endpoint_never_causes_a_500() {
 #[tokio::test]
 async fn no_invalid_id_token_signs_a_user_in() {
     let app = TestApp::start().await;
-    // With a plain authority the tenant is a claim like any other; the next test is about tenants.
+    // Without an issuer template `tid` is an ordinary claim; the next test is about tenants.
     for flaw in Flaw::ALL.into_iter().filter(|flaw| !matches!(flaw, Flaw::WrongTenant)) {
-        let told = format!("{flaw:?}");
+        let case = format!("{flaw:?}");
         app.provider.set_mutation(Some(Mutation::from(flaw)));
         let mut visitor = app.visitor();
         let response = visitor.sign_in(&app.provider, ADA, "/").await;
-        assert_eq!(response.header("location"), Some("/?auth_error=login_failed"), "{told}\n{}", app.log());
+        assert_eq!(response.header("location"), Some("/?auth_error=login_failed"), "{case}\n{}", app.log());
         assert_nothing_left(&visitor);
     }
 }

@@ -1,5 +1,5 @@
-//! Nothing secret leaves: every token, code, verifier, secret and key of a run is looked for, in every common encoding,
-//! in all that the browser got and in all that was logged.
+//! No secret leaves (contract 2.3): every token, code, verifier, secret and key of a run is searched for, in every
+//! common encoding, in everything that the browser received and in all logs.
 
 use base64::Engine;
 use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
@@ -7,12 +7,12 @@ use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
 use crate::app::{EVERY_REACH, KEY, TestApp};
 use crate::visitor::CALL;
 
-/// The forms in which a secret could show: as it is, base64 at all three alignments, base64url, hex, percent-encoded.
+/// The encodings of a secret: raw, base64 at all three alignments, base64url, hex, percent-encoded.
 fn forms(secret: &[u8]) -> Vec<(&'static str, Vec<u8>)> {
     let mut forms = vec![("raw", secret.to_vec()), ("reversed", secret.iter().rev().copied().collect())];
     for shift in 0..3 {
         let shifted = [vec![0; shift], secret.to_vec()].concat();
-        // The characters at both ends depend on the neighbours.
+        // The characters at both ends depend on the adjacent bytes.
         let inner = |text: String| {
             let text = text.trim_end_matches('=');
             text.as_bytes()[(shift * 4).div_ceil(3)..text.len() - 2].to_vec()
@@ -29,7 +29,7 @@ fn forms(secret: &[u8]) -> Vec<(&'static str, Vec<u8>)> {
     forms
 }
 
-/// Names of the secrets that a haystack holds, and in which form.
+/// Names of the secrets that the haystack contains, with their encoding.
 pub fn found(haystack: &[u8], secrets: &[(String, Vec<u8>)]) -> Vec<String> {
     let mut found = Vec::new();
     for (name, secret) in secrets {
@@ -51,7 +51,7 @@ fn a_planted_canary_is_found_in_every_form() {
         assert!(!found(&haystack, &secrets).is_empty(), "{form}");
     }
     let wrapped = STANDARD.encode([b"x".to_vec(), secret].concat());
-    assert!(!found(wrapped.as_bytes(), &secrets).is_empty(), "inside a longer base64 text");
+    assert!(!found(wrapped.as_bytes(), &secrets).is_empty(), "inside a longer base64 string");
     assert!(found(b"nothing here", &secrets).is_empty());
 }
 
@@ -88,7 +88,10 @@ async fn no_secret_of_a_run_reaches_the_browser_or_a_log() {
         let mut secrets: Vec<(String, Vec<u8>)> =
             app.provider.secrets().into_iter().map(|(kind, value)| (kind, value.into_bytes())).collect();
         let kinds = ["code", "access_token", "refresh_token", "id_token", "code_verifier", "client_secret"];
-        assert!(kinds.iter().all(|kind| secrets.iter().any(|(of, _)| of.starts_with(kind))), "the run had one of each");
+        assert!(
+            kinds.iter().all(|kind| secrets.iter().any(|(of, _)| of.starts_with(kind))),
+            "the run used a secret of each kind"
+        );
         secrets.push(("the key".to_owned(), KEY.to_vec()));
         secrets.push(("the client secret".to_owned(), devkit::provider::CLIENT_SECRET.into()));
         secrets.push(("the key as configured".to_owned(), app.settings["CLOAKROOM_ENC_KEY"].clone().into_bytes()));

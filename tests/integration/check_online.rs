@@ -1,4 +1,4 @@
-//! `cloakroom check --online`: what is missing is named, with the command that mends it.
+//! `cloakroom check --online` reports what is missing, with the command that fixes it.
 
 use std::process::Command;
 
@@ -7,7 +7,7 @@ use devkit::vault::{Fault, Operation};
 use crate::app::{BINARY, TestApp};
 use crate::key_vault::Setup;
 
-/// Runs the check with an app's settings and one more; gives the exit code and all that it said.
+/// Runs the check with an app's settings and one more; returns the exit code and the output.
 fn check(app: &TestApp, name: &str, value: &str) -> (Option<i32>, String) {
     let mut command = Command::new(BINARY);
     command.args(["check", "--online"]).env_clear().envs(&app.settings);

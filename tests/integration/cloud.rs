@@ -1,4 +1,4 @@
-//! A vault and an identity for the real binary, and the journey that it takes with any vault.
+//! A vault and an identity for the real binary, and the journey that must work with any vault.
 
 use std::collections::BTreeMap;
 use std::process::Command;
@@ -13,10 +13,10 @@ use crate::app::{BINARY, Builder, PATIENCE, TestApp};
 use crate::visitor::Visitor;
 
 pub const ADA: &str = "ada.lovelace@contoso.example";
-/// The secret that holds the ring where nothing else is set.
+/// The default value of `KEY_NAME`.
 pub const SECRET: &str = "cloakroom-keys";
 
-/// Where a gateway finds its keys.
+/// The vault of a gateway's keys, and its identity.
 pub struct Cloud {
     pub identity: Identity,
     url: String,
@@ -24,7 +24,7 @@ pub struct Cloud {
 }
 
 impl Cloud {
-    /// A vault at `url` whose authority this is, and the identity that asks it.
+    /// A vault at `url` with this certificate authority, and the identity that reads it.
     pub fn new(identity: Identity, url: String, ca_pem: &str) -> Self {
         let folder = tempfile::tempdir().unwrap();
         std::fs::write(folder.path().join("ca.pem"), ca_pem).unwrap();
@@ -36,7 +36,7 @@ impl Cloud {
         Identity::start(identity::Options::default()).await.unwrap()
     }
 
-    /// The variables that point a gateway here, with a life of keys that fits a test.
+    /// The variables for a gateway with this vault, with key lifetimes that suit a test.
     pub fn variables(&self) -> BTreeMap<String, String> {
         let mut variables: BTreeMap<String, String> =
             self.identity.env().into_iter().map(|(name, value)| (name.to_string(), value)).collect();
@@ -52,7 +52,7 @@ impl Cloud {
         variables
     }
 
-    /// `cloakroom keys …` with this vault; gives the exit code and what it said.
+    /// Runs `cloakroom keys …` with this vault; returns the exit code and the output.
     pub fn keys(&self, arguments: &[&str]) -> (Option<i32>, String) {
         let output =
             Command::new(BINARY).arg("keys").args(arguments).env_clear().envs(self.variables()).output().unwrap();
@@ -67,7 +67,7 @@ impl Cloud {
         serde_json::from_str::<Value>(&text).unwrap()["published"].as_str().map(str::to_owned)
     }
 
-    /// The states of the keys by `cloakroom keys list`, by kid.
+    /// The key states in `cloakroom keys list`, by kid.
     pub fn states(&self) -> BTreeMap<String, String> {
         let (code, text) = self.keys(&["list", "--json"]);
         assert_eq!(code, Some(0), "{text}");
@@ -83,13 +83,13 @@ impl Cloud {
     }
 }
 
-/// The key id in front of a visitor's session.
+/// The key id of a browser's session cookie.
 pub fn sealed_by(visitor: &Visitor) -> String {
     let sealed = URL_SAFE_NO_PAD.decode(&visitor.jar["__Host-Http-cloakroom"]).unwrap();
     sealed[1..9].iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
-/// Repeats an attempt until it gives something.
+/// Repeats an attempt until it returns a value.
 pub async fn eventually<T>(app: &TestApp, what: &str, mut attempt: impl AsyncFnMut() -> Option<T>) -> T {
     let started = Instant::now();
     loop {
@@ -101,13 +101,13 @@ pub async fn eventually<T>(app: &TestApp, what: &str, mut attempt: impl AsyncFnM
     }
 }
 
-/// Waits until `/health/ready` tells something.
+/// Waits until the body of `/health/ready` meets a condition.
 pub async fn until_ready(app: &TestApp, what: &str, condition: impl Fn(&Value) -> bool) {
     let mut visitor = app.visitor();
     eventually(app, what, async || condition(&visitor.get("/health/ready").await.json()).then_some(())).await;
 }
 
-/// A ring is made, a user signs in and calls Graph, the ring rotates under the calls, the user signs out.
+/// Creates a key ring, signs in, calls Graph while the ring rotates, and signs out.
 pub async fn whole_journey(cloud: &Cloud) {
     let (code, text) = cloud.keys(&["list"]);
     assert_eq!(
@@ -127,10 +127,10 @@ pub async fn whole_journey(cloud: &Cloud) {
     let at_first = visitor.jar.clone();
 
     let second = eventually(&app, "time for another key", async || cloud.rotate()).await;
-    assert_eq!(cloud.rotate(), None, "twice at once does nothing");
+    assert_eq!(cloud.rotate(), None, "a second rotation right after the first does nothing");
     eventually(&app, "sealed again", async || {
         let response = visitor.fetch("GET", "/graph/me").await;
-        assert_eq!(response.status, 200, "a rotation is not noticed: {} {}", response.text(), app.log());
+        assert_eq!(response.status, 200, "calls work during a rotation: {} {}", response.text(), app.log());
         (sealed_by(&visitor) == second).then_some(())
     })
     .await;

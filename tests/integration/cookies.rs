@@ -1,4 +1,4 @@
-//! The session cookie as an attacker would bend it.
+//! The session cookie, modified as an attacker would (contract sections 4 and 5).
 
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
@@ -10,14 +10,14 @@ use crate::visitor::{CALL, Response, Visitor};
 const NAME: &str = "__Host-Http-cloakroom";
 const ADA: &str = "ada.lovelace@contoso.example";
 
-/// A call with a cookie header of the test's own.
+/// A call with this cookie header.
 async fn call(browser: &Visitor, cookie: &str) -> Response {
     let mut headers = CALL.to_vec();
     headers.push(("cookie", cookie));
     browser.clone().send("GET", "/graph/me", &headers, "").await
 }
 
-/// What a response says apart from its date and its trace.
+/// A response without its date and trace id.
 fn essence(response: &Response) -> (u16, Vec<(String, String)>, String) {
     let headers = response.headers.iter().filter(|(name, _)| name != "date").cloned().collect();
     let trace = response.json()["trace_id"].as_str().unwrap().to_owned();
@@ -59,7 +59,7 @@ async fn a_sealed_value_opens_only_for_its_purpose_name_and_client() {
     {
         let response = call(&visitor, &format!("{NAME}={planted}")).await;
         assert_eq!((response.status, response.code()), (401, "session_expired"));
-        assert_eq!(response.headers_named("set-cookie").count(), 0, "a proxied call never touches the cookie");
+        assert_eq!(response.headers_named("set-cookie").count(), 0, "a proxied call leaves the cookie unchanged");
     }
     assert_eq!(call(&visitor, &format!("{NAME}-1={session}")).await.code(), "session_expired");
     assert_eq!(call(&visitor, &format!("x{NAME}={session}")).await.code(), "session_missing");
@@ -105,13 +105,13 @@ async fn an_access_token_over_the_budget_is_left_out_and_obtained_again() {
         for _ in 0..3 {
             assert_eq!(visitor.fetch("GET", "/graph/me").await.status, 200, "{size}: {}", app.log());
         }
-        assert_eq!(app.provider.token_requests(), before, "{size}: this instance kept it");
+        assert_eq!(app.provider.token_requests(), before, "{size}: this instance cached it");
         assert!(visitor.cookie_header().len() <= 7_000, "{size}");
         let port = devkit::commands::stack::free_port().unwrap();
         let _second = crate::app::Gateway::start(&app.settings, port);
         let mut there = visitor.at(port);
         for _ in 0..3 {
-            assert_eq!(there.fetch("GET", "/graph/me").await.status, 200, "{size}: another instance fetches its own");
+            assert_eq!(there.fetch("GET", "/graph/me").await.status, 200, "{size}: another instance obtains its own");
         }
         assert!(app.provider.token_requests() <= before + 1, "{size}: once");
     }
@@ -135,7 +135,11 @@ async fn the_cookie_attributes_are_the_strictest() {
         line.starts_with(&format!("{NAME}=")) && line.ends_with("; Path=/; Secure; HttpOnly; SameSite=Strict"),
         "{line}"
     );
-    assert_eq!(back.headers_named("set-cookie").count(), 5, "the cookie, three deletions, and the transaction's");
+    assert_eq!(
+        back.headers_named("set-cookie").count(),
+        5,
+        "the session cookie, three deletions, and that of the transaction"
+    );
 }
 
 #[tokio::test]
@@ -146,7 +150,11 @@ async fn two_sessions_of_one_user_end_independently() {
     let kept = first.jar.clone();
     assert_eq!(first.fetch("POST", "/auth/logout").await.status, 200);
     first.jar = kept;
-    assert_eq!(first.fetch("GET", "/graph/me").await.code(), "session_expired", "a session ended here is refused here");
+    assert_eq!(
+        first.fetch("GET", "/graph/me").await.code(),
+        "session_expired",
+        "an instance rejects a session that ended on it"
+    );
     assert_eq!(first.fetch("GET", "/auth/session").await.json()["authenticated"], false);
     assert_eq!(second.fetch("GET", "/graph/me").await.status, 200);
 }

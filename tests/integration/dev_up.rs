@@ -1,4 +1,4 @@
-//! The local stack of `cargo dev up`: keys from the vault, the first made by the host's timer, the second by hand.
+//! The local stack of `cargo dev up`: keys from the vault, the first created by the timer, the second on the page.
 
 use std::net::Ipv4Addr;
 use std::path::Path;
@@ -13,7 +13,7 @@ use crate::raw;
 use crate::visitor::Visitor;
 
 const ADA: &str = "ada.lovelace@contoso.example";
-/// A version put in a hurry seals after 30 s, and the gateway looks every 2 s.
+/// A version with `activate` = `now` seals after 30 s, and the gateway refreshes every 2 s.
 const PATIENCE: Duration = Duration::from_secs(120);
 
 #[tokio::test(flavor = "multi_thread")]
@@ -24,9 +24,9 @@ async fn a_session_continues_while_keys_are_rotated_from_the_page() {
     let options = Options { root: ROOT.into(), binary, keys, mode: None, ports: [0; 3], print: false };
     let stack = LocalStack::start(options).await.unwrap();
     let vault = stack.backends.vault.clone().unwrap();
-    assert_eq!(vault.key_count(), 1, "the timer has made the first key");
+    assert_eq!(vault.key_count(), 1, "the timer has created the first key");
     let logs = stack.host.logs();
-    assert!(logs.iter().any(|line| line.text.starts_with("published ")), "the host prints what the timer tells");
+    assert!(logs.iter().any(|line| line.text.starts_with("published ")), "the host prints the output of the timer");
     let mut visitor = Visitor::new(&stack.backends.origin);
     visitor.sign_in(&stack.backends.provider, ADA, "/").await;
     assert_eq!(visitor.fetch("GET", "/graph/me").await.status, 200);
@@ -52,13 +52,13 @@ async fn a_session_continues_while_keys_are_rotated_from_the_page() {
         if response.header("set-cookie").is_some() && ask("GET /").contains("<tr class=\"retiring\">") {
             break;
         }
-        assert!(started.elapsed() < PATIENCE, "the new key never seals: {}", ask("GET /"));
+        assert!(started.elapsed() < PATIENCE, "the new key does not become active: {}", ask("GET /"));
         tokio::time::sleep(Duration::from_millis(250)).await;
     }
     assert_eq!(visitor.fetch("GET", "/graph/me").await.status, 200, "the session is sealed under the new key");
 }
 
-/// `cargo dev up --stand-ins`: another host, which only has the file of settings.
+/// `cargo dev up --stand-ins`: another host, which has only the settings file.
 #[tokio::test(flavor = "multi_thread")]
 async fn the_stand_ins_serve_another_host_by_its_local_settings() {
     let folder = tempfile::tempdir().unwrap();

@@ -1,27 +1,27 @@
-//! Requests whose framing is doubtful, on sockets of their own: one request at the API, or a refusal and the end of the
-//! connection. Nobody smuggles a second one.
+//! Requests with ambiguous framing, each on its own connection: one request at the API, or an error and a closed
+//! connection, never a second, smuggled request.
 
 use crate::app::TestApp;
 use crate::raw;
 
 const ADA: &str = "ada.lovelace@contoso.example";
 
-/// What has to become of a request.
+/// The expected result of a request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Outcome {
-    /// It is refused and the connection ends; the API gets nothing.
+    /// It is rejected and the connection closed; the API gets nothing.
     Refused,
-    /// The API gets it once, and the connection goes on.
+    /// The API gets it once, and the connection stays open.
     Once,
-    /// The API gets it once, and the connection ends.
+    /// The API gets it once, and the connection is closed.
     Last,
-    /// The API may get its head, but never a whole body; it is refused and the connection ends.
+    /// The API may get its head, but never a complete body; it is rejected and the connection closed.
     Broken,
 }
 
 use Outcome::{Broken, Last, Once, Refused};
 
-/// Framings of a POST: headers, body, and what has to become of it.
+/// Framings of a POST: headers, body, and the expected result.
 fn framings() -> Vec<(&'static str, String, Outcome)> {
     let smuggled = "GET /graph/echo/smuggled HTTP/1.1\r\nHost: x\r\n\r\n";
     let chunked = "Transfer-Encoding: chunked\r\n";
@@ -87,12 +87,12 @@ fn framings() -> Vec<(&'static str, String, Outcome)> {
     ]
 }
 
-/// A round: a POST of each framing, with another request behind it. Gives what is not as it should be.
+/// One round: a POST with each framing, followed by another request. Returns what differs from the expectation.
 pub fn round(app: &TestApp, cookie: &str) -> Vec<String> {
     let own = format!("Host: localhost\r\nCookie: {cookie}\r\nX-CSRF: 1\r\nSec-Fetch-Site: same-origin\r\n");
     let last = "GET /health/live HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n";
-    let mut complaints = Vec::new();
-    // Each has a path of its own: the API may tell of a broken one only when the next is under way.
+    let mut findings = Vec::new();
+    // Each has its own path: the API may record an incomplete request only during the next one.
     for (number, (framing, body, outcome)) in framings().into_iter().enumerate() {
         app.graph.clear_requests();
         let request = format!("POST /graph/echo/{number} HTTP/1.1\r\n{own}{framing}\r\n{body}{last}");
@@ -107,17 +107,17 @@ pub fn round(app: &TestApp, cookie: &str) -> Vec<String> {
             Refused => received.is_empty() && answers == 1 && raw::status(&response) == 400,
             Once => received.len() == 1 && answers == 2 && raw::status(&response) == 200,
             Last => received.len() == 1 && answers == 1 && raw::status(&response) == 200,
-            // The digest is that of a body that came to its end.
+            // The API records a digest for a complete body only.
             Broken => {
                 received.iter().all(|(_, digest)| digest.is_empty()) && answers == 1 && raw::status(&response) == 400
             }
         };
         if !one || !fits {
             let body: String = body.chars().take(60).collect();
-            complaints.push(format!("{framing:?} {body:?}: {outcome:?}, the API got {received:?}: {response}"));
+            findings.push(format!("{framing:?} {body:?}: {outcome:?}, the API got {received:?}: {response}"));
         }
     }
-    complaints
+    findings
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -125,8 +125,8 @@ async fn ambiguous_framing_ends_the_connection_and_smuggles_nothing() {
     let app = TestApp::start().await;
     let visitor = app.signed_in(ADA).await;
     let pid = app.pid();
-    let complaints = round(&app, &visitor.cookie_header());
-    assert!(complaints.is_empty(), "{} of them\n{}", complaints.len(), complaints.join("\n"));
+    let findings = round(&app, &visitor.cookie_header());
+    assert!(findings.is_empty(), "{} of them\n{}", findings.len(), findings.join("\n"));
     assert_eq!(app.pid(), pid);
 }
 
@@ -191,7 +191,7 @@ async fn a_target_that_is_not_a_path_ends_the_connection() {
         assert_eq!((raw::status(&response), response.matches("HTTP/1.1 ").count()), (400, 1), "{request}: {response}");
     }
     assert_eq!(app.graph.count(), 0);
-    // What no map lists is refused by method; the connection may go on.
+    // Methods that no API map lists are rejected; the connection may stay open.
     for method in ["TRACE", "CONNECT", "FOO", "get", "PROPFIND", "M-SEARCH"] {
         let request = format!("{method} /graph/me HTTP/1.1\r\n{own}{last}");
         let response = raw::exchange_to_the_end(app.port, request.as_bytes());

@@ -8,7 +8,7 @@ use crate::visitor::Visitor;
 
 const ADA: &str = "ada.lovelace@contoso.example";
 
-/// What must never go on, each with a value that would do harm.
+/// Request headers that must never be forwarded, each with a harmful value.
 const OF_CLIENTS: [&str; 63] = [
     "Authorization: Bearer stolen",
     "authorization: Basic eDp4",
@@ -75,7 +75,7 @@ const OF_CLIENTS: [&str; 63] = [
     "baggage: evil=1",
 ];
 
-/// What would act on the gateway's origin, or tell of the way between.
+/// Response headers that act on the gateway's origin or reveal infrastructure.
 const OF_APIS: [(&str, &str); 58] = [
     ("set-cookie", "__Host-Http-cloakroom=evil; Path=/; Secure; HttpOnly"),
     ("set-cookie2", "a=b"),
@@ -137,7 +137,7 @@ const OF_APIS: [(&str, &str); 58] = [
     ("content-location", "https://evil.example/"),
 ];
 
-/// What a client needs of a response.
+/// Response headers that clients need.
 const HONEST: [(&str, &str); 17] = [
     ("etag", "W/\"1\""),
     ("last-modified", "Thu, 01 Jan 2026 00:00:00 GMT"),
@@ -237,11 +237,15 @@ async fn allowed_response_headers_pass_unchanged() {
         assert!(response.headers_named(name).any(|of| of == value), "{name}: {:?}", response.headers);
     }
     for (name, count) in [("link", 2), ("vary", 3)] {
-        assert_eq!(response.headers_named(name).count(), count, "{name}: ours is in a line of its own");
+        assert_eq!(
+            response.headers_named(name).count(),
+            count,
+            "{name}: the gateway's own value is on a separate line"
+        );
     }
 }
 
-/// A call whose response has these headers.
+/// The path of a call whose response has these headers.
 fn with_headers(headers: &[(&str, &str)]) -> String {
     let query = url::form_urlencoded::Serializer::new(String::new()).extend_pairs(headers).finish();
     format!("/graph/headers?{query}")
@@ -257,14 +261,14 @@ async fn html_of_an_api_cannot_act_on_the_gateways_origin() {
         names.sort_unstable();
         let mut expected = vec!["cache-control", "content-length", "content-security-policy", "content-type", "date"];
         expected.extend(["link", "referrer-policy"]);
-        // The host names itself.
+        // The host adds its own.
         expected.extend((reach != Reach::Direct).then_some("server"));
         expected.extend(["vary", "x-content-type-options", "x-ms-evil"]);
         assert_eq!(names, expected, "{reach:?}");
         assert_eq!(response.header("content-security-policy"), Some("sandbox; default-src 'none'"));
         assert_eq!(response.header("x-content-type-options"), Some("nosniff"));
         let opened = visitor.navigate("/graph/hostile").await;
-        assert_eq!((opened.status, opened.code()), (403, "csrf_failed"), "{reach:?}: nobody navigates there");
+        assert_eq!((opened.status, opened.code()), (403, "csrf_failed"), "{reach:?}: a navigation is rejected");
     }
 }
 
@@ -305,7 +309,7 @@ async fn redirects_are_rewritten_to_the_apis_route_or_removed() {
             let before = app.graph.count();
             let response = visitor.fetch("GET", &format!("/graph/redirect?status={status}&to={to_query}")).await;
             assert_eq!((response.status, response.header("location")), (status, expected), "{to}");
-            assert_eq!(app.graph.count(), before + 1, "{to}: nobody follows it");
+            assert_eq!(app.graph.count(), before + 1, "{to}: it is not followed");
         }
         let created = visitor.fetch("GET", &with_headers(&[("content-location", &to)])).await;
         assert_eq!(created.header("content-location"), expected, "{to}");

@@ -1,4 +1,4 @@
-//! The scripts beside a deployment, with stand-ins for the programs that they run: the first key, the registration.
+//! The deployment hooks, with stubs for the programs that they run: the first key, the app registration.
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
@@ -10,9 +10,9 @@ use tempfile::TempDir;
 use crate::app::{ROOT, TestApp};
 
 const MASTER_KEY: &str = "c2VjcmV0LW1hc3Rlci1rZXk+/w==";
-/// Answers as az does.
+/// A stub of `az`.
 const AZ: &str = r#"#!/bin/sh
-echo "az $*" >> "$STAGE/told"
+echo "az $*" >> "$STAGE/recorded"
 case "$*" in
 *"--query defaultHostName || properties.defaultHostName --output tsv") cat "$STAGE/host" ;;
 *masterKey*) cat "$STAGE/key" ;;
@@ -20,9 +20,9 @@ case "$*" in
 *) exit 2 ;;
 esac
 "#;
-/// Answers as the host in front of the gateway does, which needs some calls of the function until there is a key.
+/// A stub of `curl` that responds like the host, which needs some calls of the function until there is a key.
 const CURL: &str = r#"#!/bin/sh
-echo "curl $*" >> "$STAGE/told"
+echo "curl $*" >> "$STAGE/recorded"
 [ "$1" = --disable ] || exit 2
 case "$*" in
 */admin/functions/rotate-keys)
@@ -36,7 +36,7 @@ esac
 "#;
 const SLEEP: &str = "#!/bin/sh\n";
 
-/// The programs, and what `/health/ready` says of a gateway without a key and with one.
+/// The stubs, and the body of `/health/ready` of a gateway without a key and with one.
 async fn stage(wanted: usize) -> TempDir {
     let folder = tempfile::tempdir().unwrap();
     let nowhere = folder.path().join("no-keys.json");
@@ -86,10 +86,10 @@ async fn the_first_key_is_created_and_the_master_key_is_not_exposed() {
     let said = String::from_utf8([output.stdout, output.stderr].concat()).unwrap();
     assert!(output.status.success(), "{said}");
     assert_eq!(read(&stage, "config"), format!("header = \"x-functions-key: {MASTER_KEY}\"\n"));
-    assert_eq!(read(&stage, "calls").lines().count(), 2, "the first call may come before the identity has its rights");
-    let told = read(&stage, "told");
-    assert!(told.contains("https://app-1.azurewebsites.net/admin/functions/rotate-keys"), "{told}");
-    assert!(!told.contains(MASTER_KEY) && !said.contains(MASTER_KEY), "{told}{said}");
+    assert_eq!(read(&stage, "calls").lines().count(), 2, "the first call may precede the role assignment");
+    let recorded = read(&stage, "recorded");
+    assert!(recorded.contains("https://app-1.azurewebsites.net/admin/functions/rotate-keys"), "{recorded}");
+    assert!(!recorded.contains(MASTER_KEY) && !said.contains(MASTER_KEY), "{recorded}{said}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -97,7 +97,7 @@ async fn with_a_key_the_master_key_is_not_requested() {
     let stage = stage(0).await;
     let names = [("AZURE_RESOURCE_GROUP", "group"), ("AZURE_FUNCTION_APP_NAME", "app-1")];
     let output = run(&stage, &[], &names);
-    assert!(output.status.success() && !read(&stage, "told").contains("masterKey"), "{output:?}");
+    assert!(output.status.success() && !read(&stage, "recorded").contains("masterKey"), "{output:?}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -114,8 +114,8 @@ async fn a_missing_key_is_a_failure_that_cites_the_docs() {
     let output = run(&stage, &["group", "app-1"], &[]);
     assert_eq!(output.status.code(), Some(1));
     assert!(String::from_utf8_lossy(&output.stderr).contains("docs/deploy.md"), "{output:?}");
-    assert_eq!(read(&stage, "calls").lines().count(), 12, "it gives up");
-    assert!(!run(&stage, &[], &[]).status.success(), "without names it does nothing");
+    assert_eq!(read(&stage, "calls").lines().count(), 12, "it stops retrying");
+    assert!(!run(&stage, &[], &[]).status.success(), "without arguments it fails");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -125,11 +125,11 @@ async fn an_app_without_a_host_name_is_a_failure_at_once() {
     let output = run(&stage, &["group", "app-1"], &[]);
     assert_eq!(output.status.code(), Some(1));
     assert!(String::from_utf8_lossy(&output.stderr).contains("no host of the app app-1"), "{output:?}");
-    assert!(!read(&stage, "told").contains("curl"), "nobody is asked");
+    assert!(!read(&stage, "recorded").contains("curl"), "no request is sent");
 }
 
-/// Answers as az does for a registration, of which `$STAGE/uris` holds the redirect URIs and `$STAGE/trusted` says
-/// whether the identity is trusted. What `$STAGE/refused` names is refused.
+/// A stub of `az` for a registration: `$STAGE/uris` contains the redirect URIs, `$STAGE/trusted` whether the identity
+/// is trusted, and `$STAGE/refused` the operations that fail.
 const AZ_AD: &str = r#"#!/bin/sh
 refused=$(cat "$STAGE/refused")
 case "$*" in
@@ -146,7 +146,7 @@ case "$1 $2 $3 $4" in
 "ad app create "*) echo client-1 ;;
 esac
 case "$*" in
-*create*|*update*|"env set "*) for argument; do printf '%s|' "$argument" >> "$STAGE/told"; done; echo >> "$STAGE/told" ;;
+*create*|*update*|"env set "*) for argument; do printf '%s|' "$argument" >> "$STAGE/recorded"; done; echo >> "$STAGE/recorded" ;;
 esac
 "#;
 
@@ -154,7 +154,7 @@ fn registration() -> TempDir {
     let folder = tempfile::tempdir().unwrap();
     let old = "https://old.example/auth/callback\nhttps://old.example/auth/logout\n";
     for (name, text) in
-        [("az", AZ_AD), ("azd", AZ_AD), ("uris", old), ("trusted", "0\n"), ("told", ""), ("refused", "")]
+        [("az", AZ_AD), ("azd", AZ_AD), ("uris", old), ("trusted", "0\n"), ("recorded", ""), ("refused", "")]
     {
         let path = folder.path().join(name);
         fs::write(&path, text).unwrap();
@@ -173,8 +173,8 @@ const OUTPUTS: [(&str, &str); 3] = [
 fn a_registration_keeps_its_redirect_uris_and_trusts_the_identity_once() {
     let stage = registration();
     assert!(script(&stage, "trust-identity.sh", &[], &OUTPUTS).status.success());
-    let told = read(&stage, "told");
-    let [update, credential] = told.splitn(2, '\n').collect::<Vec<_>>()[..] else { panic!("{told}") };
+    let recorded = read(&stage, "recorded");
+    let [update, credential] = recorded.splitn(2, '\n').collect::<Vec<_>>()[..] else { panic!("{recorded}") };
     let uris = "--web-redirect-uris|https://old.example/auth/callback|https://old.example/auth/logout|\
                 https://new.example/auth/callback|https://new.example/auth/logout|";
     assert!(update.ends_with(uris), "{update}");
@@ -186,32 +186,32 @@ fn a_registration_keeps_its_redirect_uris_and_trusts_the_identity_once() {
 
     fs::write(stage.path().join("uris"), "https://new.example/auth/callback\n").unwrap();
     fs::write(stage.path().join("trusted"), "1\n").unwrap();
-    fs::write(stage.path().join("told"), "").unwrap();
+    fs::write(stage.path().join("recorded"), "").unwrap();
     assert!(script(&stage, "trust-identity.sh", &[], &OUTPUTS).status.success());
-    assert_eq!(read(&stage, "told"), "", "what is there is left alone");
+    assert_eq!(read(&stage, "recorded"), "", "what exists is not changed");
 }
 
 #[test]
 fn an_application_is_registered_once_and_without_a_secret() {
     let stage = registration();
     assert!(script(&stage, "register-app.sh", &[], &OUTPUTS).status.success());
-    assert_eq!(read(&stage, "told"), "", "one that is named is taken");
+    assert_eq!(read(&stage, "recorded"), "", "a configured one is used");
     fs::write(stage.path().join("refused"), "ad sp show").unwrap();
     let output = script(&stage, "register-app.sh", &[], &[("AZURE_ENV_NAME", "trial")]);
     assert!(output.status.success(), "{output:?}");
-    let told = read(&stage, "told");
-    let [app, kept, principal] = told.lines().collect::<Vec<_>>()[..] else { panic!("{told}") };
+    let recorded = read(&stage, "recorded");
+    let [app, kept, principal] = recorded.lines().collect::<Vec<_>>()[..] else { panic!("{recorded}") };
     let name = app.split("--display-name|cloakroom-trial-").nth(1).unwrap().split('|').next().unwrap();
-    assert!(name.parse::<u32>().is_ok(), "az would change another's application of the same name: {app}");
+    assert!(name.parse::<u32>().is_ok(), "az would change an existing application of that name: {app}");
     assert_eq!(
         (kept, principal),
         ("env|set|CLOAKROOM_CLIENT_ID|client-1|", "ad|sp|create|--id|client-1|--output|none|")
     );
-    assert!(!told.contains("credential") && !told.contains("password"), "{told}");
+    assert!(!recorded.contains("credential") && !recorded.contains("password"), "{recorded}");
 
     let elsewhere = [("AZURE_ENV_NAME", "trial"), ("AZURE_SUBSCRIPTION_ID", "subscription-2")];
     assert!(script(&stage, "register-app.sh", &[], &elsewhere).status.success());
-    assert!(!read(&stage, "told").lines().nth(3).unwrap().contains(name), "each subscription has its own");
+    assert!(!read(&stage, "recorded").lines().nth(3).unwrap().contains(name), "each subscription has its own name");
 }
 
 #[test]
@@ -219,7 +219,7 @@ fn a_missing_service_principal_is_created_or_the_command_is_printed() {
     let stage = registration();
     fs::write(stage.path().join("refused"), "ad sp show").unwrap();
     assert!(script(&stage, "register-app.sh", &[], &OUTPUTS).status.success());
-    assert!(read(&stage, "told").starts_with("ad|sp|create|--id|client-1|"), "a run that was cut off is finished");
+    assert!(read(&stage, "recorded").starts_with("ad|sp|create|--id|client-1|"), "an interrupted run is completed");
     fs::write(stage.path().join("refused"), "ad sp").unwrap();
     let output = script(&stage, "register-app.sh", &[], &OUTPUTS);
     let said = String::from_utf8_lossy(&output.stderr);

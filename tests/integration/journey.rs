@@ -1,4 +1,4 @@
-//! The main job, whole: sign in, who am I, call Graph, sign out — directly and through the host in both modes.
+//! The main journey: sign in, session, call Graph, sign out; directly and through the host in both modes.
 
 use devkit::provider::Provider;
 
@@ -13,14 +13,14 @@ async fn a_user_signs_in_calls_graph_and_signs_out_in_every_mode() {
     }
 }
 
-/// What the gateway is for. `context` is told when something is not as it should be.
+/// Runs the main journey. `context` is printed on a failure.
 pub async fn main_journey(origin: &str, provider: &Provider, context: impl Fn() -> String) {
     let mut visitor = Visitor::new(origin);
     assert_eq!(visitor.fetch("GET", "/auth/session").await.json()["authenticated"], false);
 
     let back = visitor.sign_in(provider, "ada.lovelace@contoso.example", "/inbox?folder=1#top").await;
     assert_eq!((back.status, back.header("location")), (302, Some("/inbox?folder=1#top")), "{}", context());
-    assert_eq!(visitor.jar.keys().collect::<Vec<_>>(), ["__Host-Http-cloakroom"], "the transaction is gone");
+    assert_eq!(visitor.jar.keys().collect::<Vec<_>>(), ["__Host-Http-cloakroom"], "the transaction is deleted");
 
     let session = visitor.fetch("GET", "/auth/session").await.json();
     assert_eq!(session["authenticated"], true);
@@ -36,7 +36,7 @@ pub async fn main_journey(origin: &str, provider: &Provider, context: impl Fn() 
     assert_eq!(out.status, 200, "{}: {}", out.text(), context());
     let logout_url = out.json()["logout_url"].as_str().unwrap().to_owned();
     assert!(logout_url.contains("/oauth2/v2.0/logout?"), "{logout_url}");
-    assert!(visitor.jar.is_empty(), "every cookie of ours is gone");
+    assert!(visitor.jar.is_empty(), "every gateway cookie is deleted");
     assert_eq!(visitor.fetch("GET", "/graph/me").await.code(), "session_missing");
 
     let home = leave(&logout_url).await;
@@ -45,7 +45,7 @@ pub async fn main_journey(origin: &str, provider: &Provider, context: impl Fn() 
     assert_eq!((back.status, back.header("location")), (302, Some("/")), "{home}");
 }
 
-/// Signs out at the provider and gives the address to which it sends the browser.
+/// Signs out at the provider and returns the address of its redirect.
 async fn leave(logout_url: &str) -> String {
     let url = url::Url::parse(logout_url).unwrap();
     let path = format!("{}?{}", url.path(), url.query().unwrap());

@@ -1,4 +1,5 @@
-//! A vault in trouble for some seconds: sessions go on, an unknown key id is no sign-out, and all heals by itself.
+//! A vault that fails for some seconds: sessions continue, an unknown key id is no sign-out, and everything recovers
+//! (contract 5.13, 6.19, 6.22).
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -11,13 +12,13 @@ use crate::cloud::{ADA, eventually, sealed_by, until_ready};
 use crate::key_vault::{Setup, kid};
 use crate::visitor::Visitor;
 
-/// What the vault alone does not show: no token can be had. Later on there is one in memory.
+/// A fault beyond the vault: the identity endpoint returns no token. Later one is cached.
 const WITHOUT_TOKEN: [Trouble; 3] =
     [Trouble::Identity(Fault::Hang), Trouble::Identity(Fault::status(500)), Trouble::Identity(Fault::Garbage)];
 
-/// How long a trouble lasts.
+/// How long a fault lasts.
 const SPELL: Duration = Duration::from_secs(2);
-/// A little while between two calls.
+/// The pause between two calls.
 const PAUSE: Duration = Duration::from_millis(100);
 
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -66,17 +67,17 @@ async fn sealed_elsewhere(byte: u8) -> Jar {
     setup.app().await.signed_in(ADA).await.jar
 }
 
-/// Whether the session is said to be alive; nobody can tell while the keys are unavailable, and its cookie is kept.
-async fn is_alive(visitor: &mut Visitor, told: &str) -> Option<()> {
+/// Whether the session opens; `None` while the keys are unavailable, and then its cookie is kept.
+async fn is_alive(visitor: &mut Visitor, case: &str) -> Option<()> {
     let before = visitor.jar.clone();
     let response = visitor.fetch("GET", "/auth/session").await;
     if response.status == 200 {
-        assert_eq!(response.json()["authenticated"], true, "{told}");
+        assert_eq!(response.json()["authenticated"], true, "{case}");
         return Some(());
     }
-    assert_eq!((response.status, response.code()), (503, "keys_unavailable"), "{told}");
-    assert!(response.header("retry-after").is_some(), "{told}");
-    assert_eq!(visitor.jar, before, "{told}: the cookie is kept");
+    assert_eq!((response.status, response.code()), (503, "keys_unavailable"), "{case}");
+    assert!(response.header("retry-after").is_some(), "{case}");
+    assert_eq!(visitor.jar, before, "{case}: the cookie is kept");
     None
 }
 
@@ -90,7 +91,7 @@ fn holder(app: &TestApp, jar: &Jar) -> Visitor {
 async fn at_the_start() {
     let jar = &sealed_elsewhere(1).await;
     let trial = async |trouble: Trouble| {
-        let told = &format!("{trouble:?}");
+        let case = &format!("{trouble:?}");
         let setup = Setup::with_key(60).await;
         trouble.begin(&setup).await;
         let app = setup.cloud.gateway().impatient().start().await;
@@ -100,14 +101,14 @@ async fn at_the_start() {
         };
         let mut visitor = holder(&app, jar);
         let first = async {
-            assert_eq!(app.visitor().get("/health/live").await.status, 200, "{told}");
-            is_alive(&mut visitor, told).await
+            assert_eq!(app.visitor().get("/health/live").await.status, 200, "{case}");
+            is_alive(&mut visitor, case).await
         };
         let (first, ()) = tokio::join!(first, spell);
-        // What is only slow, or answers again before the second attempt, may be in time.
+        // A vault that is only slow, or recovers before the retry, may respond in time.
         let in_time = [SLOW, Trouble::Fault(Fault::Hang), Trouble::Identity(Fault::Hang)].contains(&trouble);
-        assert!(first.is_none() || in_time, "{told}: there was no key yet");
-        eventually(&app, told, async || is_alive(&mut visitor, told).await).await;
+        assert!(first.is_none() || in_time, "{case}: no key was loaded yet");
+        eventually(&app, case, async || is_alive(&mut visitor, case).await).await;
         app.wait_until_ready(200).await;
         app.signed_in(ADA).await;
     };
@@ -117,26 +118,26 @@ async fn at_the_start() {
 #[tokio::test(flavor = "multi_thread")]
 async fn in_the_middle() {
     let trial = async |trouble: Trouble| {
-        let told = &format!("{trouble:?}");
+        let case = &format!("{trouble:?}");
         let setup = Setup::with_key(60).await;
         let app = setup.app().await;
         let mut visitor = app.signed_in(ADA).await;
         trouble.begin(&setup).await;
         let started = tokio::time::Instant::now();
         while started.elapsed() < SPELL {
-            assert_eq!(visitor.fetch("GET", "/graph/me").await.status, 200, "{told}: sessions go on");
-            assert_eq!(app.visitor().get("/health/ready").await.status, 200, "{told}");
+            assert_eq!(visitor.fetch("GET", "/graph/me").await.status, 200, "{case}: sessions continue");
+            assert_eq!(app.visitor().get("/health/ready").await.status, 200, "{case}");
             tokio::time::sleep(PAUSE).await;
         }
-        assert_eq!(sealed_by(&app.signed_in(ADA).await), kid(1), "{told}: and new ones begin");
+        assert_eq!(sealed_by(&app.signed_in(ADA).await), kid(1), "{case}: and new ones start");
         trouble.end(&setup).await;
         setup.add(2, 30);
-        eventually(&app, told, async || {
-            assert_eq!(visitor.fetch("GET", "/graph/me").await.status, 200, "{told}");
+        eventually(&app, case, async || {
+            assert_eq!(visitor.fetch("GET", "/graph/me").await.status, 200, "{case}");
             (sealed_by(&visitor) == kid(2)).then_some(())
         })
         .await;
-        until_ready(&app, told, |ready| ready["down"].as_array().unwrap().is_empty()).await;
+        until_ready(&app, case, |ready| ready["down"].as_array().unwrap().is_empty()).await;
     };
     join_all(TROUBLES.map(trial)).await;
 }
@@ -145,7 +146,7 @@ async fn in_the_middle() {
 async fn during_an_unknown_kid() {
     let jar = &sealed_elsewhere(2).await;
     let trial = async |trouble: Trouble| {
-        let told = &format!("{trouble:?}");
+        let case = &format!("{trouble:?}");
         let setup = Setup::with_key(60).await;
         let app = setup.app().await;
         let (mut known, mut unknown) = (app.signed_in(ADA).await, holder(&app, jar));
@@ -153,16 +154,16 @@ async fn during_an_unknown_kid() {
         setup.add(2, 30);
         let started = tokio::time::Instant::now();
         let mut refused = 0;
-        // Until a response came that was made in the trouble: one that hangs takes as long as the deadline.
+        // Until a request that was sent during the fault has ended: one that hangs takes until the deadline.
         while started.elapsed() < SPELL || (refused == 0 && trouble != SLOW) {
-            let (alive, going_on) = tokio::join!(is_alive(&mut unknown, told), known.fetch("GET", "/graph/me"));
+            let (alive, going_on) = tokio::join!(is_alive(&mut unknown, case), known.fetch("GET", "/graph/me"));
             refused += usize::from(alive.is_none());
-            assert!(alive.is_none() || trouble == SLOW, "{told}: how could it know?");
-            assert_eq!(going_on.status, 200, "{told}: the others do not notice");
+            assert!(alive.is_none() || trouble == SLOW, "{case}: the key cannot be known yet");
+            assert_eq!(going_on.status, 200, "{case}: other sessions are not affected");
             tokio::time::sleep(PAUSE).await;
         }
         trouble.end(&setup).await;
-        eventually(&app, told, async || is_alive(&mut unknown, told).await).await;
+        eventually(&app, case, async || is_alive(&mut unknown, case).await).await;
     };
     join_all(TROUBLES.map(trial)).await;
 }

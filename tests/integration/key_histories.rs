@@ -1,7 +1,8 @@
-//! Random histories of a ring with several instances: nobody is signed out, whatever they have and have not heard of.
+//! Random histories of a key ring with several instances: no user is signed out, whatever each instance has read so far
+//! (contract 6.29).
 //!
-//! Any two clocks differ by at most the skew, and a list is at most a refresh old. No session is ever sealed again,
-//! which is the hardest case, and no instance may have to ask for a key id that it does not know.
+//! Any two clocks differ by at most the skew, and a list is at most a refresh old. Sessions are never
+//! re-sealed, which is the hardest case, and no instance may need a lookup of an unknown key id.
 
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
@@ -20,9 +21,9 @@ const SKEW: u64 = 300;
 const PROPAGATION: u64 = 2 * REFRESH + SKEW;
 const LIFE: u64 = 2 * PROPAGATION;
 const SESSION_MAX: u64 = 3_600;
-/// Real seconds at the beginning.
+/// Unix time at the start.
 const BEGIN: u64 = 1_800_000_000;
-/// Most seconds between two things that happen.
+/// Maximum number of seconds between two events.
 const STEP: u64 = 60;
 
 const PARAMETERS: Parameters = Parameters {
@@ -31,7 +32,7 @@ const PARAMETERS: Parameters = Parameters {
     retention: Duration::from_secs(SESSION_MAX + SKEW),
 };
 
-/// Versions in memory. Every call lets others go first.
+/// Versions in memory. Every call yields to other tasks first.
 #[derive(Debug, Default)]
 struct Memory {
     versions: Mutex<Vec<(Version, SecretString)>>,
@@ -42,7 +43,7 @@ struct Memory {
 }
 
 impl Memory {
-    /// One call, as long as the caller lives. The rings call too, but never while somebody crashes.
+    /// One call, unless the caller crashes. The rings call too, but never during a crash.
     async fn call<T>(&self, work: impl FnOnce(&mut Vec<(Version, SecretString)>) -> T) -> Result<T, SourceUnavailable> {
         tokio::task::yield_now().await;
         let left = |left: u32| left.checked_sub(1);
@@ -66,7 +67,7 @@ impl KeySource for Memory {
     fn get<'a>(&'a self, id: &'a str) -> SourceFuture<'a, Value> {
         Box::pin(self.call(move |versions| {
             let (version, text) = versions.iter().find(|(version, _)| version.id == id).unwrap();
-            assert!(version.enabled, "Key Vault would refuse");
+            assert!(version.enabled, "Key Vault would reject this");
             Value { text: text.clone(), content_type: None }
         }))
     }
@@ -99,12 +100,12 @@ impl KeySource for Memory {
     }
 }
 
-/// What happens at a moment.
+/// An event.
 #[derive(Debug, Clone)]
 struct Moment {
-    /// Seconds since the one before.
+    /// Seconds since the previous event.
     after: u64,
-    /// Which instance signs somebody in.
+    /// The instance that signs a user in.
     sign_in: usize,
     rotation: Rotation,
 }
@@ -112,13 +113,13 @@ struct Moment {
 #[derive(Debug, Clone)]
 enum Rotation {
     None,
-    /// Somebody whose clock is so far ahead of the slowest.
+    /// Rotation by a clock that is so far ahead of the slowest.
     One(u64),
-    /// Two at once.
+    /// Two concurrent rotations.
     Two(u64, u64),
-    /// One that crashes after so many calls to the source.
+    /// A rotation that crashes after so many calls to the source.
     Crash(u64, u32),
-    /// One whose clock has gone back by so much.
+    /// A rotation by a clock that went back by so much.
     GoneBack(u64),
 }
 
@@ -130,7 +131,7 @@ struct History {
     moments: Vec<Moment>,
 }
 
-/// Where rotations come often, and where they come late.
+/// Histories with frequent rotations, and with late ones.
 fn histories() -> impl Strategy<Value = History> {
     prop_oneof![Just(12), Just(300)].prop_flat_map(histories_with)
 }
@@ -157,7 +158,7 @@ struct Instance {
     refreshed: u64,
 }
 
-/// A session: what sealed it, and when it is over by the clock of who looks.
+/// A session: the key that sealed it, and its expiry by the reader's clock.
 type Session = (KeyId, u64);
 
 async fn live_through(history: &History) {
@@ -197,7 +198,7 @@ async fn live_through(history: &History) {
         }
     }
     let lists = usize::try_from(source.lists.load(Ordering::Relaxed)).unwrap();
-    assert_eq!(lists, refreshes, "a key id was unknown to somebody");
+    assert_eq!(lists, refreshes, "an instance did not know a key id");
     assert_no_more_than_one_surplus(&source.versions.lock().unwrap());
 }
 
@@ -208,11 +209,7 @@ async fn rotate_at(source: &Memory, time: u64, rotation: &Rotation) {
         Rotation::One(ahead) => {
             rotate(source, &Key32::random(), time + ahead, &PARAMETERS).await.unwrap();
             let again = rotate(source, &Key32::random(), time + ahead, &PARAMETERS).await.unwrap();
-            assert_eq!(
-                (again.published, again.disabled),
-                (None, Vec::new()),
-                "a timer that repeats finds nothing to do"
-            );
+            assert_eq!((again.published, again.disabled), (None, Vec::new()), "a repeated rotation does nothing");
         }
         Rotation::Two(one, other) => {
             let keys = [Key32::random(), Key32::random()];
@@ -231,12 +228,12 @@ async fn rotate_at(source: &Memory, time: u64, rotation: &Rotation) {
         Rotation::GoneBack(by) => {
             let before = count();
             let outcome = rotate(source, &Key32::random(), time - by, &PARAMETERS).await.unwrap();
-            assert_eq!((outcome.published, count()), (None, before), "by a clock that went back nothing is due");
+            assert_eq!((outcome.published, count()), (None, before), "a clock that went back causes no rotation");
         }
     }
 }
 
-/// Of three versions in a row the third is made when the first is due to be replaced, at the earliest.
+/// Of three consecutive versions, the third is created at the earliest when the first is due to be replaced.
 fn assert_no_more_than_one_surplus(versions: &[(Version, SecretString)]) {
     let mut created: Vec<u64> = versions.iter().map(|(version, _)| version.created).collect();
     created.sort_unstable();

@@ -1,4 +1,4 @@
-//! Rings of all kinds at the real binary: odd ones, new keys under load, revoked keys.
+//! Key rings with the real binary: unusual rings, new keys under load, revoked keys.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -11,7 +11,7 @@ use crate::cloud::{ADA, eventually, sealed_by};
 use crate::key_vault::{Setup, kid};
 use crate::visitor::{CALL, Visitor};
 
-/// Which key seals with a ring, if any.
+/// A ring, and the key that must seal, if any.
 struct Odd {
     name: &'static str,
     seals: Option<u8>,
@@ -25,7 +25,7 @@ const ODD: [Odd; 13] = [
     Odd { name: "26 versions", seals: Some(26), fill: |setup| fill(setup, 26) },
     Odd { name: "60 versions", seals: Some(60), fill: |setup| fill(setup, 60) },
     Odd {
-        name: "only future ones",
+        name: "only versions with a future activation",
         seals: Some(2),
         fill: |setup| {
             let future = setup.vault.now() + HOUR;
@@ -59,7 +59,7 @@ const ODD: [Odd; 13] = [
         },
     },
     Odd {
-        name: "made by a clock 5 minutes ahead",
+        name: "created by a clock 5 minutes ahead",
         seals: Some(1),
         fill: |setup| {
             setup.add(1, 60);
@@ -67,14 +67,22 @@ const ODD: [Odd; 13] = [
             setup.add(2, 0);
         },
     },
-    Odd { name: "a garbage newest version", seals: Some(1), fill: |setup| spoil(setup, "no key at all", None) },
-    Odd { name: "of the wrong length", seals: Some(1), fill: |setup| spoil(setup, "AAAA", None) },
+    Odd {
+        name: "the newest version is garbage",
+        seals: Some(1),
+        fill: |setup| add_invalid(setup, "no key at all", None),
+    },
+    Odd { name: "of the wrong length", seals: Some(1), fill: |setup| add_invalid(setup, "AAAA", None) },
     Odd {
         name: "of another content type",
         seals: Some(1),
-        fill: |setup| spoil(setup, &crate::key_vault::key(2), Some("application/x-pkcs12")),
+        fill: |setup| add_invalid(setup, &crate::key_vault::key(2), Some("application/x-pkcs12")),
     },
-    Odd { name: "without a content type", seals: Some(2), fill: |setup| spoil(setup, &crate::key_vault::key(2), None) },
+    Odd {
+        name: "without a content type",
+        seals: Some(2),
+        fill: |setup| add_invalid(setup, &crate::key_vault::key(2), None),
+    },
     Odd {
         name: "an expiry in the past",
         seals: Some(2),
@@ -85,15 +93,15 @@ const ODD: [Odd; 13] = [
     },
 ];
 
-/// Keys of growing youth.
+/// Keys, from the oldest to the newest.
 fn fill(setup: &Setup, count: u8) {
     for byte in 1..=count {
         setup.add(byte, HOUR - u64::from(byte));
     }
 }
 
-/// A good key, and a newer one with this value.
-fn spoil(setup: &Setup, value: &str, content_type: Option<&str>) {
+/// A valid key, and a newer one with this value.
+fn add_invalid(setup: &Setup, value: &str, content_type: Option<&str>) {
     setup.add(1, HOUR);
     setup.add_with(2, 60, |version| {
         version.value = value.to_owned();
@@ -112,7 +120,7 @@ async fn the_expected_key_seals_in_unusual_rings() {
             let ready = app.visitor().get("/health/ready").await;
             assert_eq!((ready.status, &ready.json()["missing"][0]), (503, &"keys".into()), "{}", odd.name);
             assert_eq!(app.visitor().navigate("/auth/login").await.code(), "keys_unavailable", "{}", odd.name);
-            // And a first key mends it.
+            // A first key makes it work.
             setup.add(7, 0);
             app.wait_until_ready(200).await;
             return;
@@ -125,7 +133,7 @@ async fn the_expected_key_seals_in_unusual_rings() {
     join_all(ODD.map(trial)).await;
 }
 
-/// Sessions under the keys 1 to `count`, as other instances have sealed them.
+/// Sessions sealed under the keys 1 to `count` by other instances.
 async fn sealed_elsewhere(count: u8) -> Vec<BTreeMap<String, String>> {
     let mut jars = Vec::new();
     for byte in 1..=count {
@@ -142,7 +150,7 @@ fn holder(app: &TestApp, jar: &BTreeMap<String, String>) -> Visitor {
     visitor
 }
 
-/// Status and code of asking for the session.
+/// Status and error code of a call with this session.
 async fn ask(visitor: &mut Visitor) -> (u16, bool) {
     let response = visitor.fetch("GET", "/auth/session").await;
     (response.status, response.status == 200 && response.json()["authenticated"] == true)
@@ -154,7 +162,7 @@ const ALIVE: (u16, bool) = (200, true);
 async fn a_thousand_concurrent_calls_with_a_new_kid_cause_one_list_and_one_get() {
     let jar = sealed_elsewhere(2).await.remove(1);
     let setup = Setup::with_key(600).await;
-    // So rarely that no refresh falls into the test.
+    // Long enough that no refresh occurs during the test.
     let rarely = setup.cloud.gateway().set("KEY_REFRESH", "10m").set("KEY_PROPAGATION", "21m").set("KEY_LIFE", "1h");
     let app = rarely.start().await;
     setup.add(2, 30);
@@ -177,7 +185,7 @@ async fn a_thousand_concurrent_calls_with_a_new_kid_cause_one_list_and_one_get()
     let shed = answers.iter().filter(|response| response["code"] == "overloaded").count();
     let alive = answers.iter().filter(|response| response["authenticated"] == true).count();
     assert_eq!(alive + shed, 1_000, "{}", app.log().len());
-    assert!(alive >= 90, "those who may be in flight at once: {alive}");
+    assert!(alive >= 90, "the limit of requests in flight: {alive}");
     assert_eq!((setup.vault.count_lists(), setup.vault.count_gets()), (1, 1));
 }
 
@@ -190,15 +198,15 @@ async fn a_revoked_key_ends_its_own_sessions_only() {
     let (mut idle, mut second) = (holder(&app, &jars[0]), holder(&app, &jars[1]));
     let mut active = app.signed_in(ADA).await;
     active.jar.clone_from(&jars[0]);
-    // This one's access token is of another provider: what counts is that the response seals it again.
+    // The access token is from another provider; the test is about the re-sealed cookie.
     active.fetch("GET", "/graph/me").await;
-    assert_eq!(sealed_by(&active), kid(2), "sealed again in time");
+    assert_eq!(sealed_by(&active), kid(2), "re-sealed in time");
     let (code, text) = setup.cloud.keys(&["revoke", &kid(1)]);
     assert_eq!(code, Some(0), "{text}");
     eventually(&app, "revoked", async || {
         assert_eq!(ask(&mut second).await, ALIVE);
         assert_eq!(ask(&mut active).await, ALIVE);
-        // As a browser that never got another cookie.
+        // A browser that still has its first cookie.
         idle.jar.clone_from(&jars[0]);
         (idle.fetch("GET", "/graph/me").await.code() == "session_expired").then_some(())
     })
@@ -211,11 +219,11 @@ async fn revoking_the_active_key_keeps_resealed_sessions() {
     let app = setup.app().await;
     let (mut active, mut idle) = (app.signed_in(ADA).await, app.signed_in(ADA).await);
     let jar = idle.jar.clone();
-    // The successor as `revoke` makes it, and a user who comes by while both are enabled.
+    // The successor as `revoke` publishes it, and a user who is active while both are enabled.
     setup.add_with(2, 31, |version| {
         version.tags.insert("activate".to_owned(), "now".to_owned());
     });
-    eventually(&app, "sealed again", async || {
+    eventually(&app, "re-sealed", async || {
         assert_eq!(active.fetch("GET", "/graph/me").await.status, 200);
         (sealed_by(&active) == kid(2)).then_some(())
     })
@@ -227,7 +235,7 @@ async fn revoking_the_active_key_keeps_resealed_sessions() {
         (idle.fetch("GET", "/graph/me").await.code() == "session_expired").then_some(())
     })
     .await;
-    // The command makes the successor itself. By the vault's clock it is made 25 s ago, so it soon seals.
+    // The command publishes the successor itself. The vault's clock says it was created 25 s ago, so it seals soon.
     setup.vault.set_back(Duration::from_secs(25));
     let (code, text) = setup.cloud.keys(&["revoke", &kid(2), "--json"]);
     assert_eq!(code, Some(0), "{text}");

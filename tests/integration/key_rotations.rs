@@ -1,4 +1,4 @@
-//! `cloakroom keys rotate` when two do it at once, when it is cut off, and when a clock has gone back.
+//! `cloakroom keys rotate`: concurrent, interrupted, and with a clock that went back (contract 6.25, 6.26).
 
 use std::time::Duration;
 
@@ -9,7 +9,7 @@ use crate::key_vault::{Setup, kid};
 
 const DAY: u64 = 86_400;
 
-/// The source is down.
+/// Exit code: the key source is unavailable.
 const UNAVAILABLE: Option<i32> = Some(69);
 
 #[tokio::test(flavor = "multi_thread")]
@@ -23,7 +23,7 @@ async fn two_commands_at_once_make_at_most_one_surplus_version() {
     assert!(outcomes.iter().all(|(code, _)| *code == Some(0)), "{outcomes:?}");
     assert_eq!(setup.vault.versions(SECRET).len(), 2, "both saw an empty ring");
     setup.vault.clear_faults();
-    assert_eq!(setup.cloud.rotate(), None, "and that was it");
+    assert_eq!(setup.cloud.rotate(), None, "and no more");
     let states = setup.cloud.states();
     assert_eq!(states.values().filter(|state| *state == "active").count(), 1, "{states:?}");
     let app = setup.app().await;
@@ -35,7 +35,7 @@ async fn a_version_whose_response_was_lost_is_found_by_the_next_rotation() {
     let setup = Setup::empty().await;
     setup.vault.fault_next(&[Operation::Set], 1, Fault::LoseResponse);
     assert_eq!(setup.cloud.keys(&["rotate"]).0, UNAVAILABLE);
-    assert_eq!(setup.vault.versions(SECRET).len(), 1, "it was made, and not made again");
+    assert_eq!(setup.vault.versions(SECRET).len(), 1, "it was published once");
     assert_eq!(setup.cloud.rotate(), None);
     assert_eq!(setup.vault.versions(SECRET).len(), 1);
 }
@@ -46,11 +46,11 @@ async fn an_interrupted_rotation_is_finished_by_the_next() {
     let past = setup.vault.now() - DAY;
     setup.add_with(1, 9 * DAY, |version| version.expires = Some(past));
     setup.add_with(2, 5 * DAY, |version| version.expires = Some(past));
-    // What is past its expiry, and opens what may be alive: its successor has not sealed for a session's life.
+    // A version past its expiry that may still open sessions: its successor is younger than the retention.
     setup.add_with(3, 60, |version| version.expires = Some(past));
     setup.vault.fault(&[Operation::Update], Fault::HangUp);
     assert_eq!(setup.cloud.keys(&["rotate"]).0, UNAVAILABLE);
-    assert_eq!(setup.vault.versions(SECRET).len(), 4, "the new version was made");
+    assert_eq!(setup.vault.versions(SECRET).len(), 4, "the new version was published");
     assert!(setup.vault.versions(SECRET).iter().all(|version| version.enabled));
     setup.vault.clear_faults();
     let (code, text) = setup.cloud.keys(&["rotate", "--json"]);
@@ -64,7 +64,7 @@ async fn an_interrupted_rotation_is_finished_by_the_next() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_clock_that_went_back_causes_no_rotation() {
     let setup = Setup::empty().await;
-    // Made by this clock when it was a day ahead.
+    // Published by this clock when it was a day ahead.
     setup.vault.advance(Duration::from_secs(DAY));
     setup.add_with(1, 9 * DAY, |version| version.expires = Some(version.created + 30 * DAY));
     setup.add(2, 0);

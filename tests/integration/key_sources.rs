@@ -1,4 +1,4 @@
-//! One suite for every source of keys, whatever stands behind it.
+//! The conformance suite of key sources (contract section 6).
 
 mod places;
 
@@ -23,7 +23,7 @@ pub const PARAMETERS: Parameters = Parameters {
     retention: Duration::from_secs(30_000),
 };
 
-/// Everything that a source which can rotate must do.
+/// What every key source that can rotate must do.
 pub async fn conforms(place: &Place) {
     a_missing_ring_has_no_versions(place).await;
     what_is_published_is_listed_and_read(place).await;
@@ -39,7 +39,11 @@ fn find<'a>(versions: &'a [Version], id: &str) -> &'a Version {
 
 async fn a_missing_ring_has_no_versions(place: &Place) {
     let source = place.source("missing");
-    assert_eq!(source.list().await.unwrap_or_default(), [], "no versions; whether that is an error is its own affair");
+    assert_eq!(
+        source.list().await.unwrap_or_default(),
+        [],
+        "no versions; whether that is an error is up to the source"
+    );
     assert_eq!(source.list_or_empty().await, Ok(Vec::new()));
     assert!(source.get(&"0".repeat(32)).await.is_err());
     assert!(source.disable(&"0".repeat(32)).await.is_err());
@@ -102,10 +106,10 @@ async fn versions_of_other_writers_are_read_unchanged(place: &Place) {
     let second = find(&listed, &ids[1]);
     assert_eq!((second.not_before, second.expires, second.activate_now), (None, None, false));
     let value = source.get(&ids[0]).await.unwrap();
-    assert!(value.key().is_some(), "an expiry in the past and a beginning in the future say nothing of the value");
+    assert!(value.key().is_some(), "a past expiry and a future not-before do not affect the value");
     assert_eq!(source.get(&ids[1]).await.unwrap().content_type, None, "absent stays absent");
     assert_eq!(source.get(&ids[2]).await.unwrap().key().is_none(), place.keeps_content_types());
-    assert!(source.get(&ids[3]).await.unwrap().key().is_none(), "a value that is no key is a response, not a failure");
+    assert!(source.get(&ids[3]).await.unwrap().key().is_none(), "a value that is not a key is a result, not an error");
 }
 
 async fn a_disabled_version_is_listed_and_not_read(place: &Place) {
@@ -116,7 +120,11 @@ async fn a_disabled_version_is_listed_and_not_read(place: &Place) {
     source.disable(&off).await.unwrap();
     source.disable(&off).await.unwrap();
     let after = source.list().await.unwrap();
-    assert_eq!(*find(&after, &off), Version { enabled: false, ..find(&before, &off).clone() }, "nothing else changed");
+    assert_eq!(
+        *find(&after, &off),
+        Version { enabled: false, ..find(&before, &off).clone() },
+        "no other attribute changed"
+    );
     assert_eq!(find(&after, &on), find(&before, &on));
     assert!(source.get(&off).await.is_err());
     assert!(source.get(&on).await.is_ok());
@@ -209,9 +217,9 @@ async fn a_vault_with_another_resource_is_rejected_and_gets_no_token() {
         assert!(source.list().await.is_err() && source.get(&"0".repeat(32)).await.is_err(), "{resource}");
         let new = NewVersion { text: key(1).into(), expires: 0, activate_now: false };
         assert!(source.publish(&new, now()).await.is_err());
-        assert!(vault.count() > 0, "it was asked");
+        assert!(vault.count() > 0, "it was contacted");
         assert!(vault.requests().iter().all(|request| request.header("authorization").is_none()), "{resource}");
-        assert!(vault.requests().iter().all(|request| request.body.is_empty()), "nor the key");
-        assert_eq!(credential.count(), 0, "no token was even asked for");
+        assert!(vault.requests().iter().all(|request| request.body.is_empty()), "and no key");
+        assert_eq!(credential.count(), 0, "no token was requested");
     }
 }

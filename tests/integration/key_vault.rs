@@ -1,4 +1,5 @@
-//! Keys from Key Vault by the official crates, over TLS and with a managed identity, and the commands that rotate them.
+//! Keys from Key Vault with the official crates, over TLS and with a managed identity, and the commands that rotate
+//! them.
 
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
@@ -7,7 +8,7 @@ use devkit::vault::{self, Fault, Operation, Vault, Version};
 use crate::app::TestApp;
 use crate::cloud::{ADA, Cloud, SECRET, eventually, sealed_by, until_ready, whole_journey};
 
-/// The devkit's vault, which trusts the identity beside it.
+/// The vault stand-in, with the identity that it trusts.
 pub struct Setup {
     pub cloud: Cloud,
     pub vault: Vault,
@@ -21,20 +22,20 @@ impl Setup {
         Self { cloud: Cloud::new(identity, vault.url(), vault.ca_pem()), vault }
     }
 
-    /// One with a key that was made so many seconds ago.
+    /// A vault with a key that was created so many seconds ago.
     pub async fn with_key(age: u64) -> Self {
         let setup = Self::empty().await;
         setup.add(1, age);
         setup
     }
 
-    /// Makes a key of which every byte is this, and of its id too, so many seconds ago, and gives its kid. Ages differ
-    /// on purpose: of two keys that were made within one second, the id tells which is newer, and real ones are random.
+    /// Adds a key of which every byte, and every byte of its id, is this, created so many seconds ago; returns its kid.
+    /// Use different ages: of two keys created in one second the greater id is newer, and real ids are random.
     pub fn add(&self, byte: u8, age: u64) -> String {
         self.add_with(byte, age, |_| {})
     }
 
-    /// One with other attributes or another value.
+    /// Adds a key with other attributes or another value.
     pub fn add_with(&self, byte: u8, age: u64, edit: impl FnOnce(&mut Version)) -> String {
         let created = self.vault.now() - age;
         self.vault.put_with(SECRET, &key(byte), |version| {
@@ -51,7 +52,7 @@ impl Setup {
     }
 }
 
-/// The kid of a key that [`Setup::add`] made.
+/// The kid of a key that [`Setup::add`] created.
 pub fn kid(byte: u8) -> String {
     format!("{byte:02x}").repeat(8)
 }
@@ -67,7 +68,7 @@ async fn the_whole_journey_with_a_rotation_by_the_command() {
     whole_journey(&setup.cloud).await;
     let (_, text) = setup.cloud.keys(&["list"]);
     for version in setup.vault.versions(SECRET) {
-        assert!(!text.contains(&version.value), "no key in what a command says");
+        assert!(!text.contains(&version.value), "no key in the output of a command");
     }
 }
 
@@ -79,9 +80,9 @@ async fn a_failing_vault_signs_no_user_out_and_is_reported() {
     setup.vault.fault(&[Operation::List, Operation::Get], Fault::ForbiddenByRbac);
     until_ready(&app, "down", |ready| ready["down"][0] == "keys").await;
     assert_eq!(visitor.fetch("GET", "/graph/me").await.status, 200);
-    assert!(app.log().contains("az role assignment create"), "the remedy is named: {}", app.log());
+    assert!(app.log().contains("az role assignment create"), "the log has the command that fixes it: {}", app.log());
     setup.vault.clear_faults();
-    until_ready(&app, "up again", |ready| ready["down"].as_array().unwrap().is_empty()).await;
+    until_ready(&app, "available again", |ready| ready["down"].as_array().unwrap().is_empty()).await;
     let value = &setup.vault.versions(SECRET)[0].value;
     assert!(!app.log().contains(value.as_str()), "no key in a log");
 }
@@ -93,7 +94,7 @@ async fn a_rotation_reseals_the_session_without_interruption() {
     let mut visitor = app.signed_in(ADA).await;
     let before = sealed_by(&visitor);
     let after = setup.add(2, 0);
-    eventually(&app, "sealed again", async || {
+    eventually(&app, "re-sealed", async || {
         let response = visitor.fetch("GET", "/graph/me").await;
         assert_eq!(response.status, 200, "{} {}", response.text(), app.log());
         (sealed_by(&visitor) != before).then_some(())
@@ -110,9 +111,10 @@ async fn a_token_that_the_vault_rejects_is_replaced() {
     let asked = setup.cloud.identity.count();
     setup.cloud.identity.expire_tokens();
     setup.add(2, 30);
-    eventually(&app, "taken up", async || (sealed_by(&app.signed_in(ADA).await) == kid(2)).then_some(())).await;
+    eventually(&app, "read by the gateway", async || (sealed_by(&app.signed_in(ADA).await) == kid(2)).then_some(()))
+        .await;
     assert_eq!(app.visitor().get("/health/ready").await.json()["down"], serde_json::json!([]));
-    assert_eq!(setup.cloud.identity.count(), asked + 1, "by one new token");
+    assert_eq!(setup.cloud.identity.count(), asked + 1, "with one new token");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -125,5 +127,5 @@ async fn a_key_past_its_life_is_reported_and_stays_in_use() {
     assert_eq!(app.visitor().get("/health/ready").await.status, 200);
     app.wait_for_log(r#""event":"key_overdue""#).await;
     setup.cloud.rotate().unwrap();
-    until_ready(&app, "in time again", |ready| ready["overdue"] == serde_json::json!([])).await;
+    until_ready(&app, "not overdue any more", |ready| ready["overdue"] == serde_json::json!([])).await;
 }

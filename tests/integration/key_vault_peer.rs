@@ -1,4 +1,4 @@
-//! A vault that we did not write: Microsoft's fake of Key Vault for Go, see `tests/peers/key-vault`.
+//! An independent vault: Microsoft's fake Key Vault for Go, see `tests/peers/key-vault`.
 
 use std::io::{BufRead, BufReader};
 use std::net::SocketAddr;
@@ -10,7 +10,7 @@ use crate::app::ROOT;
 use crate::cloud::{Cloud, whole_journey};
 use crate::key_sources::{Credential, HOST, Place, conforms, http};
 
-/// The peer's process. It ends with its stdin, so dropping it ends it.
+/// The peer's process. It ends when its stdin closes, so dropping it stops it.
 struct Peer {
     process: Child,
     url: String,
@@ -18,7 +18,7 @@ struct Peer {
 }
 
 impl Peer {
-    /// Starts it; no other bearer token than this counts, if one is named.
+    /// Starts it; with `token` it accepts that bearer token only.
     fn start(token: Option<&str>) -> Self {
         let mut process = Command::new(program())
             .env("NAMES", HOST)
@@ -28,12 +28,12 @@ impl Peer {
             .spawn()
             .unwrap();
         let mut lines = BufReader::new(process.stdout.take().unwrap()).lines();
-        let mut told = |what: &str| {
+        let mut printed = |what: &str| {
             let line = lines.next().unwrap().unwrap();
             line.strip_prefix(what).unwrap_or_else(|| panic!("{line}")).to_owned()
         };
-        let ca_pem = std::fs::read_to_string(told("ca ")).unwrap();
-        let url = told("ready ");
+        let ca_pem = std::fs::read_to_string(printed("ca ")).unwrap();
+        let url = printed("ready ");
         Self { process, url, ca_pem }
     }
 
@@ -44,7 +44,7 @@ impl Peer {
 
 impl Drop for Peer {
     fn drop(&mut self) {
-        // Its own way to end, by which it takes its authority's file with it.
+        // An orderly end, which also removes the file of its certificate authority.
         drop(self.process.stdin.take());
         let _ = self.process.wait();
     }

@@ -1,4 +1,4 @@
-//! A ring of several keys in a file: any usable one opens, the right one seals.
+//! A file ring with several keys: every usable key opens, the active one seals.
 
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
@@ -31,7 +31,7 @@ fn write(path: &Path, keys: &[serde_json::Value]) {
     std::fs::rename(fresh, path).unwrap();
 }
 
-/// The kid in front of a session cookie, by its key's number.
+/// The number of the key that sealed a session cookie.
 fn sealed_by(visitor: &crate::visitor::Visitor) -> u8 {
     URL_SAFE_NO_PAD.decode(&visitor.jar["__Host-Http-cloakroom"]).unwrap()[1]
 }
@@ -63,19 +63,19 @@ async fn the_newest_propagated_key_seals_and_all_usable_ones_open() {
         if sealed_by(&visitor) != 1 {
             break visitor;
         }
-        assert!(started.elapsed() < crate::app::PATIENCE, "the new key is never taken up: {}", app.log());
+        assert!(started.elapsed() < crate::app::PATIENCE, "the new key is not read: {}", app.log());
         tokio::time::sleep(std::time::Duration::from_millis(100)).await;
     };
     assert_eq!(sealed_by(&second), 2, "neither the one still propagating nor the disabled one");
     let older = first.jar.clone();
     assert_eq!(first.fetch("GET", "/graph/me").await.status, 200, "the older key opens");
-    assert_eq!(sealed_by(&first), 2, "and the session is sealed again");
+    assert_eq!(sealed_by(&first), 2, "and the session is re-sealed");
     first.jar.clone_from(&older);
     assert_eq!(second.fetch("GET", "/graph/me").await.status, 200);
     write(&path, &[entry(1, now() - 4 * hour, false), entry(2, now() - 2 * hour, true)]);
     let started = std::time::Instant::now();
     while first.fetch("GET", "/graph/me").await.status == 200 {
-        assert!(started.elapsed() < crate::app::PATIENCE, "a disabled key goes on opening: {}", app.log());
+        assert!(started.elapsed() < crate::app::PATIENCE, "a disabled key still opens: {}", app.log());
         first.jar.clone_from(&older);
         tokio::time::sleep(std::time::Duration::from_millis(100)).await;
     }

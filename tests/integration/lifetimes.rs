@@ -1,5 +1,5 @@
-//! Every border in time, a second before and a second after, and clocks that go back: the gateway as a library, whose
-//! every entrance takes the time.
+//! Every time limit, a second before and a second after, and clocks that go back: the gateway as a library, whose
+//! entry points take the time.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -26,7 +26,7 @@ const ADA: &str = "ada.lovelace@contoso.example";
 const ORIGIN: &str = "http://localhost:7071";
 const HOUR: u64 = 3_600;
 
-/// The gateway with its surroundings, but no socket of its own.
+/// The gateway with its stand-ins, but without a socket.
 struct Lab {
     app: Arc<App>,
     provider: Provider,
@@ -36,7 +36,7 @@ struct Lab {
 /// A browser's cookies.
 type Jar = BTreeMap<String, String>;
 
-/// A provider whose access tokens live for a day, unless a test wants less.
+/// A provider whose access tokens live for a day, unless a test sets less.
 fn long_lived() -> Options {
     Options { access_token_life: Duration::from_secs(24 * HOUR), ..Options::new(ORIGIN) }
 }
@@ -57,14 +57,14 @@ impl Lab {
         Self::new(long_lived(), &[]).await
     }
 
-    /// Begins a sign-in; gives where the browser is sent.
+    /// Starts a sign-in; returns the address of the redirect.
     async fn begin(&self, jar: &mut Jar, query: &str, now: u64) -> Result<String, Error> {
         let reply = self.app.auth.login(&headers(jar), query, now).await?;
         keep(jar, &reply);
         Ok(location(&reply))
     }
 
-    /// Comes back from the provider; gives where the browser is sent.
+    /// Sends the callback; returns the address of the redirect.
     async fn come_back(&self, jar: &mut Jar, params: &str, now: u64) -> String {
         let reply = self.app.auth.callback(&Method::GET, &headers(jar), params, now).await.unwrap();
         keep(jar, &reply);
@@ -88,7 +88,7 @@ impl Lab {
         self.session(jar, now).await["authenticated"].as_bool().unwrap()
     }
 
-    /// A call to the API; whether its response wrote the session.
+    /// A call to the API; returns whether its response wrote the session.
     async fn call(&self, jar: &mut Jar, now: u64) -> Result<bool, Error> {
         let headers = headers(jar);
         let (path, trace) = ("/graph/me", &TraceContext::from_headers(&headers));
@@ -134,11 +134,14 @@ async fn a_session_expires_after_its_idle_time() {
     let lab = Lab::usual().await;
     let started = clock::now();
     let mut jar = lab.signed_in(started).await;
-    let told = lab.session(&jar, started + 1_799).await;
-    assert_eq!((told["authenticated"].as_bool(), told["session"]["idle_expires_in"].as_u64()), (Some(true), Some(1)));
+    let session = lab.session(&jar, started + 1_799).await;
+    assert_eq!(
+        (session["authenticated"].as_bool(), session["session"]["idle_expires_in"].as_u64()),
+        (Some(true), Some(1))
+    );
     assert!(!lab.is_signed_in(&jar, started + 1_800).await);
     assert_eq!(lab.call(&mut jar, started + 1_800).await, Err(Error::SessionExpired));
-    assert!(lab.is_signed_in(&jar, started + 1_799).await, "asking changes nothing");
+    assert!(lab.is_signed_in(&jar, started + 1_799).await, "`GET /auth/session` is no activity");
     assert_eq!(lab.call(&mut jar, started + 1_799).await, Ok(true));
     assert!(lab.is_signed_in(&jar, started + 1_799 + 1_799).await);
     assert!(!lab.is_signed_in(&jar, started + 1_799 + 1_800).await);
@@ -153,17 +156,17 @@ async fn a_session_expires_at_its_absolute_limit_despite_activity() {
         assert_eq!(lab.call(&mut jar, started + step * 1_500).await, Ok(true), "{step}");
     }
     assert_eq!(lab.call(&mut jar, started + 8 * HOUR - 1).await, Ok(true));
-    let told = lab.session(&jar, started + 8 * HOUR - 1).await;
-    assert_eq!(told["session"]["expires_in"], 1);
-    assert_eq!(told["session"]["idle_expires_in"], 1, "no session is idle beyond its end");
+    let session = lab.session(&jar, started + 8 * HOUR - 1).await;
+    assert_eq!(session["session"]["expires_in"], 1);
+    assert_eq!(session["session"]["idle_expires_in"], 1, "the idle time is capped by the absolute limit");
     assert!(!lab.is_signed_in(&jar, started + 8 * HOUR).await);
     assert_eq!(lab.call(&mut jar, started + 8 * HOUR).await, Err(Error::SessionExpired));
 }
 
 #[tokio::test]
 async fn activity_is_written_when_the_written_one_is_old_enough() {
-    // Bytes of an access token, cookies, idle time, and the pause: a minute or a tenth, of several cookies five minutes
-    // or a quarter. The largest does not fit, and is no reason to write the cookie again and again.
+    // Bytes of an access token, cookies, idle time, and the write interval: a minute or a tenth, for several cookies
+    // five minutes or a quarter. The largest token does not fit, which must not cause a write with each call.
     for (size, cookies, idle, pause) in [
         (1_600, 1, "30m", 60),
         (1_600, 1, "100s", 10),
@@ -196,7 +199,7 @@ async fn values_sealed_by_a_clock_ahead_are_valid_within_the_skew() {
         let back = lab.come_back(&mut login, &format!("error=access_denied&state={state}"), now).await;
         assert_eq!(back.ends_with("access_denied"), counts, "{ahead}: {back}");
         if counts {
-            assert_eq!(lab.call(&mut jar, now).await, Ok(false), "nothing is due");
+            assert_eq!(lab.call(&mut jar, now).await, Ok(false), "nothing to write");
         }
     }
 }
@@ -210,10 +213,10 @@ async fn a_clock_that_goes_back_signs_no_user_out_and_extends_no_session() {
     for back in [1, 100, 299, 300] {
         assert_eq!(lab.call(&mut jar, started + 100 - back).await, Ok(false), "{back}");
     }
-    assert!(!lab.is_signed_in(&jar, started + 100 - 301).await, "further than clocks may differ");
-    assert!(lab.is_signed_in(&jar, started + 100 + 1_799).await, "the written activity is what counts");
+    assert!(!lab.is_signed_in(&jar, started + 100 - 301).await, "more than the clock skew");
+    assert!(lab.is_signed_in(&jar, started + 100 + 1_799).await, "the last written activity counts");
     assert!(!lab.is_signed_in(&jar, started + 100 + 1_800).await);
-    // What is written by the clock that went back keeps the newest activity, and the end of the whole stays.
+    // A write by the clock that went back keeps the newest activity and the absolute expiry.
     let reply = lab.app.auth.refresh(&headers(&jar), started - 100).await.unwrap();
     keep(&mut jar, &reply);
     assert!(lab.is_signed_in(&jar, started + 100 + 1_799).await);
@@ -245,7 +248,7 @@ async fn a_challenge_is_valid_for_ten_minutes() {
     let started = clock::now();
     let mut jar = lab.signed_in(started).await;
     lab.graph.require_context(Some("c1"));
-    let Err(Error::StepUpRequired(url)) = lab.call(&mut jar, started).await else { panic!("no challenge") };
+    let Err(Error::StepUpRequired(url)) = lab.call(&mut jar, started).await else { panic!("no claims challenge") };
     let query = url.split_once('?').unwrap().1;
     let away = lab.begin(&mut jar.clone(), query, started + 599).await.unwrap();
     assert!(parameter(&away, "claims").contains("c1"));
@@ -259,14 +262,14 @@ async fn a_logout_token_expires_with_its_session() {
     let jar = lab.signed_in(started).await;
     let link = lab.session(&jar, started).await["links"]["logout"].as_str().unwrap().to_owned();
     let query = link.split_once('?').unwrap().1;
-    assert_eq!(lab.logout_page(&jar, query, started + 1_800).await, (200, String::new()), "a page that asks");
+    assert_eq!(lab.logout_page(&jar, query, started + 1_800).await, (200, String::new()), "the confirmation page");
     let (status, location) = lab.logout_page(&jar, query, started + 1_799).await;
     assert_eq!(status, 302);
-    // The state that comes back from the provider lives for ten minutes.
+    // The state that the provider returns is valid for ten minutes.
     let state = format!("state={}", parameter(&location, "state"));
     assert_eq!(lab.logout_page(&Jar::new(), &state, started + 1_799 + 599).await, (302, "/".to_owned()));
     assert_eq!(lab.logout_page(&Jar::new(), &state, started + 1_799 + 600).await.0, 200);
-    // A session that goes on outlives no token of its first minute, nor does that token the session.
+    // A logout token from the first minute stays valid as long as its session, and no longer.
     let mut jar = lab.signed_in(started).await;
     let link = lab.session(&jar, started).await["links"]["logout"].as_str().unwrap().to_owned();
     let query = link.split_once('?').unwrap().1;
@@ -279,7 +282,7 @@ async fn a_logout_token_expires_with_its_session() {
 
 #[tokio::test]
 async fn a_token_is_refreshed_at_the_skew_or_at_half_its_life() {
-    // Life of the access token, the skew, and the last second in which it is good enough.
+    // Lifetime of the access token, the skew, and the last second in which it is used.
     for (life, skew, last) in [(86_400, "60s", 86_340), (86_400, "1h", 82_800), (100, "60s", 50), (7, "60s", 4)] {
         let options = Options { access_token_life: Duration::from_secs(life), ..long_lived() };
         let changes = [("REFRESH_SKEW", skew), ("SESSION_MAX", "48h"), ("SESSION_IDLE", "48h")];
@@ -297,14 +300,14 @@ async fn a_token_is_refreshed_at_the_skew_or_at_half_its_life() {
 #[tokio::test]
 async fn an_old_cookie_gets_the_new_token_for_a_minute() {
     let lab = Lab::new(long_lived(), &[("SESSION_MAX", "72h"), ("SESSION_IDLE", "72h")]).await;
-    // Signed in so long ago that the token is over.
+    // Signed in so long ago that the access token has expired.
     let jar = lab.signed_in(clock::now() - 25 * HOUR).await;
     let before = clock::now();
     assert_eq!(lab.call(&mut jar.clone(), before).await, Ok(true));
     let after = clock::now();
-    let redeemed = lab.provider.token_requests();
+    let token_requests = lab.provider.token_requests();
     assert_eq!(lab.call(&mut jar.clone(), before + 59).await, Ok(true), "the old cookie is written again");
-    assert_eq!(lab.provider.token_requests(), redeemed);
+    assert_eq!(lab.provider.token_requests(), token_requests);
     assert_eq!(lab.call(&mut jar.clone(), after + 60).await, Ok(true));
-    assert_eq!(lab.provider.token_requests(), redeemed + 1);
+    assert_eq!(lab.provider.token_requests(), token_requests + 1);
 }

@@ -1,4 +1,4 @@
-//! Too much at once: calls are refused before the host's limit, sign-ins and health get through.
+//! Overload: calls are rejected below the host's limit, sign-ins and health still work (contract 10.19, 10.20).
 
 use std::time::{Duration, Instant};
 
@@ -11,10 +11,10 @@ use crate::visitor::Visitor;
 
 const ADA: &str = "ada.lovelace@contoso.example";
 const GRACE: &str = "grace.hopper@contoso.example";
-/// Stuck for as long as a test looks.
+/// A call that takes longer than the test.
 const STUCK: &str = "/graph/slow?first=8000&total=8000&chunks=1";
 
-/// Begins calls that get stuck, and waits until the API has them.
+/// Starts slow calls, and waits until the API has received them.
 async fn stuck(app: &TestApp, visitor: &Visitor, count: usize) -> Vec<tokio::task::JoinHandle<(u16, String)>> {
     let before = app.graph.count();
     let call = |mut tab: Visitor| async move {
@@ -46,16 +46,16 @@ async fn slow_calls_leave_capacity_for_sign_ins_and_health() {
         assert_eq!(grace.clone().fetch("GET", path).await.code(), "overloaded", "{path}: 80 of all");
     }
     let form = grace.clone().fetch("GET", "/graph/a%2Fb").await;
-    assert_eq!(form.code(), "bad_request", "the form of a request is judged first");
+    assert_eq!(form.code(), "bad_request", "the form of a request is checked first");
     assert_eq!(app.visitor().get("/health/live").await.status, 200);
     assert_eq!(app.visitor().get("/health/ready").await.status, 200);
     let mut third = app.visitor();
     let back = third.sign_in(&app.provider, "alan.turing@contoso.example", "/").await;
-    assert_eq!(back.header("location"), Some("/"), "a sign-in gets through");
+    assert_eq!(back.header("location"), Some("/"), "a sign-in still works");
     for call in calls {
         assert_eq!(call.await.unwrap().0, 200);
     }
-    assert_eq!(ada.clone().fetch("GET", "/graph/me").await.status, 200, "and then there is room again");
+    assert_eq!(ada.clone().fetch("GET", "/graph/me").await.status, 200, "and then calls are accepted again");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -84,14 +84,14 @@ async fn two_hundred_slow_calls_end_no_connection() {
 async fn the_host_mode_is_reported() {
     for reach in EVERY_REACH {
         let app = TestApp::builder().reach(reach).start().await;
-        let told = app.visitor().get("/health/ready").await.json();
+        let ready = app.visitor().get("/health/ready").await.json();
         let expected = match reach {
             Reach::Direct => "unknown",
             Reach::Host(devkit::host::Mode::Forward) => "forwarding",
             Reach::Host(devkit::host::Mode::Proxy) => "proxying",
             Reach::Host(devkit::host::Mode::Payload) => "payload",
         };
-        assert_eq!(told["host"], expected, "{told}");
+        assert_eq!(ready["host"], expected, "{ready}");
     }
 }
 
@@ -109,10 +109,10 @@ async fn a_payload_gets_an_error_that_says_how_to_fix_it() {
     let ours = format!("127.0.0.1:{}", app.port);
     let response = post(&ours, &body);
     assert_eq!(raw::status(&response), 200);
-    let told: serde_json::Value = serde_json::from_str(response.split_once("\r\n\r\n").unwrap().1).unwrap();
-    assert_eq!(told["Outputs"]["res"]["statusCode"], 500);
-    assert!(told["Logs"][0].as_str().unwrap().contains("enableProxyingHttpRequest"), "{told}");
+    let payload: serde_json::Value = serde_json::from_str(response.split_once("\r\n\r\n").unwrap().1).unwrap();
+    assert_eq!(payload["Outputs"]["res"]["statusCode"], 500);
+    assert!(payload["Logs"][0].as_str().unwrap().contains("enableProxyingHttpRequest"), "{payload}");
     assert_eq!(app.visitor().get("/health/ready").await.json()["host"], "payload");
-    assert_eq!(raw::status(&post("app.example.org", &body)), 405, "a client's is none");
+    assert_eq!(raw::status(&post("app.example.org", &body)), 405, "a client's request is none");
     assert_eq!(raw::status(&post(&ours, "{}")), 404);
 }

@@ -1,4 +1,4 @@
-//! Beginning a sign-in: what may be asked for, and what a browser is left with.
+//! Starting a sign-in: parameters, the authorization request and login transaction cookies (contract 3.1 to 3.4, 4.8).
 
 use crate::app::TestApp;
 use crate::visitor::NAVIGATION;
@@ -94,5 +94,5 @@ async fn five_concurrent_logins_succeed_and_more_remove_the_oldest() {
     }
     let location = app.provider.sign_in(&addresses[0], "grace.hopper@contoso.example").unwrap().location();
     assert_eq!(visitor.come_back(&location).await.header("location"), Some("/?auth_error=login_expired"));
-    assert_eq!(visitor.fetch("GET", "/auth/session").await.json()["authenticated"], true, "the session stays");
+    assert_eq!(visitor.fetch("GET", "/auth/session").await.json()["authenticated"], true, "the session is kept");
 }

@@ -1,4 +1,4 @@
-//! Signing out in all its forms.
+//! Signing out by fetch, form and link (contract 3.12 to 3.20).
 
 use crate::app::{EVERY_REACH, TestApp};
 use crate::visitor::{NAVIGATION, Visitor};
@@ -30,7 +30,7 @@ async fn sign_out_by_fetch_needs_the_csrf_header_and_an_allowed_origin() {
     let response = visitor.send("POST", "/auth/logout", &[("x-csrf", "1"), ("origin", &own)], "").await;
     assert_eq!(response.status, 200);
     assert!(!is_signed_in(&mut visitor).await);
-    assert_eq!(visitor.fetch("POST", "/auth/logout").await.status, 200, "twice is fine");
+    assert_eq!(visitor.fetch("POST", "/auth/logout").await.status, 200, "a second sign-out succeeds");
 }
 
 #[tokio::test]
@@ -52,15 +52,11 @@ async fn sign_out_by_form_needs_same_origin_or_a_logout_token() {
         for site in ["cross-site", "same-site", "none"] {
             let foreign = [FORM, ("sec-fetch-site", site)];
             let response = visitor.send("POST", "/auth/logout", &foreign, format!("lt={token}")).await;
-            assert_eq!(
-                response.code(),
-                "origin_denied",
-                "{reach:?} {site}: a token does not outweigh what the browser says"
-            );
+            assert_eq!(response.code(), "origin_denied", "{reach:?} {site}: `lt` does not override fetch metadata");
         }
         let mut other = app.signed_in("grace.hopper@contoso.example").await;
         let response = other.send("POST", "/auth/logout", &[FORM], format!("lt={token}")).await;
-        assert_eq!(response.code(), "origin_denied", "another session's token is worth nothing");
+        assert_eq!(response.code(), "origin_denied", "another session's `lt` is invalid");
         let response = visitor.send("POST", "/auth/logout", &[FORM], format!("lt={token}")).await;
         assert_eq!(response.status, 303, "{reach:?}: {}", response.text());
         assert!(response.header("location").unwrap().contains("/logout?"));
@@ -88,7 +84,7 @@ async fn a_link_signs_out_with_a_token_and_asks_for_confirmation_without() {
         assert!(is_signed_in(&mut visitor).await);
     }
     let mut stranger = app.signed_in(ADA).await;
-    assert_eq!(stranger.navigate(&link).await.status, 200, "a link is good in its own browser only");
+    assert_eq!(stranger.navigate(&link).await.status, 200, "a link works only with the session's cookie");
     assert!(is_signed_in(&mut stranger).await);
     let response = visitor.navigate(&link).await;
     assert_eq!(response.status, 302);

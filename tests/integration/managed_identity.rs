@@ -1,5 +1,5 @@
-//! No secret anywhere: a token of the app's managed identity proves the gateway to the provider. And where there is a
-//! secret, it goes as the provider announces.
+//! Client authentication (contract 7.7): a token of the app's managed identity as client assertion, or a client secret
+//! sent as the provider's metadata says.
 
 use std::time::Duration;
 
@@ -16,7 +16,7 @@ fn system_assigned() -> String {
     identity::Options::default().system_assigned.unwrap()
 }
 
-/// A provider whose access tokens live for two seconds, and that revokes.
+/// A provider with access tokens of two seconds and a revocation endpoint.
 fn brief() -> Options {
     Options { access_token_life: Duration::from_secs(2), revocation: true, ..Options::new("http://unused") }
 }
@@ -25,13 +25,13 @@ async fn old() {
     tokio::time::sleep(Duration::from_millis(3_100)).await;
 }
 
-/// The requests of the gateway that must prove who it is.
+/// The gateway's requests with client authentication.
 fn proven(app: &TestApp) -> Vec<Recorded> {
     let ending = |request: &Recorded| ["/token", "/revoke"].iter().any(|end| request.path().ends_with(end));
     app.provider.requests().into_iter().filter(ending).collect()
 }
 
-fn assert_no_secret_is_told(app: &TestApp, identity: &Identity, received: &[u8]) {
+fn assert_no_secret_is_logged_or_sent(app: &TestApp, identity: &Identity, received: &[u8]) {
     let secrets = app.provider.secrets().into_iter().chain(identity.secrets());
     let secrets: Vec<(String, Vec<u8>)> = secrets.map(|(kind, value)| (kind, value.into_bytes())).collect();
     assert!(secrets.iter().any(|(kind, _)| kind == "identity_header"));
@@ -59,8 +59,8 @@ async fn without_any_secret_sign_in_calls_refresh_and_sign_out_work() {
             assert_eq!(request.header("authorization"), None);
         }
         assert!(!app.log().contains("could not be revoked"), "{}", app.log());
-        assert_eq!(identity.count(), 1, "its token is kept until it is old");
-        assert_no_secret_is_told(&app, &identity, &visitor.received);
+        assert_eq!(identity.count(), 1, "its token is cached until it expires");
+        assert_no_secret_is_logged_or_sent(&app, &identity, &visitor.received);
     }
 }
 
@@ -72,17 +72,17 @@ async fn a_user_assigned_identity_is_chosen_by_its_client_id() {
     let chosen = app().variable("AZURE_CLIENT_ID", USER_ASSIGNED).start().await;
     let mut visitor = chosen.signed_in(ADA).await;
     assert_eq!(visitor.fetch("GET", "/graph/me").await.status, 200);
-    // The system-assigned one is somebody else.
+    // The system-assigned identity is another one.
     let other = app().start().await;
     let response = other.visitor().sign_in(&other.provider, ADA, "/").await;
     assert_eq!(response.header("location"), Some("/?auth_error=login_failed"), "{}", other.log());
 }
 
-/// Everything that an identity endpoint may do instead of giving a token.
+/// Faults of an identity endpoint.
 const FAILURES: [Fault; 6] =
     [Fault::status(500), Fault::status(400), Fault::status(429), Fault::Garbage, Fault::HangUp, Fault::Hang];
 
-/// An endpoint whose tokens are so short-lived that the gateway asks for one each time.
+/// An endpoint whose tokens are so short-lived that the gateway requests one each time.
 async fn forgetful() -> (Identity, Builder) {
     let options = identity::Options { token_life: Duration::from_secs(120), ..identity::Options::default() };
     let identity = Identity::start(options).await.unwrap();
@@ -102,11 +102,11 @@ async fn a_failing_identity_endpoint_is_reported_at_the_sign_in() {
         assert_eq!((response.status, response.header("location")), expected, "{fault:?}: {}", app.log());
         assert!(visitor.jar.is_empty(), "{fault:?}");
     }
-    assert_eq!(app.provider.token_requests(), 0, "no code is spent without a proof");
+    assert_eq!(app.provider.token_requests(), 0, "no code is exchanged without client authentication");
     identity.clear_faults();
     let response = visitor.sign_in(&app.provider, ADA, "/here").await;
     assert_eq!(response.header("location"), Some("/here"), "it heals: {}", app.log());
-    assert_no_secret_is_told(&app, &identity, &visitor.received);
+    assert_no_secret_is_logged_or_sent(&app, &identity, &visitor.received);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -128,7 +128,7 @@ async fn a_failing_identity_endpoint_signs_no_user_out() {
     assert_eq!(visitor.jar, signed_in);
     identity.clear_faults();
     assert_eq!(visitor.fetch("GET", "/graph/me").await.status, 200, "it heals: {}", app.log());
-    assert_no_secret_is_told(&app, &identity, &visitor.received);
+    assert_no_secret_is_logged_or_sent(&app, &identity, &visitor.received);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -159,7 +159,7 @@ async fn the_client_secret_is_sent_as_the_metadata_says() {
             assert_eq!(request.form_field("client_secret").as_deref(), by_post.then_some(CLIENT_SECRET));
             assert_eq!(request.header("authorization").is_some(), !by_post, "{announced:?}");
         }
-        // The provider decodes what the header holds, so whoever gets tokens has encoded it well.
+        // The provider decodes the header, so tokens are issued only if it was encoded correctly.
         assert!(app.provider.secrets().contains(&("client_secret".to_owned(), CLIENT_SECRET.to_owned())));
         assert!(!app.log().contains("could not be revoked"), "{}", app.log());
     }

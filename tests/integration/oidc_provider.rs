@@ -1,7 +1,7 @@
-//! The whole journey with a provider that we did not write: npm `oidc-provider`, see `tests/peers/oidc-provider`.
+//! The main journey with an independent provider: npm `oidc-provider`, see `tests/peers/oidc-provider`.
 //!
-//! Unlike Entra it wants `resource` (RFC 8707), sends `iss` (RFC 9207), revokes (RFC 7009), takes the client's secret
-//! by `Basic`, and its refresh tokens work once.
+//! Unlike Entra it requires `resource` (RFC 8707), sends `iss` (RFC 9207), supports revocation (RFC 7009), uses
+//! `client_secret_basic`, and issues one-time refresh tokens.
 
 mod peer;
 
@@ -18,7 +18,7 @@ use crate::app::{EVERY_REACH, Reach, TestApp};
 use crate::visitor::{Response, Visitor};
 use peer::{Peer, RESOURCE, SCOPE, issuer};
 
-/// A gateway for the peer, with an API that takes the peer's tokens.
+/// A gateway for the peer, with an API that accepts the peer's tokens.
 struct Stage {
     app: TestApp,
     peer: Peer,
@@ -26,7 +26,7 @@ struct Stage {
 }
 
 impl Stage {
-    /// The gateway starts first, since the peer wants to know its address. That it finds the peer later is its job.
+    /// Starts the gateway first, because the peer needs its address. The gateway retries until the peer responds.
     async fn set(reach: Reach) -> Self {
         Self::with_tokens_of(300, reach).await
     }
@@ -46,13 +46,13 @@ impl Stage {
         Self { app, peer, api }
     }
 
-    /// Signs in and gives the gateway's response to the callback.
+    /// Signs in and returns the gateway's response to the callback.
     async fn sign_in(&self, visitor: &mut Visitor, login: &str) -> Response {
         let callback = self.callback(visitor, &[("login", login)]).await;
         visitor.come_back(callback.as_str()).await
     }
 
-    /// Begins a sign-in, fills in the peer's form, and gives the way back.
+    /// Starts a sign-in, fills in the peer's form, and returns the callback's address.
     async fn callback(&self, visitor: &mut Visitor, fields: &[(&str, &str)]) -> Url {
         let address = visitor.begin("/notes?page=2#end").await;
         let callback = Url::parse(&self.peer.browser().fill_in(&address, fields).await.away()).unwrap();
@@ -69,7 +69,7 @@ fn parameter(url: &Url, name: &str) -> Option<String> {
     url.query_pairs().find(|(have, _)| have == name).map(|(_, value)| value.into_owned())
 }
 
-/// The claims of the bearer token that the API got last. The API has verified it.
+/// The claims of the last bearer token that the API received. The API has verified it.
 fn claims(api: &Graph) -> Value {
     let request = api.requests().pop().unwrap();
     let token = request.header("authorization").unwrap().strip_prefix("Bearer ").unwrap().to_owned();
@@ -102,11 +102,15 @@ async fn a_user_signs_in_calls_the_api_and_signs_out_in_every_mode() {
         assert_eq!(stage.peer.count("grant revoked"), 0);
         let out = visitor.fetch("POST", "/auth/logout").await;
         assert_eq!(out.status, 200, "{reach:?}: {}", out.text());
-        assert!(visitor.jar.is_empty(), "every cookie of ours is gone");
+        assert!(visitor.jar.is_empty(), "every gateway cookie is deleted");
         stage.peer.settle().await;
         assert_eq!(stage.peer.count("POST /token/revocation"), 1, "{reach:?}");
-        assert_eq!(stage.peer.count("grant revoked"), 1, "the refresh token and all that came of it are dead");
-        assert_eq!(stage.peer.count("POST /token"), 1, "the code, and nothing else, was redeemed");
+        assert_eq!(
+            stage.peer.count("grant revoked"),
+            1,
+            "the refresh token and all tokens derived from it are revoked"
+        );
+        assert_eq!(stage.peer.count("POST /token"), 1, "one code exchange, and no other token request");
     }
 }
 
@@ -117,7 +121,7 @@ async fn a_sign_out_ends_the_providers_session_and_returns() {
     let address = visitor.begin("/").await;
     let callback = browser.fill_in(&address, &[("login", "ada")]).await.away();
     assert_eq!(visitor.come_back(&callback).await.header("location"), Some("/"));
-    // While its session lasts the provider asks nothing.
+    // While the provider's session lasts, it does not prompt.
     let address = visitor.begin("/").await;
     browser.visit(&address).await.away();
 
@@ -128,7 +132,7 @@ async fn a_sign_out_ends_the_providers_session_and_returns() {
     let back = visitor.navigate(path).await;
     assert_eq!((back.status, back.header("location")), (302, Some("/")));
 
-    // And now it asks again.
+    // Now it prompts again.
     let address = visitor.begin("/").await;
     let page = browser.visit(&address).await;
     assert!(matches!(page, peer::Place::Page(_, text) if text.contains("id=\"login\"")));
@@ -142,7 +146,7 @@ async fn cancelling_returns_access_denied_in_every_mode() {
         let callback = stage.callback(&mut visitor, &[("cancel", "1")]).await;
         let back = visitor.come_back(callback.as_str()).await;
         assert_eq!(back.header("location"), Some("/notes?page=2&auth_error=access_denied#end"), "{reach:?}");
-        assert!(visitor.jar.is_empty(), "the transaction is gone, and there is no session");
+        assert!(visitor.jar.is_empty(), "the transaction is deleted, and there is no session");
     }
 }
 
@@ -160,7 +164,7 @@ async fn another_issuer_is_rejected_before_the_code_exchange() {
         assert!(visitor.jar.is_empty());
     }
     stage.peer.settle().await;
-    assert_eq!(stage.peer.count("POST /token"), 0, "no code was redeemed");
+    assert_eq!(stage.peer.count("POST /token"), 0, "no token request was sent");
 
     let back = stage.sign_in(&mut stage.app.visitor(), "ada").await;
     assert_eq!(back.header("location"), Some("/notes?page=2#end"));
@@ -188,19 +192,19 @@ async fn one_time_refresh_tokens_are_used_once() {
         visitor = tab;
     }
     stage.peer.settle().await;
-    assert_eq!(stage.peer.count("POST /token"), before + 1, "one redemption for all");
+    assert_eq!(stage.peer.count("POST /token"), before + 1, "one refresh for all calls");
     assert_eq!(old.clone().fetch("GET", "/api/notes/me").await.status, 200, "a tab with the older cookie");
     for _ in 0..2 {
         assert_eq!(visitor.fetch("POST", "/auth/refresh").await.status, 204, "{}", stage.app.log());
     }
     stage.peer.settle().await;
     assert_eq!(stage.peer.count("grant revoked"), 0, "no refresh token was used twice");
-    // Only the instance knew which refresh token is the newest: what remains is told in docs/sessions.md.
+    // Only that instance knew the newest refresh token: see "One-time refresh tokens" in docs/sessions.md.
     stage.app.restart();
     stage.app.wait_until_ready(200).await;
     tokio::time::sleep(Duration::from_secs(7)).await;
     let late = old.clone().fetch("GET", "/api/notes/me").await;
     assert_eq!((late.status, late.code()), (401, "session_expired"));
     stage.peer.settle().await;
-    assert_eq!(stage.peer.count("grant revoked"), 1, "the provider takes a second use for a theft");
+    assert_eq!(stage.peer.count("grant revoked"), 1, "the provider treats a second use as theft");
 }

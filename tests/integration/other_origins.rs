@@ -1,10 +1,10 @@
-//! A page on an origin of its own: CORS for it and for nobody else, links that lead back to the gateway.
+//! A page on another origin: CORS for listed origins only, absolute links to the gateway (contract 9.9, 9.10, 8.11).
 
 use crate::app::TestApp;
 use crate::visitor::Visitor;
 
 const ADA: &str = "ada.lovelace@contoso.example";
-/// Same-site with the gateway of the tests, as sites have no port.
+/// Same-site with the gateway of the tests, because ports do not count.
 const PAGE: &str = "http://localhost:9";
 
 async fn app() -> TestApp {
@@ -50,9 +50,9 @@ async fn a_page_on_a_listed_origin_calls_and_reads() {
 async fn links_are_absolute_for_a_page_on_another_origin() {
     let app = app().await;
     let mut visitor = signed_in(&app).await;
-    let told = visitor.send("GET", "/auth/session", &from(PAGE, "same-site"), "").await.json();
+    let session = visitor.send("GET", "/auth/session", &from(PAGE, "same-site"), "").await.json();
     for link in ["login", "logout", "refresh"] {
-        let link = told["links"][link].as_str().unwrap();
+        let link = session["links"][link].as_str().unwrap();
         assert!(link.starts_with(&app.origin), "{link}");
     }
     let refused = app.visitor().send("GET", "/graph/me", &from(PAGE, "same-site"), "").await;
@@ -63,7 +63,10 @@ async fn links_are_absolute_for_a_page_on_another_origin() {
     assert_eq!(back.header("location"), Some(&*format!("{PAGE}/there?x=1")));
     let asked = visitor.navigate("/auth/logout").await;
     let policy = asked.header("content-security-policy").unwrap();
-    assert!(policy.contains(&format!("{PAGE};")) || policy.contains(&format!("{PAGE} ")), "the way home: {policy}");
+    assert!(
+        policy.contains(&format!("{PAGE};")) || policy.contains(&format!("{PAGE} ")),
+        "the policy allows the redirect: {policy}"
+    );
     let lost = app.visitor().navigate("/auth/callback?state=x").await;
     assert_eq!(lost.header("location"), Some(&*format!("{PAGE}/home?auth_error=login_expired")));
 }

@@ -1,4 +1,4 @@
-//! The app as it is deployed, unpacked into an empty folder and started from there.
+//! The deployment package, unpacked into an empty folder and started there.
 
 use std::path::Path;
 use std::process::Command;
@@ -11,7 +11,7 @@ use crate::app::{BINARY, ROOT};
 use crate::journey::main_journey;
 use crate::visitor::Visitor;
 
-/// The binary of the tests stands for the static one, which takes minutes to build.
+/// Uses the test binary instead of the static one, which takes minutes to build.
 #[tokio::test(flavor = "multi_thread")]
 async fn the_package_runs_the_main_journey() {
     let dist = tempfile::tempdir().unwrap();
@@ -21,9 +21,9 @@ async fn the_package_runs_the_main_journey() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-#[ignore = "for cargo dev package --verify, which names the package"]
+#[ignore = "for cargo dev package --verify, which sets PACKAGE_UNDER_TEST"]
 async fn the_package_under_test_runs_the_main_journey() {
-    let zip = std::env::var_os("PACKAGE_UNDER_TEST").expect("PACKAGE_UNDER_TEST names a zip");
+    let zip = std::env::var_os("PACKAGE_UNDER_TEST").expect("PACKAGE_UNDER_TEST is the path of a zip");
     runs_the_main_journey(Path::new(&zip)).await;
 }
 
@@ -36,7 +36,7 @@ async fn runs_the_main_journey(zip: &Path) {
     assert_eq!(alone.status.code(), Some(64), "{said}");
     assert!(said.contains("CLOAKROOM_PUBLIC_ORIGIN"), "{said}");
     for mode in [Mode::Forward, Mode::Proxy] {
-        // The host has a clean environment, and its own `host.json` names the executable.
+        // The host's environment is clean; the executable is the one in the package's `host.json`.
         let keys = Keys::Vault(folder.path().join("authority.pem"));
         let options = Options { root: app.clone(), binary: None, keys, mode: Some(mode), ports: [0; 3], print: false };
         let stack = LocalStack::start(options).await.unwrap();

@@ -1,6 +1,6 @@
-//! Hostile request targets: whatever is sent, an API gets exactly the expected bytes under its base, or nothing.
+//! Hostile request targets: an API gets exactly the expected bytes under its base, or nothing (contract 10.2a to 10.6).
 //!
-//! What is expected comes from a reference of its own, written from the contract and not from the product's code.
+//! The expectation comes from a separate reference, written from the contract and not from the product's code.
 
 mod corpus;
 
@@ -11,21 +11,21 @@ use serde_json::json;
 use crate::app::{EVERY_REACH, Reach, TestApp};
 use crate::raw;
 
-/// What a target has to lead to.
+/// The expected result of a target.
 #[derive(Debug, PartialEq, Eq)]
 enum Expected {
     /// The API gets this target.
     Passed(String),
-    /// It gets this target, or the parser of HTTP refuses what is no URL by the book.
+    /// The API gets this target, or the HTTP parser rejects it as no valid URL.
     PassedOrRefused(String),
-    /// No API gets anything.
+    /// No API gets a request.
     Refused,
 }
 
-/// What a gateway has to do with a target, by section 10 of the contract: `/graph` may be called whole, of `/api/other`
-/// only `/secret`. What is sent on is named with the API.
+/// The result that contract section 10 requires: all of `/graph` may be called, of `/api/other` only `/secret`. What is
+/// forwarded includes the name of the API.
 fn expected_of(target: &str) -> Expected {
-    // A fragment has no place in a request; where the parser forgives it, it ends the target.
+    // A fragment is not part of a request target; if the parser accepts it, it ends the target.
     let target = target.split('#').next().unwrap_or_default();
     let (path, query) = target.split_once('?').map_or((target, None), |(path, query)| (path, Some(query)));
     let under = |route: &str| path.strip_prefix(route).filter(|rest| rest.is_empty() || rest.starts_with('/'));
@@ -42,13 +42,13 @@ fn expected_of(target: &str) -> Expected {
     if is_by_the_book(target) { Expected::Passed(passed) } else { Expected::PassedOrRefused(passed) }
 }
 
-/// Whether every parser of HTTP takes a target, by RFC 3986 and by its length.
+/// Whether every HTTP parser accepts a target, by RFC 3986 and by its length.
 fn is_by_the_book(target: &str) -> bool {
     let known = |byte: u8| byte.is_ascii_alphanumeric() || b"-._~!$&'()*+,;=:@/?%".contains(&byte);
     target.bytes().all(known) && target.len() < 30_000
 }
 
-/// What is expected behind a host, which has its own idea of a target.
+/// The expected result behind a host, which changes targets.
 fn expected_through(mode: Mode, target: &str) -> Expected {
     match handler_target(mode, target).map_or(Expected::Refused, |seen| expected_of(&seen)) {
         Expected::Passed(passed) if !is_by_the_book(target) => Expected::PassedOrRefused(passed),
@@ -56,12 +56,12 @@ fn expected_through(mode: Mode, target: &str) -> Expected {
     }
 }
 
-/// A path, and what it becomes by one to four decodings.
+/// A path, and the results of decoding it one to four times.
 fn forms(path: &[u8]) -> Vec<Vec<u8>> {
     std::iter::successors(Some(path.to_vec()), |form| Some(decoded(form))).take(5).collect()
 }
 
-/// Looks at a path and at all that servers could decode it to; more than three decodings are too many.
+/// Checks a path and everything that servers could decode it to; more than three decodings are rejected.
 fn every_form_is_harmless(path: &[u8]) -> bool {
     let escapes = path.iter().enumerate().filter(|(_, byte)| **byte == b'%');
     let hex = |byte: Option<&u8>| byte.is_some_and(u8::is_ascii_hexdigit);
@@ -99,7 +99,7 @@ fn decoded(form: &[u8]) -> Vec<u8> {
     out
 }
 
-/// Whether a server that decodes again and again, takes `\` for `/` and drops parameters is still under the base.
+/// Whether a server that decodes repeatedly, treats `\` as `/` and drops parameters stays under the base.
 fn stays_under_the_base(target: &str) -> bool {
     let mut path = target.split('?').next().unwrap().as_bytes().to_vec();
     (0..6).all(|_| {
@@ -121,8 +121,8 @@ fn stays_under_the_base(target: &str) -> bool {
     })
 }
 
-/// The gateway in front of Graph, all of which may be called, with another API beside it whose stand-in is also the
-/// other host that targets name.
+/// A gateway with Graph, all of which may be called, and another API, whose stand-in is also the other host in the
+/// targets.
 async fn start(reach: Reach) -> (TestApp, Graph) {
     let other = Graph::start(GraphOptions::new("http://127.0.0.1:9/none")).await.unwrap();
     let entry = json!({"base": other.base(), "scopes": ["api://orders/Orders.Read"], "allow": ["GET /secret"]});
@@ -134,7 +134,7 @@ async fn start(reach: Reach) -> (TestApp, Graph) {
 #[tokio::test(flavor = "multi_thread")]
 async fn no_target_reaches_another_host_prefix_or_api() {
     let mut passed_on = 0;
-    let mut complaints = Vec::new();
+    let mut findings = Vec::new();
     for reach in EVERY_REACH {
         let (app, other) = start(reach).await;
         let visitor = app.signed_in("ada.lovelace@contoso.example").await;
@@ -155,26 +155,26 @@ async fn no_target_reaches_another_host_prefix_or_api() {
                 Reach::Direct => expected_of(target),
                 Reach::Host(mode) => expected_through(mode, target),
             };
-            if let Some(complaint) = complaint(&expected, &received, &response) {
-                complaints.push(format!("{reach:?} {target:.200}: {complaint}"));
+            if let Some(finding) = finding(&expected, &received, &response) {
+                findings.push(format!("{reach:?} {target:.200}: {finding}"));
             }
             passed_on += received.len();
         }
         assert_eq!(app.pid(), pid, "{reach:?}");
     }
-    assert!(complaints.is_empty(), "{} of them\n{}", complaints.len(), complaints.join("\n"));
-    assert!(passed_on > 300, "the corpus has honest paths too: {passed_on}");
+    assert!(findings.is_empty(), "{} of them\n{}", findings.len(), findings.join("\n"));
+    assert!(passed_on > 300, "the corpus has valid paths too: {passed_on}");
 }
 
-/// The targets that an API got, each named with it. The record holds a character for each byte.
+/// The targets that an API received, with its name. The record has one character per byte.
 fn sent_on(name: &str, api: &Graph) -> Vec<String> {
     let text =
         |target: &str| String::from_utf8(target.chars().map(|one| u8::try_from(one).unwrap()).collect()).unwrap();
     api.requests().iter().map(|request| format!("{name} {}", text(&request.target))).collect()
 }
 
-/// What is wrong with what the API received and the client was told.
-fn complaint(expected: &Expected, received: &[String], response: &str) -> Option<String> {
+/// The difference between the expectation and what API and client received.
+fn finding(expected: &Expected, received: &[String], response: &str) -> Option<String> {
     let refused = [400, 404, 405, 414, 431].contains(&raw::status(response));
     let fits = match (expected, received) {
         (Expected::Refused | Expected::PassedOrRefused(_), []) => refused,

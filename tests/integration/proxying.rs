@@ -1,4 +1,4 @@
-//! Calls to an API: what goes on, what never does, and what comes back.
+//! Calls to an API: what is forwarded, what is not, and what is returned (contract section 10).
 
 use serde_json::json;
 
@@ -92,7 +92,7 @@ async fn only_allowed_headers_and_the_access_token_reach_the_api() {
         let request = app.graph.requests().remove(0);
         let mut names: Vec<String> = request.headers.iter().map(|(name, _)| name.to_lowercase()).collect();
         names.sort();
-        // The proxying host drops `Connection`, so that its nomination never arrives.
+        // The proxying host drops `Connection`, so the nominated header is not recognised as one.
         let expected: &[&str] = if reach == Reach::Host(devkit::host::Mode::Proxy) {
             &["accept", "accept-language", "authorization", "consistencylevel", "host", "prefer", "traceparent"]
         } else {
@@ -102,7 +102,7 @@ async fn only_allowed_headers_and_the_access_token_reach_the_api() {
         assert!(request.header("authorization").unwrap().starts_with("Bearer ey"));
         assert!(
             request.header("traceparent").unwrap().starts_with("00-0af7651916cd43dd8448eb211c80319c-"),
-            "the trace goes on"
+            "the trace continues"
         );
     }
 }
@@ -176,7 +176,7 @@ async fn the_api_map_decides_what_may_be_called() {
     assert_eq!(app.graph.count(), 0);
 }
 
-/// A call whose target no client library touches.
+/// A call whose target no client library normalises.
 fn raw_call(app: &TestApp, visitor: &Visitor, method: &str, target: &str) -> String {
     let cookie = visitor.cookie_header();
     let head = format!(
@@ -227,7 +227,7 @@ async fn csrf_rejections_open_no_session_and_call_no_api() {
     assert_eq!(response.code(), "origin_denied", "an unsafe method with neither header");
     assert_eq!(app.graph.count(), 0);
     let before = visitor.send("GET", "/graph/me", &[("cookie", "__Host-Http-cloakroom=x")], "").await;
-    assert_eq!(before.code(), "csrf_failed", "the guard stands before the session");
+    assert_eq!(before.code(), "csrf_failed", "CSRF is checked before the session");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -266,8 +266,8 @@ async fn bodies_are_streamed_and_a_declared_length_over_the_limit_is_rejected() 
 #[tokio::test(flavor = "multi_thread")]
 async fn errors_of_an_api_differ_from_those_of_the_gateway() {
     let map = |base: &str| crate::app::api_map(base).to_string();
-    let nobody = format!("http://127.0.0.1:{}/v1.0", devkit::commands::stack::free_port().unwrap());
-    let app = TestApp::builder().set("APIS", map(&nobody)).start().await;
+    let unreachable = format!("http://127.0.0.1:{}/v1.0", devkit::commands::stack::free_port().unwrap());
+    let app = TestApp::builder().set("APIS", map(&unreachable)).start().await;
     let mut visitor = app.signed_in(ADA).await;
     let response = visitor.fetch("GET", "/graph/me").await;
     assert_eq!((response.status, response.code()), (502, "upstream_unavailable"));
@@ -276,12 +276,12 @@ async fn errors_of_an_api_differ_from_those_of_the_gateway() {
     let response = visitor.fetch("GET", "/graph/slow?first=5000&total=5000&chunks=1").await;
     assert_eq!((response.status, response.code()), (504, "upstream_timeout"));
     let response = visitor.fetch("GET", "/graph/status/401").await;
-    assert_eq!((response.status, response.code()), (401, "-"), "the API's own 401 carries no code of ours");
+    assert_eq!((response.status, response.code()), (401, "-"), "the API's own 401 has no Cloakroom-Error");
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn each_api_has_its_own_connect_deadline_including_tls() {
-    // Takes connections, and never says a word of TLS.
+    // Accepts connections, and never sends any TLS.
     let mute = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let base = format!("https://{}/v1.0", mute.local_addr().unwrap());
     let entry = json!({"base": base, "timeouts": {"connect": "300ms", "first_byte": "5s"}});
@@ -297,7 +297,7 @@ async fn an_endless_response_ends_at_its_deadline() {
     let visitor = app.signed_in(ADA).await;
     let response = raw_call(&app, &visitor, "GET", "/graph/slow?first=10&total=60000&chunks=600");
     assert_eq!(raw::status(&response), 200, "{response}");
-    assert!(!response.ends_with("0\r\n\r\n"), "it is cut, and seen to be cut: {response}");
+    assert!(!response.ends_with("0\r\n\r\n"), "it is cut off, visibly: {response}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -337,7 +337,7 @@ async fn an_idle_session_expires_and_an_active_one_is_written_again() {
     let started = std::time::Instant::now();
     while started.elapsed() < std::time::Duration::from_secs(5) {
         let response = active.fetch("GET", "/graph/me").await;
-        assert_eq!(response.status, 200, "activity keeps it alive: {}", app.log());
+        assert_eq!(response.status, 200, "activity extends the idle time: {}", app.log());
         written += response.headers_named("set-cookie").count().min(1);
         tokio::time::sleep(std::time::Duration::from_millis(100)).await;
     }

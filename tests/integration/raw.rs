@@ -1,4 +1,4 @@
-//! Bytes to a port, and whatever comes back.
+//! Raw bytes over a socket, and the response.
 
 use std::io::{self, ErrorKind, Read, Write};
 use std::net::TcpStream;
@@ -8,7 +8,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use crate::visitor::Response;
 
-/// A kept connection for requests whose bytes nobody touches, opened again when the other side has closed it.
+/// A reused connection for requests whose bytes are sent unchanged; reopened when the server has closed it.
 pub struct Wire {
     port: u16,
     stream: Option<TcpStream>,
@@ -23,7 +23,7 @@ impl Wire {
     pub fn exchange(&mut self, request: &[u8]) -> String {
         let kept = self.stream.is_some();
         let response = self.attempt(request);
-        // A kept connection may have been closed since: what was never answered was never taken either.
+        // A reused connection may have been closed meanwhile: without a response the request was not processed.
         if response.is_empty() && kept { self.attempt(request) } else { response }
     }
 
@@ -48,10 +48,10 @@ pub fn exchange(port: u16, request: &str) -> String {
     String::from_utf8_lossy(&read_response(&mut stream, is_whole).0).into_owned()
 }
 
-/// Sends bytes and reads all that comes until the other side closes the connection.
+/// Sends bytes and reads until the server closes the connection.
 pub fn exchange_to_the_end(port: u16, bytes: &[u8]) -> String {
     let mut stream = open(port);
-    // What is refused early may be closed while it is still being sent.
+    // The server may reject early and close while the request is still being sent.
     let _ = stream.write_all(bytes);
     let (response, ended) = read_response(&mut stream, |_| false);
     let response = String::from_utf8_lossy(&response).into_owned();
@@ -67,12 +67,12 @@ pub fn open(port: u16) -> TcpStream {
     stream
 }
 
-/// What comes until it is enough or the connection ends, and whether it has ended.
+/// Reads until `enough` or the end of the connection; returns whether it has ended.
 pub fn read_response(stream: &mut TcpStream, enough: impl Fn(&[u8]) -> bool) -> (Vec<u8>, bool) {
     let mut response = Vec::new();
     let mut part = [0; 16 * 1_024];
     while !enough(&response) {
-        // A reset after the response is as good an end as any.
+        // A reset after the response counts as the end.
         match stream.read(&mut part) {
             Ok(read) if read > 0 => response.extend_from_slice(&part[..read]),
             Err(error) if error.kind() == ErrorKind::WouldBlock => return (response, false),
@@ -82,7 +82,7 @@ pub fn read_response(stream: &mut TcpStream, enough: impl Fn(&[u8]) -> bool) -> 
     (response, false)
 }
 
-/// Whether a response has come to its end by its own framing.
+/// Whether a response is complete by its own framing.
 fn is_whole(response: &[u8]) -> bool {
     let Some(end) = memchr::memmem::find(response, b"\r\n\r\n") else { return false };
     let (head, body) = (String::from_utf8_lossy(&response[..end]).to_lowercase(), &response[end + 4..]);
@@ -98,14 +98,14 @@ pub fn status(response: &str) -> u16 {
     response.strip_prefix("HTTP/1.1 ").and_then(|rest| rest.get(..3)).and_then(|code| code.parse().ok()).unwrap_or(0)
 }
 
-/// A connection that is kept for many requests, and opened again when the other side has closed it.
+/// A connection that is reused for many requests, and reopened when the server has closed it.
 pub struct Connection {
     port: u16,
     stream: Option<tokio::net::TcpStream>,
 }
 
 impl Connection {
-    /// Nothing is opened yet.
+    /// Connects with the first request.
     pub fn to(port: u16) -> Self {
         Self { port, stream: None }
     }
@@ -121,7 +121,7 @@ impl Connection {
         }
     }
 
-    /// Leaves no stream behind when it fails or is dropped in the middle.
+    /// Keeps no stream when it fails or is dropped.
     async fn exchange(&mut self, request: &[u8]) -> io::Result<Response> {
         let mut stream = match self.stream.take() {
             Some(stream) => stream,
@@ -142,7 +142,7 @@ impl Connection {
     }
 }
 
-/// The response in these bytes, if it is whole.
+/// The response in these bytes, if it is complete.
 fn response(bytes: &[u8]) -> Option<Response> {
     let end = memchr::memmem::find(bytes, b"\r\n\r\n")?;
     let head = std::str::from_utf8(&bytes[..end]).unwrap();

@@ -1,4 +1,4 @@
-//! A session outlives its access token: renewed before a call, by `POST /auth/refresh`, once for all who wait.
+//! Token refresh: before a call and by `POST /auth/refresh`, once for all waiting requests (contract 7.10 to 7.27).
 
 use std::time::{Duration, Instant};
 
@@ -12,22 +12,22 @@ use crate::visitor::{Response, Visitor};
 const ADA: &str = "ada.lovelace@contoso.example";
 const GRACE: &str = "grace.hopper@contoso.example";
 
-/// Access tokens of a minute and a half: fresh for 45 s, unless a test says that they want more.
+/// Access tokens of 90 s: fresh for 45 s, unless a test sets another skew.
 fn short_lived() -> Options {
     Options { access_token_life: Duration::from_secs(90), ..Options::new("http://unused") }
 }
 
-/// A provider whose access tokens live so long, and whose refresh tokens are good for once.
+/// A provider with access tokens of this lifetime and one-time refresh tokens.
 fn one_time(life: u64) -> Options {
     Options { access_token_life: Duration::from_secs(life), one_time_refresh: true, ..Options::new("http://unused") }
 }
 
-/// Waits until tokens of `life` seconds that were just issued are old, but not over.
+/// Waits until tokens of `life` seconds that were just issued are due for refresh, but still valid.
 async fn grow_old(life: u64) {
     tokio::time::sleep(Duration::from_secs(life / 2) + Duration::from_millis(1_100)).await;
 }
 
-/// Waits until tokens of `life` seconds that were just issued are over.
+/// Waits until tokens of `life` seconds that were just issued have expired.
 async fn end(life: u64) {
     tokio::time::sleep(Duration::from_secs(life) + Duration::from_millis(1_100)).await;
 }
@@ -60,8 +60,11 @@ async fn fifty_calls_with_an_expired_token_cause_one_refresh() {
     let answers = fifty(&visitor).await;
     assert_eq!(statuses(&answers), [200; 50], "{}", app.log());
     assert_eq!(refreshes(&app), 1);
-    assert!(answers.iter().all(|response| response.header("set-cookie").is_some()), "new tokens are written with each");
-    // The same old cookie from a second tab: the provider would revoke everything at a second redemption of its token.
+    assert!(
+        answers.iter().all(|response| response.header("set-cookie").is_some()),
+        "each response writes the new tokens"
+    );
+    // The same old cookie from a second tab: the provider would revoke everything if its token were used twice.
     let again = fifty(&old_tab).await;
     assert_eq!(statuses(&again), [200; 50]);
     assert!(refreshes(&app) <= 2, "{}", refreshes(&app));
@@ -82,8 +85,8 @@ async fn two_instances_refresh_in_parallel_with_reusable_refresh_tokens() {
     end(2).await;
     let (here, there) = tokio::join!(fifty(&visitor), async { fifty(&visitor.at(port)).await });
     assert_eq!((statuses(&here), statuses(&there)), (vec![200; 50], vec![200; 50]), "{}", app.log());
-    assert_eq!(refreshes(&app), 2, "one for each instance");
-    // Whichever response came last decides the cookie; every one of them works at both.
+    assert_eq!(refreshes(&app), 2, "one per instance");
+    // The last response decides the cookie; each of them works on both instances.
     for response in [&here[0], &here[49], &there[0], &there[49]] {
         for line in response.headers_named("set-cookie").filter(|line| !line.contains("Max-Age=0")) {
             let (name, value) = line.split(';').next().unwrap().split_once('=').unwrap();
@@ -105,8 +108,8 @@ async fn a_page_can_refresh_its_session() {
     }
     assert_eq!(refreshes(&app), 2, "no older result is used");
     assert_ne!(visitor.jar, before);
-    let told = visitor.fetch("GET", "/auth/session").await.json();
-    assert_eq!(told["links"]["refresh"], "/auth/refresh");
+    let session = visitor.fetch("GET", "/auth/session").await.json();
+    assert_eq!(session["links"]["refresh"], "/auth/refresh");
     let wrong = visitor.fetch("GET", "/auth/refresh").await;
     assert_eq!((wrong.status, wrong.header("allow")), (405, Some("POST")));
     let unguarded = visitor.send("POST", "/auth/refresh", &[("sec-fetch-site", "same-origin")], "").await;
@@ -125,18 +128,18 @@ async fn during_a_provider_outage_a_valid_token_is_used_then_503_until_it_recove
     let signed_in = visitor.jar.clone();
     app.provider.fault(&[Endpoint::Token], Fault::Status { status: 503, retry_after: Some(7) });
     grow_old(6).await;
-    assert_eq!(visitor.fetch("GET", "/graph/me").await.status, 200, "old, but good");
+    assert_eq!(visitor.fetch("GET", "/graph/me").await.status, 200, "due for refresh, but valid");
     let refused = visitor.fetch("POST", "/auth/refresh").await;
-    assert_eq!(refused.code(), "provider_unavailable", "who asks is told");
+    assert_eq!(refused.code(), "provider_unavailable", "`POST /auth/refresh` reports it");
     end(3).await;
     for fault in [Fault::status(500), Fault::Html, Fault::Garbage, Fault::HangUp, Fault::Truncated] {
-        let told = format!("{fault:?}");
+        let case = format!("{fault:?}");
         app.provider.fault(&[Endpoint::Token], fault);
         let response = visitor.fetch("GET", "/graph/me").await;
-        assert_eq!((response.status, response.code()), (503, "provider_unavailable"), "{told}");
+        assert_eq!((response.status, response.code()), (503, "provider_unavailable"), "{case}");
         assert!(response.header("retry-after").is_some() && response.header("set-cookie").is_none());
     }
-    assert_eq!(visitor.jar, signed_in, "nobody is signed out by an outage");
+    assert_eq!(visitor.jar, signed_in, "an outage signs no user out");
     app.provider.clear_faults();
     assert_eq!(visitor.fetch("GET", "/graph/me").await.status, 200);
 }
@@ -151,15 +154,15 @@ async fn a_slow_provider_delays_no_call_with_a_valid_token() {
     assert_eq!(visitor.fetch("GET", "/graph/me").await.status, 200);
     assert_eq!(refreshes(&app), 1);
     app.provider.clear_faults();
-    // What the slow response brought is kept, although the call that asked for it has long been answered.
+    // The tokens of the slow response are stored, although the call got its response long ago.
     let started = Instant::now();
     let held = visitor.jar.clone();
     while visitor.jar == held {
         assert_eq!(visitor.fetch("GET", "/graph/me").await.status, 200);
-        assert!(started.elapsed() < PATIENCE, "the new token never comes");
+        assert!(started.elapsed() < PATIENCE, "the new token is not used");
         tokio::time::sleep(Duration::from_millis(300)).await;
     }
-    assert_eq!(refreshes(&app), 1, "nobody asked twice");
+    assert_eq!(refreshes(&app), 1, "one token request only");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -185,12 +188,12 @@ async fn an_invalid_refresh_token_ends_the_session_and_only_refresh_deletes_the_
     for _ in 0..3 {
         let response = visitor.fetch("GET", "/graph/me").await;
         assert_eq!((response.status, response.code()), (401, "session_expired"));
-        assert_eq!(response.header("set-cookie"), None, "another instance may just have set a newer one");
+        assert_eq!(response.header("set-cookie"), None, "another instance may have set a newer one");
     }
-    assert_eq!(refreshes(&app), 1, "the provider's refusal is remembered");
-    let told = visitor.fetch("GET", "/auth/session").await.json();
-    assert_eq!(told["apis"]["graph"]["status"], "expired");
-    assert_eq!(told["apis"]["graph"]["login_url"], "/auth/login?api=graph");
+    assert_eq!(refreshes(&app), 1, "the provider's rejection is cached");
+    let session = visitor.fetch("GET", "/auth/session").await.json();
+    assert_eq!(session["apis"]["graph"]["status"], "expired");
+    assert_eq!(session["apis"]["graph"]["login_url"], "/auth/login?api=graph");
     let response = visitor.fetch("POST", "/auth/refresh").await;
     assert_eq!((response.status, response.code()), (401, "session_expired"));
     assert!(visitor.jar.is_empty(), "{:?}", visitor.jar);
@@ -230,25 +233,25 @@ async fn refresh_errors_of_the_provider_are_distinguished() {
         (error("temporarily_unavailable", ""), 503, "provider_unavailable", None),
         (OAuthError { status: 401, ..error("invalid_client", "") }, 503, "provider_unavailable", None),
     ] {
-        let told = format!("{body:?}");
+        let case = format!("{body:?}");
         app.provider.fault_next(&[Endpoint::Token], 1, Fault::Error(body));
         let mut tab = visitor.clone();
         let response = tab.fetch("GET", "/graph/me").await;
-        assert_eq!((response.status, response.code()), (status, code), "{told}");
-        assert_eq!(response.json()["login_url"].as_str(), login_url, "{told}");
+        assert_eq!((response.status, response.code()), (status, code), "{case}");
+        assert_eq!(response.json()["login_url"].as_str(), login_url, "{case}");
         let stays = tab.fetch("GET", "/auth/session").await.json();
-        assert_eq!(stays["authenticated"], true, "{told}");
+        assert_eq!(stays["authenticated"], true, "{case}");
         let expected = match code {
             "consent_required" => "needs_consent",
             "step_up_required" => "needs_step_up",
             _ => "needs_step_up",
         };
-        assert_eq!(stays["apis"]["graph"]["status"], expected, "{told}");
+        assert_eq!(stays["apis"]["graph"]["status"], expected, "{case}");
     }
     let mut tab = visitor.clone();
     assert_eq!(tab.fetch("GET", "/graph/me").await.status, 200, "none of them ended the session");
-    let told = tab.fetch("GET", "/auth/session").await.json();
-    assert_eq!(told["apis"]["graph"]["status"], "ok");
+    let session = tab.fetch("GET", "/auth/session").await.json();
+    assert_eq!(session["apis"]["graph"]["status"], "ok");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -280,12 +283,12 @@ async fn a_sign_out_wins_over_a_refresh_in_flight() {
     let mut left_behind = visitor.clone();
     assert_eq!(visitor.fetch("POST", "/auth/logout").await.status, 200);
     let response = call.await.unwrap();
-    assert_eq!(response.header("set-cookie"), None, "a slow response brings no session back");
+    assert_eq!(response.header("set-cookie"), None, "a slow response restores no session");
     assert_eq!(left_behind.fetch("GET", "/graph/me").await.code(), "session_expired");
     let revocations = || app.provider.requests().iter().filter(|request| request.path().ends_with("/revoke")).count();
     let started = Instant::now();
     while revocations() < 2 {
-        assert!(started.elapsed() < PATIENCE, "what came after the sign-out is revoked too");
+        assert!(started.elapsed() < PATIENCE, "a refresh token received after the sign-out is revoked too");
         tokio::time::sleep(Duration::from_millis(50)).await;
     }
 }
@@ -331,7 +334,7 @@ async fn users_never_get_each_others_tokens() {
             visitors.iter_mut().find(|(of, _)| *of == user).unwrap().1 = tab;
         }
     }
-    assert_eq!(refreshes(&app), 4, "one for each user and round");
+    assert_eq!(refreshes(&app), 4, "one per user and round");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -343,12 +346,12 @@ async fn unavailable_signing_keys_sign_no_user_out() {
     for _ in 0..2 {
         let response = visitor.fetch("POST", "/auth/refresh").await;
         assert_eq!((response.status, response.code()), (503, "provider_unavailable"), "{}", app.log());
-        assert!(visitor.jar.contains_key("__Host-Http-cloakroom"), "with the next refresh token, if one came");
+        assert!(visitor.jar.contains_key("__Host-Http-cloakroom"), "with the next refresh token, if there is one");
         let response = app.visitor().sign_in(&app.provider, ADA, "/").await;
         assert_eq!(response.header("location"), Some("/?auth_error=provider_unavailable"));
     }
     let loads = || app.provider.requests().iter().filter(|request| request.path().ends_with("/keys")).count();
-    assert_eq!(loads(), 2, "the start's, and one in a minute");
+    assert_eq!(loads(), 2, "one at startup, and one per minute");
     app.provider.clear_faults();
     app.restart();
     app.wait_until_ready(200).await;
@@ -378,9 +381,9 @@ async fn new_tokens_are_written_even_when_the_api_fails() {
     let before = visitor.jar.clone();
     let response = visitor.fetch("GET", "/graph/hang-up").await;
     assert_eq!((response.status, response.code()), (502, "upstream_unavailable"));
-    assert_ne!(visitor.jar, before, "the provider takes the old refresh token no more");
+    assert_ne!(visitor.jar, before, "the provider rejects the old refresh token");
     let port = free_port().unwrap();
     let _second = Gateway::start(&app.settings, port);
     end(2).await;
-    assert_eq!(visitor.at(port).fetch("GET", "/graph/me").await.status, 200, "another instance can go on with it");
+    assert_eq!(visitor.at(port).fetch("GET", "/graph/me").await.status, 200, "another instance can use it");
 }

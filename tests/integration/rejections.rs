@@ -1,4 +1,4 @@
-//! Who may not call is told so before a byte of the body is read, and the API hears nothing.
+//! A call that is not allowed is rejected before its body is read, and the API is not contacted (contract 8.7, 9.8).
 
 use std::io::Write;
 use std::time::Duration;
@@ -8,16 +8,16 @@ use crate::raw;
 
 const ADA: &str = "ada.lovelace@contoso.example";
 const METHODS: [&str; 9] = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "PROPFIND", "TRACE"];
-/// What a page's own script sends.
+/// Headers of a `fetch` by the page.
 const OWN: &str = "X-CSRF: 1\r\nSec-Fetch-Site: same-origin\r\n";
 /// Shorter than the gateway waits for a body: a response within it has not waited for one.
 const AT_ONCE: Duration = Duration::from_secs(12);
 
-/// A body that never comes.
+/// Headers of a body that is never sent.
 const AWAITED: [&str; 2] = ["Content-Length: 100000\r\n", "Transfer-Encoding: chunked\r\n"];
 
-/// Sends a head and gives the status and code of its response, whether or not a body follows.
-fn told(port: u16, head: &str) -> (u16, String) {
+/// Sends a request head and returns status and error code of the response.
+fn status_and_code(port: u16, head: &str) -> (u16, String) {
     let mut stream = raw::open(port);
     stream.set_read_timeout(Some(AT_ONCE)).unwrap();
     stream.write_all(head.as_bytes()).unwrap();
@@ -27,7 +27,7 @@ fn told(port: u16, head: &str) -> (u16, String) {
     (raw::status(&response), code)
 }
 
-/// Cookies that are no session of anybody: none, rubbish, cut, of another name, twice.
+/// Cookies without a valid session: none, garbage, truncated, with another name, duplicated.
 fn no_sessions(good: &str) -> Vec<(String, &'static str)> {
     let (name, value) = good.split_once('=').unwrap();
     let cut = &value[..value.len() - 1];
@@ -65,7 +65,7 @@ async fn without_a_session_no_method_body_or_header_reaches_the_api() {
                 let origin = format!("Origin: {}\r\n", app.origin);
                 let head =
                     format!("{method} /graph/echo/x HTTP/1.1\r\nHost: localhost\r\n{OWN}{origin}{cookie}{other}{body}");
-                assert_eq!(told(app.port, &head), (401, (*code).to_owned()), "{head}");
+                assert_eq!(status_and_code(app.port, &head), (401, (*code).to_owned()), "{head}");
             }
         }
     }
@@ -96,7 +96,7 @@ async fn rejections_do_not_wait_for_the_body() {
             ("POST", "/graph/a%2Fb", format!("{cookie}{OWN}"), 400, "bad_request"),
         ] {
             let head = format!("{method} {path} HTTP/1.1\r\nHost: localhost\r\n{headers}{awaited}\r\n");
-            assert_eq!(told(app.port, &head), (status, code.to_owned()), "{head}");
+            assert_eq!(status_and_code(app.port, &head), (status, code.to_owned()), "{head}");
         }
     }
     assert_eq!((app.graph.count(), app.graph.body_bytes()), (count, bytes));

@@ -1,4 +1,4 @@
-//! The timer function: the host's payload rotates the keys, anybody else finds nothing there.
+//! The timer function: the host's payload rotates the keys; for others the path does not exist (contract 3.38, 11.5).
 
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
@@ -10,7 +10,7 @@ use crate::raw;
 
 const ADA: &str = "ada.lovelace@contoso.example";
 
-/// What the host posts for a timer.
+/// The host's payload for a timer.
 fn payload(past_due: bool) -> String {
     json!({
         "Data": {"timer": {
@@ -23,7 +23,7 @@ fn payload(past_due: bool) -> String {
     .to_string()
 }
 
-/// Posts a body as the host does, with header lines more.
+/// Posts a body as the host does, with additional header lines.
 fn post(app: &TestApp, body: &str, more: &str) -> (u16, Value) {
     let head = format!(
         "POST /rotate-keys HTTP/1.1\r\nHost: 127.0.0.1:{}\r\nUser-Agent: Azure-Functions-Host/4.1037.0\r\n\

@@ -1,4 +1,4 @@
-//! The published schema of the API map says what the parser says.
+//! The published schema of the API map agrees with the parser.
 
 use cloakroom::api_map::ApiMap;
 use serde_json::{Value, json};
@@ -10,7 +10,7 @@ fn validator() -> jsonschema::Validator {
     jsonschema::validator_for(&serde_json::from_str(&text).unwrap()).unwrap()
 }
 
-/// An API with some members set, or taken out by null where they are required.
+/// An API with some members set; null removes a required one.
 fn map(name: &str, members: &Value) -> Value {
     let mut api = json!({"base": "https://a.example/v1", "allow": ["GET /me"]});
     for (member, value) in members.as_object().unwrap() {
@@ -22,7 +22,7 @@ fn map(name: &str, members: &Value) -> Value {
     json!({name: api})
 }
 
-/// Entries that the parser takes: a name, and members besides the required ones.
+/// Valid entries: a name, and members in addition to the required ones.
 fn good() -> Vec<(&'static str, Value)> {
     vec![
         ("a", json!({})),
@@ -42,7 +42,7 @@ fn good() -> Vec<(&'static str, Value)> {
     ]
 }
 
-/// Entries with one fault each.
+/// Entries with one error each.
 fn bad() -> Vec<(&'static str, Value)> {
     vec![
         ("A", json!({})),

@@ -1,4 +1,4 @@
-//! The socket and the routes, as strangers use them.
+//! The socket and the routes, used by arbitrary clients.
 
 use std::io::{Read, Write};
 use std::net::TcpStream;
@@ -24,7 +24,7 @@ async fn malformed_requests_get_a_response_and_the_process_survives() {
         ("GET / HTTP/1.1\r\nHost: x\r\n folded: b\r\n\r\n", &[400]),
         ("POST /auth/logout HTTP/1.1\r\nHost: x\r\nContent-Length: 3\r\nContent-Length: 4\r\n\r\nabcd", &[400]),
         ("GET /\0 HTTP/1.1\r\nHost: x\r\n\r\n", &[400]),
-        ("nonsense\r\n\r\n", &[400]),
+        ("garbage\r\n\r\n", &[400]),
     ] {
         for _ in 0..3 {
             let response = raw::exchange(app.port, request);
@@ -38,7 +38,7 @@ async fn malformed_requests_get_a_response_and_the_process_survives() {
         assert_eq!(
             (response.status, response.header("allow")),
             (405, Some("GET, HEAD")),
-            "{method}: the page is read only"
+            "{method}: the page is read-only"
         );
     }
 }
@@ -65,7 +65,7 @@ async fn an_endless_head_is_cut_off_and_other_requests_continue() {
     assert_eq!(app.visitor().get("/health/live").await.status, 200);
     slow.set_read_timeout(Some(crate::app::PATIENCE)).unwrap();
     let mut rest = Vec::new();
-    slow.read_to_end(&mut rest).expect("the gateway closes the connection by itself");
+    slow.read_to_end(&mut rest).expect("the gateway closes the connection");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -110,16 +110,12 @@ async fn the_spa_is_served_with_history_fallback_and_caching() {
         assert_eq!((again.status, again.header("etag")), (304, Some(tag.as_str())), "{reach:?}");
         let part = visitor.send("GET", "/cloakroom.js", &[("range", "bytes=0-9")], "").await;
         assert_eq!((part.status, part.body.len()), (206, 10), "{reach:?}");
-        assert_eq!(
-            visitor.get("/nope.js").await.code(),
-            "route_denied",
-            "{reach:?}: a script that is missing is no page"
-        );
+        assert_eq!(visitor.get("/nope.js").await.code(), "route_denied", "{reach:?}: a missing script is not the page");
         assert_eq!(visitor.fetch("GET", "/some/route").await.status, 404, "{reach:?}");
     }
 }
 
-/// A package gives every file the same time; a version that is taken back even has older ones.
+/// A package gives every file the same time, and a rollback deploys older files.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_changed_page_is_sent_despite_an_old_modification_time() {
     const OLD: &str = "<script src=a.1b2c3d4e.js></script>";
@@ -180,6 +176,6 @@ async fn only_the_host_gets_the_probe_response() {
     };
     assert!(probe("").contains("content-length: 0"));
     for more in ["X-Forwarded-Host: app.example.org\r\n", "Cookie: a=b\r\n", "Sec-Fetch-Mode: navigate\r\n"] {
-        assert!(probe(more).contains("<!doctype html>"), "{more} is a visitor's");
+        assert!(probe(more).contains("<!doctype html>"), "{more} comes from a browser");
     }
 }

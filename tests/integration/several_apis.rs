@@ -1,4 +1,4 @@
-//! Several APIs from one sign-in, each with its own access token, without a store.
+//! Several APIs from one sign-in, each with its own access token, without a store (contract 7.21, 7.22).
 
 use devkit::graph::{Graph, GraphOptions};
 use serde_json::{Value, json};
@@ -8,9 +8,9 @@ use crate::visitor::Visitor;
 
 const ADA: &str = "ada.lovelace@contoso.example";
 
-/// Graph, and two more APIs with audiences of their own: an administrator consented to one, nobody to the other.
+/// Graph, and two more APIs with their own audiences: consent exists for one of them, not for the other.
 async fn start(reach: Reach) -> (TestApp, [Graph; 3]) {
-    // The APIs need the provider's address, so they start after the first gateway has told it.
+    // The APIs need the provider's address, so they start after the first gateway.
     let first = TestApp::builder().reach(reach);
     let port = devkit::commands::stack::free_port().unwrap();
     let provider = devkit::provider::Options {
@@ -34,8 +34,8 @@ async fn start(reach: Reach) -> (TestApp, [Graph; 3]) {
 }
 
 async fn statuses(visitor: &mut Visitor) -> Value {
-    let told = visitor.fetch("GET", "/auth/session").await.json();
-    let status = |name: &str| told["apis"][name]["status"].clone();
+    let session = visitor.fetch("GET", "/auth/session").await.json();
+    let status = |name: &str| session["apis"][name]["status"].clone();
     json!([status("graph"), status("orders"), status("ledger")])
 }
 
@@ -50,7 +50,7 @@ async fn two_apis_with_different_audiences_work_from_one_sign_in() {
             assert_eq!(visitor.fetch("GET", "/api/orders/me").await.status, 200, "{reach:?}: {}", app.log());
             assert_eq!(visitor.fetch("GET", "/graph/me").await.status, 200);
         }
-        assert_eq!(app.provider.token_requests() - before, 1, "one redemption, then the session has it");
+        assert_eq!(app.provider.token_requests() - before, 1, "one refresh, then the session holds the token");
         let posted = visitor.send("POST", "/api/orders/echo/x", &crate::visitor::CALL, "{}").await;
         assert_eq!(posted.status, 200, "{reach:?}: every method of the map reaches an API");
         let bearer = |graph: &Graph| graph.requests()[0].header("authorization").unwrap().to_owned();
@@ -67,7 +67,7 @@ async fn consent_is_requested_for_one_api_only() {
     assert_eq!((refused.status, refused.code()), (401, "consent_required"), "{}", app.log());
     assert_eq!(refused.json()["login_url"], "/auth/login?api=ledger");
     assert_eq!(statuses(&mut visitor).await, json!(["ok", "ok", "needs_consent"]));
-    assert_eq!(visitor.fetch("GET", "/graph/me").await.status, 200, "the session stays");
+    assert_eq!(visitor.fetch("GET", "/graph/me").await.status, 200, "the session is kept");
     let away = visitor.navigate("/auth/login?api=ledger").await;
     let address = away.header("location").unwrap().to_owned();
     assert!(address.contains("Ledger.Read") && !address.contains("User.Read"), "{address}");
@@ -93,6 +93,6 @@ async fn a_refresh_that_fails_for_one_api_writes_the_tokens_of_the_others() {
     let before = visitor.jar.clone();
     let response = visitor.fetch("POST", "/auth/refresh").await;
     assert_eq!((response.status, response.code()), (401, "consent_required"));
-    assert_ne!(visitor.jar, before, "asking is activity, and the other API's token is new");
+    assert_ne!(visitor.jar, before, "the refresh is activity, and the other API's token is new");
     assert_eq!(visitor.fetch("GET", "/graph/me").await.status, 200);
 }

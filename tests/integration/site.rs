@@ -1,4 +1,4 @@
-//! A static website behind the gateway, so that page and gateway share one origin.
+//! A static website that the gateway fronts, so that page and gateway share one origin (contract 12.12).
 
 use std::io::{BufRead, BufReader, Write};
 use std::net::TcpListener;
@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex};
 use crate::app::{EVERY_REACH, TestApp};
 use crate::visitor::NAVIGATION;
 
-/// A website of two files, and what it was asked.
+/// A website of two files, with a record of its requests.
 struct Website {
     url: String,
     asked: Arc<Mutex<Vec<String>>>,
@@ -18,7 +18,7 @@ impl Website {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let url = format!("http://{}/site", listener.local_addr().unwrap());
         let asked: Arc<Mutex<Vec<String>>> = Arc::default();
-        let heard = Arc::clone(&asked);
+        let requests = Arc::clone(&asked);
         std::thread::spawn(move || {
             for stream in listener.incoming() {
                 let Ok(mut stream) = stream else { return };
@@ -26,7 +26,7 @@ impl Website {
                 let head: Vec<String> = lines.map_while(Result::ok).take_while(|line| !line.is_empty()).collect();
                 let head = head.join("\n");
                 let response = response(&head);
-                heard.lock().unwrap().push(head);
+                requests.lock().unwrap().push(head);
                 let _ = stream.write_all(response.as_bytes());
             }
         });
@@ -81,7 +81,7 @@ async fn pages_come_from_the_website_in_every_mode() {
         for name in ["set-cookie", "server", "strict-transport-security", "access-control-allow-origin", "x-ms-version"]
         {
             assert_ne!(script.header(name), Some("secret"), "{name}");
-            assert!(name == "server" || script.header(name).is_none(), "{name}: the host adds a server of its own");
+            assert!(name == "server" || script.header(name).is_none(), "{name}: the host adds its own Server header");
         }
         let deep = visitor.navigate("/some/route?of=the&app").await;
         assert_eq!((deep.status, deep.text().as_str()), (200, "<html></html"), "history fallback");
@@ -111,9 +111,9 @@ async fn conditionals_and_ranges_pass_and_redirects_stay_inside() {
     let old = visitor.send("GET", "/old", &NAVIGATION, "").await;
     assert_eq!((old.status, old.header("location")), (301, Some("/new?x=1")));
     let slashes = visitor.send("GET", "/slashes", &[], "").await;
-    assert_eq!((slashes.status, slashes.header("location")), (502, None), "another host's name to a browser");
+    assert_eq!((slashes.status, slashes.header("location")), (502, None), "another host for a browser");
     let gone = visitor.send("GET", "/assets/gone-BfX2k3aQ.js", &[], "").await;
-    assert_eq!(gone.header("cache-control"), Some("no-cache"), "a page under a script's name is not kept");
+    assert_eq!(gone.header("cache-control"), Some("no-cache"), "a page under a script's name is not cached");
     let away = visitor.send("GET", "/away", &[], "").await;
     assert_eq!((away.status, away.code(), away.header("location")), (502, "upstream_unavailable", None));
     for path in ["/%2e%2e/secret", "/..%2fsecret", "/a%5cb", "/%00"] {
@@ -127,10 +127,10 @@ async fn conditionals_and_ranges_pass_and_redirects_stay_inside() {
     website.asked();
     let probe = format!("GET / HTTP/1.1\r\nHost: 127.0.0.1:{}\r\n\r\n", app.port);
     assert_eq!(crate::raw::status(&crate::raw::exchange(app.port, &probe)), 200);
-    assert!(website.asked().is_empty(), "nor does the host's readiness probe");
+    assert!(website.asked().is_empty(), "and neither does the host's readiness probe");
 }
 
-/// A website with short addresses: the page's own name leads to the root.
+/// A website with short addresses: it redirects `/index.html` to the root.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_website_redirect_to_the_root_causes_no_loop() {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();

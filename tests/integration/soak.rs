@@ -1,5 +1,5 @@
-//! What takes minutes, each beside its short form. `cargo dev soak` runs the long forms by name and makes a table of
-//! the lines that begin with `figure`.
+//! Tests that take minutes, each with a short form. `cargo dev soak` runs the long forms by name and prints a table of
+//! the lines that start with `figure`.
 
 mod faults;
 mod flood;
@@ -20,12 +20,12 @@ use crate::visitor::{CALL, NAVIGATION, Response};
 const ADA: &str = "ada.lovelace@contoso.example";
 const SECRET: &str = "cloakroom-keys";
 
-/// Tells a figure and the bar that it is held against.
+/// Prints a figure and its limit.
 fn figure(what: &str, value: impl Display, bar: &str) {
     println!("figure\t{what}\t{value}\t{bar}");
 }
 
-/// Signs in with the callback at another instance, and gives the session's cookies as a header.
+/// Signs in with the callback at another instance, and returns the session's cookies as a header.
 async fn sign_in(provider: &Provider, origin: &str, there: &mut Connection, back: &mut Connection) -> String {
     let login = there.get("/auth/login", &NAVIGATION).await.unwrap();
     let address = login.header("location").unwrap_or_else(|| panic!("no sign-in: {}", login.text()));
@@ -37,21 +37,21 @@ async fn sign_in(provider: &Provider, origin: &str, there: &mut Connection, back
     cookies(&response).unwrap()
 }
 
-/// A call by the page's script.
+/// A `fetch` by the page.
 async fn call(connection: &mut Connection, cookie: &str) -> std::io::Result<Response> {
     let mut headers = vec![("cookie", cookie)];
     headers.extend(CALL);
     connection.get("/graph/me", &headers).await
 }
 
-/// What a response writes into the jar, as a header; `None` if it writes nothing.
+/// The cookies that a response sets, as a header; `None` if it sets none.
 fn cookies(response: &Response) -> Option<String> {
     let written = response.headers_named("set-cookie").filter(|line| !line.contains("Max-Age=0"));
     let pairs: Vec<&str> = written.map(|line| line.split(';').next().unwrap()).collect();
     (!pairs.is_empty()).then(|| pairs.join("; "))
 }
 
-/// The kid in front of a session cookie.
+/// The kid of a session cookie.
 fn kid(cookie: &str) -> [u8; 8] {
     let value = cookie.split_once('=').unwrap().1.split(';').next().unwrap();
     // 12 characters are 9 bytes: the version and the kid.

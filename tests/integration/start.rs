@@ -1,4 +1,4 @@
-//! Starting, waiting for what is missing, and ending.
+//! Startup, unavailable dependencies at startup, and shutdown (contract 11.6, 11.7, 12.2).
 
 use std::collections::BTreeMap;
 use std::io::{Read, Write};
@@ -26,8 +26,8 @@ fn check_on_an_empty_environment_lists_every_required_setting_at_once() {
     for name in ["PUBLIC_ORIGIN", "KEY_FILE", "ENC_KEY", "TENANT_ID", "AUTHORITY", "CLIENT_ID", "CLIENT_SECRET"] {
         assert!(text.contains(&format!("CLOAKROOM_{name}")), "{name} in {text}");
     }
-    assert_eq!(run(&[], &BTreeMap::new()).0, Some(64), "serving stops at the same point");
-    assert_eq!(run(&["nonsense"], &BTreeMap::new()).0, Some(64));
+    assert_eq!(run(&[], &BTreeMap::new()).0, Some(64), "serving fails in the same way");
+    assert_eq!(run(&["unknown-command"], &BTreeMap::new()).0, Some(64));
 }
 
 /// It has only what a reader fills in, and no empty value: `docs/configuration.md` lists the other settings.
@@ -90,7 +90,7 @@ async fn while_the_provider_hangs_the_process_listens_and_answers_the_probe() {
     let gateway = Gateway::start(&app.settings, port);
     let started = Instant::now();
     while app.provider.count() == 0 {
-        assert!(started.elapsed() < PATIENCE, "discovery is never asked: {}", gateway.log());
+        assert!(started.elapsed() < PATIENCE, "discovery is not requested: {}", gateway.log());
         tokio::time::sleep(Duration::from_millis(5)).await;
     }
     let response = probe(port);
@@ -105,15 +105,15 @@ async fn while_the_provider_hangs_the_process_listens_and_answers_the_probe() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_provider_unavailable_at_startup_is_reported_and_recovers() {
     for fault in [Fault::Status { status: 503, retry_after: Some(7) }, Fault::Html, Fault::HangUp] {
-        let told = format!("{fault:?}");
+        let case = format!("{fault:?}");
         let app = TestApp::start().await;
         app.provider.fault(&[Endpoint::Discovery], fault);
         let port = free_port().unwrap();
         let gateway = Gateway::start(&app.settings, port);
         let page = raw::exchange(port, "GET /auth/login HTTP/1.1\r\nHost: x\r\nSec-Fetch-Mode: navigate\r\n\r\n");
-        assert!(page.starts_with("HTTP/1.1 503 "), "{told}: {page}");
-        assert!(page.contains("retry-after: ") && page.contains("provider_unavailable"), "{told}: {page}");
-        assert!(!page.contains("set-cookie"), "{told}");
+        assert!(page.starts_with("HTTP/1.1 503 "), "{case}: {page}");
+        assert!(page.contains("retry-after: ") && page.contains("provider_unavailable"), "{case}: {page}");
+        assert!(!page.contains("set-cookie"), "{case}");
         app.provider.clear_faults();
         until(
             || raw::exchange(port, "GET /health/ready HTTP/1.1\r\nHost: x\r\n\r\n").starts_with("HTTP/1.1 200 "),
@@ -188,14 +188,14 @@ async fn on_sigterm_requests_in_flight_finish_and_the_exit_code_is_143() {
     assert_eq!(gateway.end_by("-TERM"), Some(143));
     let response = reader.join().unwrap();
     assert!(response.starts_with("HTTP/1.1 200 "), "{response}");
-    assert!(response.ends_with("0\r\n\r\n") || response.contains("content-length"), "the body came whole: {response}");
-    assert!(TcpStream::connect(("127.0.0.1", port)).is_err(), "nobody listens any more");
+    assert!(response.ends_with("0\r\n\r\n") || response.contains("content-length"), "the body is complete: {response}");
+    assert!(TcpStream::connect(("127.0.0.1", port)).is_err(), "the port is closed");
 }
 
 fn until(condition: impl Fn() -> bool, gateway: &Gateway) {
     let started = Instant::now();
     while !condition() {
-        assert!(started.elapsed() < PATIENCE, "it never happens: {}", gateway.log());
+        assert!(started.elapsed() < PATIENCE, "the condition is not met: {}", gateway.log());
         std::thread::sleep(Duration::from_millis(20));
     }
 }

@@ -1,4 +1,4 @@
-//! Step-up and continuous access evaluation: what an API asks of the user goes round and is answered.
+//! Step-up and continuous access evaluation (contract 7.28 to 7.32).
 
 use devkit::provider::{Endpoint, Fault, OAuthError, Options};
 
@@ -8,7 +8,7 @@ use crate::visitor::Visitor;
 const ADA: &str = "ada.lovelace@contoso.example";
 const GRACE: &str = "grace.hopper@contoso.example";
 
-/// Follows a `login_url` to the provider, signs in there, and comes back.
+/// Follows a `login_url` to the provider, signs in there, and returns the response to the callback.
 async fn response(app: &TestApp, visitor: &mut Visitor, login_url: &str, user: &str) -> crate::visitor::Response {
     let away = visitor.navigate(login_url).await;
     assert_eq!(away.status, 302, "{}", away.text());
@@ -31,10 +31,10 @@ async fn after_a_step_up_the_challenged_call_works() {
     let mut visitor = app.signed_in(ADA).await;
     app.graph.require_context(Some("c1"));
     let login_url = challenged(&mut visitor).await;
-    assert!(!login_url.contains("acrs"), "what is asked is sealed");
-    let told = visitor.fetch("GET", "/auth/session").await.json();
-    assert_eq!(told["apis"]["graph"]["status"], "needs_step_up");
-    assert!(told["apis"]["graph"]["login_url"].is_string());
+    assert!(!login_url.contains("acrs"), "the challenge is sealed");
+    let session = visitor.fetch("GET", "/auth/session").await.json();
+    assert_eq!(session["apis"]["graph"]["status"], "needs_step_up");
+    assert!(session["apis"]["graph"]["login_url"].is_string());
     let back = response(&app, &mut visitor, &login_url, ADA).await;
     assert_eq!((back.status, back.header("location")), (302, Some("/")));
     assert_eq!(visitor.fetch("GET", "/graph/me").await.status, 200, "{}", app.log());
@@ -64,8 +64,8 @@ async fn another_user_cannot_answer_a_challenge() {
     let login_url = challenged(&mut visitor).await;
     let back = response(&app, &mut visitor, &login_url, GRACE).await;
     assert_eq!(back.header("location"), Some("/?auth_error=login_failed"));
-    let told = visitor.fetch("GET", "/auth/session").await.json();
-    assert_eq!(told["user"]["preferred_username"], ADA, "the old session stays");
+    let session = visitor.fetch("GET", "/auth/session").await.json();
+    assert_eq!(session["user"]["preferred_username"], ADA, "the old session is kept");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -94,7 +94,7 @@ async fn claims_required_at_a_refresh_are_passed_on() {
     app.provider.fault_next(&[Endpoint::Token], 1, Fault::Error(body));
     let refused = visitor.fetch("POST", "/auth/refresh").await;
     assert_eq!((refused.status, refused.code()), (401, "step_up_required"));
-    assert!(visitor.jar.contains_key("__Host-Http-cloakroom"), "the session stays");
+    assert!(visitor.jar.contains_key("__Host-Http-cloakroom"), "the session is kept");
     let login_url = refused.json()["login_url"].as_str().unwrap().to_owned();
     app.graph.require_context(Some("c2"));
     response(&app, &mut visitor, &login_url, ADA).await;

@@ -1,4 +1,4 @@
-//! Bodies on their way: event by event, with little memory however long they are, and no slow side that harms others.
+//! Streamed bodies: event by event, with bounded memory, and without slow peers affecting others (contract 10.13).
 
 use std::io::Write;
 use std::net::TcpStream;
@@ -15,10 +15,10 @@ use crate::visitor::{CALL, Visitor};
 
 const ADA: &str = "ada.lovelace@contoso.example";
 pub const MEGABYTE: usize = 1 << 20;
-/// How much the gateway may grow while it streams, in KiB.
+/// Maximum memory growth while streaming, in KiB.
 pub const GROWTH: u64 = 2 * 1_024;
 
-/// A connection on which a call has been sent, with a body that may follow.
+/// A connection on which the head of a call was sent; a body may follow.
 fn begin(app: &TestApp, visitor: &Visitor, method: &str, target: &str, more: &str) -> TcpStream {
     let cookie = visitor.cookie_header();
     let mut stream = raw::open(app.port);
@@ -27,12 +27,12 @@ fn begin(app: &TestApp, visitor: &Visitor, method: &str, target: &str, more: &st
     stream
 }
 
-/// Reads until a text has come.
+/// Reads until a text has arrived.
 fn read_until(stream: &mut TcpStream, text: &str) -> String {
     let has = |response: &[u8]| String::from_utf8_lossy(response).contains(text);
     let (response, ended) = raw::read_response(stream, has);
     let response = String::from_utf8_lossy(&response).into_owned();
-    assert!(!ended && response.contains(text), "{text:?} does not come, but {response:?}");
+    assert!(!ended && response.contains(text), "{text:?} does not arrive, but {response:?}");
     response
 }
 
@@ -46,14 +46,14 @@ async fn server_sent_events_arrive_one_by_one() {
         let head = read_until(&mut stream, "\r\n\r\n");
         assert!(raw::status(&head) == 200 && head.contains("content-type: text/event-stream"), "{head}");
         for number in 0..5 {
-            // The next one is told only after this one has arrived.
+            // The API sends the next one only after this one has arrived.
             assert_eq!(app.graph.send_event(&format!("event {number}")), 1, "{reach:?}");
             read_until(&mut stream, &format!("data: event {number}\n\n"));
         }
         drop(stream);
         let started = Instant::now();
         while app.graph.send_event("anybody there?") > 0 {
-            assert!(started.elapsed() < PATIENCE, "{reach:?}: the call goes on though nobody listens any more");
+            assert!(started.elapsed() < PATIENCE, "{reach:?}: the call continues after the client has disconnected");
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
     }
@@ -66,13 +66,13 @@ fn memory(pid: u32) -> u64 {
     line.trim().trim_end_matches(" kB").parse().unwrap()
 }
 
-/// The most memory of a process while something runs.
+/// The peak memory of a process while a future runs.
 async fn peak(pid: u32, work: impl Future<Output = ()>) -> u64 {
     let running = Arc::new(AtomicBool::new(true));
-    let goes_on = Arc::clone(&running);
+    let continues = Arc::clone(&running);
     let watcher = std::thread::spawn(move || {
         let mut most = 0;
-        while goes_on.load(Ordering::Relaxed) {
+        while continues.load(Ordering::Relaxed) {
             most = most.max(memory(pid));
             std::thread::sleep(Duration::from_millis(2));
         }
@@ -83,13 +83,13 @@ async fn peak(pid: u32, work: impl Future<Output = ()>) -> u64 {
     watcher.join().unwrap()
 }
 
-/// Streams so many bytes up and down, and gives by how much the gateway's memory grows, in KiB.
+/// Streams so many bytes up and down, and returns the growth of the gateway's memory in KiB.
 pub async fn growth(size: usize) -> u64 {
     let allow = ["PUT /echo/**", "GET /bytes"];
     let entry = json!({"allow": allow, "max_body": 200 * MEGABYTE, "timeouts": {"total": null}});
     let app = TestApp::builder().graph_entry(entry).start().await;
     let mut visitor = app.signed_in(ADA).await;
-    // Buffers, connections and code pages are there before it counts.
+    // A first round allocates buffers, connections and code pages.
     for _ in 0..3 {
         both_ways(&app, &mut visitor, MEGABYTE).await;
     }
@@ -114,7 +114,7 @@ async fn long_bodies_do_not_grow_memory() {
 #[tokio::test(flavor = "multi_thread")]
 async fn slow_readers_and_writers_do_not_affect_others() {
     const EACH: usize = 16;
-    /// For one of each, in KiB.
+    /// Per reader or writer, in KiB.
     const SHARE: u64 = 512;
     let app = TestApp::builder().graph_entry(json!({"allow": ["PUT /echo/**", "GET /bytes", "GET /me"]})).start().await;
     let mut visitor = app.signed_in(ADA).await;
@@ -135,7 +135,7 @@ async fn slow_readers_and_writers_do_not_affect_others() {
     }
     let most = peak(app.pid(), async {
         for _ in 0..50 {
-            assert_eq!(visitor.fetch("GET", "/graph/me").await.status, 200, "others go on");
+            assert_eq!(visitor.fetch("GET", "/graph/me").await.status, 200, "others continue");
         }
     })
     .await;

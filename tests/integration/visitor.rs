@@ -1,4 +1,4 @@
-//! A browser without a screen: a cookie jar, the headers that browsers add, and a record of all that came.
+//! A simulated browser: a cookie jar, the headers that browsers add, and a record of everything received.
 
 use std::collections::BTreeMap;
 
@@ -6,18 +6,18 @@ use devkit::provider::Provider;
 use reqwest::Method;
 use reqwest::redirect::Policy;
 
-/// One browser. A clone is a second tab for as long as no cookies change.
+/// One browser. A clone is a second tab, as long as no cookies change.
 #[derive(Clone)]
 pub struct Visitor {
     /// Its cookies by name.
     pub jar: BTreeMap<String, String>,
-    /// Every byte that came, heads included.
+    /// All received bytes, heads included.
     pub received: Vec<u8>,
     origin: String,
     client: reqwest::Client,
 }
 
-/// What came back.
+/// A complete response.
 #[derive(Debug, Clone)]
 pub struct Response {
     pub status: u16,
@@ -44,20 +44,20 @@ impl Response {
         serde_json::from_slice(&self.body).unwrap_or_else(|error| panic!("{error}: {}", self.text()))
     }
 
-    /// The gateway's own error code.
+    /// The error code of the gateway, or `-`.
     pub fn code(&self) -> &str {
         self.header("cloakroom-error").unwrap_or("-")
     }
 }
 
-/// What browsers send with a navigation.
+/// Headers of a navigation.
 pub const NAVIGATION: [(&str, &str); 4] = [
     ("accept", "text/html"),
     ("sec-fetch-mode", "navigate"),
     ("sec-fetch-dest", "document"),
     ("sec-fetch-site", "same-origin"),
 ];
-/// What a page's script sends with a call of its own.
+/// Headers of a `fetch` by the page.
 pub const CALL: [(&str, &str); 4] =
     [("sec-fetch-mode", "cors"), ("sec-fetch-dest", "empty"), ("sec-fetch-site", "same-origin"), ("x-csrf", "1")];
 
@@ -72,12 +72,12 @@ impl Visitor {
         Self { jar: BTreeMap::new(), received: Vec::new(), origin: origin.to_owned(), client }
     }
 
-    /// The same browser at another port of this machine, such as that of a second instance.
+    /// The same browser at another port of this machine, for example of a second instance.
     pub fn at(&self, port: u16) -> Self {
         Self { origin: format!("http://localhost:{port}"), ..self.clone() }
     }
 
-    /// Any request, with the cookies of the jar; the response's cookies go into it.
+    /// Sends a request with the cookies of the jar, and stores those of the response.
     pub async fn send(
         &mut self,
         method: &str,
@@ -131,17 +131,17 @@ impl Visitor {
         self.send("GET", path, &[], "").await
     }
 
-    /// A navigation of the whole page.
+    /// Navigates to a path.
     pub async fn navigate(&mut self, path: &str) -> Response {
         self.send("GET", path, &NAVIGATION, "").await
     }
 
-    /// A call by the page's script.
+    /// A `fetch` by the page.
     pub async fn fetch(&mut self, method: &str, path: &str) -> Response {
         self.send(method, path, &CALL, "").await
     }
 
-    /// Begins a sign-in and gives the provider's address.
+    /// Starts a sign-in and returns the address at the provider.
     pub async fn begin(&mut self, return_to: &str) -> String {
         let query: String =
             url::form_urlencoded::Serializer::new(String::new()).append_pair("return_to", return_to).finish();
@@ -150,7 +150,7 @@ impl Visitor {
         response.header("location").unwrap().to_owned()
     }
 
-    /// Signs in at the provider and comes back; gives the callback's response.
+    /// Signs in at the provider; returns the response to the callback.
     pub async fn sign_in(&mut self, provider: &Provider, user: &str, return_to: &str) -> Response {
         let address = self.begin(return_to).await;
         let callback = provider.sign_in(&address, user).unwrap();
@@ -159,7 +159,8 @@ impl Visitor {
 
     /// Follows the provider's redirect to the callback.
     pub async fn come_back(&mut self, location: &str) -> Response {
-        let path = location.strip_prefix(&self.origin).unwrap_or_else(|| panic!("{location} is elsewhere")).to_owned();
+        let path =
+            location.strip_prefix(&self.origin).unwrap_or_else(|| panic!("{location} is on another origin")).to_owned();
         self.send(
             "GET",
             &path,

@@ -1,4 +1,4 @@
-//! Chromium without a screen, driven through its own WebDriver.
+//! Headless Chromium, driven by its own WebDriver.
 
 use std::io::{self, BufRead, BufReader, Read, Write};
 use std::net::TcpStream;
@@ -20,18 +20,18 @@ use url::{ParseError, Url};
 
 use crate::app::PATIENCE;
 
-/// What brings a browser to a machine that has none.
-const REMEDY: &str = "`cargo dev test` brings it as root; else: apt-get install chromium chromium-driver";
-/// How often the driver may fail to find a port.
+/// How to install the browser.
+const REMEDY: &str = "`cargo dev test` installs it as root; otherwise: apt-get install chromium chromium-driver";
+/// How often the driver may fail to find a free port.
 const ATTEMPTS: u8 = 5;
-/// Between two looks at a page.
+/// The interval between two checks of a page.
 const LOOK: Duration = Duration::from_millis(25);
-/// Of the window.
+/// Size of the window.
 const WIDTH: u32 = 720;
 
-/// One browser with a profile of its own. Dropping it ends it.
+/// One browser with its own profile. Dropping it stops it.
 pub struct Chrome {
-    /// For what has no shorthand here.
+    /// For everything without a method here.
     pub client: Client,
     session: String,
     driver: Driver,
@@ -63,7 +63,7 @@ impl Chrome {
         }
     }
 
-    /// Waits until the sample page is in a state.
+    /// Waits until the sample page shows a state.
     pub async fn shows(&self, state: &str) {
         self.find(&format!("main[data-state={state}]")).await;
     }
@@ -72,12 +72,12 @@ impl Chrome {
         self.find(css).await.click().await.unwrap();
     }
 
-    /// Chooses somebody at the provider's page.
+    /// Chooses a user on the provider's page.
     pub async fn choose(&self, user: &str) {
         self.click(&format!("button[name=user][value='{user}']")).await;
     }
 
-    /// Chooses somebody, unless the provider knows who is there.
+    /// Chooses a user, unless the provider has a session.
     pub async fn choose_if_asked(&self, user: &str) {
         let either = self.find("button[name=user], main[data-state=signed-in]").await;
         if either.tag_name().await.is_ok_and(|name| name == "button") {
@@ -85,7 +85,7 @@ impl Chrome {
         }
     }
 
-    /// Waits until the page's status says something.
+    /// Waits until the page's status has this text.
     pub async fn says(&self, text: &str) {
         let started = Instant::now();
         while self.text("#status").await != text {
@@ -94,7 +94,7 @@ impl Chrome {
         }
     }
 
-    /// The text of an element as a reader sees it.
+    /// The visible text of an element.
     pub async fn text(&self, css: &str) -> String {
         self.client.find(Locator::Css(css)).await.unwrap().text().await.unwrap()
     }
@@ -103,36 +103,36 @@ impl Chrome {
         self.script("return location.href").await.as_str().unwrap().to_owned()
     }
 
-    /// What a script on the page gets.
+    /// Runs a script on the page and returns its result.
     pub async fn script(&self, body: &str) -> Value {
         self.client.execute(body, Vec::new()).await.unwrap()
     }
 
-    /// The cookies of the gateway's host, as the browser keeps them.
+    /// The browser's cookies for the gateway's host.
     pub async fn cookies(&self) -> Vec<Value> {
         let all = self.devtools("Network.getAllCookies", json!({})).await["cookies"].take();
         let Value::Array(all) = all else { panic!("{all}") };
         all.into_iter().filter(|cookie| cookie["domain"].as_str().unwrap().contains("localhost")).collect()
     }
 
-    /// What the pages have written to the console since the last call: errors, blocked loads and violations too.
+    /// New console messages since the last call, including errors, blocked loads and violations.
     pub async fn console(&self) -> Value {
         self.extension("se/log", json!({"type": "browser"})).await
     }
 
-    /// Puts the page into dark or light.
+    /// Switches the page to dark or light.
     pub async fn prefer(&self, scheme: &str) {
         let features = json!([{"name": "prefers-color-scheme", "value": scheme}]);
         self.devtools("Emulation.setEmulatedMedia", json!({"features": features})).await;
     }
 
-    /// Makes the screen that of a phone.
+    /// Sets the size of a phone's screen.
     pub async fn narrow(&self) {
         let metrics = json!({"width": 360, "height": 740, "deviceScaleFactor": 2, "mobile": true});
         self.devtools("Emulation.setDeviceMetricsOverride", metrics).await;
     }
 
-    /// Takes the network away.
+    /// Disconnects the network.
     pub async fn go_offline(&self) {
         let none = json!({"offline": true, "latency": 0, "throughput": 0});
         self.extension("chromium/network_conditions", json!({"network_conditions": none})).await;
@@ -147,7 +147,7 @@ impl Chrome {
         STANDARD.decode(response["data"].as_str().unwrap()).unwrap()
     }
 
-    /// Keeps a picture of the page for people: `target/screenshots/<mode>-<state>.png`.
+    /// Saves a screenshot of the page: `target/screenshots/<mode>-<state>.png`.
     pub async fn keep_picture(&self, mode: Mode, state: &str) {
         let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).with_file_name("screenshots");
         std::fs::create_dir_all(&folder).unwrap();
@@ -163,7 +163,7 @@ impl Chrome {
         self.client.issue_cmd(Extension { path, body }).await.unwrap()
     }
 
-    /// Ends Chromium in an orderly way, so that nobody writes to its profile any more.
+    /// Ends Chromium in an orderly way, so that no process writes to its profile any more.
     fn end_session(&self) -> io::Result<()> {
         let mut stream = TcpStream::connect(("127.0.0.1", self.driver.port))?;
         stream.set_read_timeout(Some(PATIENCE))?;
@@ -174,7 +174,7 @@ impl Chrome {
 
 impl Drop for Chrome {
     fn drop(&mut self) {
-        // A driver that does not response takes its browser with it when it is killed.
+        // Killing a driver that does not respond also ends its browser.
         let _ = self.end_session();
     }
 }
@@ -186,8 +186,8 @@ struct Driver {
 }
 
 impl Driver {
-    /// Starts it on a free port of its own choice, which it tells once it listens. It chooses the port for one family
-    /// of addresses and gives up when that one is taken for the other, so that one more attempt may be needed.
+    /// Starts it on a free port, which it prints once it listens. It chooses the port for one address family and fails
+    /// if that port is in use for the other, so that another attempt may be needed.
     fn start(scratch: &Path) -> Self {
         let started = (0..ATTEMPTS).find_map(|_| Self::attempt(scratch));
         started.unwrap_or_else(|| panic!("chromedriver ended without a port. {REMEDY}"))
@@ -233,7 +233,7 @@ fn capabilities(profile: &Path) -> Capabilities {
         "--disable-sync",
         "--force-prefers-reduced-motion",
         "--hide-scrollbars",
-        // Nothing outside this machine, and this machine without a detour.
+        // No connection outside this machine, and none through a proxy.
         "--no-proxy-server",
         "--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE localhost, EXCLUDE 127.0.0.1",
     ];
@@ -241,7 +241,7 @@ fn capabilities(profile: &Path) -> Capabilities {
     arguments.push(format!("--window-size={WIDTH},1000"));
     arguments.push(format!("--user-data-dir={}", profile.display()));
     let capabilities = json!({
-        // For the upload host of the Graph client.
+        // The upload host of the Graph client has a certificate of a private authority.
         "acceptInsecureCerts": true,
         "goog:chromeOptions": {"args": arguments},
         "goog:loggingPrefs": {"browser": "ALL"},
@@ -250,7 +250,7 @@ fn capabilities(profile: &Path) -> Capabilities {
     capabilities
 }
 
-/// A command that the driver has beyond the standard.
+/// A command of the driver beyond the standard.
 #[derive(Debug)]
 struct Extension {
     path: &'static str,

@@ -1,16 +1,16 @@
-//! A page on another origin that tries what such pages try.
+//! A page on another origin that tries to reach the gateway.
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinHandle;
 
-/// Tells in `data-told` what came of each attempt, once all have ended.
+/// Writes the result of each attempt to `data-results`, once all have ended.
 const PAGE: &str = r#"<!doctype html><meta charset="utf-8"><title>Elsewhere</title><link rel="icon" href="data:,">
 <body>
 <form method="post" action="TARGET/auth/logout"><button id="post">Win a prize</button></form>
 <a id="link" href="TARGET/graph/me">Read more</a>
 <script type="module">
-  const ask = (path, init) => fetch('TARGET' + path, { credentials: 'include', ...init })
+  const request = (path, init) => fetch('TARGET' + path, { credentials: 'include', ...init })
     .then((response) => response.type, (error) => error.name);
   const image = (path) => new Promise((resolve) => {
     const element = new Image();
@@ -18,37 +18,37 @@ const PAGE: &str = r#"<!doctype html><meta charset="utf-8"><title>Elsewhere</tit
     element.onerror = () => resolve('broken');
     element.src = 'TARGET' + path;
   });
-  const told = await Promise.all([
-    ask('/graph/me', { headers: { 'X-CSRF': '1' } }),
-    ask('/graph/me'),
-    ask('/graph/me', { mode: 'no-cors' }),
-    ask('/auth/logout', { method: 'POST', mode: 'no-cors' }),
-    ask('/auth/logout', { method: 'POST', mode: 'no-cors', body: new URLSearchParams({ lt: 'guess' }) }),
+  const results = await Promise.all([
+    request('/graph/me', { headers: { 'X-CSRF': '1' } }),
+    request('/graph/me'),
+    request('/graph/me', { mode: 'no-cors' }),
+    request('/auth/logout', { method: 'POST', mode: 'no-cors' }),
+    request('/auth/logout', { method: 'POST', mode: 'no-cors', body: new URLSearchParams({ lt: 'guess' }) }),
     image('/graph/me/photo/$value'),
   ]);
-  document.body.dataset.told = told.join(' ');
+  document.body.dataset.results = results.join(' ');
 </script>
 "#;
 
-/// What the page tells when nothing worked: a response that may not be read is an error or opaque.
+/// The result if nothing worked: a response that may not be read is an error or opaque.
 pub const NOTHING: &str = "TypeError TypeError opaque opaque opaque broken";
 
 /// Serves the page until it is dropped.
 pub struct Elsewhere {
-    /// On every host name of the loopback.
+    /// Its port, reachable under every host name of the loopback.
     pub port: u16,
     server: JoinHandle<()>,
 }
 
 impl Elsewhere {
-    /// `target` is the origin that it is after.
+    /// Starts the page, which attacks the origin `target`.
     pub async fn start(target: &str) -> Self {
         let listener = TcpListener::bind(("127.0.0.1", 0)).await.unwrap();
         let port = listener.local_addr().unwrap().port();
         let page = PAGE.replace("TARGET", target);
         let server = tokio::spawn(async move {
             while let Ok((stream, _)) = listener.accept().await {
-                // Browsers open connections that they do not use, so none may hold up the others.
+                // Browsers open connections that they do not use, so none may block the others.
                 tokio::spawn(response(stream, page.clone()));
             }
         });

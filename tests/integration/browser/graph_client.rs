@@ -17,7 +17,7 @@ use crate::app::{ROOT, Reach, TestApp};
 use crate::canaries::found;
 use crate::visitor::Visitor;
 
-/// Of all chunks but the last.
+/// Size of all chunks but the last.
 const CHUNK: usize = 320 * 1024;
 /// A file of three chunks.
 const LENGTH: usize = 2 * CHUNK + 1_000;
@@ -26,7 +26,7 @@ fn folder() -> PathBuf {
     Path::new(ROOT).join("tests/peers/graph-client")
 }
 
-/// The page with the client, bundled as an app's would be.
+/// The page with the client, bundled like an application.
 fn page() -> TempDir {
     let page = tempfile::tempdir().unwrap();
     let installed = folder().join("node_modules/esbuild").is_dir();
@@ -62,7 +62,7 @@ impl Drive {
     }
 }
 
-/// Ada at the page, behind a map as `docs/graph-client.md` has it.
+/// Ada signed in on the page, with the API map of `docs/graph-client.md`.
 async fn start(mode: Mode) -> (TestApp, Chrome, Drive, TempDir) {
     let (page, port) = (page(), free_port().unwrap());
     let entry = json!({
@@ -83,19 +83,19 @@ async fn start(mode: Mode) -> (TestApp, Chrome, Drive, TempDir) {
     (app, chrome, drive, page)
 }
 
-/// As the page makes it.
+/// The content that the page generates.
 fn content(length: usize) -> Vec<u8> {
     (0..length).map(|at| u8::try_from((at * 7 + (at >> 8)) % 251).unwrap()).collect()
 }
 
-/// Everything that scripts saw of the network and can see of the browser.
+/// Everything that scripts saw of the network and can read from the browser.
 async fn visible(chrome: &Chrome) -> String {
     let all = "return JSON.stringify([seen, document.cookie, {...localStorage}, {...sessionStorage},
         document.documentElement.outerHTML, performance.getEntries()])";
     chrome.script(all).await.as_str().unwrap().to_owned()
 }
 
-/// What the API got: everything by the gateway, with its token.
+/// Every request at the API came through the gateway, with its token.
 fn assert_all_by_the_gateway(app: &TestApp) {
     for request in app.graph.requests() {
         let header = |name| request.header(name).unwrap_or_default();
@@ -117,7 +117,7 @@ async fn microsofts_graph_client_pages_uploads_batches_and_syncs() {
         let photo = json!(["image/png", 0x89, b'P', b'N', b'G']);
         assert_eq!(chrome.script("return graph.photo()").await, photo);
 
-        // The map allows no PATCH. What a batch holds is not the map's to see, as the docs say.
+        // The map allows no PATCH. The map does not check the contents of a batch, as the docs say.
         assert_eq!(chrome.script("return graph.attempt('/me', 'patch')").await["code"], "method_denied");
         assert_eq!(chrome.script("return graph.batch()").await, json!([ADA, 2, 204]), "{mode:?}");
         let batch = app.graph.requests().pop().unwrap();
@@ -126,7 +126,7 @@ async fn microsofts_graph_client_pages_uploads_batches_and_syncs() {
         upload(&app, &chrome, &drive).await;
         assert_all_by_the_gateway(&app);
         let visible = visible(&chrome).await;
-        assert!(visible.contains("Message 24") && visible.contains("nextExpectedRanges"), "the page was looked at");
+        assert!(visible.contains("Message 24") && visible.contains("nextExpectedRanges"), "the page was inspected");
         let secrets: Vec<_> =
             app.provider.secrets().into_iter().map(|(kind, value)| (kind, value.into_bytes())).collect();
         assert!(secrets.iter().any(|(kind, _)| kind.starts_with("access_token")));
@@ -141,13 +141,17 @@ async fn upload(app: &TestApp, chrome: &Chrome, drive: &Drive) {
     let link = delta["link"].as_str().unwrap();
     assert!(link.starts_with("https://graph.microsoft.com/v1.0/me/drive/root/delta(token='"), "{link}");
 
-    let told = chrome.script(&format!("return graph.upload('Q3 report.bin', {LENGTH})")).await;
-    assert_eq!(told["done"], json!([[0, CHUNK - 1], [CHUNK, 2 * CHUNK - 1], [2 * CHUNK, LENGTH - 1]]), "{told}");
+    let attempted = chrome.script(&format!("return graph.upload('Q3 report.bin', {LENGTH})")).await;
+    assert_eq!(
+        attempted["done"],
+        json!([[0, CHUNK - 1], [CHUNK, 2 * CHUNK - 1], [2 * CHUNK, LENGTH - 1]]),
+        "{attempted}"
+    );
     let state = drive.state().await;
-    let [file] = &state["files"].as_array().unwrap()[..] else { panic!("one file: {told}") };
+    let [file] = &state["files"].as_array().unwrap()[..] else { panic!("one file: {attempted}") };
     assert_eq!(file["path"], "/reports/Q3 report.bin");
-    assert!(file["content"] == STANDARD.encode(content(LENGTH)), "what arrived is what was sent");
-    assert_eq!((&told["item"]["id"], &told["item"]["name"]), (&file["id"], &json!("Q3 report.bin")));
+    assert!(file["content"] == STANDARD.encode(content(LENGTH)), "the file arrived unchanged");
+    assert_eq!((&attempted["item"]["id"], &attempted["item"]["name"]), (&file["id"], &json!("Q3 report.bin")));
 
     let later = chrome.script(&format!("return graph.delta(\"{link}\")")).await;
     assert_eq!(later["names"], json!(["Q3 report.bin"]));
@@ -156,7 +160,7 @@ async fn upload(app: &TestApp, chrome: &Chrome, drive: &Drive) {
     assert_eq!((&replaced["id"], &replaced["size"]), (&file["id"], &json!(shorter)));
     assert_eq!(chrome.script("return graph.cancel()").await, 204);
 
-    assert!(app.graph.requests().iter().all(|request| request.body_length < 1_000), "no chunk went to the API");
+    assert!(app.graph.requests().iter().all(|request| request.body_length < 1_000), "no chunk reached the API");
     let state = drive.state().await;
     assert!(state["files"][0]["content"] == STANDARD.encode(content(shorter)));
     let uploads = state["requests"].as_array().unwrap();
@@ -185,7 +189,7 @@ async fn microsofts_graph_client_reports_errors_and_stays_on_the_route() {
         let ours = attempt("'/users'").await;
         assert_eq!((&ours["statusCode"], &ours["code"]), (&json!(404), &json!("route_denied")), "{ours}");
 
-        // Beside the route lies the sign-out; a path that leads there goes to Graph's own host, without a token.
+        // A path that would leave the route for the sign-out goes to Graph's own host, without a token.
         let astray = attempt("'/me/../../auth/logout', 'post'").await;
         assert_eq!(astray["message"], "network", "{astray}");
         let addresses = chrome.script("return seen.map((call) => call.url)").await;

@@ -1,4 +1,4 @@
-//! A session in a real browser: it outlives its access token, is stepped up, and no slow response brings back an older
+//! A session in a real browser: it outlives its access token, is stepped up, and no slow response restores an older
 //! one.
 
 use std::time::Duration;
@@ -11,18 +11,18 @@ use super::chrome::Chrome;
 use super::{ADA, GRACE, MODES, cookie_names, sign_in};
 use crate::app::{Reach, TestApp};
 
-/// Calls side by side, and the statuses of their answers.
+/// Parallel calls, and the statuses of their responses.
 const FIFTY_CALLS: &str =
     "const calls = Array.from({ length: 50 }, () => fetch('/graph/me', { headers: { 'X-CSRF': '1' } }));
     return Promise.all(calls).then((answers) => answers.map((response) => response.status));";
-/// Begins a call whose response takes its time; [`SLOW_RESPONSE`] waits for it.
+/// Starts a call with a slow response; [`SLOW_RESPONSE`] waits for it.
 const SLOW_CALL: &str =
     "window.slow = fetch('/graph/slow?first=2500&total=2500&chunks=1', { headers: { 'X-CSRF': '1' } })
     .then((response) => response.status); return true;";
 const SLOW_RESPONSE: &str = "return window.slow;";
 
 async fn start(mode: Mode, options: Options) -> (TestApp, Chrome) {
-    // Activity counts as old after two seconds, so that a slow response has a reason to write the cookie.
+    // Activity is written after two seconds, so that a slow response writes the cookie.
     let app = TestApp::builder().reach(Reach::Host(mode)).provider(options).set("SESSION_IDLE", "20s").start();
     tokio::join!(app, Chrome::start())
 }
@@ -65,7 +65,7 @@ async fn a_step_up_completes() {
         assert_eq!(chrome.text("#error button").await, "Confirm identity");
         chrome.keep_picture(mode, "step-up").await;
         chrome.click("#error button").await;
-        // Whoever has a session at the provider need not choose again.
+        // A user with a session at the provider need not choose again.
         chrome.choose_if_asked(ADA).await;
         chrome.shows("signed-in").await;
         chrome.click("#call-graph").await;
@@ -86,7 +86,7 @@ async fn a_slow_response_restores_neither_an_ended_nor_a_replaced_session() {
             "return fetch('/auth/logout', { method: 'POST', headers: { 'X-CSRF': '1' } }).then((a) => a.status)";
         assert_eq!(chrome.script(sign_out).await, 200);
         assert_eq!(chrome.script(SLOW_RESPONSE).await, 200);
-        assert_eq!(cookie_names(&chrome).await, [""; 0], "{mode:?}: signed out is signed out");
+        assert_eq!(cookie_names(&chrome).await, [""; 0], "{mode:?}: the user stays signed out");
 
         app.provider.end_sessions();
         sign_in(&chrome, &app.origin, ADA).await;
@@ -100,7 +100,8 @@ async fn a_slow_response_restores_neither_an_ended_nor_a_replaced_session() {
         chrome.shows("signed-in").await;
         chrome.client.switch_to_window(first).await.unwrap();
         assert_eq!(chrome.script(SLOW_RESPONSE).await, 200);
-        let who = "return fetch('/auth/session').then((a) => a.json()).then((told) => told.user.preferred_username)";
-        assert_eq!(chrome.script(who).await, GRACE, "{mode:?}: the newer sign-in stays");
+        let who =
+            "return fetch('/auth/session').then((a) => a.json()).then((session) => session.user.preferred_username)";
+        assert_eq!(chrome.script(who).await, GRACE, "{mode:?}: the newer sign-in is kept");
     }
 }

@@ -1,4 +1,4 @@
-//! Where rings can be kept, and a way into each that does not lead through the product.
+//! Backends of key rings, with direct access to each that does not use the product.
 
 use std::net::SocketAddr;
 use std::os::unix::fs::OpenOptionsExt;
@@ -21,21 +21,21 @@ use serde_json::{Value, json};
 
 use crate::key_vault::key;
 
-/// The vault's name as the gateway knows it: one under the domain that the challenge's resource names.
+/// The vault's host name: under the domain of the resource in its challenge.
 pub const HOST: &str = "cloakroom-test.vault.azure.net";
 
-/// A place that holds rings by name.
+/// A backend that stores rings by name.
 pub enum Place {
     Folder(tempfile::TempDir),
     Vault {
         http: reqwest::Client,
         credential: Credential,
-        /// What runs behind it.
+        /// The server of this backend.
         _keep: Box<dyn std::any::Any + Send + Sync>,
     },
 }
 
-/// A version that somebody else made.
+/// A version of another writer.
 pub struct Seed {
     pub value: String,
     pub content_type: Option<&'static str>,
@@ -45,30 +45,30 @@ pub struct Seed {
 }
 
 impl Seed {
-    /// A key of which every byte is this, and nothing said of it.
+    /// A key of which every byte is this, without attributes.
     pub fn of(byte: u8) -> Self {
         Self { value: key(byte), content_type: None, not_before: None, expires: None, tags: &[] }
     }
 }
 
 impl Place {
-    /// A folder of its own.
+    /// A folder with key files.
     pub fn folder() -> Self {
         Self::Folder(tempfile::tempdir().unwrap())
     }
 
-    /// The devkit's vault by the name of a real one.
+    /// The vault stand-in, under the name of a real vault.
     pub async fn vault() -> Self {
         let (vault, credential) = vault_for(KEY_VAULT).await;
         Self::of_vault(http(vault.ca_pem(), vault.addr()), credential, vault)
     }
 
-    /// Any vault that answers for [`HOST`].
+    /// A vault that is reachable as [`HOST`].
     pub fn of_vault(http: reqwest::Client, credential: Credential, keep: impl Send + Sync + 'static) -> Self {
         Self::Vault { http, credential, _keep: Box::new(keep) }
     }
 
-    /// The product's source for a ring.
+    /// The product's key source for a ring.
     pub fn source(&self, ring: &str) -> Arc<dyn KeySource> {
         match self {
             Self::Folder(_) => Arc::new(FileRing::new(self.path(ring))),
@@ -80,7 +80,7 @@ impl Place {
         }
     }
 
-    /// Makes a version and gives its id.
+    /// Creates a version and returns its id.
     pub async fn seed(&self, ring: &str, seed: &Seed) -> String {
         let tags: serde_json::Map<String, Value> =
             seed.tags.iter().map(|(name, value)| (String::from(*name), Value::from(*value))).collect();
@@ -100,7 +100,7 @@ impl Place {
         }
     }
 
-    /// Whether what a version's value is for is kept with it.
+    /// Whether the backend stores content types.
     pub fn keeps_content_types(&self) -> bool {
         matches!(self, Self::Vault { .. })
     }
@@ -128,7 +128,7 @@ impl Place {
     }
 }
 
-/// A vault for [`HOST`] whose challenge names this resource, and who may ask it.
+/// A vault for [`HOST`] with this resource in its challenge, and its credential.
 pub async fn vault_for(resource: &str) -> (Vault, Credential) {
     let identity = Identity::start(Options::default()).await.unwrap();
     let options = vault::Options {
@@ -139,7 +139,7 @@ pub async fn vault_for(resource: &str) -> (Vault, Credential) {
     (Vault::start(options).await.unwrap(), Credential::new(identity.token(KEY_VAULT)))
 }
 
-/// A client that trusts this authority only, and finds [`HOST`] here.
+/// A client that trusts this authority only and resolves [`HOST`] to this address.
 pub fn http(ca_pem: &str, addr: SocketAddr) -> reqwest::Client {
     let mut roots = rustls::RootCertStore::empty();
     roots.add(CertificateDer::from_pem_slice(ca_pem.as_bytes()).unwrap()).unwrap();
@@ -154,7 +154,7 @@ pub fn http(ca_pem: &str, addr: SocketAddr) -> reqwest::Client {
         .unwrap()
 }
 
-/// A credential of the SDK with one token, which counts its requests.
+/// A credential for the SDK with one token, which counts its uses.
 #[derive(Debug, Clone)]
 pub struct Credential {
     token: String,

@@ -1,4 +1,4 @@
-//! The provider's process, and a browser that knows cookies, redirects and forms.
+//! The provider's process, and a browser with cookies, redirects and forms.
 
 use std::io::{BufRead, BufReader};
 use std::path::Path;
@@ -13,20 +13,20 @@ use url::form_urlencoded::Serializer;
 use crate::app::{PATIENCE, ROOT};
 use crate::visitor::{Response, Visitor};
 
-/// The API that its access tokens are for.
+/// The resource of its access tokens.
 pub const RESOURCE: &str = "https://notes.example";
-/// What there is to be asked for of it.
+/// The scopes of that resource.
 pub const SCOPE: &str = "https://notes.example/Notes.Read";
 
-/// npm `oidc-provider`. It ends with its stdin, so dropping it ends it.
+/// npm `oidc-provider`. It ends when its stdin closes, so dropping it stops it.
 pub struct Peer {
     issuer: String,
     process: Child,
-    told: Arc<Mutex<Vec<String>>>,
+    output: Arc<Mutex<Vec<String>>>,
 }
 
 impl Peer {
-    /// Starts it on a port for a gateway that browsers see at `origin`, with access tokens of so many seconds.
+    /// Starts it on a port for a gateway with this public origin, with access tokens of so many seconds.
     pub fn start(port: u16, origin: &str, token_seconds: u32) -> Self {
         let folder = Path::new(ROOT).join("tests/peers/oidc-provider");
         let installed = folder.join("node_modules/oidc-provider").is_dir();
@@ -44,31 +44,31 @@ impl Peer {
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .spawn()
-            .unwrap_or_else(|error| panic!("node does not start: {error}; `cargo dev test` tells what it needs"));
-        let told = Arc::new(Mutex::new(Vec::new()));
-        let (lines, into) = (BufReader::new(process.stdout.take().unwrap()).lines(), Arc::clone(&told));
+            .unwrap_or_else(|error| panic!("node does not start: {error}; `cargo dev test` prints what it needs"));
+        let output = Arc::new(Mutex::new(Vec::new()));
+        let (lines, into) = (BufReader::new(process.stdout.take().unwrap()).lines(), Arc::clone(&output));
         std::thread::spawn(move || lines.map_while(Result::ok).for_each(|line| into.lock().unwrap().push(line)));
-        Self { issuer: issuer(port), process, told }
+        Self { issuer: issuer(port), process, output }
     }
 
-    /// How often it has told something so far.
+    /// How many lines of its output so far are this text.
     pub fn count(&self, line: &str) -> usize {
-        self.told.lock().unwrap().iter().filter(|told| *told == line).count()
+        self.output.lock().unwrap().iter().filter(|printed| *printed == line).count()
     }
 
-    /// Waits until it has told all that had happened before this call.
+    /// Waits until its output has everything that happened before this call.
     pub async fn settle(&self) {
         let started = Instant::now();
         let (mark, line) = ("/settled", "GET /settled");
         let before = self.count(line);
         Visitor::new(&self.issuer).get(mark).await;
         while self.count(line) == before {
-            assert!(started.elapsed() < PATIENCE, "it tells nothing any more");
+            assert!(started.elapsed() < PATIENCE, "its output has ended");
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
     }
 
-    /// A browser that knows nothing yet.
+    /// A browser without cookies.
     pub fn browser(&self) -> Browser {
         Browser { visitor: Visitor::new(&self.issuer), issuer: self.issuer.clone() }
     }
@@ -81,21 +81,21 @@ impl Drop for Peer {
     }
 }
 
-/// Of a provider that will listen on this port.
+/// The issuer of a provider on this port.
 pub fn issuer(port: u16) -> String {
     format!("http://127.0.0.1:{port}")
 }
 
-/// Where a walk among the provider's pages ended.
+/// Where a navigation at the provider ended.
 pub enum Place {
-    /// At a page of the provider's: its address and its text.
+    /// On a page of the provider: its address and text.
     Page(Url, String),
-    /// At a redirect away from it.
+    /// At a redirect to another origin.
     Away(String),
 }
 
 impl Place {
-    /// The address that lies outside.
+    /// The address on the other origin.
     pub fn away(self) -> String {
         match self {
             Self::Away(location) => location,
@@ -104,14 +104,14 @@ impl Place {
     }
 }
 
-/// What a browser does at the provider's pages.
+/// A browser on the provider's pages.
 pub struct Browser {
     visitor: Visitor,
     issuer: String,
 }
 
 impl Browser {
-    /// Opens an address and follows redirects as long as they stay with the provider.
+    /// Opens an address and follows redirects within the provider.
     pub async fn visit(&mut self, address: &str) -> Place {
         let mut address = Url::parse(address).unwrap();
         let mut response = self.visitor.navigate(target(&address)).await;
@@ -125,7 +125,7 @@ impl Browser {
         Place::Page(address, response.text())
     }
 
-    /// Opens an address and, where that leads to a page with a form, fills it in.
+    /// Opens an address and, if that is a page with a form, fills it in.
     pub async fn fill_in(&mut self, address: &str, fields: &[(&str, &str)]) -> Place {
         let (page, text) = match self.visit(address).await {
             Place::Page(page, text) => (page, text),
@@ -153,7 +153,7 @@ fn target(address: &Url) -> &str {
     &address[url::Position::BeforePath..url::Position::AfterQuery]
 }
 
-/// The value of an attribute in the first tag that begins so.
+/// The value of an attribute in the first tag with this start.
 fn attribute(html: &str, tag: &str, name: &str) -> Option<String> {
     let tag = html.split_once(tag)?.1.split_once('>')?.0;
     let value = tag.split_once(&format!("{name}=\""))?.1.split_once('"')?.0;

@@ -1,6 +1,6 @@
-//! The hostile targets: building blocks in all combinations, and what somebody thought of.
+//! Hostile targets: building blocks in all combinations, and handwritten ones.
 
-/// One segment up, or what somebody might take for it.
+/// `..`, and what some servers treat like it.
 const CLIMBS: [&str; 24] = [
     "..",
     ".",
@@ -27,7 +27,7 @@ const CLIMBS: [&str; 24] = [
     "%ef%bc%8e%ef%bc%8e",
     "%3f/..",
 ];
-/// A slash, or what somebody might take for one.
+/// `/`, and what some servers treat like it.
 const SLASHES: [&str; 18] = [
     "/",
     "//",
@@ -48,13 +48,13 @@ const SLASHES: [&str; 18] = [
     "%u2215",
     "%ef%bc%8f",
 ];
-/// Where they are put.
+/// Where they are inserted.
 const PLACES: [&str; 3] =
     ["/graph/me{slash}{climb}{slash}x", "/graph{slash}{climb}/api/other/secret", "/graph/a/{climb}{slash}"];
 
-/// Written by hand; `HOST` stands for the other host.
+/// Handwritten; `HOST` is replaced by the other host.
 const BY_HAND: [&str; 89] = [
-    // Honest.
+    // Valid.
     "/graph",
     "/graph/",
     "/graph/me",

@@ -1,5 +1,5 @@
-//! Every way in which a vault fails, met at the start, in the middle, and while a key id is unknown: sessions go on,
-//! what nobody can tell is 503 with the cookie kept, and it heals by itself.
+//! Every vault fault at startup, during operation, and while a key id is unknown: sessions continue, undecidable cases
+//! are 503 and keep the cookie, and the gateway recovers.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -16,10 +16,10 @@ use crate::cloud::Cloud;
 use crate::key_vault::Setup;
 use crate::raw::Connection;
 
-/// The bar for healing.
+/// The limit for recovery.
 const BAR: Duration = Duration::from_secs(5);
 
-/// What goes wrong.
+/// The faults.
 #[derive(Debug, Clone, Copy)]
 enum Trouble {
     AcceptMode(AcceptMode),
@@ -46,10 +46,10 @@ async fn long() {
     for five in TROUBLES.chunks(5) {
         worst = worst.max(run(&stage, five, Duration::from_secs(60)).await);
     }
-    assert!(worst <= BAR, "healing takes {worst:?}");
+    assert!(worst <= BAR, "recovery takes {worst:?}");
 }
 
-/// Sessions sealed under two keys, each key at first in a file of its own, from where it comes into the vaults.
+/// Sessions sealed under two keys, each created in a separate key file and then added to the vaults.
 struct Stage {
     app: TestApp,
     old: Sealed,
@@ -114,37 +114,37 @@ async fn until_ready(port: u16) {
     let mut connection = Connection::to(port);
     let started = Instant::now();
     while connection.get("/health/ready", &[]).await.unwrap().status != 200 {
-        assert!(started.elapsed() < PATIENCE, "it is never ready");
+        assert!(started.elapsed() < PATIENCE, "it does not become ready");
         tokio::time::sleep(Duration::from_millis(50)).await;
     }
 }
 
-/// Some troubles at once, each with a vault of its own. Gives the longest time to heal.
+/// Several faults in parallel, each with its own vault. Returns the longest time to recover.
 async fn run(stage: &Arc<Stage>, troubles: &[(&'static str, Trouble)], time: Duration) -> Duration {
-    let mut under_way = JoinSet::new();
+    let mut runs = JoinSet::new();
     for (name, trouble) in troubles.iter().copied() {
         let stage = Arc::clone(stage);
-        under_way.spawn(async move { (name, endure(&stage, name, trouble, time).await) });
+        runs.spawn(async move { (name, endure(&stage, name, trouble, time).await) });
     }
-    let outcomes = under_way.join_all().await;
-    for (name, healed) in &outcomes {
-        for (when, time) in ["in the middle", "unknown kid", "at start"].iter().zip(healed) {
-            figure(&format!("{name}, {when}: healed after"), format!("{:.2} s", time.as_secs_f64()), "5 s");
+    let outcomes = runs.join_all().await;
+    for (name, recovered) in &outcomes {
+        for (when, time) in ["during operation", "unknown kid", "at start"].iter().zip(recovered) {
+            figure(&format!("{name}, {when}: recovered after"), format!("{:.2} s", time.as_secs_f64()), "5 s");
         }
     }
-    outcomes.into_iter().flat_map(|(_, healed)| healed).max().unwrap_or_default()
+    outcomes.into_iter().flat_map(|(_, recovered)| recovered).max().unwrap_or_default()
 }
 
-/// When the trouble ended, once it has.
+/// When the fault ended, if it has.
 type End = Arc<Mutex<Option<Instant>>>;
 
 async fn endure(stage: &Arc<Stage>, name: &'static str, trouble: Trouble, time: Duration) -> [Duration; 3] {
     let Setup { cloud, vault } = Setup::empty().await;
     stage.old.put_into(&vault);
-    let (soon, seldom) = (stage.settings(&cloud, "1s"), stage.settings(&cloud, "5m"));
+    let (often, rarely) = (stage.settings(&cloud, "1s"), stage.settings(&cloud, "5m"));
     let ports = [(); 3].map(|()| free_port().unwrap());
     let [middle, unknown, start] = ports;
-    let _running = [Gateway::start(&soon, middle), Gateway::start(&seldom, unknown)];
+    let _running = [Gateway::start(&often, middle), Gateway::start(&rarely, unknown)];
     for port in [middle, unknown] {
         until_ready(port).await;
         let opened = call(&mut Connection::to(port), &stage.old.cookie).await.unwrap();
@@ -155,7 +155,7 @@ async fn endure(stage: &Arc<Stage>, name: &'static str, trouble: Trouble, time: 
         Trouble::Fault(fault) => vault.fault(&[], fault),
     }
     stage.new.put_into(&vault);
-    let _late = Gateway::start(&seldom, start);
+    let _late = Gateway::start(&rarely, start);
     let end = End::default();
     let watch = |port: u16, known: bool, new: bool| {
         let (stage, end) = (Arc::clone(stage), Arc::clone(&end));
@@ -168,15 +168,15 @@ async fn endure(stage: &Arc<Stage>, name: &'static str, trouble: Trouble, time: 
         Trouble::Fault(_) => vault.clear_faults(),
     }
     *end.lock().unwrap_or_else(PoisonError::into_inner) = Some(Instant::now());
-    let mut healed = Vec::new();
+    let mut recovered = Vec::new();
     for one in watched {
-        healed.push(one.await.unwrap());
+        recovered.push(one.await.unwrap());
     }
-    healed.try_into().unwrap()
+    recovered.try_into().unwrap()
 }
 
-/// Calls until what the trouble withholds is there again: what is known must open all the while, the other must never
-/// be invalid. Gives the time that it took from the trouble's end.
+/// Calls until the fault has no effect any more: known sessions must open all the time, the others must never be
+/// invalid. Returns the time since the end of the fault.
 async fn watch(stage: &Stage, name: &str, port: u16, known: bool, new: bool, end: &End) -> Duration {
     let withheld = if new { &stage.new.cookie } else { &stage.old.cookie };
     let mut connection = Connection::to(port);
@@ -189,7 +189,7 @@ async fn watch(stage: &Stage, name: &str, port: u16, known: bool, new: bool, end
         let response = call(&mut connection, withheld).await.unwrap();
         match (response.status, ended) {
             (200, Some(ended)) => return ended.elapsed(),
-            // A slow vault may be fast enough.
+            // A slow vault may respond in time.
             (200, None) => {}
             (503, _) => {
                 assert_eq!(response.code(), "keys_unavailable", "{name}");
@@ -197,7 +197,7 @@ async fn watch(stage: &Stage, name: &str, port: u16, known: bool, new: bool, end
             }
             (status, _) => panic!("{name}: {status}: {}", response.text()),
         }
-        assert!(ended.is_none_or(|ended| ended.elapsed() < PATIENCE), "{name}: it does not heal");
+        assert!(ended.is_none_or(|ended| ended.elapsed() < PATIENCE), "{name}: it does not recover");
         tokio::time::sleep(Duration::from_millis(50)).await;
     }
 }

@@ -1,4 +1,5 @@
-//! Thousands of made-up key ids a second at one instance: the vault hardly hears of them, and good calls stay quick.
+//! Thousands of invented key ids per second at one instance: they cause almost no vault requests, and valid calls stay
+//! fast (contract 6.18, 6.19).
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -15,10 +16,10 @@ use crate::app::{BINARY, Gateway, PATIENCE};
 use crate::key_vault::Setup;
 use crate::raw::Connection;
 
-/// Connections of the flood, and of the good calls.
+/// Connections of the flood, and of the valid calls.
 const FLOODERS: u32 = 16;
 const CALLERS: u32 = 4;
-/// Good calls in a second.
+/// Valid calls per second.
 const GOOD: u32 = 200;
 
 #[tokio::test(flavor = "multi_thread")]
@@ -32,11 +33,11 @@ async fn invented_kids_rarely_reach_the_vault() {
 async fn long() {
     let seen = run(5_000, Duration::from_secs(30)).await;
     assert!(seen.lists <= 3 && seen.gets == 0, "{seen:?}");
-    assert!(seen.rate >= 4_500.0, "the flood is too thin to tell anything: {seen:?}");
-    assert!(seen.ratio < 2.0, "good calls suffer: {seen:?}");
+    assert!(seen.rate >= 4_500.0, "the load is too low for a result: {seen:?}");
+    assert!(seen.ratio < 2.0, "valid calls are slow: {seen:?}");
 }
 
-/// What came of it.
+/// The results.
 #[derive(Debug)]
 struct Seen {
     lists: u64,
@@ -81,23 +82,23 @@ async fn run(rate: u32, time: Duration) -> Seen {
     let (base_p99, flooded_p99) = (p99(base), p99(flooded));
     let rate = sent as f64 / time.as_secs_f64();
     let ratio = flooded_p99.as_secs_f64() / base_p99.as_secs_f64();
-    figure("made-up kids in a second", format!("{rate:.0}"), "5000");
+    figure("invented kids per second", format!("{rate:.0}"), "5000");
     figure("lists at the vault", lists, "3");
     figure("gets at the vault", gets, "0");
-    figure("p99 of good calls without the flood, before and after", format!("{base_p99:.2?}"), "-");
-    figure("p99 of good calls in the flood", format!("{flooded_p99:.2?}"), "-");
-    figure("the one over the other (the load shares the cores)", format!("{ratio:.2}"), "2.00");
+    figure("p99 of valid calls without the flood, before and after", format!("{base_p99:.2?}"), "-");
+    figure("p99 of valid calls during the flood", format!("{flooded_p99:.2?}"), "-");
+    figure("ratio of the two (the load shares the cores)", format!("{ratio:.2}"), "2.00");
     Seen { lists, gets, rate, ratio }
 }
 
-/// Runs load in a thread of its own, so that it waits for no stand-in.
+/// Runs the load in its own thread, so that stand-ins do not delay it.
 fn own_runtime<T>(load: impl Future<Output = T>) -> T {
     tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(load)
 }
 
 type Times = std::thread::JoinHandle<Vec<Duration>>;
 
-/// Good calls at a steady pace; gives how long each took.
+/// Valid calls at a constant rate; returns their durations.
 fn good_calls(port: u16, cookie: Arc<str>, time: Duration) -> Times {
     std::thread::spawn(move || {
         own_runtime(async move {
@@ -126,7 +127,7 @@ async fn join(times: Times) -> Vec<Duration> {
     tokio::task::spawn_blocking(move || times.join().unwrap()).await.unwrap()
 }
 
-/// Cookies of made-up kids at a steady pace; gives how many were refused as they should be.
+/// Cookies with invented kids at a constant rate; returns how many were rejected as expected.
 async fn flood(port: u16, rate: u32, time: Duration) -> u64 {
     let refused = Arc::new(AtomicU64::new(0));
     let mut flooders = JoinSet::new();
@@ -146,14 +147,14 @@ async fn flood(port: u16, rate: u32, time: Duration) -> u64 {
     refused.load(Ordering::Relaxed)
 }
 
-/// A well-formed cookie of a kid that nobody knows.
+/// A well-formed cookie with an unknown kid.
 fn made_up() -> String {
     let mut sealed = [1; 100];
     sealed[1..].copy_from_slice(&rand::random::<[u8; 99]>());
     format!("__Host-Http-cloakroom={}", URL_SAFE_NO_PAD.encode(sealed))
 }
 
-/// So many moments a second; what was late is caught up.
+/// A constant rate; delays are caught up.
 struct Pace {
     until: Instant,
     ticks: Interval,
@@ -166,7 +167,7 @@ impl Pace {
         Self { until: Instant::now() + time, ticks }
     }
 
-    /// Waits for the next moment; `false` when the time is over.
+    /// Waits for the next tick; `false` at the end.
     async fn next(&mut self) -> bool {
         self.ticks.tick().await;
         Instant::now() < self.until

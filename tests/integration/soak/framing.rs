@@ -1,4 +1,4 @@
-//! A thousand rounds of requests whose framing is doubtful: the process stays the one that it was.
+//! A thousand rounds of requests with ambiguous framing: the process never restarts.
 
 use super::figure;
 use crate::app::TestApp;
@@ -13,8 +13,8 @@ async fn long() {
     let visitor = app.signed_in(super::ADA).await;
     let pid = app.pid();
     for number in 0..ROUNDS {
-        let complaints = framing::round(&app, &visitor.cookie_header());
-        assert!(complaints.is_empty(), "round {number}\n{}", complaints.join("\n"));
+        let findings = framing::round(&app, &visitor.cookie_header());
+        assert!(findings.is_empty(), "round {number}\n{}", findings.join("\n"));
     }
     assert_eq!(app.pid(), pid);
     assert_eq!(app.visitor().get("/health/live").await.status, 200);

@@ -1,5 +1,5 @@
-//! Cookies sealed and opened by the library at instances of different views: clocks that differ, refreshes at different
-//! moments, restarts. The time is simulated, so that the days of many rotations pass in minutes.
+//! Cookies sealed and opened by the library on instances with different clocks, refresh times and restarts. Time is
+//! simulated, so that the days of many rotations pass in minutes.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
@@ -22,7 +22,7 @@ const PROPAGATION: u64 = 900;
 const SKEW: u64 = 300;
 const SESSION: u64 = 28_800;
 const DAY: u64 = 86_400;
-/// Seconds of one step.
+/// Seconds per step.
 const STEP: u64 = 60;
 
 #[tokio::test(start_paused = true)]
@@ -87,11 +87,11 @@ const fn parameters(life: u64) -> Parameters {
     }
 }
 
-/// A gateway's keys, with a clock of its own.
+/// A gateway's key ring with its own clock.
 struct Instance {
     ring: Arc<Ring>,
     sealer: Sealer,
-    /// Seconds that its clock is ahead of the slowest one that is allowed.
+    /// Seconds that its clock is ahead of the slowest allowed clock.
     ahead: u64,
     refresh_at: u64,
 }
@@ -110,7 +110,7 @@ impl Instance {
         }
     }
 
-    /// A sealed value, and when it is over by this clock.
+    /// A sealed value, and when it expires by this clock.
     async fn seal(&self, time: u64) -> (String, u64) {
         let now = time + self.ahead;
         let payload = [0x5A; 64];
@@ -124,8 +124,8 @@ impl Instance {
     }
 }
 
-/// Seals so many cookies a step for so many days, under keys of this life, and opens each at some instance before it is
-/// over. Gives how many it opened.
+/// Seals so many cookies per step for so many days, under keys of this life, and opens each on some instance before it
+/// expires. Returns how many it opened.
 async fn run(days: u64, life: u64, cookies_a_step: usize) -> u32 {
     let source = Arc::new(Memory::default());
     let mut instances: Vec<Instance> = (0..INSTANCES).map(|_| Instance::new(&source, life)).collect();
@@ -134,7 +134,7 @@ async fn run(days: u64, life: u64, cookies_a_step: usize) -> u32 {
     let started = Instant::now();
     for time in (1_000 * DAY..(1_000 + days) * DAY).step_by(STEP as usize) {
         if time % 3_600 < STEP {
-            // The timer fires at one of them, whatever its clock says.
+            // The timer fires on one of them, whatever its clock.
             rotate(source.as_ref(), &Key32::random(), time + any(&instances).ahead, &parameters(life)).await.unwrap();
         }
         if rand::random_ratio(1, 200) {
@@ -144,7 +144,7 @@ async fn run(days: u64, life: u64, cookies_a_step: usize) -> u32 {
             instance.refresh(time).await;
         }
         for _ in 0..cookies_a_step {
-            // To be opened at once, at the last moment, or in between.
+            // To be opened at once, in the last second, or in between.
             let steps = match rand::random_range(0..4) {
                 0 => 0,
                 1 => SESSION / STEP - 1,
@@ -155,7 +155,7 @@ async fn run(days: u64, life: u64, cookies_a_step: usize) -> u32 {
         for (cookie, over_at) in later.remove(&time).unwrap_or_default() {
             let instance = any(&instances);
             let (now, last) = (time + instance.ahead, over_at - 1);
-            // In the last second of its life, if that is near.
+            // In the last second of its life, if that is close.
             let now = if last.abs_diff(now) <= SKEW { last } else { now.min(last) };
             problems.extend(instance.opens(&cookie, now).await.err());
             opened += 1;
@@ -166,8 +166,8 @@ async fn run(days: u64, life: u64, cookies_a_step: usize) -> u32 {
     let disabled = versions.iter().filter(|(version, _)| !version.enabled).count();
     figure("rotations", versions.len() - 1, "20");
     figure("versions disabled on time", disabled, "-");
-    figure("cookies sealed and opened at eight instances", opened, "1000000");
-    figure("of them in a second", format!("{:.0}", f64::from(opened) / started.elapsed().as_secs_f64()), "-");
+    figure("cookies sealed and opened on eight instances", opened, "1000000");
+    figure("of them per second", format!("{:.0}", f64::from(opened) / started.elapsed().as_secs_f64()), "-");
     figure("cookies that did not open", problems.len(), "0");
     assert!(problems.is_empty(), "{:?}", problems.iter().take(20).collect::<Vec<_>>());
     opened

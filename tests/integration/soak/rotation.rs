@@ -1,4 +1,4 @@
-//! Four instances over one vault while the keys rotate: sessions made at any of them and sent to any other live on.
+//! Four instances with one vault while the keys rotate: sessions created on any of them work on any other.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::process::Command;
@@ -18,23 +18,23 @@ use crate::app::{BINARY, Gateway, PATIENCE};
 use crate::key_vault::Setup;
 use crate::raw::Connection;
 
-/// Twice the refresh, the skew, and a second for a machine that is busy.
+/// Twice the refresh, the skew, and a second for a busy machine.
 const PROPAGATION: u64 = 4;
-/// How many ask at once, and the sessions of each.
+/// The number of workers, and of sessions per worker.
 const WORKERS: usize = 6;
 const SESSIONS: usize = 4;
 
-/// How long it goes on: until all of these are reached.
+/// The run ends when all of these are reached.
 struct Plan {
-    /// Whether versions are put into the vault every second. Else they come by the command, whose pace the shortest
-    /// propagation bounds.
+    /// Whether versions are added to the vault every second. Otherwise the command adds them, no faster than the
+    /// shortest propagation allows.
     by_hand: bool,
-    /// Seconds from a sign-in to the end of its session.
+    /// Seconds from a sign-in to the absolute expiry.
     session: u64,
     rotations: usize,
     disabled: usize,
     calls: u64,
-    /// Deadline for all of it.
+    /// Deadline of the run.
     patience: Duration,
 }
 
@@ -51,7 +51,7 @@ async fn long() {
     run(&Plan { by_hand: false, session: 10, rotations: 20, disabled: 10, calls: 20_000, patience }).await;
 }
 
-/// What all workers saw.
+/// The results of all workers.
 #[derive(Default)]
 struct Tally {
     done: AtomicBool,
@@ -72,7 +72,7 @@ async fn run(plan: &Plan) {
     let mut gateways = Vec::new();
     let mut ports = vec![app.port];
     for _ in 0..3 {
-        // Started one after another, so that they refresh at different moments.
+        // Started one after another, so that they refresh at different times.
         tokio::time::sleep(Duration::from_millis(270)).await;
         let port = free_port().unwrap();
         gateways.push(Gateway::start(&app.settings, port));
@@ -110,16 +110,16 @@ async fn run(plan: &Plan) {
 
 fn tell(tally: &Tally, rotations: usize, disabled: usize, time: Duration) {
     let calls = tally.calls.load(Ordering::Relaxed);
-    figure("rotations while it went on", rotations, "20");
+    figure("rotations during the run", rotations, "20");
     figure("versions disabled on time", disabled, "-");
-    figure("calls at four instances", calls, "20000");
-    figure("calls in a second", format!("{:.0}", calls as f64 / time.as_secs_f64()), "-");
+    figure("calls on four instances", calls, "20000");
+    figure("calls per second", format!("{:.0}", calls as f64 / time.as_secs_f64()), "-");
     figure("sessions", tally.sessions.load(Ordering::Relaxed), "-");
     figure("keys that sealed a session", tally.kids.lock().unwrap().len(), "-");
-    figure("unexpected answers, 401 and others", tally.problems.lock().unwrap().len(), "0");
+    figure("unexpected responses, 401 and others", tally.problems.lock().unwrap().len(), "0");
 }
 
-/// A new version that seals for about a second, and may be disabled once no session needs it.
+/// Adds a version that seals for about a second, and may be disabled once no session needs it.
 fn put(vault: &Vault, session: u64) {
     let expires = vault.now() + PROPAGATION + 1 + session + 1;
     let value = URL_SAFE_NO_PAD.encode(rand::random::<[u8; 32]>());
@@ -139,23 +139,23 @@ async fn rotate(settings: &BTreeMap<String, String>) -> (usize, usize) {
 async fn until_ready(port: u16) {
     let started = Instant::now();
     while Connection::to(port).get("/health/ready", &[]).await.unwrap().status != 200 {
-        assert!(started.elapsed() < PATIENCE, "{port} is never ready");
+        assert!(started.elapsed() < PATIENCE, "{port} does not become ready");
         tokio::time::sleep(Duration::from_millis(50)).await;
     }
 }
 
-/// A session: its cookie, since when, and whether its browser never takes a new cookie, as a tab that was left alone.
+/// A session: its cookie, its age, and whether its browser ignores new cookies, as an unused tab does.
 struct Held {
     cookie: String,
     since: Instant,
     stale: bool,
 }
 
-/// Calls with sessions of its own, each call at an instance of the dice's choice.
+/// Calls with its own sessions, each call at a random instance.
 async fn worker(provider: Provider, origin: String, ports: Vec<u16>, session: u64, number: usize, tally: Arc<Tally>) {
     let mut connections: Vec<Connection> = ports.into_iter().map(Connection::to).collect();
     let mut held: Vec<Held> = Vec::new();
-    // Times are whole seconds, so the last second belongs to nobody.
+    // Times are whole seconds, so the last second is not tested.
     let good_for = Duration::from_secs(session - 1);
     while !tally.done.load(Ordering::Relaxed) {
         held.retain(|one| one.since.elapsed() + Duration::from_secs(1) < good_for);
@@ -174,13 +174,13 @@ async fn worker(provider: Provider, origin: String, ports: Vec<u16>, session: u6
         tally.kids.lock().unwrap().insert(kid(&one.cookie));
         if response.status != 200 && one.since.elapsed() < good_for {
             let age = one.since.elapsed();
-            let told = format!(
+            let problem = format!(
                 "{} {} at {instance}, {age:?} old, {:02x?}",
                 response.status,
                 response.code(),
                 kid(&one.cookie)
             );
-            tally.problems.lock().unwrap().push(told);
+            tally.problems.lock().unwrap().push(problem);
         }
         if let Some(fresh) = cookies(&response).filter(|_| !one.stale) {
             one.cookie = fresh;

@@ -1,4 +1,4 @@
-//! 100 MB up and down through the gateway, which holds none of it.
+//! 100 MB up and down through the gateway, which buffers none of it.
 
 use super::figure;
 use crate::streams::{GROWTH, MEGABYTE, growth};
@@ -7,6 +7,6 @@ use crate::streams::{GROWTH, MEGABYTE, growth};
 #[ignore = "100 MB: cargo dev soak streams"]
 async fn long() {
     let growth = growth(100 * MEGABYTE).await;
-    figure("memory grown by 100 MB up and down, KiB", growth, &format!("≤ {GROWTH}"));
+    figure("memory growth by 100 MB up and down, KiB", growth, &format!("≤ {GROWTH}"));
     assert!(growth <= GROWTH, "{growth} KiB");
 }
