@@ -29,32 +29,24 @@ mod timer;
 #[cfg(test)]
 mod tests;
 
-use std::{
-    io,
-    net::{IpAddr, Ipv4Addr, SocketAddr},
-    sync::Arc,
-};
+use std::io;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::sync::Arc;
 
-use tokio::{
-    net::TcpListener,
-    sync::{Notify, watch},
-    task::JoinHandle,
-};
+use tokio::net::TcpListener;
+use tokio::sync::{Notify, watch};
+use tokio::task::JoinHandle;
 
-pub use self::{
-    cli::run,
-    http::handler_target,
-    inspect::{Inspection, inspect},
-    log::{Level, LogLine},
-    options::{CodeLookup, Mode, Options},
-};
-use self::{
-    config::{Watcher, add_local, environment},
-    log::Log,
-    process::Phase,
-    script_host::Launcher,
-    server::{App, given_up, serve},
-};
+pub use self::cli::run;
+use self::config::{Watcher, add_local, environment};
+pub use self::http::handler_target;
+pub use self::inspect::{Inspection, inspect};
+use self::log::Log;
+pub use self::log::{Level, LogLine};
+pub use self::options::{CodeLookup, Mode, Options};
+use self::process::Phase;
+use self::script_host::Launcher;
+use self::server::{App, given_up, serve};
 
 /// A running host. Dropping it kills the handler.
 pub struct Host {
@@ -78,7 +70,8 @@ impl Host {
     }
 
     /// Like [`Host::start`], but starts no handler if one listens on the port `attached` already.
-    pub(crate) async fn start_with(options: Options, attached: Option<u16>) -> io::Result<Self> {
+    pub(crate) async fn start_with(mut options: Options, attached: Option<u16>) -> io::Result<Self> {
+        options.root = options.root.canonicalize()?;
         let log = Log::new(options.print);
         let settings = add_local(environment(options.inherit_env, &options.env), &options.root)?;
         let ip = options.address.unwrap_or(IpAddr::V4(Ipv4Addr::LOCALHOST));

@@ -1,5 +1,6 @@
 //! `devkit host …`: the stand-in as a program.
 
+use std::io;
 use std::time::Duration;
 
 use tokio::signal::unix::{SignalKind, signal};
@@ -25,16 +26,13 @@ pub async fn run(args: impl IntoIterator<Item = String>) -> u8 {
             return 2;
         }
     };
-    match serve(options).await {
-        Ok(code) => code,
-        Err(error) => {
-            eprintln!("{error}");
-            1
-        }
-    }
+    serve(options).await.unwrap_or_else(|error| {
+        eprintln!("{error}");
+        1
+    })
 }
 
-async fn serve(options: Options) -> Result<u8, Box<dyn std::error::Error>> {
+async fn serve(options: Options) -> io::Result<u8> {
     let mut interrupt = signal(SignalKind::interrupt())?;
     let mut terminate = signal(SignalKind::terminate())?;
     let host = Host::start(options).await?;
@@ -113,26 +111,21 @@ mod tests {
     }
 
     #[test]
-    fn no_flag_is_required() {
-        let options = parsed("").unwrap();
-        assert_eq!(options.root.to_str(), Some("."));
-        assert_eq!(options.port, 7071);
-        assert!(options.inherit_env && options.print && options.mode.is_none() && options.functions.is_none());
-    }
-
-    #[test]
     fn every_flag_is_read() {
+        let options = parsed("").unwrap();
+        assert_eq!((options.root.to_str(), options.port, options.mode), (Some("."), 7071, None));
+        assert!(options.inherit_env && options.print && options.functions.is_none());
         let options = parsed(
             "--root /app --port 0 --address ::1 --functions a b --mode proxy --enable-auth --key K \
              --simulate-code-lookup=20 --platform-sigterm 8 --front-end azure --cold-start 5 --max-outstanding 3",
         )
         .unwrap();
-        assert_eq!(options.root.to_str(), Some("/app"));
-        assert_eq!(options.address.unwrap().to_string(), "::1");
+        assert_eq!((options.root.to_str(), options.address), (Some("/app"), "::1".parse().ok()));
         assert_eq!(options.functions.unwrap(), ["a", "b"]);
         assert_eq!((options.mode, options.key.as_deref()), (Some(Mode::Proxy), Some("K")));
         assert_eq!(options.code_lookup, Some(CodeLookup::Delay(Duration::from_millis(20))));
         assert_eq!(options.platform_sigterm, Some(Duration::from_secs(8)));
+        assert_eq!(options.cold_start, Some(Duration::from_millis(5)));
         assert_eq!((options.port, options.max_outstanding, options.front_end_azure), (0, Some(3), true));
         assert_eq!(parsed("--mode payload").unwrap().mode, Some(Mode::Payload));
         assert_eq!(parsed("--simulate-code-lookup=fail").unwrap().code_lookup, Some(CodeLookup::Fail));

@@ -10,31 +10,29 @@ mod path;
 mod payload;
 mod proxy;
 
-use std::{net::IpAddr, sync::Arc};
+use std::net::IpAddr;
+use std::sync::Arc;
 
-use http::{
-    HeaderMap, Request, Response, StatusCode,
-    header::{CONTENT_LENGTH, TRANSFER_ENCODING},
-};
+use http::header::{CONTENT_LENGTH, TRANSFER_ENCODING};
+use http::{HeaderMap, Request, Response, StatusCode};
 use http_body_util::BodyExt;
 use hyper::body::{Bytes, Incoming};
 
+use self::body::Upload;
+pub(super) use self::body::{filtered, whole};
+pub(super) use self::client::Client;
+use self::forward::forward;
+pub(super) use self::headers::add_front_end;
+use self::invocation::Call;
+pub(super) use self::invocation::{Invocation, Worker};
+pub(super) use self::path::decode;
 pub use self::path::handler_target;
-use self::{
-    body::Upload,
-    forward::forward,
-    proxy::{Proxied, proxy},
-};
-pub(super) use self::{
-    body::{filtered, whole},
-    client::Client,
-    headers::add_front_end,
-    invocation::{Invocation, Worker},
-    path::decode,
-    payload::call,
-};
-use super::{config::HttpFunction, options::Mode};
-use crate::web::{Body, response::empty};
+pub(super) use self::payload::call;
+use self::proxy::proxy;
+use super::config::HttpFunction;
+use super::options::Mode;
+use crate::web::Body;
+use crate::web::response::empty;
 
 /// What .NET says of a chunked request that is forwarded.
 const CHUNKED: &str = "'Transfer-Encoding: chunked' header can not be used when content object is not specified.";
@@ -42,8 +40,6 @@ const CHUNKED: &str = "'Transfer-Encoding: chunked' header can not be used when 
 /// How HTTP functions are invoked.
 pub(super) struct HttpInvoker {
     pub(super) worker: Arc<Worker>,
-    /// Of the functions that can be invoked in any mode.
-    pub(super) mode: Mode,
     pub(super) body_limit: usize,
     /// Of the URL that the client used.
     pub(super) scheme: &'static str,
@@ -60,7 +56,7 @@ impl HttpInvoker {
     ) -> Response<Body> {
         let (client, body) = request.into_parts();
         let mut invocation = Invocation::new(&self.worker, &function.name);
-        let mode = if function.forwardable { self.mode } else { Mode::Payload };
+        let mode = if function.forwardable { self.worker.config.mode } else { Mode::Payload };
         if mode == Mode::Forward && client.headers.contains_key(TRANSFER_ENCODING) {
             return invocation.failed(CHUNKED);
         }
@@ -71,17 +67,13 @@ impl HttpInvoker {
         if !invocation.initialized().await {
             return empty(StatusCode::INTERNAL_SERVER_ERROR);
         }
+        let call = Call { path, client, peer, scheme: self.scheme };
         match (mode, upload) {
-            (Mode::Forward, Upload::Whole(body)) => forward(invocation, path, client, body).await,
-            (Mode::Payload, Upload::Whole(body)) => payload::serve(&invocation, function, &path, &client, &body).await,
+            (Mode::Forward, Upload::Whole(body)) => forward(invocation, call, body).await,
+            (Mode::Payload, Upload::Whole(body)) => payload::serve(&invocation, function, &call, &body).await,
             // The HTTP extension does not read a body without a length.
-            (Mode::Payload, Upload::Stream(_)) => {
-                payload::serve(&invocation, function, &path, &client, &Bytes::new()).await
-            }
-            (_, upload) => {
-                let call = Proxied { path, client, peer, scheme: self.scheme };
-                proxy(invocation, call, upload, self.body_limit).await
-            }
+            (Mode::Payload, Upload::Stream(_)) => payload::serve(&invocation, function, &call, &Bytes::new()).await,
+            (_, upload) => proxy(invocation, call, upload, self.body_limit).await,
         }
     }
 }

@@ -3,6 +3,7 @@
 use std::path::Path;
 
 use super::config::{self, Functions, HostConfig, HttpFunction, Settings};
+use super::options::{Mode, Options};
 
 /// How a host would run a project.
 #[derive(Debug, Default)]
@@ -16,7 +17,7 @@ pub struct Inspection {
 /// Reads `host.json` and every `function.json` as a host without app settings would.
 #[must_use]
 pub fn inspect(root: &Path) -> Inspection {
-    match config::load(root, &Settings::new(), None) {
+    match config::load(&Options::new(root), &Settings::new()) {
         Err(error) => Inspection { functions: Vec::new(), faults: vec![error.to_string()] },
         Ok((config, functions)) => Inspection { functions: listed(&functions), faults: faults(&config, functions) },
     }
@@ -33,7 +34,7 @@ fn faults(config: &HostConfig, functions: Functions) -> Vec<String> {
     if executable.starts_with(['.', '/']) || executable.contains(['\\', '%']) {
         faults.push(format!("host.json: write '{executable}' as the zip's entry is called: tools compare the texts"));
     }
-    if !config.forwarding && !config.proxying {
+    if config.mode == Mode::Payload {
         faults
             .push("host.json: without forwarding and proxying the host sends payloads instead of requests".to_owned());
     }

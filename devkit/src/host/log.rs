@@ -1,10 +1,8 @@
 //! The lines that the host and its handler write.
 
-use std::{
-    collections::VecDeque,
-    io::Write,
-    sync::{Arc, Mutex},
-};
+use std::collections::VecDeque;
+use std::io::Write;
+use std::sync::{Arc, Mutex};
 
 use chrono::{SecondsFormat, Utc};
 
@@ -13,27 +11,22 @@ use crate::web::lock;
 /// Older lines are dropped, so that a long soak run does not fill the memory.
 const MAX_LINES: usize = 200_000;
 
-/// How severe a line is, in the host's own words.
+/// In the host's own words.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Level {
-    /// Every line of the handler's standard output has this level.
     Information,
-    /// A line of standard error that contains "warn".
     Warning,
-    /// Every other line of standard error.
     Error,
 }
 
 /// One line, without its line end.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct LogLine {
-    /// How severe it is.
     pub level: Level,
-    /// What it says.
     pub text: String,
 }
 
-/// Collects lines, and prints them if that is wanted.
+/// Collects lines, and prints them if `print` is set.
 #[derive(Clone)]
 pub(crate) struct Log {
     lines: Arc<Mutex<VecDeque<LogLine>>>,

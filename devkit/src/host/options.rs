@@ -1,6 +1,9 @@
 //! How to run a host.
 
-use std::{collections::BTreeMap, net::IpAddr, path::PathBuf, time::Duration};
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+use std::path::PathBuf;
+use std::time::Duration;
 
 /// How HTTP functions reach the handler.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]

@@ -6,8 +6,6 @@ mod handler;
 mod probe;
 mod supervisor;
 
-pub(super) use self::{
-    handler::{Handler, Order, Phase},
-    probe::Probe,
-    supervisor::{Plan, supervise},
-};
+pub(super) use self::handler::{Handler, Order, Phase};
+pub(super) use self::probe::Probe;
+pub(super) use self::supervisor::{Plan, supervise};

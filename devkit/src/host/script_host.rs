@@ -1,32 +1,26 @@
 //! What the real host calls a script host: all that lives from one change of the files to the next.
 
-use std::{
-    io,
-    net::{Ipv4Addr, SocketAddr},
-    sync::Arc,
-    time::Duration,
-};
+use std::io;
+use std::net::{Ipv4Addr, SocketAddr};
+use std::sync::Arc;
+use std::time::Duration;
 
-use tokio::{
-    net::TcpSocket,
-    sync::{Notify, Semaphore, mpsc, watch},
-    task::JoinSet,
-};
+use tokio::net::TcpSocket;
+use tokio::sync::{Notify, Semaphore, mpsc, watch};
+use tokio::task::JoinSet;
 
-use super::{
-    config::{self, Functions, HostConfig, Settings, Watcher, is_on},
-    http::{Client, HttpInvoker, Worker},
-    log::Log,
-    options::{Mode, Options},
-    process::{Handler, Order, Phase, Plan, Probe, supervise},
-    server::App,
-    timer::{Timer, announce},
-};
+use super::config::{self, Functions, HostConfig, Settings, Watcher, is_on};
+use super::http::{Client, HttpInvoker, Worker};
+use super::log::Log;
+use super::options::{Mode, Options};
+use super::process::{Handler, Order, Phase, Plan, Probe, supervise};
+use super::server::App;
+use super::timer::{Timer, announce};
 
 /// Kestrel's limit of bodies, as the host sets it.
 const BODY_LIMIT: usize = 104_857_600;
 
-/// `func start` prints this and does not start; a stand-in without storage can go on.
+/// `func start` prints this and does not start; a stand-in runs without storage.
 const STORAGE_MISSING: &str = "Missing value for AzureWebJobsStorage in local.settings.json. This is required for all \
     triggers other than httptrigger, kafkatrigger, rabbitmqtrigger, orchestrationTrigger, activityTrigger, \
     entityTrigger. You can run 'func azure functionapp fetch-app-settings <functionAppName>', specify a connection \
@@ -55,25 +49,28 @@ impl Launcher {
     /// Reads the files and starts what they say.
     pub(super) fn launch(&self) -> io::Result<ScriptHost> {
         let options = &self.options;
-        let (config, functions) = config::load(&options.root, &self.settings, options.functions.as_ref())?;
+        let (config, functions) = config::load(options, &self.settings)?;
         self.announce(&functions);
         let reserved = self.attached.is_none().then(reserve_port).transpose()?;
         let own = reserved.as_ref().map(TcpSocket::local_addr).transpose()?;
         let port = self.attached.or(own.map(|own| own.port())).unwrap_or_default();
         let (orders, received) = mpsc::unbounded_channel();
         let handler = Arc::new(Handler::new(port, self.log.clone(), orders));
-        // Proxying wins over forwarding; without either only payload mode is left.
-        let configured = [(config.proxying, Mode::Proxy), (config.forwarding, Mode::Forward)];
-        let first = configured.into_iter().find_map(|(on, mode)| on.then_some(mode));
-        let mode = options.mode.or(first).unwrap_or(Mode::Payload);
+        let config = Arc::new(config);
         let probe = Probe {
             port,
-            follow_redirects: mode != Mode::Forward,
+            follow_redirects: config.mode != Mode::Forward,
             patience: config.function_timeout.map(|limit| limit + Duration::from_secs(60)),
             log: self.log.clone(),
         };
-        let plan = self.plan(&config, probe.clone());
-        let app = Arc::new(self.app(config, functions, mode, probe, Arc::clone(&handler)));
+        let plan = Plan {
+            options: options.clone(),
+            settings: self.settings.clone(),
+            config: Arc::clone(&config),
+            probe: probe.clone(),
+            attached: self.attached.is_some(),
+        };
+        let app = Arc::new(self.app(config, functions, probe, Arc::clone(&handler)));
         let (mut supervisor, mut timers) = (JoinSet::new(), JoinSet::new());
         if !app.functions.is_empty() {
             supervisor.spawn(supervise(plan, handler, received));
@@ -105,45 +102,23 @@ impl Launcher {
         }
     }
 
-    fn plan(&self, config: &HostConfig, probe: Probe) -> Plan {
-        let options = &self.options;
-        Plan {
-            root: options.root.canonicalize().unwrap_or_else(|_| options.root.clone()),
-            description: self.attached.is_none().then(|| config.description.clone()),
-            settings: self.settings.clone(),
-            initialization_timeout: config.initialization_timeout,
-            probe,
-            cold_start: options.cold_start,
-            platform_sigterm: options.platform_sigterm,
-        }
-    }
-
-    fn app(&self, config: HostConfig, functions: Functions, mode: Mode, probe: Probe, handler: Arc<Handler>) -> App {
-        let options = &self.options;
+    fn app(&self, config: Arc<HostConfig>, functions: Functions, probe: Probe, handler: Arc<Handler>) -> App {
         let body_limit = self.settings.get("FUNCTIONS_REQUEST_BODY_SIZE_LIMIT").and_then(|limit| limit.parse().ok());
-        let outstanding = options.max_outstanding.or(config.max_outstanding);
-        let worker = Arc::new(Worker {
-            client: Client::new(handler.port),
-            initialization_timeout: config.initialization_timeout,
-            function_timeout: config.function_timeout,
-            handler,
-        });
+        let client = Client::new(handler.port);
+        let worker = Arc::new(Worker { handler, client, config: Arc::clone(&config) });
         App {
             timers: functions.timers.iter().map(|function| Arc::new(Timer::new(function, &worker))).collect(),
             functions,
             invoker: HttpInvoker {
                 worker,
-                mode,
                 body_limit: body_limit.unwrap_or(BODY_LIMIT),
-                scheme: if options.front_end_azure { "https" } else { "http" },
+                scheme: if self.options.front_end_azure { "https" } else { "http" },
             },
             probe,
-            custom_headers: config.custom_headers,
             homepage: !is_on(&self.settings, "AzureWebJobsDisableHomepage"),
-            key: options.key.clone(),
-            code_lookup: options.code_lookup,
-            front_end_azure: options.front_end_azure,
-            outstanding: outstanding.map(|most| Arc::new(Semaphore::new(most))),
+            outstanding: config.max_outstanding.map(|most| Arc::new(Semaphore::new(most))),
+            options: self.options.clone(),
+            config,
         }
     }
 }

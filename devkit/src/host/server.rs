@@ -1,40 +1,32 @@
 //! The host's own listener: what it responds itself, and which function gets the rest.
 
-use std::{
-    convert::Infallible,
-    net::{IpAddr, SocketAddr},
-    pin::pin,
-    sync::Arc,
-    time::Duration,
-};
+use std::convert::Infallible;
+use std::net::{IpAddr, SocketAddr};
+use std::pin::pin;
+use std::sync::Arc;
+use std::time::Duration;
 
 use futures_util::stream;
-use http::{
-    HeaderName, HeaderValue, Method, Request, Response, StatusCode,
-    header::{CONTENT_LENGTH, SERVER, USER_AGENT},
-};
+use http::header::{CONTENT_LENGTH, SERVER, USER_AGENT};
+use http::{HeaderValue, Method, Request, Response, StatusCode};
 use http_body_util::{BodyExt, Limited, StreamBody};
-use hyper::{body::Incoming, server::conn::http1, service::service_fn};
+use hyper::body::Incoming;
+use hyper::server::conn::http1;
+use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
 use serde_json::Value;
-use tokio::{
-    net::{TcpListener, TcpStream},
-    sync::{Semaphore, watch},
-    task::JoinSet,
-    time::{sleep, timeout},
-};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::{Semaphore, watch};
+use tokio::task::JoinSet;
+use tokio::time::{sleep, timeout};
 
-use super::{
-    config::{Functions, HttpFunction},
-    http::{self as invoking, HttpInvoker, add_front_end, filtered, whole},
-    options::CodeLookup,
-    process::{Handler, Phase, Probe},
-    timer::Timer,
-};
-use crate::web::{
-    Body, guid,
-    response::{bytes, empty, with},
-};
+use super::config::{Functions, HostConfig, HttpFunction};
+use super::http::{self as invoking, HttpInvoker, add_front_end, filtered, whole};
+use super::options::{CodeLookup, Options};
+use super::process::{Handler, Phase, Probe};
+use super::timer::Timer;
+use crate::web::response::{bytes, empty, with};
+use crate::web::{Body, guid};
 
 /// How long a host that shuts down by itself lets its connections end.
 const GRACE: Duration = Duration::from_millis(250);
@@ -53,11 +45,9 @@ pub(super) struct App {
     pub(super) invoker: HttpInvoker,
     /// For health pings, which reach the handler as well.
     pub(super) probe: Probe,
-    pub(super) custom_headers: Vec<(HeaderName, HeaderValue)>,
+    pub(super) config: Arc<HostConfig>,
+    pub(super) options: Options,
     pub(super) homepage: bool,
-    pub(super) key: Option<String>,
-    pub(super) code_lookup: Option<CodeLookup>,
-    pub(super) front_end_azure: bool,
     pub(super) outstanding: Option<Arc<Semaphore>>,
 }
 
@@ -111,7 +101,7 @@ async fn connection(stream: TcpStream, peer: SocketAddr, current: watch::Receive
 }
 
 async fn respond(app: Arc<App>, peer: IpAddr, mut request: Request<Incoming>) -> Result<Response<Body>, Infallible> {
-    if app.front_end_azure {
+    if app.options.front_end_azure {
         let target = request.uri().path_and_query().map_or(String::new(), ToString::to_string);
         add_front_end(request.headers_mut(), &target, &guid(rand::random()));
     }
@@ -130,7 +120,7 @@ async fn respond(app: Arc<App>, peer: IpAddr, mut request: Request<Incoming>) ->
         // With a body that is known to be empty, hyper would drop the length that the handler gave.
         *response.body_mut() = StreamBody::new(stream::empty()).boxed_unsync();
     }
-    for (name, value) in &app.custom_headers {
+    for (name, value) in &app.config.custom_headers {
         response.headers_mut().entry(name).or_insert_with(|| value.clone());
     }
     response.headers_mut().entry(SERVER).or_insert(HeaderValue::from_static("Kestrel"));
@@ -183,7 +173,7 @@ fn is_health_check(request: &Request<Incoming>) -> bool {
 /// `POST /admin/functions/NAME`: runs a timer function now, and does not wait for its end.
 async fn run_now(app: &App, name: Option<&str>, request: Request<Incoming>) -> Response<Body> {
     let key = request.headers().get("x-functions-key");
-    if app.key.as_ref().is_some_and(|required| key.is_none_or(|key| key != required.as_str())) {
+    if app.options.key.as_ref().is_some_and(|required| key.is_none_or(|key| key != required.as_str())) {
         return empty(StatusCode::UNAUTHORIZED);
     }
     let Some(timer) = app.timers.iter().find(|timer| name.is_some_and(|name| timer.name().eq_ignore_ascii_case(name)))
@@ -209,10 +199,10 @@ async fn authorize(app: &App, function: &HttpFunction, request: &Request<Incomin
         let fits = |required: &String| {
             key.is_some_and(|key| key == required.as_str()) || code.is_some_and(|(_, code)| code == required.as_str())
         };
-        return if app.key.as_ref().is_none_or(fits) { Ok(()) } else { Err(StatusCode::UNAUTHORIZED) };
+        return if app.options.key.as_ref().is_none_or(fits) { Ok(()) } else { Err(StatusCode::UNAUTHORIZED) };
     }
     let looked_up = code.is_some() || key.is_some() || request.headers().contains_key("x-ms-client-principal");
-    match app.code_lookup.filter(|_| looked_up) {
+    match app.options.code_lookup.filter(|_| looked_up) {
         Some(CodeLookup::Fail) => return Err(StatusCode::INTERNAL_SERVER_ERROR),
         Some(CodeLookup::Delay(delay)) => sleep(delay).await,
         None => {}

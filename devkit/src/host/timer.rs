@@ -1,19 +1,15 @@
 //! Timer functions: invoked when they are due, one invocation after the other.
 
-use std::{
-    collections::BTreeMap,
-    sync::{Arc, Mutex},
-};
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex};
 
 use chrono::{TimeDelta, Utc};
 use serde_json::{Map, Value, json};
 use tokio::time::sleep;
 
-use super::{
-    config::{Time, TimerFunction, dotnet_time},
-    http::{Invocation, Worker, call},
-    log::Log,
-};
+use super::config::{Time, TimerFunction, dotnet_time};
+use super::http::{Invocation, Worker, call};
+use super::log::Log;
 use crate::web::lock;
 
 /// How many occurrences the host prints.

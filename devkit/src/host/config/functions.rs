@@ -1,16 +1,17 @@
 //! The functions of a project, and which of them a request matches.
 
-use std::{collections::BTreeMap, io, path::Path, sync::Arc};
+use std::collections::BTreeMap;
+use std::io;
+use std::path::Path;
+use std::sync::Arc;
 
 use regex_lite::Regex;
 use serde_json::Value;
 
-use super::{
-    host_json::HostConfig,
-    route::Template,
-    schedule::Schedule,
-    settings::{Settings, is_on},
-};
+use super::host_json::HostConfig;
+use super::route::Template;
+use super::schedule::Schedule;
+use super::settings::{Settings, is_on};
 
 #[derive(Debug)]
 pub(crate) struct HttpFunction {

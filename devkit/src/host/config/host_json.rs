@@ -1,19 +1,22 @@
 //! `host.json`, overridden by app settings, as .NET's configuration binds it: flat, with keys that ignore case.
 
-use std::{collections::BTreeMap, io, time::Duration};
+use std::collections::BTreeMap;
+use std::io;
+use std::time::Duration;
 
 use http::{HeaderName, HeaderValue};
 use serde_json::Value;
 
-use super::{schedule::time_span, settings::Settings};
+use super::schedule::time_span;
+use super::settings::Settings;
+use crate::host::options::Mode;
 
 const OVERRIDE_PREFIX: &str = "azurefunctionsjobhost__";
 
 #[derive(Debug)]
 pub(crate) struct HostConfig {
     pub(crate) description: Description,
-    pub(crate) forwarding: bool,
-    pub(crate) proxying: bool,
+    pub(crate) mode: Mode,
     pub(crate) initialization_timeout: Duration,
     /// `None` is unbounded.
     pub(crate) function_timeout: Option<Duration>,
@@ -43,10 +46,15 @@ pub(super) fn parse(text: &str, settings: &Settings) -> io::Result<HostConfig> {
     if tree.text("version") != Some("2.0") {
         return Err(io::Error::other("host.json has no version \"2.0\"."));
     }
+    let forwarding = tree.flag("customhandler:enableforwardinghttprequest")?.unwrap_or(false);
+    let proxying = tree.flag("customhandler:enableproxyinghttprequest")?.unwrap_or(false);
     Ok(HostConfig {
         description: description(&tree)?,
-        forwarding: tree.flag("customhandler:enableforwardinghttprequest")?.unwrap_or(false),
-        proxying: tree.flag("customhandler:enableproxyinghttprequest")?.unwrap_or(false),
+        mode: match (proxying, forwarding) {
+            (true, _) => Mode::Proxy,
+            (false, true) => Mode::Forward,
+            (false, false) => Mode::Payload,
+        },
         initialization_timeout: tree
             .time_span("customhandler:initializationtimeout")?
             .flatten()
@@ -166,7 +174,7 @@ mod tests {
         let config = parse(SMALL, &Settings::new()).unwrap();
         assert_eq!(config.description.executable, "handler");
         assert!(config.description.stderr_for_errors_only);
-        assert!(!config.forwarding && !config.proxying);
+        assert_eq!(config.mode, Mode::Payload);
         assert_eq!(config.initialization_timeout, Duration::from_secs(30));
         assert_eq!(config.function_timeout, Some(Duration::from_secs(1800)));
         assert_eq!(config.route_prefix, "api");
@@ -179,7 +187,7 @@ mod tests {
             "Description": {"DefaultExecutablePath": "h", "Arguments": ["a", "b c"]}},
             "extensions": {"HTTP": {"RoutePrefix": "", "customHeaders": {"X-Frame-Options": "DENY"}}}}"#;
         let config = parse(text, &Settings::new()).unwrap();
-        assert!(config.proxying);
+        assert_eq!(config.mode, Mode::Proxy);
         assert_eq!(config.description.arguments, ["a", "b c"]);
         assert_eq!(config.route_prefix, "");
         assert_eq!(config.custom_headers, [("x-frame-options".parse().unwrap(), "DENY".parse().unwrap())]);
@@ -195,7 +203,7 @@ mod tests {
             ("AzureFunctionsJobHost__functions__0", "health"),
         ]);
         let config = parse(SMALL, &settings).unwrap();
-        assert!(config.forwarding);
+        assert_eq!(config.mode, Mode::Forward);
         assert_eq!(config.function_timeout, None);
         assert_eq!(config.initialization_timeout, Duration::from_millis(1500));
         assert_eq!(config.description.arguments, ["x"]);

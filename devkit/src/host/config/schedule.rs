@@ -1,12 +1,12 @@
 //! When a timer function is due: NCRONTAB as Azure Functions reads it, or a constant interval.
 
-use std::{fmt, time::Duration};
+use std::fmt;
+use std::time::Duration;
 
 use chrono::{DateTime, SecondsFormat, Utc};
-use croner::{
-    Cron,
-    parser::{CronParser, Seconds, Year},
-};
+use croner::Cron;
+use croner::parser::{CronParser, Seconds, Year};
+use regex_lite::Regex;
 
 use super::settings::{Settings, expand};
 
@@ -69,12 +69,8 @@ impl fmt::Display for Schedule {
 /// Five fields, or six with the seconds first. NCRONTAB has none of the newer signs, and requires both the day of the
 /// month and the day of the week to match.
 fn cron(text: &str) -> Option<Cron> {
-    let item = |item: &str| {
-        let name = item.len() == 3 && item.bytes().all(|byte| byte.is_ascii_alphabetic());
-        name || item.bytes().all(|byte| byte.is_ascii_digit())
-    };
-    let ncrontab = |field: &str| !field.starts_with('/') && field.split(['*', ',', '-', '/']).all(item);
-    if !text.split_whitespace().all(ncrontab) {
+    let item = r"(?:\*|[a-z]{3}|[0-9]+)";
+    if !Regex::new(&format!(r"(?i)^(?:\s*{item}(?:[-,/]{item})*)+$")).ok()?.is_match(text) {
         return None;
     }
     let parser = CronParser::builder().seconds(Seconds::Optional).year(Year::Disallowed);

@@ -1,6 +1,8 @@
 //! The app settings, which are the environment of the host and of its handler.
 
-use std::{collections::BTreeMap, io, path::Path};
+use std::collections::BTreeMap;
+use std::io;
+use std::path::Path;
 
 use serde_json::Value;
 

@@ -1,13 +1,6 @@
 //! How the host changes header lines.
 
-use http::{
-    HeaderMap, HeaderName, HeaderValue, StatusCode,
-    header::{
-        ALLOW, ALT_SVC, CONNECTION, CONTENT_DISPOSITION, CONTENT_ENCODING, CONTENT_LANGUAGE, CONTENT_LENGTH,
-        CONTENT_LOCATION, CONTENT_RANGE, CONTENT_TYPE, COOKIE, EXPIRES, FORWARDED, HOST, LAST_MODIFIED,
-        PROXY_AUTHENTICATE, PROXY_AUTHORIZATION, TE, TRANSFER_ENCODING, UPGRADE, UPGRADE_INSECURE_REQUESTS, USER_AGENT,
-    },
-};
+use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 
 /// The version that the stand-in claims to be.
 const HOST_VERSION: &str = "4.1037.0";
@@ -17,37 +10,18 @@ const VERSION_HEADER: &str = "x-azure-functions-hostversion";
 const INVOCATION_HEADER: &str = "x-azure-functions-invocationid";
 
 /// .NET does not accept these on a message, since they belong to its content; the host ignores that error.
-static CONTENT_HEADERS: [HeaderName; 9] = [
-    CONTENT_ENCODING,
-    CONTENT_LANGUAGE,
-    CONTENT_RANGE,
-    CONTENT_DISPOSITION,
-    HeaderName::from_static("content-md5"),
-    CONTENT_LOCATION,
-    EXPIRES,
-    LAST_MODIFIED,
-    ALLOW,
+#[rustfmt::skip]
+const CONTENT_HEADERS: [&str; 9] = [
+    "content-encoding", "content-language", "content-range", "content-disposition", "content-md5", "content-location",
+    "expires", "last-modified", "allow",
 ];
 
 /// YARP drops these in both directions.
-static HOP_BY_HOP: [HeaderName; 17] = [
-    CONNECTION,
-    TRANSFER_ENCODING,
-    HeaderName::from_static("keep-alive"),
-    UPGRADE,
-    HeaderName::from_static("proxy-connection"),
-    PROXY_AUTHENTICATE,
-    HeaderName::from_static("proxy-authentication-info"),
-    PROXY_AUTHORIZATION,
-    HeaderName::from_static("proxy-features"),
-    HeaderName::from_static("proxy-instruction"),
-    HeaderName::from_static("security-scheme"),
-    HeaderName::from_static("alpn"),
-    HeaderName::from_static("close"),
-    HeaderName::from_static("http2-settings"),
-    UPGRADE_INSECURE_REQUESTS,
-    TE,
-    ALT_SVC,
+#[rustfmt::skip]
+const HOP_BY_HOP: [&str; 17] = [
+    "connection", "transfer-encoding", "keep-alive", "upgrade", "proxy-connection", "proxy-authenticate",
+    "proxy-authentication-info", "proxy-authorization", "proxy-features", "proxy-instruction", "security-scheme", "alpn",
+    "close", "http2-settings", "upgrade-insecure-requests", "te", "alt-svc",
 ];
 
 /// Where a proxied request comes from and goes to.
@@ -60,14 +34,14 @@ pub(super) struct Route<'a> {
 /// The headers of a forwarded request.
 pub(super) fn forwarded(client: &HeaderMap, body_length: usize, invocation: &str) -> HeaderMap {
     let mut headers = joined(client);
-    remove(&mut headers, CONTENT_HEADERS.iter().chain([&CONTENT_TYPE, &CONTENT_LENGTH]));
+    remove(&mut headers, &CONTENT_HEADERS);
+    let kind = headers.remove("content-type").filter(|_| body_length > 0);
+    headers.remove("content-length");
     if body_length > 0 {
-        headers.insert(CONTENT_LENGTH, HeaderValue::from(body_length));
-        if let Some(kind) = client.get(CONTENT_TYPE) {
-            headers.insert(CONTENT_TYPE, kind.clone());
-        }
+        set(&mut headers, "content-length", &body_length.to_string());
     }
-    append(&mut headers, USER_AGENT.as_str(), " ", USER_AGENT_SUFFIX);
+    headers.extend(kind.map(|kind| (HeaderName::from_static("content-type"), kind)));
+    append(&mut headers, "user-agent", " ", USER_AGENT_SUFFIX);
     append(&mut headers, VERSION_HEADER, ", ", HOST_VERSION);
     append(&mut headers, INVOCATION_HEADER, ", ", invocation);
     headers
@@ -76,13 +50,13 @@ pub(super) fn forwarded(client: &HeaderMap, body_length: usize, invocation: &str
 /// The headers of a proxied request. A streamed body is always chunked, whatever the method is.
 pub(super) fn proxied(client: &HeaderMap, route: &Route<'_>, streamed: bool, invocation: &str) -> HeaderMap {
     let mut headers = joined(client);
-    remove(&mut headers, HOP_BY_HOP.iter().chain([&FORWARDED, &HeaderName::from_static("x-forwarded-prefix")]));
+    remove(&mut headers, &HOP_BY_HOP);
+    remove(&mut headers, &["forwarded", "x-forwarded-prefix", "x-forwarded-host"]);
     if streamed {
-        headers.remove(CONTENT_LENGTH);
-        set(&mut headers, TRANSFER_ENCODING.as_str(), "chunked");
+        headers.remove("content-length");
+        set(&mut headers, "transfer-encoding", "chunked");
     }
-    let host = headers.remove(HOST);
-    headers.remove("x-forwarded-host");
+    let host = headers.remove("host");
     headers.extend(host.map(|host| (HeaderName::from_static("x-forwarded-host"), host)));
     for (name, value) in [
         ("host", format!("127.0.0.1:{}", route.handler_port).as_str()),
@@ -116,9 +90,9 @@ pub(super) fn payload(handler_port: u16, length: usize, invocation: &str) -> Hea
 /// Removes from a proxied response what YARP does not copy.
 pub(super) fn clean_proxied_response(status: StatusCode, headers: &mut HeaderMap) {
     let bodiless = status.is_informational() || matches!(status.as_u16(), 204 | 205);
-    let empty = headers.get(CONTENT_LENGTH).is_some_and(|length| length == "0");
-    if headers.contains_key(TRANSFER_ENCODING) || bodiless && empty {
-        headers.remove(CONTENT_LENGTH);
+    let empty = headers.get("content-length").is_some_and(|length| length == "0");
+    if headers.contains_key("transfer-encoding") || bodiless && empty {
+        headers.remove("content-length");
     }
     remove(headers, &HOP_BY_HOP);
 }
@@ -136,23 +110,23 @@ pub(crate) fn add_front_end(headers: &mut HeaderMap, target: &str, log_id: &str)
     ] {
         set(headers, name, value);
     }
-    let host = headers.get(HOST).cloned();
+    let host = headers.get("host").cloned();
     headers.extend(host.map(|host| (HeaderName::from_static("disguised-host"), host)));
 }
 
 /// All headers, each in one line. .NET joins cookies by their own separator.
 fn joined(headers: &HeaderMap) -> HeaderMap {
     let one_line = |name: &HeaderName| {
-        let separator: &[u8] = if name == COOKIE { b"; " } else { b", " };
+        let separator: &[u8] = if name == "cookie" { b"; " } else { b", " };
         let lines: Vec<_> = headers.get_all(name).iter().map(HeaderValue::as_bytes).collect();
         Some((name.clone(), HeaderValue::from_bytes(&lines.join(separator)).ok()?))
     };
     headers.keys().filter_map(one_line).collect()
 }
 
-fn remove<'a>(headers: &mut HeaderMap, names: impl IntoIterator<Item = &'a HeaderName>) {
+fn remove(headers: &mut HeaderMap, names: &[&str]) {
     for name in names {
-        headers.remove(name);
+        headers.remove(*name);
     }
 }
 
@@ -172,5 +146,36 @@ fn set(headers: &mut HeaderMap, name: &'static str, value: &str) {
 }
 
 #[cfg(test)]
-#[path = "../tests/headers.rs"]
-mod tests;
+mod tests {
+    use super::*;
+
+    fn map<'a>(pairs: impl IntoIterator<Item = (&'a str, &'a str)>) -> HeaderMap {
+        pairs.into_iter().map(|(name, value)| (name.parse::<HeaderName>().unwrap(), value.parse().unwrap())).collect()
+    }
+
+    #[test]
+    fn forwarding_drops_content_headers_and_proxying_hop_by_hop_headers() {
+        let own = [("content-type", "text/plain"), ("content-length", "3"), ("x-a", "1")];
+        let content = CONTENT_HEADERS.map(|name| (name, "content"));
+        let client = map(content.into_iter().chain(HOP_BY_HOP.map(|name| (name, "hop"))).chain(own));
+        let route = Route { peer: "127.0.0.1", scheme: "http", handler_port: 9 };
+        let forwarded = forwarded(&client, 3, "ID");
+        let proxied = proxied(&client, &route, false, "ID");
+        let count = |headers: &HeaderMap, value: &str| headers.values().filter(|other| *other == value).count();
+        assert_eq!((count(&forwarded, "content"), count(&forwarded, "hop")), (0, HOP_BY_HOP.len()));
+        assert_eq!((count(&proxied, "content"), count(&proxied, "hop")), (CONTENT_HEADERS.len(), 0));
+        for (name, value) in own {
+            assert_eq!((&forwarded[name], &proxied[name]), (&value.parse().unwrap(), &value.parse().unwrap()));
+        }
+    }
+
+    #[test]
+    fn proxied_responses_lose_an_empty_length_only_where_none_is_allowed() {
+        for (status, length, kept) in [(204, "0", false), (205, "0", false), (200, "0", true), (204, "3", true)] {
+            let mut headers = map([("content-length", length), ("connection", "close"), ("x-a", "1")]);
+            clean_proxied_response(StatusCode::from_u16(status).unwrap(), &mut headers);
+            assert_eq!(headers.remove("content-length").is_some(), kept, "{status}");
+            assert_eq!(headers, map([("x-a", "1")]));
+        }
+    }
+}

@@ -1,15 +1,18 @@
 //! One invocation of a function, and what it needs of the handler.
 
-use std::{sync::Arc, time::Duration};
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::time::Duration;
 
-use http::{Response, StatusCode};
+use http::request::Parts;
+use http::{HeaderMap, Method, Request, Response, StatusCode};
 use tokio::time::{Instant, interval, sleep_until};
 
 use super::client::Client;
-use crate::{
-    host::process::{Handler, Order, Phase},
-    web::{Body, guid, response::empty},
-};
+use crate::host::config::HostConfig;
+use crate::host::process::{Handler, Order, Phase};
+use crate::web::response::empty;
+use crate::web::{Body, guid};
 
 /// The host checks this often whether the handler is initialized.
 const POLLING_INTERVAL: Duration = Duration::from_millis(25);
@@ -18,8 +21,32 @@ const POLLING_INTERVAL: Duration = Duration::from_millis(25);
 pub(crate) struct Worker {
     pub(crate) handler: Arc<Handler>,
     pub(crate) client: Client,
-    pub(crate) initialization_timeout: Duration,
-    pub(crate) function_timeout: Option<Duration>,
+    pub(crate) config: Arc<HostConfig>,
+}
+
+/// A request that has found its function.
+pub(super) struct Call {
+    /// As Kestrel decoded it.
+    pub(super) path: String,
+    pub(super) client: Parts,
+    pub(super) peer: IpAddr,
+    /// Of the URL that the client used.
+    pub(super) scheme: &'static str,
+}
+
+impl Call {
+    /// The request to the handler, whose target and headers the mode decides.
+    pub(super) fn request<B>(&self, target: &str, headers: HeaderMap, body: B) -> Result<Request<B>, String> {
+        request(self.client.method.clone(), target, headers, body)
+    }
+}
+
+pub(super) fn request<B>(method: Method, target: &str, headers: HeaderMap, body: B) -> Result<Request<B>, String> {
+    let mut request = Request::new(body);
+    *request.method_mut() = method;
+    *request.uri_mut() = target.parse().map_err(|error| format!("the target {target} is not valid: {error}"))?;
+    *request.headers_mut() = headers;
+    Ok(request)
 }
 
 /// One invocation of a function, by a request or by a timer.
@@ -46,7 +73,7 @@ impl Invocation {
     /// Waits for the handler. When that takes too long, the host shuts down.
     pub(crate) async fn initialized(&mut self) -> bool {
         let handler = &self.worker.handler;
-        let limit = Instant::now() + self.worker.initialization_timeout * 4;
+        let limit = Instant::now() + self.worker.config.initialization_timeout * 4;
         let mut ticks = interval(POLLING_INTERVAL);
         loop {
             let state = handler.state();
@@ -79,7 +106,7 @@ impl Invocation {
 
     /// Ends when the function has taken too long, which also ends the handler process.
     pub(super) async fn timed_out(&self) -> Response<Body> {
-        let Some(limit) = self.worker.function_timeout else {
+        let Some(limit) = self.worker.config.function_timeout else {
             return std::future::pending().await;
         };
         sleep_until(self.started + limit).await;

@@ -2,22 +2,21 @@
 
 use std::collections::BTreeMap;
 
-use base64::{Engine, engine::general_purpose::STANDARD};
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
 use chrono::Utc;
-use http::{
-    HeaderName, HeaderValue, Method, Request, Response, StatusCode,
-    header::{CONTENT_LENGTH, CONTENT_TYPE, HOST},
-    request::Parts,
-};
+use http::header::{CONTENT_LENGTH, CONTENT_TYPE, HOST};
+use http::{HeaderName, HeaderValue, Method, Response, StatusCode};
 use http_body_util::BodyExt;
 use hyper::body::Bytes;
 use serde_json::{Map, Value, json};
 
-use super::{body::whole, headers, invocation::Invocation};
-use crate::{
-    host::config::{HttpFunction, dotnet_time},
-    web::{Body, guid, response::empty},
-};
+use super::body::whole;
+use super::headers;
+use super::invocation::{Call, Invocation, request};
+use crate::host::config::{HttpFunction, dotnet_time};
+use crate::web::response::empty;
+use crate::web::{Body, guid};
 
 pub(crate) type Members = Map<String, Value>;
 
@@ -57,12 +56,8 @@ async fn exchange(invocation: &Invocation, data: &Members) -> Result<Option<Memb
         "RandGuid": guid(rand::random()),
     }});
     let text = json!({"Data": data, "Metadata": metadata}).to_string();
-    let target = format!("/{}", invocation.function);
     let headers = headers::payload(invocation.worker.handler.port, text.len(), &invocation.id);
-    let mut request = Request::new(whole(text));
-    *request.method_mut() = Method::POST;
-    *request.uri_mut() = target.parse().map_err(|error| format!("the target {target} is not valid: {error}"))?;
-    *request.headers_mut() = headers;
+    let request = request(Method::POST, &format!("/{}", invocation.function), headers, whole(text))?;
     let response = invocation.worker.client.send(request).await.map_err(|failure| failure.cause)?;
     let (parts, body) = response.into_parts();
     let body = body.collect().await.map_err(|error| error.to_string())?.to_bytes();
@@ -93,18 +88,18 @@ fn members(response: &Response<Bytes>) -> Result<Option<Members>, String> {
 pub(super) async fn serve(
     invocation: &Invocation,
     function: &HttpFunction,
-    path: &str,
-    client: &Parts,
+    request: &Call,
     body: &Bytes,
 ) -> Response<Body> {
-    let data = Map::from_iter([(function.trigger.clone(), request_data(function, path, client, body))]);
+    let data = Map::from_iter([(function.trigger.clone(), request_data(function, request, body))]);
     match call(invocation, data).await {
         Ok(members) => response(output(function, &members)),
         Err(failed) => failed,
     }
 }
 
-fn request_data(function: &HttpFunction, path: &str, client: &Parts, body: &Bytes) -> Value {
+fn request_data(function: &HttpFunction, call: &Call, body: &Bytes) -> Value {
+    let Call { path, client, .. } = call;
     let mut headers: BTreeMap<&str, Vec<String>> = BTreeMap::new();
     for (name, value) in &client.headers {
         headers.entry(name.as_str()).or_default().push(String::from_utf8_lossy(value.as_bytes()).into_owned());

@@ -1,36 +1,31 @@
 //! Proxying mode: YARP streams both ways, and repeats a request that got no response.
 
-use std::{io, net::IpAddr, pin::Pin, sync::Arc, task::Poll, time::Duration};
+use std::io;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::Poll;
+use std::time::Duration;
 
-use http::{Request, Response, StatusCode, request::Parts};
+use http::{Request, Response, StatusCode};
 use http_body_util::BodyExt;
 use hyper::body::Incoming;
 use tokio::time::sleep;
 
-use super::{
-    body::{Activity, ReplayableBody, Upload, filtered},
-    client::{Client, Failure},
-    headers::{self, Route},
-    invocation::Invocation,
-    path,
-};
-use crate::web::{Body, response::empty};
+use super::body::{Activity, ReplayableBody, Upload, filtered};
+use super::client::{Client, Failure};
+use super::headers::{self, Route};
+use super::invocation::{Call, Invocation};
+use super::path;
+use crate::web::Body;
+use crate::web::response::empty;
 
 const MAX_ATTEMPTS: u32 = 10;
 
 /// Ends when an exchange has taken too long.
 type Overdue = Pin<Box<dyn Future<Output = Response<Body>> + Send>>;
 
-pub(super) struct Proxied {
-    /// As Kestrel decoded it.
-    pub(super) path: String,
-    pub(super) client: Parts,
-    pub(super) peer: IpAddr,
-    pub(super) scheme: &'static str,
-}
-
 /// Proxies a request. Dropping the response, as happens when the client disconnects, cancels the handler's request.
-pub(super) async fn proxy(invocation: Invocation, call: Proxied, upload: Upload, limit: usize) -> Response<Body> {
+pub(super) async fn proxy(invocation: Invocation, call: Call, upload: Upload, limit: usize) -> Response<Body> {
     let streamed = matches!(upload, Upload::Stream(_));
     let body = ReplayableBody::new(upload, limit);
     let head = match request(&call, invocation.worker.handler.port, streamed, &invocation.id) {
@@ -51,14 +46,10 @@ pub(super) async fn proxy(invocation: Invocation, call: Proxied, upload: Upload,
 }
 
 /// What the handler gets, without the body.
-fn request(call: &Proxied, handler_port: u16, streamed: bool, invocation: &str) -> Result<Request<()>, String> {
-    let target = path::proxied(&call.path, call.client.uri.query());
+fn request(call: &Call, handler_port: u16, streamed: bool, invocation: &str) -> Result<Request<()>, String> {
     let route = Route { peer: &call.peer.to_string(), scheme: call.scheme, handler_port };
-    let mut request = Request::new(());
-    *request.method_mut() = call.client.method.clone();
-    *request.uri_mut() = target.parse().map_err(|error| format!("the target {target} is not valid: {error}"))?;
-    *request.headers_mut() = headers::proxied(&call.client.headers, &route, streamed, invocation);
-    Ok(request)
+    let headers = headers::proxied(&call.client.headers, &route, streamed, invocation);
+    call.request(&path::proxied(&call.path, call.client.uri.query()), headers, ())
 }
 
 /// What the client gets, from the handler's response.

@@ -1,6 +1,7 @@
 //! What the rest of the host sees of the handler process.
 
-use tokio::sync::{mpsc::UnboundedSender, watch};
+use tokio::sync::mpsc::UnboundedSender;
+use tokio::sync::watch;
 
 use crate::host::log::Log;
 
@@ -58,7 +59,7 @@ impl Handler {
         state.wait_for(|state| condition(state.phase)).await.map_or(Phase::Down, |state| state.phase)
     }
 
-    /// Ends the host, as it does by itself when it cannot go on.
+    /// Ends the host, as it does by itself when it cannot continue.
     pub(crate) fn shut_down(&self, message: &str) {
         if self.state().phase != Phase::Down {
             self.log.error(message);

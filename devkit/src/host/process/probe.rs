@@ -1,18 +1,16 @@
 //! The `GET /` by which the host finds out that its handler listens.
 
-use std::{io, time::Duration};
+use std::io;
+use std::time::Duration;
 
-use http::{
-    Request, Response,
-    header::{HOST, LOCATION},
-};
+use http::header::{HOST, LOCATION};
+use http::{Request, Response};
 use http_body_util::Empty;
-use hyper::{body::Bytes, client::conn::http1};
+use hyper::body::Bytes;
+use hyper::client::conn::http1;
 use hyper_util::rt::TokioIo;
-use tokio::{
-    net::TcpStream,
-    time::{sleep, timeout},
-};
+use tokio::net::TcpStream;
+use tokio::time::{sleep, timeout};
 use url::Url;
 
 use crate::host::log::Log;

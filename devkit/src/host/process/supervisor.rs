@@ -1,55 +1,43 @@
 //! Starts the handler, and decides what follows when it ends.
 
-use std::{
-    io,
-    path::PathBuf,
-    pin::pin,
-    process::Stdio,
-    sync::Arc,
-    time::{Duration, Instant},
-};
+use std::io;
+use std::pin::pin;
+use std::process::Stdio;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Signal, kill_process};
-use tokio::{
-    io::{AsyncBufReadExt, AsyncRead, BufReader},
-    process::{Child, Command},
-    sync::mpsc::UnboundedReceiver,
-    task::JoinSet,
-    time::timeout,
-};
+use tokio::io::{AsyncBufReadExt, AsyncRead, BufReader};
+use tokio::process::{Child, Command};
+use tokio::sync::mpsc::UnboundedReceiver;
+use tokio::task::JoinSet;
+use tokio::time::timeout;
 
-use super::{
-    command_line,
-    crashes::{Crashes, Outcome},
-    handler::{Handler, Order, Phase},
-    probe::Probe,
-};
-use crate::{
-    host::{
-        config::{Description, Settings},
-        log::{Level, Log, stderr_level},
-    },
-    web::guid,
-};
+use super::command_line;
+use super::crashes::{Crashes, Outcome};
+use super::handler::{Handler, Order, Phase};
+use super::probe::Probe;
+use crate::host::config::{HostConfig, Settings};
+use crate::host::log::{Level, Log, stderr_level};
+use crate::host::options::Options;
+use crate::web::guid;
 
 /// How long the host waits for a process that it has killed, and for the rest of its output.
 const KILL_PATIENCE: Duration = Duration::from_secs(1);
 
 pub(crate) struct Plan {
-    pub(crate) root: PathBuf,
-    /// `None` when the handler runs elsewhere and is only probed.
-    pub(crate) description: Option<Description>,
+    pub(crate) options: Options,
     pub(crate) settings: Settings,
-    pub(crate) initialization_timeout: Duration,
+    pub(crate) config: Arc<HostConfig>,
     pub(crate) probe: Probe,
-    pub(crate) cold_start: Option<Duration>,
-    pub(crate) platform_sigterm: Option<Duration>,
+    /// The handler runs elsewhere and is only probed.
+    pub(crate) attached: bool,
 }
 
 /// Runs the handler until the host stops or gives up.
 pub(crate) async fn supervise(plan: Plan, handler: Arc<Handler>, mut orders: UnboundedReceiver<Order>) {
     let mut crashes = Crashes::default();
-    if let Some(delay) = plan.cold_start
+    if let Some(delay) = plan.options.cold_start
         && timeout(delay, orders.recv()).await.is_ok()
     {
         return handler.enter(Phase::Stopped);
@@ -80,7 +68,7 @@ async fn run(plan: &Plan, handler: &Handler, crashes: &mut Crashes, orders: &mut
             return crashes.add(Instant::now());
         }
     };
-    let mut readiness = pin!(plan.probe.until_ready(plan.initialization_timeout));
+    let mut readiness = pin!(plan.probe.until_ready(plan.config.initialization_timeout));
     let (mut probing, mut running) = (true, true);
     loop {
         tokio::select! {
@@ -96,7 +84,7 @@ async fn run(plan: &Plan, handler: &Handler, crashes: &mut Crashes, orders: &mut
                     return Outcome::Stop;
                 }
                 Some(Order::Stop) | None => {
-                    process.terminate(plan.platform_sigterm).await;
+                    process.terminate(plan.options.platform_sigterm).await;
                     return Outcome::Stop;
                 }
             },
@@ -129,11 +117,12 @@ struct Process {
 
 impl Process {
     fn start(plan: &Plan, handler: &Handler) -> io::Result<Self> {
-        let Some(description) = &plan.description else {
+        if plan.attached {
             return Ok(Self::default());
-        };
+        }
+        let description = &plan.config.description;
         let environment = environment(plan, handler.port);
-        let line = command_line::resolve(description, &plan.root, &environment);
+        let line = command_line::resolve(description, &plan.options.root, &environment);
         let mut child = Command::new(&line.program)
             .args(&line.arguments)
             .current_dir(&line.directory)
@@ -209,7 +198,7 @@ fn environment(plan: &Plan, port: u16) -> Settings {
         ("FUNCTIONS_HTTPWORKER_PORT", &port),
         ("FUNCTIONS_CUSTOMHANDLER_WORKER_ID", &id),
         ("FUNCTIONS_HTTPWORKER_ID", &id),
-        ("FUNCTIONS_APP_ROOT_PATH", &plan.root.to_string_lossy()),
+        ("FUNCTIONS_APP_ROOT_PATH", &plan.options.root.to_string_lossy()),
     ];
     let own = own.map(|(name, value)| (name.to_owned(), value.to_owned()));
     plan.settings.clone().into_iter().chain(own).collect()

@@ -2,14 +2,10 @@
 
 use serde_json::json;
 
-use super::{
-    support::{Project, Recorder, body, exchange, get, send, stage, started, status, values},
-    tables::{PATHS, QUERIES},
-};
-use crate::host::{
-    Mode::{self, Forward, Proxy},
-    Options,
-};
+use super::support::{Project, Recorder, body, exchange, get, send, stage, started, status, values};
+use super::tables::{PATHS, QUERIES};
+use crate::host::Mode::{self, Forward, Proxy};
+use crate::host::Options;
 
 /// The values of a header line by mode.
 type Values = &'static [&'static str];
@@ -43,8 +39,11 @@ async fn paths_and_queries_arrive_as_measured() {
 
 #[tokio::test]
 async fn request_headers_arrive_as_measured() {
-    let lines = "User-Agent: Mozilla/5.0 (X11) Gecko/1\r\nX-A: 1\r\nX-A: 2\r\nConnection: keep-alive\r\n\
-        Upgrade: h2c\r\nTE: trailers\r\nX-Forwarded-For: 6.6.6.6\r\nX-Forwarded-Prefix: /p\r\nForwarded: for=6.6.6.6\r\n\
+    let lines = "User-Agent: Mozilla/5.0 (X11) Gecko/1\r\nX-A: 1\r\nX-A: 2\r\nCookie: a=1\r\nCookie: b=2\r\n\
+        Connection: keep-alive\r\nUpgrade: h2c\r\nTE: trailers\r\nSec-Fetch-Site: same-origin\r\nRange: bytes=0-1\r\n\
+        X-Forwarded-For: 6.6.6.6\r\nX-Forwarded-For: 7.7.7.7\r\nX-Forwarded-Host: evil.example\r\n\
+        X-Forwarded-Proto: https\r\nX-Forwarded-Prefix: /p\r\nForwarded: for=6.6.6.6\r\n\
+        X-Azure-Functions-HostVersion: spoof\r\nX-Azure-Functions-InvocationId: a\r\n\
         X-Azure-Functions-InvocationId: spoof\r\nX-Ms-Invocation-Id: spoof\r\nLast-Modified: now\r\n\
         Content-Encoding: gzip\r\nContent-Type: text/plain\r\n";
     for mode in [Forward, Proxy] {
@@ -56,7 +55,7 @@ async fn request_headers_arrive_as_measured() {
         let own_host = format!("127.0.0.1:{}", recorder.port);
         assert_eq!(values(&seen, "host"), [if mode == Forward { "app.example" } else { &own_host }]);
         let id = values(&seen, "x-azure-functions-invocationid")[0];
-        let id = if mode == Forward { id.strip_prefix("spoof, ").unwrap() } else { id };
+        let id = if mode == Forward { id.strip_prefix("a, spoof, ").unwrap() } else { id };
         assert_eq!(id.len(), 36);
         assert_eq!(values(&seen, "x-ms-invocation-id"), [if mode == Forward { "spoof" } else { id }]);
         check(
@@ -68,14 +67,17 @@ async fn request_headers_arrive_as_measured() {
                     &["Mozilla/5.0 (X11) Gecko/1 Azure-Functions-Host/4.1037.0"],
                     &["Mozilla/5.0 (X11) Gecko/1"],
                 ),
-                ("x-azure-functions-hostversion", &["4.1037.0"], &["4.1037.0"]),
+                ("x-azure-functions-hostversion", &["spoof, 4.1037.0"], &["4.1037.0"]),
                 ("x-a", &["1, 2"], &["1, 2"]),
+                ("cookie", &["a=1; b=2"], &["a=1; b=2"]),
+                ("sec-fetch-site", &["same-origin"], &["same-origin"]),
+                ("range", &["bytes=0-1"], &["bytes=0-1"]),
                 ("connection", &["keep-alive"], &[]),
                 ("upgrade", &["h2c"], &[]),
                 ("te", &["trailers"], &[]),
-                ("x-forwarded-for", &["6.6.6.6"], &["127.0.0.1"]),
-                ("x-forwarded-host", &[], &["app.example"]),
-                ("x-forwarded-proto", &[], &["http"]),
+                ("x-forwarded-for", &["6.6.6.6, 7.7.7.7"], &["127.0.0.1"]),
+                ("x-forwarded-host", &["evil.example"], &["app.example"]),
+                ("x-forwarded-proto", &["https"], &["http"]),
                 ("x-forwarded-prefix", &["/p"], &[]),
                 ("forwarded", &["for=6.6.6.6"], &[]),
                 ("content-type", &["text/plain"], &["text/plain"]),
@@ -162,13 +164,15 @@ async fn the_front_end_of_app_service_adds_its_headers() {
     let (project, recorder, _host) = stage(Forward, Recorder::ok().await).await;
     for mode in [Forward, Proxy] {
         let host = started(Options { front_end_azure: true, ..project.options(mode) }, recorder.port).await;
-        get(&host, "/a%2541").await;
+        send(&host, "GET /a%2541", "X-Forwarded-For: 6.6.6.6\r\nX-Original-Url: /spoof\r\n", "").await;
         check(
             &recorder.last(),
             mode,
             &[
                 ("x-original-url", &["/a%2541"], &["/a%2541"]),
-                ("x-forwarded-for", &["1.2.3.4:56789"], &["127.0.0.1"]),
+                ("x-forwarded-for", &["6.6.6.6, 1.2.3.4:56789"], &["127.0.0.1"]),
+                ("client-ip", &["1.2.3.4:56789"], &["1.2.3.4:56789"]),
+                ("max-forwards", &["10"], &["10"]),
                 ("x-forwarded-proto", &["https"], &["https"]),
                 ("disguised-host", &["app.example"], &["app.example"]),
             ],

@@ -2,10 +2,8 @@
 
 use std::time::Duration;
 
-use tokio::{
-    io::AsyncWriteExt,
-    time::{sleep, timeout},
-};
+use tokio::io::AsyncWriteExt;
+use tokio::time::{sleep, timeout};
 
 use super::support::{Recorder, body, get, has_line, ok, open, read_message, scripted, send, stage, status, until};
 use crate::host::Mode;

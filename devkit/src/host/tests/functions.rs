@@ -12,60 +12,43 @@ fn http(members: &str) -> String {
 
 fn loaded_with(files: &[(&str, String)], settings: &[(&str, &str)]) -> Functions {
     let settings = settings.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
-    let text = r#"{"version": "2.0", "customHandler": {"description": {"defaultExecutablePath": "h"}},
-        "extensions": {"http": {"routePrefix": ""}}}"#;
+    let text = r#"{"version": "2.0", "customHandler": {"description": {"defaultExecutablePath": "h"}}}"#;
     let config = host_json::parse(text, &settings).unwrap();
-    let files = files.iter().map(|(name, text)| ((*name).to_owned(), text.clone())).collect();
-    load(files, &config, &settings)
+    load(files.iter().map(|(name, text)| ((*name).to_owned(), text.clone())).collect(), &config, &settings)
 }
 
 fn loaded(files: &[(&str, String)]) -> Functions {
-    loaded_with(files, &[])
+    loaded_with(files, &[("AzureFunctionsJobHost__extensions__http__routePrefix", "")])
 }
 
-fn found<'a>(functions: &'a Functions, method: &str, path: &str) -> Option<&'a str> {
-    functions.find(path, method).map(|function| function.name.as_str())
+fn names(functions: &Functions) -> Vec<&str> {
+    functions.http.iter().map(|function| function.name.as_str()).collect()
 }
 
 #[test]
-fn the_first_name_wins_even_if_another_route_is_more_specific() {
+fn the_first_name_whose_route_and_method_match_wins() {
     let functions = loaded(&[
         ("zz", http(r#""route": "graph/me""#)),
-        ("B-all", http(r#""route": "graph/{*path}""#)),
-        ("a-login", http(r#""route": "auth/login""#)),
+        ("B-all", http(r#""route": "graph/{*path}", "methods": ["get", "head"]"#)),
+        ("a-login", http(r#""route": "auth/login", "methods": ["post"]"#)),
+        ("health", http(r#""authLevel": "anonymous""#)),
+        ("other", http(r#""route": """#)),
     ]);
-    assert_eq!(functions.http.iter().map(|f| f.name.as_str()).collect::<Vec<_>>(), ["a-login", "B-all", "zz"]);
-    assert_eq!(found(&functions, "GET", "/graph/me"), Some("B-all"));
-    assert_eq!(found(&functions, "GET", "/auth/login"), Some("a-login"));
-    assert_eq!(found(&functions, "GET", "/nowhere"), None);
-}
-
-#[test]
-fn a_wrong_method_is_no_match() {
-    let functions = loaded(&[
-        ("a", http(r#""route": "x", "methods": ["post"]"#)),
-        ("b", http(r#""route": "{*all}", "methods": ["get", "head"]"#)),
-    ]);
-    assert_eq!(found(&functions, "POST", "/x"), Some("a"));
-    assert_eq!(found(&functions, "GET", "/x"), Some("b"));
-    assert_eq!(found(&functions, "HEAD", "/"), Some("b"));
-    assert_eq!(found(&functions, "DELETE", "/x"), None);
-}
-
-#[test]
-fn a_missing_route_is_the_name() {
-    let functions = loaded(&[("health", http(r#""authLevel": "anonymous""#)), ("other", http(r#""route": """#))]);
-    assert_eq!(found(&functions, "PURGE", "/health"), Some("health"));
-    assert_eq!(found(&functions, "GET", "/other"), Some("other"));
-    assert!(functions.http[0].anonymous && !functions.http[1].anonymous);
-}
-
-#[test]
-fn the_prefix_comes_before_every_route() {
-    let files = vec![("f".to_owned(), http(r#""route": "/x""#))];
-    let text = r#"{"version": "2.0", "customHandler": {"description": {"defaultExecutablePath": "h"}}}"#;
-    let config = host_json::parse(text, &Settings::new()).unwrap();
-    assert_eq!(load(files, &config, &Settings::new()).http[0].route, "api/x");
+    assert_eq!(names(&functions), ["a-login", "B-all", "health", "other", "zz"]);
+    for (method, path, expected) in [
+        ("GET", "/graph/me", Some("B-all")),
+        ("HEAD", "/graph", Some("B-all")),
+        ("POST", "/graph/me", Some("zz")),
+        ("POST", "/auth/login", Some("a-login")),
+        ("GET", "/auth/login", None),
+        ("PURGE", "/health", Some("health")),
+        ("GET", "/other", Some("other")),
+        ("GET", "/nowhere", None),
+    ] {
+        assert_eq!(functions.find(path, method).map(|function| function.name.as_str()), expected, "{method} {path}");
+    }
+    assert_eq!(functions.http.iter().filter(|function| function.anonymous).count(), 1);
+    assert_eq!(loaded_with(&[("f", http(r#""route": "/x""#))], &[]).http[0].route, "api/x");
 }
 
 #[test]
@@ -82,7 +65,7 @@ fn functions_in_error_are_skipped_and_reported() {
         ("later", http(r#""route": "/SAME/""#)),
         ("third", http(r#""route": "same", "methods": ["post"]"#)),
     ]);
-    assert_eq!(functions.http.iter().map(|f| f.name.as_str()).collect::<Vec<_>>(), ["good", "third"]);
+    assert_eq!(names(&functions), ["good", "third"]);
     assert_eq!(functions.errors.len(), 8);
     for name in ["1st", "host", "admins", "runtime", "empty", "json", "unsupported", "later"] {
         let prefix = format!("The '{name}' function is in error: ");
@@ -115,13 +98,13 @@ fn functions_can_be_disabled_and_selected() {
         ("c", http(r#""route": "c""#).replacen('{', r#"{"disabled": true, "#, 1)),
         ("d", http(r#""route": "d""#).replacen('{', r#"{"disabled": "OFF", "#, 1)),
     ];
-    let names = |settings: &[(&str, &str)]| {
-        let functions = loaded_with(&files, settings);
-        functions.http.into_iter().map(|function| function.name).collect::<Vec<_>>()
-    };
-    assert_eq!(names(&[]), ["a", "b", "d"]);
-    assert_eq!(names(&[("AzureWebJobs.a.Disabled", "True"), ("OFF", "1")]), ["b"]);
-    assert_eq!(names(&[("AzureFunctionsJobHost__functions__0", "B")]), ["b"]);
+    for (settings, expected) in [
+        (vec![], vec!["a", "b", "d"]),
+        (vec![("AzureWebJobs.a.Disabled", "True"), ("OFF", "1")], vec!["b"]),
+        (vec![("AzureFunctionsJobHost__functions__0", "B")], vec!["b"]),
+    ] {
+        assert_eq!(names(&loaded_with(&files, &settings)), expected);
+    }
 }
 
 #[test]

@@ -1,22 +1,19 @@
 //! What only proxying mode does, over real sockets.
 
-use std::{
-    collections::BTreeSet,
-    time::{Duration, Instant},
-};
+use std::collections::BTreeSet;
+use std::time::{Duration, Instant};
 
-use tokio::{
-    io::{AsyncReadExt, AsyncWriteExt},
-    net::{TcpListener, TcpStream},
-    sync::oneshot,
-    time::{sleep, timeout},
-};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::oneshot;
+use tokio::time::{sleep, timeout};
 
 use super::support::{
     PATIENCE, Project, Recorder, body, exchange, get, has_line, ok, open, read_message, read_until, scripted, send,
     stage, started, status, until, values,
 };
-use crate::host::{Mode, script_host::reserve_port};
+use crate::host::Mode;
+use crate::host::script_host::reserve_port;
 
 /// Responds to probes, and closes every other connection after its request.
 async fn silent() -> Recorder {
