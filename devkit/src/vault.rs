@@ -155,7 +155,7 @@ impl State {
             return error::challenge(&self.options.tenant, &self.options.resource, why);
         }
         let response = Request::parse(request).and_then(|request| match fault {
-            Some(Fault::ForbiddenByRbac) => Err(Error::forbidden_by_rbac(request.operation)),
+            Some(Fault::ForbiddenByRbac) => Err(Error::forbidden_by_rbac(request.operation.action())),
             Some(Fault::ForbiddenByFirewall) => Err(Error::forbidden_by_firewall()),
             _ => request.run(&mut lock(&self.secrets), self.core.clock.now()),
         });

@@ -16,11 +16,11 @@ use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 pub(crate) use clock::Clock;
-pub use fault::{Fault, OAuthError};
+pub use fault::{Fault, HangUp, OAuthError};
 pub(crate) use form::Form;
 pub use request::Recorded;
 pub(crate) use response::Body;
-pub use server::{AcceptMode, Core, Handler, HangUp, StandIn};
+pub use server::{AcceptMode, Core, Handler, StandIn};
 pub(crate) use server::{INTERNAL_HEADER, ServerOptions};
 pub(crate) use tls::CertificateAuthority;
 

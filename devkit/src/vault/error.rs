@@ -1,7 +1,6 @@
 use http::{Response, StatusCode};
 use serde_json::json;
 
-use super::api::Operation;
 use crate::web::{Body, response};
 
 /// An error as Key Vault words it.
@@ -44,12 +43,11 @@ impl Error {
         Self::forbidden("SecretDisabled", "Operation get is not allowed on a disabled secret.")
     }
 
-    pub(super) fn forbidden_by_rbac(operation: Operation) -> Self {
+    pub(super) fn forbidden_by_rbac(action: &str) -> Self {
         let message = format!(
             "Caller is not authorized to perform action on resource.\r\nIf role assignments, deny assignments or role \
-             definitions were changed recently, please observe propagation time.\r\nAction: '{}'\r\nAssignment: (not \
-             found)\r\nDecisionReason: 'DeniedWithNoValidRBAC'",
-            operation.action()
+             definitions were changed recently, please observe propagation time.\r\nAction: '{action}'\r\nAssignment: (not \
+             found)\r\nDecisionReason: 'DeniedWithNoValidRBAC'"
         );
         Self::forbidden("ForbiddenByRbac", &message)
     }

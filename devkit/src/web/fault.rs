@@ -1,3 +1,4 @@
+use std::fmt;
 use std::sync::Mutex;
 use std::time::Duration;
 
@@ -7,8 +8,20 @@ use http::{Response, StatusCode};
 use http_body_util::{BodyExt as _, Collected};
 use serde_json::json;
 
+use super::lock;
 use super::response::{self, Body};
-use super::{HangUp, lock};
+
+/// Closes the connection without a response.
+#[derive(Debug)]
+pub struct HangUp;
+
+impl fmt::Display for HangUp {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("closed on purpose")
+    }
+}
+
+impl std::error::Error for HangUp {}
 
 /// How a stand-in fails. The request is recorded in every case.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -1,7 +1,6 @@
 #[cfg(test)]
 mod tests;
 
-use std::fmt;
 use std::future::pending;
 use std::io;
 use std::net::SocketAddr;
@@ -23,7 +22,7 @@ use tokio::task::JoinSet;
 use tokio::time::sleep;
 use tokio_rustls::TlsAcceptor;
 
-use super::fault::{Fault, Faults};
+use super::fault::{Fault, Faults, HangUp};
 use super::head::{Head, HeadRecorder};
 use super::request::{Recorded, RequestLog};
 use super::response::{Body, DelayedBody};
@@ -34,18 +33,6 @@ const KEPT_BODY: usize = 1 << 20;
 
 /// Marks requests between stand-ins, which are neither recorded nor failed.
 pub(crate) const INTERNAL_HEADER: &str = "x-stand-in";
-
-/// Closes the connection without a response.
-#[derive(Debug)]
-pub struct HangUp;
-
-impl fmt::Display for HangUp {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("closed on purpose")
-    }
-}
-
-impl std::error::Error for HangUp {}
 
 /// How a stand-in receives connections.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
