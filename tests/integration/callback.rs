@@ -58,6 +58,25 @@ async fn malformed_callbacks_end_in_a_redirect_without_a_token_request() {
     assert_eq!(app.provider.token_requests(), 0);
 }
 
+/// The first characters of a state name the transaction's cookie; the others must be equal too (contract 3.7).
+#[tokio::test]
+async fn a_state_that_differs_after_the_transactions_id_counts_as_absent() {
+    let app = TestApp::start().await;
+    let mut visitor = app.visitor();
+    let address = visitor.begin("/here").await;
+    let location = app.provider.sign_in(&address, ADA).unwrap().location();
+    let state =
+        url::Url::parse(&address).unwrap().query_pairs().find(|(name, _)| name == "state").unwrap().1.into_owned();
+    let last = if state.ends_with('A') { "B" } else { "A" };
+    let forged = location.replace(&state, &format!("{}{last}", &state[..state.len() - 1]));
+    assert_ne!(forged, location);
+    let response = visitor.come_back(&forged).await;
+    assert_eq!(response.header("location"), Some("/?auth_error=login_expired"));
+    assert_eq!(response.headers_named("set-cookie").count(), 0);
+    assert_eq!(app.provider.token_requests(), 0);
+    assert_eq!(visitor.come_back(&location).await.header("location"), Some("/here"), "the transaction is unchanged");
+}
+
 /// The callback of a sign-in in progress with a custom query, in which `STATE` is replaced by its state.
 async fn come_back_with(app: &TestApp, query: &str) -> (Visitor, crate::visitor::Response) {
     let mut visitor = app.visitor();
