@@ -8,10 +8,10 @@
 // offline.
 targetScope = 'resourceGroup'
 
-@description('Where everything is made.')
+@description('Region of all resources.')
 param location string = resourceGroup().location
 
-@description('Name of the function app, unique in Azure: it becomes <name>.azurewebsites.net. Empty: one is made up.')
+@description('Name of the function app, unique in Azure: it becomes <name>.azurewebsites.net. Empty: a generated name.')
 @maxLength(60)
 param appName string = ''
 
@@ -41,7 +41,7 @@ param hostingPlan string = 'flex'
 ])
 param instanceMemoryMB int = 512
 
-@description('Most instances at a time (flex only).')
+@description('Maximum number of instances (flex only).')
 @minValue(40)
 @maxValue(1000)
 param maximumInstanceCount int = 40
@@ -54,7 +54,7 @@ param alwaysReadyInstances int = 0
 @description('Whether the app rotates its keys by its own timer. If not, a pipeline must, and the app only reads keys.')
 param rotateInApp bool = true
 
-@description('Name of the vault, unique in Azure. It holds the key ring and nothing else. Empty: one is made up.')
+@description('Name of the vault, unique in Azure. It holds the key ring and nothing else. Empty: a generated name.')
 @maxLength(24)
 param keyVaultName string = ''
 
@@ -67,17 +67,17 @@ param staticWebsite bool = false
 @description('Further settings of the gateway, such as { CLOAKROOM_SESSION_IDLE: \'15m\' }.')
 param gatewaySettings object = {}
 
-@description('Address that alerts go to. Empty: no alerts are made.')
+@description('Address for alerts. Empty: no alerts are created.')
 param alertEmail string = ''
 
-@description('Object id of who uploads the static website, or on consumption the package. Empty: nobody is granted it.')
+@description('Object id of the principal that uploads the static website, or on consumption the package. Empty: none.')
 param deployerPrincipalId string = ''
 
 @description('Tags of everything.')
 param tags object = {}
 
 var isFlex = hostingPlan == 'flex'
-// A file of parameters cannot leave one out, so that empty means the default.
+// main.bicepparam passes an empty string for a variable that is not set, so empty means the default.
 var name = empty(appName) ? 'cloakroom-${uniqueString(resourceGroup().id)}' : appName
 var origin = empty(publicOrigin) ? 'https://${name}.azurewebsites.net' : publicOrigin
 

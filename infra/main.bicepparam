@@ -1,10 +1,10 @@
-// What `azd` and the workflow fill in from the environment; edit it for deployments by hand.
+// Parameters that `azd` and the workflow set in the environment; edit it for manual deployments.
 using './main.bicep'
 
 // The app registration's application (client) id. It is required.
 param clientId = readEnvironmentVariable('CLOAKROOM_CLIENT_ID')
 
-// Everything below may be left out; main.bicep tells the defaults.
+// Everything below is optional; main.bicep has the defaults.
 param appName = readEnvironmentVariable('APP_NAME', '')
 param publicOrigin = readEnvironmentVariable('PUBLIC_ORIGIN', '')
 param location = readEnvironmentVariable('AZURE_LOCATION', 'westeurope')

@@ -19,10 +19,10 @@ param publicOrigin string
 @description('What users see when they are asked to consent.')
 param displayName string = 'Cloakroom'
 
-@description('What makes the registration the same one at the next deployment. It can never be changed.')
+@description('Unique name that identifies the registration at the next deployment. It can never be changed.')
 param uniqueName string = 'cloakroom-${uniqueString(resourceGroup().id)}'
 
-@description('Object id of the app\'s managed identity. Empty: it is not trusted yet.')
+@description('Object id of the app\'s managed identity. Empty: no federated credential yet.')
 param identityPrincipalId string = ''
 
 @description('Who may sign in: AzureADMyOrg is this tenant alone.')
@@ -41,7 +41,7 @@ resource registration 'Microsoft.Graph/applications@v1.0' = {
   displayName: displayName
   signInAudience: signInAudience
   web: {
-    // The second is where the provider sends users after it signed them out.
+    // The second is where the provider redirects users after it has signed them out.
     redirectUris: [
       '${publicOrigin}/auth/callback'
       '${publicOrigin}/auth/logout'

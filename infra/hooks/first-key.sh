@@ -1,20 +1,20 @@
 #!/bin/sh
-# Makes the first key of the ring: runs the timer function rotate-keys once, instead of waiting for its hour, and waits
-# until the gateway has the key. Nobody sees the key, nor the host's master key that lets this script ask: that goes
-# from az to curl through a pipe, so that it is in no variable, on no command line and in no log.
+# Creates the first key of the ring: runs the timer function rotate-keys once, instead of waiting for its hour, and waits
+# until the gateway has the key. The key is not displayed. Nor is the host's master key, which this script needs: it is
+# piped from az to curl, so that it is in no variable, on no command line and in no log.
 #
 #   infra/hooks/first-key.sh [GROUP APP]
 #
-# Without arguments the names come from the environment, where azd puts the outputs of the deployment. Where there is a
-# key already, nothing is done; so it may run after every deployment.
+# Without arguments the names come from the environment, where azd puts the outputs of the deployment. If there is a key
+# already, the script does nothing, so it may run after every deployment.
 set -eu
-# A caller's tracing has nothing to look for here; nor has a .curlrc that traces, hence --disable.
+# Turns off tracing by the caller; --disable ignores a .curlrc that traces.
 { set +x; } 2>/dev/null
 
-group=${1:-${AZURE_RESOURCE_GROUP:?name the resource group and the app}}
-app=${2:-${AZURE_FUNCTION_APP_NAME:?name the resource group and the app}}
-# A new app needs time to start, and the rights of its identity need up to ten minutes to arrive at the vault. The
-# function asks the vault at most once a minute.
+group=${1:-${AZURE_RESOURCE_GROUP:?pass the resource group and the app}}
+app=${2:-${AZURE_FUNCTION_APP_NAME:?pass the resource group and the app}}
+# A new app needs time to start, and role assignments need up to ten minutes to take effect at the vault. The function
+# contacts the vault at most once a minute.
 attempts=12
 looks=13
 pause=5
@@ -22,20 +22,20 @@ pause=5
 disabled=$(az functionapp config appsettings list --resource-group "$group" --name "$app" \
   --query "[?name=='AzureWebJobs.rotate-keys.Disabled'].value" --output tsv)
 if [ "$disabled" = true ]; then
-  echo "The timer of $app is off, so that a pipeline makes its keys: cloakroom keys rotate."
+  echo "The timer of $app is disabled. A pipeline must create its keys: cloakroom keys rotate."
   exit 0
 fi
 
-# Of an app on Flex Consumption az tells what Azure says, with the name one level down.
+# For an app on Flex Consumption az prints Azure's own response, with the host name one level deeper.
 host=$(az functionapp show --resource-group "$group" --name "$app" \
   --query 'defaultHostName || properties.defaultHostName' --output tsv)
 if [ -z "$host" ]; then
-  echo "az names no host of the app $app in the group $group." >&2
+  echo "az reports no host of the app $app in the group $group." >&2
   exit 1
 fi
 origin=https://$host
 
-# Whether the gateway answers and has a key. It may still lack the provider, which is another matter.
+# Whether the gateway responds and has a key. The provider's metadata may still be missing.
 has_key() {
   missing=$(curl --disable --silent --max-time 30 --proto =https "$origin/health/ready" |
     sed -n 's/.*"missing": *\[\([^]]*\)\].*/[\1]/p') || return 1
@@ -60,7 +60,7 @@ while [ "$attempt" -le "$attempts" ]; do
     exit 0
   fi
   status=$(rotate)
-  echo "Attempt $attempt of $attempts: rotate-keys answered ${status:-nothing}."
+  echo "Attempt $attempt of $attempts: rotate-keys responded ${status:-nothing}."
   look=1
   while [ "$look" -le "$looks" ]; do
     sleep "$pause"
@@ -72,5 +72,5 @@ while [ "$attempt" -le "$attempts" ]; do
   done
   attempt=$((attempt + 1))
 done
-echo "The gateway at $origin has no key yet. docs/deploy.md, Troubleshooting, tells what to look at." >&2
+echo "The gateway at $origin has no key yet. See Troubleshooting in docs/deploy.md." >&2
 exit 1

@@ -1,7 +1,7 @@
 #!/bin/sh
-# After `azd provision`: lets the application redirect to the app that was made, and lets the app's managed identity
-# prove that it is this application. Both are only done where they are missing, so that it may run each time. Who may
-# not change the application is told what to hand over to somebody who may.
+# After `azd provision`: registers the redirect URIs of the new app, and adds the app's managed identity to the
+# application as a federated credential. Both are only done if they are missing, so that it may run each time. Without
+# permission to change the application it prints what an administrator has to do.
 set -eu
 
 id=${CLOAKROOM_CLIENT_ID:?azd sets it from its environment}
@@ -13,11 +13,11 @@ hand_over() {
   status=$?
   if [ "$status" != 0 ]; then
     cat >&2 <<EOF
-The application $id could not be changed. Somebody who may adds these redirect URIs of the platform Web to it, beside
-those that are there:
+The application $id could not be changed. An administrator has to add these redirect URIs for the platform Web to
+the existing ones:
   $origin/auth/callback
   $origin/auth/logout
-and lets the identity stand for it:
+and to add the identity as a federated credential:
   az ad app federated-credential create --id $id --parameters '{"name": "identity-$principal",
     "issuer": "$issuer", "subject": "$principal", "audiences": ["api://AzureADTokenExchange"]}'
 Then run azd up again.
@@ -29,11 +29,11 @@ trap hand_over EXIT
 
 registered=$(az ad app show --id "$id" --query "length(web.redirectUris[?@ == '$origin/auth/callback'])" --output tsv)
 if [ "$registered" = 0 ]; then
-  # Those that are there stay: one registration may serve several addresses.
+  # Existing ones are kept: one registration may serve several addresses.
   uris=$(az ad app show --id "$id" --query "web.redirectUris" --output tsv)
-  # shellcheck disable=SC2086 # Each is an argument of its own, and none holds a space.
+  # shellcheck disable=SC2086 # Each is a separate argument, and none contains a space.
   az ad app update --id "$id" --web-redirect-uris $uris "$origin/auth/callback" "$origin/auth/logout"
-  echo "$origin may be redirected to."
+  echo "Registered the redirect URIs of $origin."
 fi
 
 trusted=$(az ad app federated-credential list --id "$id" --query "length([?subject == '$principal'])" --output tsv)
@@ -44,5 +44,5 @@ if [ "$trusted" = 0 ]; then
     "subject": "'"$principal"'",
     "audiences": ["api://AzureADTokenExchange"]
   }'
-  echo "The app's managed identity stands for the application."
+  echo "Added the app's managed identity as a federated credential."
 fi

@@ -1,10 +1,10 @@
 // Three alerts by e-mail, each a query every quarter of an hour. The gateway writes one JSON object for each line of
-// its log, and the host passes lines on as traces; `event` is what is counted (docs/operations.md).
+// its log, and the host forwards lines as traces; the rules count the member `event` (docs/operations.md).
 
 @description('Name of the function app.')
 param appName string
 
-@description('Where the rules are made.')
+@description('Region of the rules.')
 param location string
 
 @description('Their tags.')
@@ -13,27 +13,27 @@ param tags object
 @description('Resource id of Application Insights.')
 param componentId string
 
-@description('Address that is written to.')
+@description('Address for the e-mails.')
 param email string
 
-@description('So many answers with a 5xx status in a quarter of an hour are too many.')
+@description('Number of 5xx responses in a quarter of an hour that raises an alert.')
 @minValue(0)
 param mostServerErrors int = 10
 
-@description('So many failed sign-ins in a quarter of an hour are too many.')
+@description('Number of failed sign-ins in a quarter of an hour that raises an alert.')
 @minValue(0)
 param mostFailedSignIns int = 20
 
 var events = 'traces | extend line = parse_json(message) | extend event = tostring(line.event)'
 
-// What users decide, and what `prompt=none` is answered, is no failure.
+// Decisions of users and results of `prompt=none` are not failures.
 var ordinary = '\'access_denied\', \'login_required\', \'interaction_required\', \'consent_required\''
 
 var rules = [
   {
     name: 'keys'
     title: 'Cloakroom: the key is overdue'
-    description: 'The key that seals is past its life, or a rotation failed. See docs/key-rotation.md.'
+    description: 'The active key is past its life, or a rotation failed. See docs/key-rotation.md.'
     severity: 1
     query: '${events} | where event in (\'key_overdue\', \'key_rotation_failed\')'
     most: 0
@@ -41,7 +41,7 @@ var rules = [
   {
     name: 'errors'
     title: 'Cloakroom: server errors'
-    description: 'Too many answers with a 5xx status. See docs/operations.md.'
+    description: 'Too many responses with a 5xx status. See docs/operations.md.'
     severity: 2
     query: 'requests | where toint(resultCode) >= 500'
     most: mostServerErrors
@@ -49,7 +49,7 @@ var rules = [
   {
     name: 'sign-ins'
     title: 'Cloakroom: failed sign-ins'
-    description: 'Too many sign-ins that failed. The member code of the lines tells why.'
+    description: 'Too many failed sign-ins. The member code of the log lines has the reason.'
     severity: 2
     query: '${events} | where event == \'sign_in_failed\' and tostring(line.code) !in (${ordinary})'
     most: mostFailedSignIns

@@ -12,7 +12,7 @@
 @description('Name of the function app.')
 param name string
 
-@description('Where it is made.')
+@description('Region.')
 param location string
 
 @description('Tags of plan and app.')

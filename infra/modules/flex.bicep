@@ -3,7 +3,7 @@
 @description('Name of the function app.')
 param name string
 
-@description('Where it is made.')
+@description('Region.')
 param location string
 
 @description('Tags of plan and app.')
@@ -21,7 +21,7 @@ param packageContainerUrl string
 @description('Memory of an instance in MB.')
 param instanceMemoryMB int
 
-@description('Most instances at a time.')
+@description('Maximum number of instances.')
 param maximumInstanceCount int
 
 @description('Instances that are kept started for requests.')
@@ -42,7 +42,7 @@ resource plan 'Microsoft.Web/serverfarms@2024-11-01' = {
 }
 
 resource app 'Microsoft.Web/sites@2024-11-01' = {
-  // checkov:skip=CKV_AZURE_78: Flex Consumption has no FTP; the policy below denies its password all the same.
+  // checkov:skip=CKV_AZURE_78: Flex Consumption has no FTP; the policy below still disables its password.
   name: name
   location: location
   // azd finds the app by this tag.
@@ -83,7 +83,7 @@ resource app 'Microsoft.Web/sites@2024-11-01' = {
         ]
         triggers: {
           http: {
-            // Calls wait for APIs most of the time; the gateway itself refuses beyond 90.
+            // Calls wait for APIs most of the time; the gateway itself rejects more than 90.
             perInstanceConcurrency: 64
           }
         }

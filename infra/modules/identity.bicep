@@ -3,7 +3,7 @@
 @description('Its name.')
 param name string
 
-@description('Where it is made.')
+@description('Region.')
 param location string
 
 @description('Its tags.')

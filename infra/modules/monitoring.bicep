@@ -3,13 +3,13 @@
 @description('Name of the function app.')
 param appName string
 
-@description('Where it is made.')
+@description('Region.')
 param location string
 
 @description('Tags of both resources.')
 param tags object
 
-@description('Object id of who may send telemetry.')
+@description('Object id of the principal that sends telemetry.')
 param publisherPrincipalId string
 
 @description('How many days logs are kept.')

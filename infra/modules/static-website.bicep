@@ -11,13 +11,13 @@
 @maxLength(24)
 param name string
 
-@description('Where it is made.')
+@description('Region.')
 param location string
 
 @description('Its tags.')
 param tags object
 
-@description('Object id of who uploads the files. Empty: nobody is granted that.')
+@description('Object id of the principal that uploads the files. Empty: none.')
 param uploaderPrincipalId string
 
 var storageBlobDataContributor = 'ba92f5b4-2d11-453d-a403-e96b0029c9fe'

@@ -6,7 +6,7 @@
 @maxLength(24)
 param name string
 
-@description('Where it is made.')
+@description('Region.')
 param location string
 
 @description('Its tags.')
@@ -15,7 +15,7 @@ param tags object
 @description('Object id of the app\'s identity.')
 param ownerPrincipalId string
 
-@description('Object id of who uploads packages by hand. Empty: nobody.')
+@description('Object id of the principal that uploads packages manually. Empty: none.')
 param uploaderPrincipalId string
 
 var packageContainer = 'app-package'

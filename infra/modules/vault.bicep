@@ -1,4 +1,4 @@
-// The vault of the key ring, and nothing else in it: whoever may read here can open sessions. It stays for 90 days
+// The vault of the key ring, and nothing else in it: who can read it can open sessions. It stays for 90 days
 // after a deletion, and nothing can shorten that.
 
 @description('Name of the vault.')
@@ -6,7 +6,7 @@
 @maxLength(24)
 param name string
 
-@description('Where it is made.')
+@description('Region.')
 param location string
 
 @description('Its tags.')
@@ -21,7 +21,7 @@ param gatewayPrincipalId string
 @description('Whether the app may write keys too.')
 param mayRotate bool
 
-@description('Resource id of the workspace that is told who read which key.')
+@description('Resource id of the workspace for the audit log of key reads.')
 param workspaceId string
 
 var keyVaultSecretsUser = '4633458b-17de-408a-b874-0445c86b69e6'

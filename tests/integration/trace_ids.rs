@@ -62,7 +62,7 @@ impl Journey<'_> {
             assert!(start.elapsed() < PATIENCE, "{method} {path}, {} must log {logs:?}: {lines:#?}", response.status);
             tokio::time::sleep(Duration::from_millis(10)).await;
         }
-        // So that lines which nobody expects are there before they are checked.
+        // Waits for unexpected lines before the check.
         tokio::time::sleep(Duration::from_millis(100)).await;
         let lines = self.new_lines();
         for line in &lines {
@@ -149,7 +149,7 @@ async fn every_log_line_of_a_journey_has_the_trace_id_of_its_request() {
     assert_eq!(journey.refresh(&["could not be refreshed", "provider_unavailable"]).await, 503);
     assert_eq!(journey.refresh(&[]).await, 204);
 
-    // A refresh that outlasts the call for which it began: the call goes on with the token that is still valid.
+    // A refresh that outlasts the call that started it: the call continues with the token that is still valid.
     tokio::time::sleep(life / 2 + Duration::from_millis(1_100)).await;
     app.provider.revoke_grants();
     app.provider.fault_next(&[Endpoint::Token], 1, Fault::Delay(Duration::from_millis(2_500)));

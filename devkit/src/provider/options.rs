@@ -8,7 +8,7 @@ pub const TENANT: &str = "3f1c6f5a-8d2e-4b7a-9c41-0d5e7a2b6c18";
 /// The client id of [`Options::new`].
 pub const CLIENT_ID: &str = "a7d09c3e-52b4-4f0e-8e69-1b3c5d7f9a20";
 /// The client secret of [`Options::new`], public and worth nothing.
-pub const CLIENT_SECRET: &str = "dev~only.client-secret+of/nobody=1";
+pub const CLIENT_SECRET: &str = "dev~only.client-secret+of/no-one=1";
 /// The resource of scopes that name none.
 pub const GRAPH: &str = "https://graph.microsoft.com";
 

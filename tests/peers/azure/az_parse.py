@@ -25,9 +25,9 @@ def message(arguments: list[str]) -> str | None:
     """What azure-cli has against the arguments."""
     cli = get_default_cli()
     cli.register_event(EVENT_INVOKER_POST_PARSE_ARGS, _stop)
-    told = io.StringIO()
+    output = io.StringIO()
     try:
-        with contextlib.redirect_stderr(told), contextlib.redirect_stdout(told):
+        with contextlib.redirect_stderr(output), contextlib.redirect_stdout(output):
             cli.invocation = cli.invocation_cls(
                 cli_ctx=cli,
                 parser_cls=cli.parser_cls,
@@ -40,16 +40,16 @@ def message(arguments: list[str]) -> str | None:
     except SystemExit as ending:
         if ending.code in (0, None):
             return None
-        return _complaint(told.getvalue()) or "azure-cli refuses it"
+        return _error_line(output.getvalue()) or "azure-cli rejects it"
     except Exception as error:  # What azure-cli raises for a value that it cannot read.
         return f"{type(error).__name__}: {error}"
     return "this is a group of commands, not a command"
 
 
-def _complaint(text):
+def _error_line(text):
     lines = [line.strip() for line in text.splitlines() if line.strip()]
-    told = [line for line in lines if "error" in line.lower() or "required" in line or "misspelled" in line]
-    return (told or lines or [""])[0].removeprefix("ERROR: ")
+    errors = [line for line in lines if "error" in line.lower() or "required" in line or "misspelled" in line]
+    return (errors or lines or [""])[0].removeprefix("ERROR: ")
 
 
 def main():

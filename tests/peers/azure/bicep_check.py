@@ -13,7 +13,7 @@ EVERYWHERE = {"dependsOn", "parent", "scope"}
 
 
 class Checker:
-    """Checks every Bicep file beneath a folder, those that modules name included."""
+    """Checks every Bicep file under a folder, including those that modules reference."""
 
     def __init__(self, root: Path, types: Types):
         self.root = root

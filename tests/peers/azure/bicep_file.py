@@ -1,6 +1,6 @@
 """Bicep files as trees, with what they declare.
 
-tree-sitter's grammar gives the tree. pycep, which checkov reads Bicep with, is a second opinion on the syntax: it tells
+tree-sitter's grammar gives the tree. pycep, with which checkov reads Bicep, is a second check of the syntax: it reports
 names from strings too poorly to check symbols by. The grammar lacks two things, which are rewritten with their places
 kept: `extension` lines, and the parameters of `.bicepparam` files, which are read as variables.
 """
@@ -95,9 +95,9 @@ class BicepFile:
                 self._syntax(child)
 
     def _second_opinion(self):
-        told = pycep_complaint(self.source.decode())
-        if told is not None:
-            self.faults.append(Fault(self.name, told[0], f"syntax, says pycep: {told[1]}"))
+        error = pycep_error(self.source.decode())
+        if error is not None:
+            self.faults.append(Fault(self.name, error[0], f"syntax, says pycep: {error[1]}"))
 
     def _collect(self):
         decorators = {}
@@ -152,7 +152,7 @@ class BicepFile:
 
 
 @functools.cache
-def pycep_complaint(text):
+def pycep_error(text):
     """The line and the message of a syntax error by pycep, or None."""
     try:
         pycep.BicepParser().parse(text=text)

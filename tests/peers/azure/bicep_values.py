@@ -1,4 +1,4 @@
-"""What an expression can be, as far as it can be told without deploying: kinds, literals, and objects to look into."""
+"""What an expression can be, as far as known without deploying: kinds, literals, and objects to look into."""
 
 from dataclasses import dataclass
 
@@ -39,7 +39,7 @@ ANY = Value("any")
 
 
 class Values:
-    """Tells values of one file's expressions. `resource_property` and `module_output` look names up elsewhere."""
+    """Values of one file's expressions. `resource_property` and `module_output` resolve names in other files."""
 
     def __init__(self, file, resource_property, module_output):
         self.file = file

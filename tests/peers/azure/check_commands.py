@@ -47,14 +47,14 @@ def faults(root: Path, python: Path, home: Path) -> tuple[list[str], int]:
     az = [one for one in found if one.program == "az"]
     if not az:
         return ["README.md, docs: there is no az command to check"], 0
-    told = list(zip(az, az_messages(python, home, az), strict=True))
+    messages = list(zip(az, az_messages(python, home, az), strict=True))
     for one in found:
         if one.program == "func":
-            told.append((one, command_tables.message(command_tables.FUNC, ((), ()), one.arguments)))
+            messages.append((one, command_tables.message(command_tables.FUNC, ((), ()), one.arguments)))
         elif one.program == "azd":
-            told.append((one, command_tables.message(command_tables.AZD, command_tables.AZD_EVERYWHERE, one.arguments)))
+            messages.append((one, command_tables.message(command_tables.AZD, command_tables.AZD_EVERYWHERE, one.arguments)))
     missing = re.compile("are required|expected (one|at least one) argument|lacks its value")
-    bad = [(one, message) for one, message in told if message and not (one.partial and missing.search(message))]
+    bad = [(one, message) for one, message in messages if message and not (one.partial and missing.search(message))]
     return [f"{one}\n    {message}" for one, message in bad], len(found)
 
 

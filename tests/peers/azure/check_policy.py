@@ -18,7 +18,7 @@ NOT_FOR_CHECKOV = "app-registration"
 
 
 def scan(checkov: Path, folder: Path) -> dict:
-    """What checkov tells, without its asking anybody else."""
+    """The report of checkov, which runs without network access."""
     command = [checkov, "--directory", folder, "--framework", "bicep", "--skip-path", NOT_FOR_CHECKOV]
     command += ["--skip-download", "--quiet", "--compact", "--output", "json"]
     # It keeps a cache in its home, which is its own environment here.
@@ -27,34 +27,34 @@ def scan(checkov: Path, folder: Path) -> dict:
     return json.loads(done.stdout)
 
 
-def faults(told: dict, skips: dict) -> list[str]:
-    """The findings that nothing excuses, and the excuses that nothing needs."""
-    if "summary" not in told or told["summary"]["passed"] == 0:
+def faults(report: dict, skips: dict) -> list[str]:
+    """The findings without an exception, and the exceptions that match nothing."""
+    if "summary" not in report or report["summary"]["passed"] == 0:
         return ["infra: checkov found nothing to check"]
-    results, found = told["results"], set()
-    complaints = [f"infra{path}: checkov cannot read it" for path in results.get("parsing_errors", [])]
-    if told["summary"]["parsing_errors"] and not complaints:
-        complaints.append("infra: there is a file that checkov cannot read")
+    results, found = report["results"], set()
+    found_faults = [f"infra{path}: checkov cannot read it" for path in results.get("parsing_errors", [])]
+    if report["summary"]["parsing_errors"] and not found_faults:
+        found_faults.append("infra: there is a file that checkov cannot read")
     for one in results["failed_checks"]:
         found.add(one["check_id"])
         if one["check_id"] not in skips:
             place = f"infra{one['file_path']}:{one['file_line_range'][0]}"
-            complaints.append(f"{place}: {one['check_id']}: {one['check_name']} ({one['resource']})")
+            found_faults.append(f"{place}: {one['check_id']}: {one['check_name']} ({one['resource']})")
     stale = sorted(set(skips) - found)
-    return complaints + [f"{SKIPS.name}: {name} excuses nothing; take it out" for name in stale]
+    return found_faults + [f"{SKIPS.name}: {name} matches nothing; remove it" for name in stale]
 
 
 def main():
-    """Prints the faults; gives 1 if there are any."""
+    """Prints the faults; returns 1 if there are any."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--root", type=Path, default=PROJECT)
     parser.add_argument("--checkov", type=Path, required=True)
     arguments = parser.parse_args()
-    told = scan(arguments.checkov, arguments.root / "infra")
-    found = faults(told, tomllib.loads(SKIPS.read_text())["skip"])
+    report = scan(arguments.checkov, arguments.root / "infra")
+    found = faults(report, tomllib.loads(SKIPS.read_text())["skip"])
     for fault in found:
         print(fault)
-    print(f"{told.get('summary', {}).get('passed', 0)} policies hold, {len(found)} faults")
+    print(f"{report.get('summary', {}).get('passed', 0)} policies hold, {len(found)} faults")
     return 1 if found else 0
 
 

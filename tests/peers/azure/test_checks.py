@@ -86,7 +86,7 @@ BICEP_FAULTS = [
 
 
 class Planted(unittest.TestCase):
-    """A copy of the project's files, to spoil."""
+    """A copy of the project's files, to plant faults in."""
 
     def setUp(self):
         folder = tempfile.TemporaryDirectory()
@@ -120,21 +120,21 @@ class Bicep(Planted):
     def test_the_templates_have_no_faults_and_their_copy_has_none_either(self):
         self.assertEqual(check_bicep.faults(self.root, CACHE)[0], [])
 
-    def test_every_planted_fault_is_told_with_its_file(self):
+    def test_every_planted_fault_is_reported_with_its_file(self):
         for path, old, new, expected in BICEP_FAULTS:
             with self.subTest(expected):
                 original = (self.root / "infra" / path).read_text()
                 self.replace(path, old, new)
-                told = [str(fault) for fault in check_bicep.faults(self.root, CACHE)[0]]
+                output = [str(fault) for fault in check_bicep.faults(self.root, CACHE)[0]]
                 (self.root / "infra" / path).write_text(original)
-                named = [line for line in told if expected in line and line.startswith(f"infra/{path}:")]
-                self.assertTrue(named, f"{expected!r} is not among {told}")
+                named = [line for line in output if expected in line and line.startswith(f"infra/{path}:")]
+                self.assertTrue(named, f"{expected!r} is not among {output}")
 
     def test_a_fault_is_an_exit_code(self):
         self.replace("modules/vault.bicep", "enableRbacAuthorization", "enableRbacAuthorisation")
-        code, told = self.run_check("check_bicep.py", "--cache", CACHE)
+        code, output = self.run_check("check_bicep.py", "--cache", CACHE)
         self.assertEqual(code, 1)
-        self.assertIn("infra/modules/vault.bicep", told)
+        self.assertIn("infra/modules/vault.bicep", output)
 
     def test_a_folder_without_templates_is_a_fault(self):
         shutil.rmtree(self.root / "infra")
@@ -149,18 +149,18 @@ class Bicep(Planted):
 class Policy(Planted):
     """check_policy.py"""
 
-    def test_an_open_vault_and_a_file_that_cannot_be_read_are_told(self):
+    def test_an_open_vault_and_an_unreadable_file_are_reported(self):
         self.replace("modules/vault.bicep", "enablePurgeProtection: true", "enablePurgeProtection: false")
         self.write("infra/modules/broken.bicep", "param name string =\n")
-        code, told = self.run_check("check_policy.py", "--checkov", CHECKOV)
+        code, output = self.run_check("check_policy.py", "--checkov", CHECKOV)
         self.assertEqual(code, 1)
-        self.assertRegex(told, r"infra/modules/vault\.bicep:\d+: CKV_AZURE_\d+: .*(recoverable|purge)")
-        self.assertIn("cannot read", told)
+        self.assertRegex(output, r"infra/modules/vault\.bicep:\d+: CKV_AZURE_\d+: .*(recoverable|purge)")
+        self.assertIn("cannot read", output)
 
     def test_an_excuse_that_nothing_needs_is_a_fault(self):
-        told = {"summary": {"passed": 1, "parsing_errors": 0}, "results": {"failed_checks": []}}
-        expected = ["policy.toml: CKV_AZURE_1 excuses nothing; take it out"]
-        self.assertEqual(check_policy.faults(told, {"CKV_AZURE_1": "old"}), expected)
+        output = {"summary": {"passed": 1, "parsing_errors": 0}, "results": {"failed_checks": []}}
+        expected = ["policy.toml: CKV_AZURE_1 matches nothing; remove it"]
+        self.assertEqual(check_policy.faults(output, {"CKV_AZURE_1": "old"}), expected)
 
 
 class Workflows(Planted):
@@ -168,20 +168,20 @@ class Workflows(Planted):
 
     def test_a_good_workflow_passes(self):
         self.write(".github/workflows/test.yml", WORKFLOW)
-        code, told = self.run_check("check_workflows.py")
-        self.assertEqual(code, 0, told)
+        code, output = self.run_check("check_workflows.py")
+        self.assertEqual(code, 0, output)
 
-    def test_an_unknown_key_is_told(self):
+    def test_an_unknown_key_is_reported(self):
         self.write(".github/workflows/test.yml", WORKFLOW.replace("    steps:", "    iff: true\n    steps:"))
-        code, told = self.run_check("check_workflows.py")
+        code, output = self.run_check("check_workflows.py")
         self.assertEqual(code, 1)
-        self.assertRegex(told, r"workflows/test\.yml(.|\n)*'iff' was unexpected")
+        self.assertRegex(output, r"workflows/test\.yml(.|\n)*'iff' was unexpected")
 
-    def test_an_action_that_is_not_pinned_is_told(self):
+    def test_an_unpinned_action_is_reported(self):
         self.write(".github/workflows/test.yml", WORKFLOW.replace("0123456789012345678901234567890123456789", "v5"))
-        code, told = self.run_check("check_workflows.py")
+        code, output = self.run_check("check_workflows.py")
         self.assertEqual(code, 1)
-        self.assertRegex(told, r"unpinned-uses(.|\n)*workflows/test\.yml:8")
+        self.assertRegex(output, r"unpinned-uses(.|\n)*workflows/test\.yml:8")
 
     def test_no_workflow_is_a_fault(self):
         self.assertEqual(self.run_check("check_workflows.py")[0], 1)
@@ -190,13 +190,13 @@ class Workflows(Planted):
 class Commands(Planted):
     """check_commands.py"""
 
-    def test_planted_faults_are_told_with_file_and_line_and_good_commands_are_not(self):
+    def test_planted_faults_are_reported_with_file_and_line_and_valid_commands_are_not(self):
         self.write("README.md", "```sh\naz group create -n <group> -l a --locaton z\naz group list\n```\n")
         self.write("docs/a.md", "`az keyvault secret setx`, `az group show …`\n```sh\naz group show\n```\n")
         self.write("infra/hooks/a.sh", '#!/bin/sh\nid=$(az group list --quiet) && func start --prt 1\nazd upp\n')
         self.write(".github/workflows/a.yml", "jobs:\n  a:\n    steps:\n      - run: |\n          az group lst\n")
         self.write("infra/x.bicep", "// See:\n//\n//   az group creat -n a \\\n//     -l b\n")
-        code, told = self.run_check("check_commands.py", "--azure-cli", AZURE_CLI, "--home", HOME)
+        code, output = self.run_check("check_commands.py", "--azure-cli", AZURE_CLI, "--home", HOME)
         self.assertEqual(code, 1)
         for expected in [
             r"README\.md:2: az group create.*\n.*unrecognized arguments: --locaton",
@@ -208,8 +208,8 @@ class Commands(Planted):
             r"\.github/workflows/a\.yml:5: az group lst\n.*lst",
             r"infra/x\.bicep:3: az group creat -n a -l b\n.*creat",
         ]:
-            self.assertRegex(told, expected)
-        self.assertIn(", 8 faults", told)
+            self.assertRegex(output, expected)
+        self.assertIn(", 8 faults", output)
 
     def test_nothing_to_check_is_a_fault(self):
         shutil.rmtree(self.root / "infra")
@@ -234,9 +234,9 @@ class Commands(Planted):
             (("deploy", "--frompackage=x"), "has no option --frompackage"),
             (("env",), "no such command"),
         ]:
-            told = command_tables.message(command_tables.AZD, everywhere, arguments)
-            self.assertEqual(told is None, expected is None, told)
-            self.assertIn(expected or "", told or "")
+            output = command_tables.message(command_tables.AZD, everywhere, arguments)
+            self.assertEqual(output is None, expected is None, output)
+            self.assertIn(expected or "", output or "")
 
 
 if __name__ == "__main__":

@@ -20,7 +20,7 @@ import (
 	"github.com/Azure/azure-sdk-for-go/sdk/security/keyvault/azsecrets/fake"
 )
 
-// Real vaults name their tenant here; nobody follows it.
+// Real vaults have their tenant here; no client follows it.
 const challenge = `Bearer authorization="https://login.microsoftonline.com/00000000-0000-0000-0000-000000000000", ` +
 	`resource="https://vault.azure.net"`
 
@@ -72,7 +72,7 @@ func (a *adapter) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 	api := method(r)
 	if strings.HasSuffix(r.URL.Path, "/versions") {
-		// The fake knows a list under way by its path alone: two at once, or one left half read, would share pages.
+		// The fake identifies a list in progress by its path only: two concurrent or unfinished ones would share pages.
 		r.URL.Path = fmt.Sprintf("/lists/%d%s", a.lists.Add(1), r.URL.Path)
 	}
 	r.URL.Scheme, r.URL.Host = "https", r.Host
@@ -93,7 +93,7 @@ func (a *adapter) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	_, _ = io.Copy(w, answer.Body)
 }
 
-// method tells the fake which of its functions is meant.
+// method selects the function of the fake.
 func method(r *http.Request) string {
 	switch {
 	case r.Method == http.MethodPut:

@@ -58,11 +58,11 @@ func list(client *azsecrets.Client, pages int) (found []*azsecrets.SecretPropert
 	return found, nil
 }
 
-func refusal(t *testing.T, err error) (int, string) {
+func rejection(t *testing.T, err error) (int, string) {
 	t.Helper()
 	var refused *azcore.ResponseError
 	if !errors.As(err, &refused) {
-		t.Fatalf("no refusal: %v", err)
+		t.Fatalf("not rejected: %v", err)
 	}
 	return refused.StatusCode, refused.ErrorCode
 }
@@ -84,11 +84,11 @@ func TestVersions(t *testing.T) {
 		t.Fatal(updated, err)
 	}
 	_, err = client.GetSecret(context.Background(), "ring", "", nil)
-	if status, code := refusal(t, err); status != http.StatusForbidden || code != "Forbidden" {
+	if status, code := rejection(t, err); status != http.StatusForbidden || code != "Forbidden" {
 		t.Fatal(status, code)
 	}
 	_, err = client.GetSecret(context.Background(), "ring", "00000000000000000000000000000000", nil)
-	if status, code := refusal(t, err); status != http.StatusNotFound || code != "SecretNotFound" {
+	if status, code := rejection(t, err); status != http.StatusNotFound || code != "SecretNotFound" {
 		t.Fatal(status, code)
 	}
 }
@@ -96,7 +96,7 @@ func TestVersions(t *testing.T) {
 func TestPages(t *testing.T) {
 	client := start(t)
 	_, err := list(client, 9)
-	if status, _ := refusal(t, err); status != http.StatusNotFound {
+	if status, _ := rejection(t, err); status != http.StatusNotFound {
 		t.Fatal(status)
 	}
 	for range 60 {
@@ -119,7 +119,7 @@ func TestPages(t *testing.T) {
 func TestTokens(t *testing.T) {
 	// The credential's token is "fake_token".
 	_, err := list(start(t, "another"), 1)
-	if status, _ := refusal(t, err); status != http.StatusUnauthorized {
+	if status, _ := rejection(t, err); status != http.StatusUnauthorized {
 		t.Fatal(status)
 	}
 	set(t, start(t, "another", "fake_token"), "value")

@@ -40,7 +40,7 @@ before(async () => {
 
 after(() => child.kill());
 
-test('metadata tells what the gateway relies on', () => {
+test('metadata has what the gateway relies on', () => {
   assert.equal(metadata.authorization_response_iss_parameter_supported, true);
   assert.deepEqual(metadata.code_challenge_methods_supported, ['S256']);
   assert.deepEqual(metadata.token_endpoint_auth_methods_supported, ['client_secret_basic']);
@@ -84,14 +84,14 @@ test('PKCE is required, and its verifier must fit', async () => {
   const { callback } = await authorize({ extra: { code_challenge: undefined, code_challenge_method: undefined } });
   assert.equal(callback.searchParams.get('error'), 'invalid_request');
   const attempt = await authorize();
-  const wrong = await redeem(attempt, { code_verifier: 'x'.repeat(43) });
+  const wrong = await exchangeCode(attempt, { code_verifier: 'x'.repeat(43) });
   assert.equal(wrong.body.error, 'invalid_grant');
 });
 
 test('a code works once', async () => {
   const attempt = await authorize();
-  assert.equal((await redeem(attempt)).status, 200);
-  assert.equal((await redeem(attempt)).body.error, 'invalid_grant');
+  assert.equal((await exchangeCode(attempt)).status, 200);
+  assert.equal((await exchangeCode(attempt)).body.error, 'invalid_grant');
 });
 
 test('a wrong client secret is refused', async () => {
@@ -160,7 +160,7 @@ async function signIn({ scope, extra } = {}) {
   const attempt = await authorize({ scope, extra });
   assert.equal(attempt.callback.searchParams.get('state'), attempt.state);
   assert.equal(attempt.callback.searchParams.get('iss'), metadata.issuer);
-  const { status, body } = await redeem(attempt);
+  const { status, body } = await exchangeCode(attempt);
   assert.equal(status, 200, JSON.stringify(body));
   return { ...attempt, tokens: body };
 }
@@ -188,7 +188,7 @@ async function authorize({ scope, extra = {}, form = { login: 'ada.lovelace' }, 
   return { callback, state, nonce, verifier, browser };
 }
 
-function redeem({ callback, verifier }, extra = {}) {
+function exchangeCode({ callback, verifier }, extra = {}) {
   return form(metadata.token_endpoint, {
     grant_type: 'authorization_code',
     code: callback.searchParams.get('code'),
