@@ -17,7 +17,7 @@ use tokio::net::TcpListener;
 use tokio::sync::broadcast;
 
 use crate::web::jwt::{TokenError, Verifier};
-use crate::web::{ANY_PORT, Body, Core, Handler, HangUp, ServerOptions, StandIn, lock, response};
+use crate::web::{ANY_PORT, Body, Core, Handler, HangUp, StandIn, lock, response};
 
 pub use crate::web::Recorded;
 
@@ -32,19 +32,12 @@ pub struct GraphOptions {
     /// The issuer of valid tokens. Its keys are found by discovery when first needed.
     pub issuer: String,
     pub audience: String,
-    /// Sends the head of a response and its body in two TCP segments, as Graph does.
-    pub two_segments: bool,
 }
 
 impl GraphOptions {
     #[must_use]
     pub fn new(issuer: &str) -> Self {
-        Self {
-            addr: ANY_PORT,
-            issuer: issuer.to_owned(),
-            audience: "https://graph.microsoft.com".to_owned(),
-            two_segments: false,
-        }
+        Self { addr: ANY_PORT, issuer: issuer.to_owned(), audience: "https://graph.microsoft.com".to_owned() }
     }
 }
 
@@ -82,7 +75,7 @@ impl StandIn<State> {
             required_context: Mutex::default(),
             events: broadcast::Sender::new(EVENTS),
         };
-        Self::serve(listener, ServerOptions { tls: None, two_segments: options.two_segments }, state)
+        Self::serve(listener, None, state)
     }
 
     /// `http://127.0.0.1:PORT/v1.0`, for an API map.

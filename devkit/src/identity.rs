@@ -17,14 +17,15 @@ use serde_json::{Value, json};
 use tokio::net::TcpListener;
 
 use crate::web::jwt::{self, SigningKey};
-use crate::web::{
-    ANY_PORT, Body, Core, Handler, HangUp, ServerOptions, StandIn, base64url, guid, lock, random_text, response,
-};
+use crate::web::{ANY_PORT, Body, Core, Handler, HangUp, StandIn, base64url, guid, lock, random_text, response};
 
 pub use crate::web::{Fault, Recorded};
 
 /// The resource of Key Vault's tokens.
 pub const KEY_VAULT: &str = "https://vault.azure.net";
+
+/// The tenant of the identities.
+pub const TENANT: &str = "7f2a5c1e-90b4-4d53-8e6f-1f0c2b3a4d5e";
 
 const API_VERSION: &str = "2019-08-01";
 const PATH: &str = "/msi/token";
@@ -35,8 +36,6 @@ const SIGNING_KEY: &[u8] = include_bytes!("../keys/identity.pk8");
 #[derive(Clone, Debug)]
 pub struct Options {
     pub addr: SocketAddr,
-    /// The tenant, a GUID.
-    pub tenant: String,
     /// The client id of the system-assigned identity, if the app has one.
     pub system_assigned: Option<String>,
     /// Client ids of user-assigned identities.
@@ -51,7 +50,6 @@ impl Default for Options {
     fn default() -> Self {
         Self {
             addr: ANY_PORT,
-            tenant: "7f2a5c1e-90b4-4d53-8e6f-1f0c2b3a4d5e".to_owned(),
             system_assigned: Some("0b6f4c1d-3e52-4a07-9c88-5d2f6e7a8b90".to_owned()),
             user_assigned: Vec::new(),
             header: None,
@@ -77,7 +75,7 @@ impl StandIn<State> {
             core: Core::default(),
             issued: Mutex::default(),
         };
-        Self::serve(listener, ServerOptions::default(), state)
+        Self::serve(listener, None, state)
     }
 
     /// The variables that App Service sets: `IDENTITY_ENDPOINT` and `IDENTITY_HEADER`.
@@ -153,7 +151,7 @@ struct Issued {
 
 impl State {
     fn issuer(&self) -> String {
-        format!("{}/{}/v2.0", self.origin, self.options.tenant)
+        format!("{}/{}/v2.0", self.origin, TENANT)
     }
 
     /// A new token and its expiry.
@@ -171,7 +169,7 @@ impl State {
             "idtyp": "app",
             "oid": principal,
             "sub": principal,
-            "tid": self.options.tenant,
+            "tid": TENANT,
             "uti": random_text(16),
             "ver": "2.0",
         });
@@ -210,7 +208,7 @@ impl State {
 
     /// The discovery document or the key set, if the path is one of these.
     fn published(&self, path: &str) -> Option<Value> {
-        let keys = format!("/{}/discovery/v2.0/keys", self.options.tenant);
+        let keys = format!("/{}/discovery/v2.0/keys", TENANT);
         if path == keys {
             let mut key = self.key.jwk();
             key["alg"] = "RS256".into();
@@ -221,7 +219,7 @@ impl State {
             "jwks_uri": format!("{}{keys}", self.origin),
             "id_token_signing_alg_values_supported": ["RS256"],
         });
-        (path == format!("/{}/v2.0/.well-known/openid-configuration", self.options.tenant)).then_some(document)
+        (path == format!("/{}/v2.0/.well-known/openid-configuration", TENANT)).then_some(document)
     }
 }
 

@@ -6,6 +6,7 @@
 
 mod assertion;
 mod authorize;
+mod directory;
 mod discovery;
 mod error;
 mod keys;
@@ -30,9 +31,7 @@ use serde_json::Value;
 use tokio::net::TcpListener;
 
 use crate::web::jwt::Verifier;
-use crate::web::{
-    Body, Core, Handler, HangUp, INTERNAL_HEADER, ServerOptions, StandIn, guid, lock, random_text, response,
-};
+use crate::web::{Body, Core, Handler, HangUp, INTERNAL_HEADER, StandIn, guid, lock, random_text, response};
 use assertion::Assertion;
 use keys::Keys;
 use mint::Issue;
@@ -41,7 +40,7 @@ use store::{Grant, Session, Store};
 
 pub use crate::web::{Fault, OAuthError, Recorded};
 pub use mutation::{Draft, Flaw, Mutation, Signing};
-pub use options::{CLIENT_ID, CLIENT_SECRET, Client, Federated, GRAPH, Options, Resource, TENANT, User};
+pub use options::{CLIENT_ID, CLIENT_SECRET, Client, Federated, GRAPH, Options, TENANT};
 
 /// Entra's names for several tenants in an authority.
 const TENANT_ALIASES: [&str; 3] = ["common", "organizations", "consumers"];
@@ -92,13 +91,13 @@ impl StandIn<State> {
     pub async fn start(options: Options) -> io::Result<Self> {
         let listener = TcpListener::bind(options.addr).await?;
         let state = State::new(options, listener.local_addr()?)?;
-        Self::serve(listener, ServerOptions::default(), state)
+        Self::serve(listener, None, state)
     }
 
     /// The issuer of the home tenant: `http://127.0.0.1:PORT/{tenant}/v2.0`.
     #[must_use]
     pub fn issuer(&self) -> String {
-        self.state.issuer(&self.state.options.tenant)
+        self.state.issuer(TENANT)
     }
 
     /// The URL of another authority, such as `organizations`.
@@ -151,7 +150,7 @@ impl StandIn<State> {
     pub fn sign_in(&self, authorize_url: &str, username: &str) -> Result<Callback, String> {
         let url = url::Url::parse(authorize_url).map_err(|error| error.to_string())?;
         let authority = url.path_segments().and_then(|mut segments| segments.next()).unwrap_or_default();
-        if !url.path().ends_with("/oauth2/v2.0/authorize") || !self.state.serves(authority) {
+        if !url.path().ends_with("/oauth2/v2.0/authorize") || !serves(authority) {
             return Err("not the authorization endpoint".to_owned());
         }
         let request = match authorize::validate(&self.state, authority, url.query().unwrap_or_default()) {
@@ -161,21 +160,20 @@ impl StandIn<State> {
                 return Ok(authorize::error_callback(&self.state, &target, &error));
             }
         };
-        let user = authorize::user(&self.state, username).ok_or("unknown user name")?;
+        let user = directory::user(username).ok_or("the user name is missing")?;
         let session = Session { user, sid: guid(rand::random()) };
         Ok(authorize::finish(&self.state, &mut lock(&self.state.store), request, &session))
     }
 
-    /// An access token without a sign-in, for tests of an API alone; `None` if the user or the scopes are unknown, or
-    /// the scopes belong to two resources.
+    /// An access token without a sign-in, for tests of an API alone; `None` if the scopes are unknown or belong to two
+    /// resources.
     #[must_use]
     pub fn access_token(&self, username: &str, scope: &str) -> Option<String> {
-        let scopes = Scopes::parse(&self.state.options, scope).ok()?;
-        let audience = scopes.resource(&self.state.options).ok()?.id.clone();
+        let scopes = Scopes::parse(scope).ok()?;
+        let audience = scopes.resource().ok()?.id;
         let grant = Grant {
             client_id: self.state.options.clients.first()?.id.clone(),
-            user: authorize::user(&self.state, username)?,
-            tid: self.state.options.tenant.clone(),
+            user: directory::user(username)?,
             sid: String::new(),
             scope: String::new(),
             claims: Value::Null,
@@ -224,10 +222,6 @@ impl State {
         format!("{}/{tenant}/v2.0", self.origin)
     }
 
-    fn serves(&self, authority: &str) -> bool {
-        authority == self.options.tenant || TENANT_ALIASES.contains(&authority)
-    }
-
     /// Records a secret and returns it.
     fn secret(&self, kind: &'static str, value: String) -> String {
         lock(&self.secrets).insert((kind, value.clone()));
@@ -249,7 +243,7 @@ impl Handler for State {
 
     async fn respond(&self, request: Recorded) -> Result<Response<Body>, HangUp> {
         let segments: Vec<&str> = request.path().split('/').skip(1).collect();
-        let Some((authority, rest)) = segments.split_first().filter(|(authority, _)| self.serves(authority)) else {
+        let Some((authority, rest)) = segments.split_first().filter(|(authority, _)| serves(authority)) else {
             return Ok(page::error(StatusCode::NOT_FOUND, "AADSTS90002: The tenant was not found."));
         };
         let (endpoint, assertion) = match rest {
@@ -278,6 +272,10 @@ impl Handler for State {
             None => Ok(work()),
         }
     }
+}
+
+fn serves(authority: &str) -> bool {
+    authority == TENANT || TENANT_ALIASES.contains(&authority)
 }
 
 fn append_query(uri: &str, query: &str) -> String {

@@ -18,7 +18,7 @@ use http::{Response, StatusCode};
 use tokio::net::TcpListener;
 
 use crate::identity::{Identity, KEY_VAULT};
-use crate::web::{ANY_PORT, Body, CertificateAuthority, Core, Handler, HangUp, ServerOptions, StandIn, lock};
+use crate::web::{ANY_PORT, Body, CertificateAuthority, Core, Handler, HangUp, StandIn, lock};
 use api::Request;
 use error::Error;
 use secrets::Secrets;
@@ -36,8 +36,6 @@ pub struct Options {
     pub names: Vec<String>,
     /// Whose tokens are valid.
     pub identity: Identity,
-    /// The tenant in the challenge.
-    pub tenant: String,
     /// The resource in the challenge, for which tokens must be.
     pub resource: String,
 }
@@ -45,13 +43,7 @@ pub struct Options {
 impl Options {
     #[must_use]
     pub fn new(identity: &Identity) -> Self {
-        Self {
-            addr: ANY_PORT,
-            names: Vec::new(),
-            identity: identity.clone(),
-            tenant: "7f2a5c1e-90b4-4d53-8e6f-1f0c2b3a4d5e".to_owned(),
-            resource: KEY_VAULT.to_owned(),
-        }
+        Self { addr: ANY_PORT, names: Vec::new(), identity: identity.clone(), resource: KEY_VAULT.to_owned() }
     }
 }
 
@@ -66,7 +58,7 @@ impl StandIn<State> {
         let tls = Some(authority.acceptor(names.collect())?);
         let listener = TcpListener::bind(options.addr).await?;
         let state = State { options, authority: authority.pem, core: Core::default(), secrets: Mutex::default() };
-        Self::serve(listener, ServerOptions { tls, two_segments: false }, state)
+        Self::serve(listener, tls, state)
     }
 
     /// `https://localhost:PORT`.
@@ -152,7 +144,7 @@ impl State {
 
     fn work(&self, request: &Recorded, fault: Option<Fault>) -> Response<Body> {
         if let Err(why) = self.check_token(request) {
-            return error::challenge(&self.options.tenant, &self.options.resource, why);
+            return error::challenge(&self.options.resource, why);
         }
         let response = Request::parse(request).and_then(|request| match fault {
             Some(Fault::ForbiddenByRbac) => Err(Error::forbidden_by_rbac(request.operation.action())),

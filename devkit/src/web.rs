@@ -20,8 +20,8 @@ pub use fault::{Fault, HangUp, OAuthError};
 pub(crate) use form::Form;
 pub use request::Recorded;
 pub(crate) use response::Body;
+pub(crate) use server::INTERNAL_HEADER;
 pub use server::{AcceptMode, Core, Handler, StandIn};
-pub(crate) use server::{INTERNAL_HEADER, ServerOptions};
 pub(crate) use tls::CertificateAuthority;
 
 use base64::Engine as _;

@@ -161,7 +161,7 @@ async fn a_stalled_body_is_rejected_without_affecting_others() {
         stream.set_read_timeout(Some(2 * PATIENCE)).unwrap();
         let (response, ended) = raw::read_response(&mut stream, |_| false);
         let response = String::from_utf8_lossy(&response).into_owned();
-        assert!(ended && raw::status(&response) == 400 && response.contains("stopped coming"), "{response}");
+        assert!(ended && raw::status(&response) == 400 && response.contains("the request body stalled"), "{response}");
     }
     assert_eq!(visitor.fetch("GET", "/graph/me").await.status, 200);
 }

@@ -11,7 +11,7 @@ use tokio::net::TcpListener;
 use tokio::process::Command;
 
 use super::stack::VaultAccess;
-use crate::web::{Body, Core, Handler, HangUp, Recorded, ServerOptions, StandIn, escape, response};
+use crate::web::{Body, Core, Handler, HangUp, Recorded, StandIn, escape, response};
 
 const STYLE: &str = "\
 :root{color-scheme:light dark;--ground:#f2f4f7;--card:#fff;--ink:#1b1f24;--soft:#5b6570;--line:#d5dae0;--accent:#0b5cad;--on:#fff;--good:#1a7f47}
@@ -46,7 +46,7 @@ impl StandIn<State> {
         vault: VaultAccess,
     ) -> io::Result<Self> {
         let listener = TcpListener::bind(address).await?;
-        Self::serve(listener, ServerOptions::default(), State { gateway, variables, vault, core: Core::default() })
+        Self::serve(listener, None, State { gateway, variables, vault, core: Core::default() })
     }
 
     #[must_use]

@@ -1,16 +1,19 @@
 use http::{Response, StatusCode};
-use ring::digest::{SHA256, digest};
 use serde_json::Value;
 
+use super::directory::{User, user};
 use super::error::Error;
-use super::options::{Client, User};
+use super::options::{Client, TENANT};
 use super::page::{self, SignIn};
 use super::scopes::Scopes;
 use super::store::{AuthRequest, Code, Grant, ResponseTarget, Session, Store};
-use super::{Callback, State, TENANT_ALIASES, cookie};
-use crate::web::{Body, Form, Recorded, base64url, from_base64url, guid, lock, random_text, response};
+use super::{Callback, State, cookie};
+use crate::web::{Body, Form, Recorded, from_base64url, guid, lock, random_text, response};
 
 pub(super) const COOKIE: &str = "provider-session";
+/// Seconds.
+const CODE_LIFE: u64 = 60;
+const CODE_SIZE: usize = 900;
 
 /// Why an authorization request is invalid.
 pub(super) enum Rejected {
@@ -34,7 +37,7 @@ pub(super) fn authorize(state: &State, authority: &str, request: &Recorded) -> R
     let mut store = lock(&state.store);
     let session = own_cookie.and_then(|cookie| store.sessions.get(&cookie).cloned());
     let session = session.filter(|session| matches_hint(&request, &session.user));
-    match session.map(|session| (is_consented(state, &store, &request, &session.user), session)) {
+    match session.map(|session| (is_consented(&store, &request, &session.user), session)) {
         Some((true, session)) if !request.interactive => {
             finish(state, &mut store, request, &session).response(StatusCode::FOUND)
         }
@@ -48,7 +51,7 @@ pub(super) fn authorize(state: &State, authority: &str, request: &Recorded) -> R
         }
         _ => {
             let id = random_text(18);
-            let page = sign_in_page(state, &id, &request, None);
+            let page = sign_in_page(&id, &request, None);
             store.pending.insert(id, request);
             page
         }
@@ -65,11 +68,11 @@ pub(super) fn submit(state: &State, request: &Recorded) -> Response<Body> {
         return page::error(StatusCode::BAD_REQUEST, "There is no such sign-in, or it has ended already.");
     };
     let name = form.get("user").or_else(|| form.get("username")).unwrap_or_default().trim();
-    let user = user(state, name);
+    let user = user(name);
     let cancelled = form.get("action") == Some("cancel");
     let Some(user) = user.filter(|_| !cancelled) else {
         if !cancelled {
-            return sign_in_page(state, id, &request, Some("Unknown user name."));
+            return sign_in_page(id, &request, Some("The user name is missing."));
         }
         store.pending.remove(id);
         let error = Error::new("access_denied", 65_004, "User declined to consent to access the app.");
@@ -95,23 +98,16 @@ pub(super) fn validate(state: &State, authority: &str, query: &str) -> Result<Au
     let uri = uri.ok_or_else(|| {
         Rejected::Page("AADSTS50011: The redirect URI does not match the redirect URIs of the application.".to_owned())
     })?;
-    Scopes::parse(&state.options, form.get("scope").unwrap_or_default())
-        .map_err(|error| Rejected::Page(error.description()))?;
+    Scopes::parse(form.get("scope").unwrap_or_default()).map_err(|error| Rejected::Page(error.description()))?;
     let target = ResponseTarget {
         uri: uri.to_owned(),
         form_post: form.get("response_mode") == Some("form_post"),
         state: form.get("state").map(str::to_owned),
     };
-    parameters(state, authority, client, &form, &target).map_err(|error| Rejected::Client(target, error))
+    parameters(authority, client, &form, &target).map_err(|error| Rejected::Client(target, error))
 }
 
-fn parameters(
-    state: &State,
-    authority: &str,
-    client: &Client,
-    form: &Form,
-    target: &ResponseTarget,
-) -> Result<AuthRequest, Error> {
+fn parameters(authority: &str, client: &Client, form: &Form, target: &ResponseTarget) -> Result<AuthRequest, Error> {
     let invalid = |text: &str| Error::invalid_request(900_144, text);
     let required = |name: &str| {
         form.get(name).filter(|value| !value.is_empty()).ok_or_else(|| invalid(&format!("'{name}' is missing.")))
@@ -134,7 +130,7 @@ fn parameters(
     if from_base64url(challenge).is_none_or(|hash| hash.len() != 32) {
         return Err(invalid("'code_challenge' is not the hash of a verifier."));
     }
-    if form.get("resource").is_some() && !state.options.resource_indicators {
+    if form.get("resource").is_some() {
         return Err(Error::invalid_request(901_002, "'resource' is not supported."));
     }
     let prompts: Vec<&str> = form.get("prompt").unwrap_or_default().split_ascii_whitespace().collect();
@@ -170,86 +166,57 @@ fn matches_hint(request: &AuthRequest, user: &User) -> bool {
     request.login_hint.as_ref().is_none_or(|hint| hint.eq_ignore_ascii_case(&user.preferred_username))
 }
 
-fn is_consented(state: &State, store: &Store, request: &AuthRequest, user: &User) -> bool {
-    let by_admin = |id: &str| state.options.resources.iter().any(|resource| resource.id == id && resource.consented);
-    Scopes::parse(&state.options, &request.scope).is_ok_and(|scopes| {
+fn is_consented(store: &Store, request: &AuthRequest, user: &User) -> bool {
+    Scopes::parse(&request.scope).is_ok_and(|scopes| {
         let by_user = |scope| store.consented(&request.client_id, &user.sub, scope);
-        scopes.api.iter().all(|scope| by_admin(&scope.resource) || by_user(scope))
+        scopes.api.iter().all(|scope| scope.resource.consented || by_user(scope))
     })
 }
 
-fn sign_in_page(state: &State, id: &str, request: &AuthRequest, alert: Option<&str>) -> Response<Body> {
+fn sign_in_page(id: &str, request: &AuthRequest, alert: Option<&str>) -> Response<Body> {
     let sign_in = SignIn {
         id,
         action: &format!("/{}/login", request.authority),
-        client: state.options.client(&request.client_id).map_or("", |client| client.name.as_str()),
         scope: &request.scope,
-        users: &state.options.users,
         typed: request.login_hint.as_deref().unwrap_or_default(),
         alert,
     };
     sign_in.response(StatusCode::OK)
 }
 
-/// The configured user of that name, or a new one if any name is allowed.
-pub(super) fn user(state: &State, name: &str) -> Option<User> {
-    if let Some(user) = state.options.user(name) {
-        return Some(user.clone());
-    }
-    if name.is_empty() || !state.options.any_user {
-        return None;
-    }
-    let hash = digest(&SHA256, name.to_lowercase().as_bytes());
-    let mut oid = [0; 16];
-    oid.iter_mut().zip(hash.as_ref()).for_each(|(to, from)| *to = *from);
-    Some(User {
-        sub: base64url(hash),
-        oid: guid(oid),
-        tenant: None,
-        name: name.to_owned(),
-        preferred_username: name.to_owned(),
-        email: None,
-        roles: Vec::new(),
-    })
-}
-
 /// Completes a sign-in: stores grant and consent, and issues a code.
 pub(super) fn finish(state: &State, store: &mut Store, request: AuthRequest, session: &Session) -> Callback {
     let user = &session.user;
-    let alias = TENANT_ALIASES.contains(&request.authority.as_str());
-    let foreign = user.tenant.as_ref().filter(|_| alias);
-    let tid = foreign.unwrap_or(&state.options.tenant).clone();
     store.grants.push(Grant {
         client_id: request.client_id.clone(),
         user: user.clone(),
-        tid: tid.clone(),
         sid: session.sid.clone(),
         scope: request.scope.clone(),
         claims: request.claims.clone(),
         revoked: false,
     });
-    for scope in Scopes::parse(&state.options, &request.scope).unwrap_or_default().api {
+    for scope in Scopes::parse(&request.scope).unwrap_or_default().api {
         store.consents.insert((request.client_id.clone(), user.sub.clone(), scope));
     }
-    let code = state.secret("code", State::opaque(state.options.code_size));
+    let code = state.secret("code", State::opaque(CODE_SIZE));
     let target = request.target.clone();
-    let expires = state.core.clock.now() + state.options.code_life.as_secs();
+    let expires = state.core.clock.now() + CODE_LIFE;
     store.codes.insert(code.clone(), Code { request, grant: store.grants.len() - 1, expires, used: false });
-    callback(state, &tid, &target, [("code", code), ("session_state", session.sid.clone())])
+    callback(state, &target, [("code", code), ("session_state", session.sid.clone())])
 }
 
 pub(super) fn error_callback(state: &State, target: &ResponseTarget, error: &Error) -> Callback {
     let fields = [("error", error.error.to_owned()), ("error_description", error.description())];
-    callback(state, &state.options.tenant, target, fields)
+    callback(state, target, fields)
 }
 
 fn error_response(state: &State, target: &ResponseTarget, error: &Error) -> Response<Body> {
     error_callback(state, target, error).response(StatusCode::FOUND)
 }
 
-fn callback(state: &State, tenant: &str, target: &ResponseTarget, fields: [(&str, String); 2]) -> Callback {
+fn callback(state: &State, target: &ResponseTarget, fields: [(&str, String); 2]) -> Callback {
     let state_field = target.state.clone().map(|value| ("state", value));
-    let iss = state.options.iss_parameter.then(|| ("iss", state.issuer(tenant)));
+    let iss = state.options.iss_parameter.then(|| ("iss", state.issuer(TENANT)));
     let fields = fields.into_iter().chain(state_field).chain(iss);
     Callback {
         uri: target.uri.clone(),

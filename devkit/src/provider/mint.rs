@@ -1,22 +1,24 @@
 //! Issues tokens.
 
-use ring::digest::{SHA256, digest};
 use ring::hmac;
 use serde_json::{Value, json};
 
 use super::State;
 use super::mutation::{Draft, Signing};
-use super::options::Client;
+use super::options::{Client, TENANT};
 use super::scopes::{ApiScope, Scopes};
 use super::store::Grant;
 use crate::web::{base64url, jwt, lock, random_text};
+
+/// Seconds.
+const ID_TOKEN_LIFE: u64 = 60 * 60;
 
 /// What tokens are issued for.
 pub(super) struct Issue {
     pub(super) grant: Grant,
     /// Only those of the audience.
     pub(super) scopes: Scopes,
-    pub(super) audience: String,
+    pub(super) audience: &'static str,
     /// Of the authorization request; `None` for a refresh.
     pub(super) nonce: Option<String>,
     /// The `claims` parameter of the token request.
@@ -26,7 +28,7 @@ pub(super) struct Issue {
 /// The body of a token response.
 pub(super) fn tokens(state: &State, client: &Client, issue: &Issue, refresh_token: Option<String>) -> Value {
     let access_token = access_token(state, issue);
-    let openid = issue.scopes.openid.iter().filter(|scope| *scope != "offline_access").cloned();
+    let openid = issue.scopes.openid.iter().filter(|scope| **scope != "offline_access").map(ToString::to_string);
     let scope: Vec<String> = openid.chain(issue.scopes.api.iter().map(ApiScope::full)).collect();
     let life = state.options.access_token_life.as_secs();
     let mut body = json!({
@@ -40,14 +42,14 @@ pub(super) fn tokens(state: &State, client: &Client, issue: &Issue, refresh_toke
         body["refresh_token"] = token.into();
     }
     if issue.scopes.has("openid") {
-        body["id_token"] = id_token(state, client, issue, &access_token).into();
+        body["id_token"] = id_token(state, client, issue).into();
     }
     body
 }
 
-fn id_token(state: &State, client: &Client, issue: &Issue, access_token: &str) -> String {
+fn id_token(state: &State, client: &Client, issue: &Issue) -> String {
     let user = &issue.grant.user;
-    let mut claims = common(state, issue, &client.id, state.options.id_token_life.as_secs());
+    let mut claims = common(state, issue, &client.id, ID_TOKEN_LIFE);
     if let Some(nonce) = &issue.nonce {
         claims["nonce"] = nonce.as_str().into();
     }
@@ -57,14 +59,10 @@ fn id_token(state: &State, client: &Client, issue: &Issue, access_token: &str) -
         claims["email"] = email.as_str().into();
     }
     if !user.roles.is_empty() {
-        claims["roles"] = user.roles.clone().into();
+        claims["roles"] = user.roles.into();
     }
     claims["sid"] = issue.grant.sid.as_str().into();
     claims["ver"] = "2.0".into();
-    if state.options.at_hash {
-        let hash = digest(&SHA256, access_token.as_bytes());
-        claims["at_hash"] = base64url(hash.as_ref().get(..16).unwrap_or_default()).into();
-    }
     let mut draft = Draft { header: state.keys.active().header(), claims, signing: Signing::Active };
     if let Some(mutation) = lock(&state.mutation).as_ref() {
         mutation.apply(&mut draft);
@@ -77,8 +75,8 @@ fn id_token(state: &State, client: &Client, issue: &Issue, access_token: &str) -
 pub(super) fn access_token(state: &State, issue: &Issue) -> String {
     let user = &issue.grant.user;
     let header = state.keys.active().header();
-    let mut claims = common(state, issue, &issue.audience, state.options.access_token_life.as_secs());
-    let mut scopes: Vec<String> = issue.scopes.api.iter().map(|scope| scope.name.clone()).collect();
+    let mut claims = common(state, issue, issue.audience, state.options.access_token_life.as_secs());
+    let mut scopes: Vec<&str> = issue.scopes.api.iter().map(|scope| scope.name).collect();
     if scopes.is_empty() {
         scopes.clone_from(&issue.scopes.openid);
     }
@@ -103,13 +101,13 @@ fn common(state: &State, issue: &Issue, audience: &str, life: u64) -> Value {
     let grant = &issue.grant;
     json!({
         "aud": audience,
-        "iss": state.issuer(&grant.tid),
+        "iss": state.issuer(TENANT),
         "iat": now,
         "nbf": now,
         "exp": now + life,
         "sub": grant.user.sub,
         "oid": grant.user.oid,
-        "tid": grant.tid,
+        "tid": TENANT,
     })
 }
 

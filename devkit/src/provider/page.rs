@@ -1,6 +1,6 @@
 use http::{Response, StatusCode};
 
-use super::options::User;
+use super::directory::{User, users};
 use crate::web::{Body, escape, response};
 
 const STYLE: &str = "\
@@ -28,9 +28,7 @@ footer{margin-top:1.5rem;font-size:.85rem;color:var(--soft)}";
 pub(super) struct SignIn<'a> {
     pub(super) id: &'a str,
     pub(super) action: &'a str,
-    pub(super) client: &'a str,
     pub(super) scope: &'a str,
-    pub(super) users: &'a [User],
     pub(super) typed: &'a str,
     pub(super) alert: Option<&'a str>,
 }
@@ -41,10 +39,10 @@ impl SignIn<'_> {
         let form = format!(
             "<form method=\"post\" action=\"{action}\"><input type=\"hidden\" name=\"request\" value=\"{id}\">"
         );
-        let users: String = self.users.iter().map(button).collect();
+        let users: String = users().iter().map(button).collect();
         let alert = self.alert.map_or_else(String::new, |text| format!("<p role=\"alert\">{}</p>", escape(text)));
         let body = format!(
-            "<h1>Sign in</h1><p>to <strong>{client}</strong>, which requests {scope}</p>{alert}\
+            "<h1>Sign in</h1><p>to <strong>Cloakroom</strong>, which requests {scope}</p>{alert}\
              {form}<ul aria-label=\"Accounts\">{users}</ul></form><hr>\
              {form}<label for=\"username\">Another user name</label>\
              <input id=\"username\" name=\"username\" value=\"{typed}\" autocomplete=\"username\" autocapitalize=\"none\" \
@@ -52,7 +50,6 @@ impl SignIn<'_> {
              <div class=\"row\"><button id=\"sign-in\" name=\"action\" value=\"sign-in\">Sign in</button>\
              <button id=\"cancel\" name=\"action\" value=\"cancel\">Cancel</button></div></form>\
              <footer>A stand-in for development: there are no passwords.</footer>",
-            client = escape(self.client),
             scope = escape(self.scope),
             typed = escape(self.typed),
         );

@@ -2,7 +2,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::Value;
 
-use super::options::User;
+use super::directory::User;
 use super::scopes::ApiScope;
 
 /// The provider's data. Nothing is ever removed, since no process lives long.
@@ -30,7 +30,7 @@ pub(super) struct AuthRequest {
     pub(super) challenge: String,
     pub(super) login_hint: Option<String>,
     pub(super) claims: Value,
-    /// A tenant, or an alias such as `organizations`.
+    /// [`TENANT`](super::TENANT) or an alias.
     pub(super) authority: String,
     /// `prompt=none`.
     pub(super) silent: bool,
@@ -64,7 +64,6 @@ pub(super) struct Code {
 pub(super) struct Grant {
     pub(super) client_id: String,
     pub(super) user: User,
-    pub(super) tid: String,
     pub(super) sid: String,
     pub(super) scope: String,
     pub(super) claims: Value,
@@ -86,6 +85,6 @@ impl Store {
     }
 
     pub(super) fn consented(&self, client_id: &str, sub: &str, scope: &ApiScope) -> bool {
-        self.consents.contains(&(client_id.to_owned(), sub.to_owned(), scope.clone()))
+        self.consents.contains(&(client_id.to_owned(), sub.to_owned(), *scope))
     }
 }

@@ -245,26 +245,6 @@ async fn organizations_have_an_issuer_template() {
 }
 
 #[tokio::test]
-async fn a_user_of_another_tenant_has_its_issuer_at_organizations_only() {
-    let other = "55555555-5555-4555-8555-555555555555";
-    let provider = with(|options| {
-        options.users[0].tenant = Some(other.to_owned());
-        options.iss_parameter = true;
-    })
-    .await;
-    for (authority, tenant) in [(TENANT, TENANT), ("organizations", other)] {
-        let url = authorize_url(&provider, &good_request()).replace(TENANT, authority);
-        let callback = provider.sign_in(&url, ADA).unwrap();
-        assert_eq!(callback.field("iss"), Some(provider.authority(tenant).as_str()));
-        let code = callback.field("code").unwrap().to_owned();
-        let body = granted(&provider, &code_form(&code)).await;
-        let claims = part(body["id_token"].as_str().unwrap(), 1);
-        assert_eq!(claims["tid"], tenant);
-        assert_eq!(claims["iss"], provider.authority(tenant));
-    }
-}
-
-#[tokio::test]
 async fn every_secret_is_recorded() {
     let provider = provider().await;
     let code = fresh_code(&provider);

@@ -14,6 +14,9 @@ use super::scopes::{ApiScope, Scopes};
 use super::store::{Code, Refresh, Store};
 use crate::web::{Body, Form, Recorded, base64url, lock, response};
 
+/// Seconds.
+const REFRESH_TOKEN_LIFE: u64 = 90 * 24 * 60 * 60;
+
 /// `POST …/oauth2/v2.0/token`.
 pub(super) fn token(state: &State, request: &Recorded, assertion: Assertion) -> Response<Body> {
     let response = match grant(state, request, assertion) {
@@ -141,11 +144,11 @@ fn exchange_code(state: &State, client: &Client, form: &Form) -> Result<Value, E
     }
     check_code(state, &code, form, verifier)?;
     let scope = form.get("scope").unwrap_or(&code.request.scope);
-    let issue = issue(state, store, client, code.grant, form, scope)?;
+    let issue = issue(store, client, code.grant, form, scope)?;
     if let Some(code) = store.codes.get_mut(text) {
         code.used = true;
     }
-    let offline = Scopes::parse(&state.options, &code.request.scope)?.has("offline_access");
+    let offline = Scopes::parse(&code.request.scope)?.has("offline_access");
     let issue = Issue { nonce: Some(code.request.nonce), ..issue };
     let refresh_token = offline.then(|| new_refresh_token(state, store, code.grant));
     Ok(mint::tokens(state, client, &issue, refresh_token))
@@ -184,7 +187,7 @@ fn refresh(state: &State, client: &Client, form: &Form) -> Result<Value, Error> 
         store.revoke(refresh.grant);
         return Err(Error::invalid_grant(54_005, "The refresh token was already redeemed."));
     }
-    let issue = issue(state, store, client, refresh.grant, form, form.get("scope").unwrap_or(&granted))?;
+    let issue = issue(store, client, refresh.grant, form, form.get("scope").unwrap_or(&granted))?;
     if let Some(refresh) = store.refresh.get_mut(text) {
         refresh.used = true;
     }
@@ -193,32 +196,17 @@ fn refresh(state: &State, client: &Client, form: &Form) -> Result<Value, Error> 
 }
 
 /// What is to be issued for these scopes, if grant and consents cover them.
-fn issue(
-    state: &State,
-    store: &Store,
-    client: &Client,
-    grant: usize,
-    form: &Form,
-    scope: &str,
-) -> Result<Issue, Error> {
+fn issue(store: &Store, client: &Client, grant: usize, form: &Form, scope: &str) -> Result<Issue, Error> {
     let grant = store.grants.get(grant).filter(|grant| !grant.revoked).cloned();
     let grant = grant.ok_or_else(|| Error::invalid_grant(50_173, "The grant has been revoked."))?;
-    let scopes = Scopes::parse(&state.options, scope)?;
-    let mut resources = state.options.resources.iter();
-    let resource = match form.get("resource") {
-        None => scopes.resource(&state.options)?,
-        Some(_) if !state.options.resource_indicators => {
-            return Err(Error::invalid_request(901_002, "The 'resource' request parameter is not supported."));
-        }
-        Some(named) => resources
-            .find(|resource| resource.id == named)
-            .ok_or_else(|| Error::new("invalid_target", 500_011, "The resource was not found."))?,
-    };
+    if form.get("resource").is_some() {
+        return Err(Error::invalid_request(901_002, "The 'resource' request parameter is not supported."));
+    }
+    let scopes = Scopes::parse(scope)?;
+    let resource = scopes.resource()?;
     let allowed = |scope: &ApiScope| resource.consented || store.consented(&client.id, &grant.user.sub, scope);
-    let all = resource.scopes.iter().map(|name| ApiScope { resource: resource.id.clone(), name: name.clone() });
-    let of_resource = scopes.api.iter().filter(|scope| scope.resource == resource.id);
-    let (default, named): (Vec<&ApiScope>, Vec<&ApiScope>) = of_resource.partition(|scope| scope.name == ".default");
-    let mut granted: Vec<ApiScope> = named.into_iter().cloned().collect();
+    let all = resource.scopes.iter().map(|name| ApiScope { resource, name });
+    let (default, mut granted): (Vec<ApiScope>, _) = scopes.api.iter().partition(|scope| scope.name == ".default");
     if !default.is_empty() {
         granted.extend(all.filter(|scope| allowed(scope)));
     }
@@ -228,12 +216,12 @@ fn issue(
         return Err(Error { suberror: Some("consent_required"), ..Error::invalid_grant(65_001, text) });
     }
     let claims = claims(form.get("claims"))?;
-    Ok(Issue { grant, scopes: Scopes { api: granted, ..scopes }, audience: resource.id.clone(), nonce: None, claims })
+    Ok(Issue { grant, scopes: Scopes { api: granted, ..scopes }, audience: resource.id, nonce: None, claims })
 }
 
 fn new_refresh_token(state: &State, store: &mut Store, grant: usize) -> String {
     let token = state.secret("refresh_token", State::opaque(state.options.refresh_token_size));
-    let expires = state.core.clock.now() + state.options.refresh_token_life.as_secs();
+    let expires = state.core.clock.now() + REFRESH_TOKEN_LIFE;
     store.refresh.insert(token.clone(), Refresh { grant, expires, used: false });
     token
 }

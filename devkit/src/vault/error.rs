@@ -1,6 +1,7 @@
 use http::{Response, StatusCode};
 use serde_json::json;
 
+use crate::identity::TENANT;
 use crate::web::{Body, response};
 
 /// An error as Key Vault words it.
@@ -77,8 +78,8 @@ impl Error {
 }
 
 /// The response to a request without a valid token.
-pub(super) fn challenge(tenant: &str, resource: &str, why: &str) -> Response<Body> {
+pub(super) fn challenge(resource: &str, why: &str) -> Response<Body> {
     let error = Error::new(StatusCode::UNAUTHORIZED, "Unauthorized", why);
-    let line = format!("Bearer authorization=\"https://login.microsoftonline.com/{tenant}\", resource=\"{resource}\"");
+    let line = format!("Bearer authorization=\"https://login.microsoftonline.com/{TENANT}\", resource=\"{resource}\"");
     response::with(error.response(), "www-authenticate", &line)
 }

@@ -1,12 +1,10 @@
 use std::io;
-use std::pin::Pin;
-use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bytes::Bytes;
 use http::header::CONTENT_TYPE;
 use http::{HeaderName, HeaderValue, Response, StatusCode};
-use http_body::{Frame, SizeHint};
+use http_body::Frame;
 use http_body_util::combinators::UnsyncBoxBody;
 use http_body_util::{BodyExt as _, Full, StreamBody};
 use serde_json::Value;
@@ -62,38 +60,4 @@ pub(crate) fn with(mut response: Response<Body>, name: &str, value: &str) -> Res
         _ => *response.status_mut() = StatusCode::INTERNAL_SERVER_ERROR,
     }
     response
-}
-
-/// A body that is not ready at first, so that hyper sends the head alone, as Graph does.
-pub(super) struct DelayedBody {
-    body: Body,
-    polled: bool,
-}
-
-impl DelayedBody {
-    pub(super) fn boxed(body: Body) -> Body {
-        Self { body, polled: false }.boxed_unsync()
-    }
-}
-
-impl http_body::Body for DelayedBody {
-    type Data = Bytes;
-    type Error = io::Error;
-
-    fn poll_frame(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<io::Result<Frame<Bytes>>>> {
-        if !self.polled {
-            self.polled = true;
-            context.waker().wake_by_ref();
-            return Poll::Pending;
-        }
-        Pin::new(&mut self.body).poll_frame(context)
-    }
-
-    fn is_end_stream(&self) -> bool {
-        self.body.is_end_stream()
-    }
-
-    fn size_hint(&self) -> SizeHint {
-        self.body.size_hint()
-    }
 }

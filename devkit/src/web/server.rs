@@ -1,6 +1,3 @@
-#[cfg(test)]
-mod tests;
-
 use std::future::pending;
 use std::io;
 use std::net::SocketAddr;
@@ -21,11 +18,12 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinSet;
 use tokio::time::sleep;
 use tokio_rustls::TlsAcceptor;
+use tokio_util::io::InspectReader;
 
 use super::fault::{Fault, Faults, HangUp};
-use super::head::{Head, HeadRecorder};
+use super::head::Head;
 use super::request::{Recorded, RequestLog};
-use super::response::{Body, DelayedBody};
+use super::response::Body;
 use super::{Clock, hex};
 
 /// How much of a body is kept.
@@ -67,13 +65,6 @@ pub trait Handler: Send + Sync + 'static {
     fn respond(&self, request: Recorded) -> impl Future<Output = Result<Response<Body>, HangUp>> + Send;
 }
 
-#[derive(Clone, Default)]
-pub(crate) struct ServerOptions {
-    pub(crate) tls: Option<TlsAcceptor>,
-    /// Sends the head of a response and its body in two TCP segments.
-    pub(crate) two_segments: bool,
-}
-
 /// A running stand-in. It serves until the last handle is dropped, or one is stopped.
 #[derive(Debug)]
 pub struct StandIn<S> {
@@ -93,10 +84,10 @@ impl<S> Clone for StandIn<S> {
 
 impl<S: Handler> StandIn<S> {
     /// Serves on a listener that is already bound, since the state may have to know the port.
-    pub(crate) fn serve(listener: TcpListener, options: ServerOptions, state: S) -> io::Result<Self> {
+    pub(crate) fn serve(listener: TcpListener, tls: Option<TlsAcceptor>, state: S) -> io::Result<Self> {
         let (addr, state) = (listener.local_addr()?, Arc::new(state));
         let (orders, received) = mpsc::channel(1);
-        tokio::spawn(run(listener, addr, received, options, Arc::clone(&state)));
+        tokio::spawn(run(listener, addr, received, tls, Arc::clone(&state)));
         Ok(Self { state, addr, orders })
     }
 
@@ -182,7 +173,7 @@ async fn run<H: Handler>(
     listener: TcpListener,
     addr: SocketAddr,
     mut orders: mpsc::Receiver<Order>,
-    options: ServerOptions,
+    tls: Option<TlsAcceptor>,
     handler: Arc<H>,
 ) {
     let mut socket = Some((Socket::Listening(listener), AcceptMode::Normal));
@@ -205,7 +196,7 @@ async fn run<H: Handler>(
                 }
             }
             (stream, mode) = accept(socket.as_ref()) => {
-                connections.spawn(serve(stream, mode, options.clone(), Arc::clone(&handler)));
+                connections.spawn(serve(stream, mode, tls.clone(), Arc::clone(&handler)));
             }
             Some(_) = connections.join_next() => {}
         }
@@ -249,25 +240,26 @@ async fn accept(socket: Option<&(Socket, AcceptMode)>) -> (TcpStream, AcceptMode
 }
 
 /// A client that disconnects is no failure, so that errors of the connection are ignored.
-async fn serve<H: Handler>(mut stream: TcpStream, mode: AcceptMode, options: ServerOptions, handler: Arc<H>) {
+async fn serve<H: Handler>(mut stream: TcpStream, mode: AcceptMode, tls: Option<TlsAcceptor>, handler: Arc<H>) {
     let _ = stream.set_nodelay(true);
-    match options.tls {
+    match tls {
         _ if mode == AcceptMode::Silent => {
             let _ = tokio::io::copy(&mut stream, &mut tokio::io::sink()).await;
         }
-        None => serve_http(stream, options.two_segments, handler).await,
+        None => serve_http(stream, handler).await,
         Some(tls) => {
             if let Ok(stream) = tls.accept(stream).await {
-                serve_http(stream, options.two_segments, handler).await;
+                serve_http(stream, handler).await;
             }
         }
     }
 }
 
-async fn serve_http<H: Handler>(stream: impl AsyncRead + AsyncWrite + Unpin, two_segments: bool, handler: Arc<H>) {
-    let stream = HeadRecorder::new(stream);
-    let head = stream.head();
-    let service = service_fn(move |request| respond(Arc::clone(&handler), two_segments, head.clone(), request));
+async fn serve_http<H: Handler>(stream: impl AsyncRead + AsyncWrite + Unpin, handler: Arc<H>) {
+    let head = Head::default();
+    let recorded = head.clone();
+    let stream = InspectReader::new(stream, move |read: &[u8]| recorded.add(read));
+    let service = service_fn(move |request| respond(Arc::clone(&handler), head.clone(), request));
     let mut http = http1::Builder::new();
     // Tests may keep idle connections open as long as they like.
     http.timer(TokioTimer::new()).header_read_timeout(None);
@@ -276,7 +268,6 @@ async fn serve_http<H: Handler>(stream: impl AsyncRead + AsyncWrite + Unpin, two
 
 async fn respond<H: Handler>(
     handler: Arc<H>,
-    two_segments: bool,
     head: Head,
     request: Request<Incoming>,
 ) -> Result<Response<Body>, HangUp> {
@@ -290,8 +281,7 @@ async fn respond<H: Handler>(
     if let Some(number) = number {
         log.complete(number, request.clone());
     }
-    let response = handler.respond(request).await?;
-    Ok(if two_segments { response.map(DelayedBody::boxed) } else { response })
+    handler.respond(request).await
 }
 
 async fn read(mut request: Recorded, mut body: Incoming, log: &RequestLog) -> Result<Recorded, HangUp> {

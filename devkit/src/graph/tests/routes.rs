@@ -190,15 +190,6 @@ async fn connections_can_be_closed() {
 }
 
 #[tokio::test]
-async fn two_segments_do_not_change_the_response() {
-    let two = Pair::with(|options| options.two_segments = true).await;
-    let response = two.get("/me").await;
-    assert_eq!(response.headers()["content-length"], response.body().len().to_string().as_str());
-    assert_eq!(two.get("/bytes?n=100000&chunked=1").await.body().len(), 100_000);
-    assert_eq!(two.send("PATCH", "/me", &[], "{}").await.status(), 204);
-}
-
-#[tokio::test]
 async fn headers_can_be_requested() {
     let pair = Pair::start().await;
     let response = pair.get("/headers?link=%3Ca%3E&link=b&x-y=1").await;

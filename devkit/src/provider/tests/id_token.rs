@@ -33,15 +33,6 @@ async fn a_token_has_entras_claims_and_a_published_key() {
 }
 
 #[tokio::test]
-async fn at_hash_is_an_option() {
-    let provider = with(|options| options.at_hash = true).await;
-    let body = granted(&provider, &code_form(&fresh_code(&provider))).await;
-    let hash = digest(&SHA256, body["access_token"].as_str().unwrap().as_bytes());
-    let claims = part(body["id_token"].as_str().unwrap(), 1);
-    assert_eq!(claims["at_hash"], base64url(&hash.as_ref()[..16]));
-}
-
-#[tokio::test]
 async fn each_flaw_is_what_its_name_says() {
     let provider = provider().await;
     let good = part(&id_token(&provider).await, 1);
