@@ -37,7 +37,7 @@ fn main() {
     let (one, many) = runtime.block_on(async { (Side::with(1).await, Side::with(KEYS).await) });
     let (mut of_one, mut of_many, mut ratios) = (Vec::new(), Vec::new(), Vec::new());
     for round in 0..=ROUNDS {
-        // Who begins changes, so that warm caches favour nobody.
+        // The order alternates, so that warm caches favour neither.
         let (first, second) = if round % 2 == 0 { (&one, &many) } else { (&many, &one) };
         let (a, b) = (runtime.block_on(first.turn()), runtime.block_on(second.turn()));
         let (with_one, with_many) = if round % 2 == 0 { (a, b) } else { (b, a) };

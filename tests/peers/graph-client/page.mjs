@@ -1,4 +1,4 @@
-// What an app does with Microsoft's Graph client, told to the test by `window.graph`. Everything that a script sees of
+// What an app does with Microsoft's Graph client, exposed to the test as `window.graph`. Everything that a script sees of
 // the network is kept in `window.seen`.
 import {
   BatchRequestContent, BatchResponseContent, Client, FileUpload, LargeFileUploadTask, OneDriveLargeFileUploadTask,
@@ -42,7 +42,7 @@ const graph = {
     return subjects;
   },
 
-  /** A new file in a folder of the drive: its item, and the ranges that were told to be done. */
+  /** A new file in a folder of the drive: its item, and the ranges reported as complete. */
   async upload(fileName, length) {
     const done = [];
     const progress = ({ minValue, maxValue }) => done.push([minValue, maxValue]);
