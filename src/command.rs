@@ -59,12 +59,14 @@ fn check(vars: &Vars, online: bool) -> ExitCode {
 
 fn check_online(config: Config) -> ExitCode {
     // Key source and provider log the reason of a failure.
-    telemetry::start(telemetry::Config { level: tracing::Level::WARN, json: Some(false) });
+    let log = telemetry::start(telemetry::Config { level: tracing::Level::WARN, json: Some(false) });
     let runtime = match runtime() {
         Ok(runtime) => runtime,
         Err(code) => return code,
     };
     let findings = runtime.block_on(online::findings(config));
+    // The reasons come before the findings.
+    drop(log);
     for (part, finding) in &findings {
         match finding {
             Ok(text) => print(&format!("{part}: {text}")),

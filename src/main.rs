@@ -19,7 +19,7 @@ fn serve(vars: &Vars) -> ExitCode {
         Ok(config) => config,
         Err(errors) => return command::invalid_configuration(&errors),
     };
-    telemetry::start(config.log);
+    let _log = telemetry::start(config.log);
     telemetry::log_panics_without_their_text();
     for warning in &config.warnings {
         tracing::warn!("{warning}");

@@ -32,7 +32,7 @@ use crate::os;
 use crate::reply::body::{GuardedBody, Limit};
 use crate::reply::{BodyError, Context, problem};
 use crate::routes::{RequestHead, into_response, routes};
-use crate::telemetry::TraceContext;
+use crate::telemetry::{TraceContext, report_dropped_lines};
 use connection::{ConnState, TimeoutStream};
 
 /// Most bytes of the head of a request.
@@ -58,6 +58,7 @@ pub async fn bind(port: u16) -> io::Result<TcpListener> {
 pub async fn run(listener: TcpListener, app: Arc<App>) -> ExitCode {
     tracing::info!(port = app.port, "listening");
     app.load_in_background();
+    tokio::spawn(report_dropped_lines());
     let routes = TowerToHyperService::new(warp::service(routes(&app)));
     let connections = Arc::new(Semaphore::new(CONNECTIONS));
     let graceful = GracefulShutdown::new();

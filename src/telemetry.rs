@@ -5,6 +5,7 @@
 
 mod json;
 mod trace;
+mod writer;
 
 use std::io::{IsTerminal, Write, stderr, stdout};
 
@@ -12,10 +13,10 @@ use tokio::task::JoinHandle;
 use tracing::subscriber::set_global_default;
 use tracing::{Level, Span};
 use tracing_subscriber::filter::Targets;
-use tracing_subscriber::fmt::writer::MakeWriterExt;
 use tracing_subscriber::layer::SubscriberExt;
 
 pub use trace::{TRACEPARENT, TraceContext};
+pub use writer::{LogGuard, report_dropped_lines};
 
 /// `LOG`: level and format.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -62,8 +63,8 @@ impl Config {
 ///
 /// Of other crates only warnings and errors are logged. Their further lines come from tasks that serve many requests,
 /// such as those of pooled connections, so that they have no trace id.
-pub fn start(config: Config) {
-    let writer = stderr.with_max_level(Level::WARN).or_else(stdout);
+pub fn start(config: Config) -> LogGuard {
+    let (writer, guard) = writer::start();
     let is_json = config.json.unwrap_or_else(|| !stdout().is_terminal());
     let levels = Targets::new().with_default(config.level.min(Level::WARN)).with_target("cloakroom", config.level);
     // Only tests start it twice, and the first subscriber serves them as well.
@@ -73,6 +74,7 @@ pub fn start(config: Config) {
         let text = tracing_subscriber::fmt().with_max_level(config.level).with_target(false).with_writer(writer);
         set_global_default(text.with_ansi(stdout().is_terminal()).finish().with(levels)).is_ok()
     };
+    guard
 }
 
 /// Runs blocking work on tokio's thread pool, in the current span.

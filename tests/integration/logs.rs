@@ -1,11 +1,16 @@
-//! Every log line of a request carries the request's trace id and route (contract 20.4).
+//! The log: every line of a request has its trace id and route (contract 20.4), and writing it delays no request.
 
+use std::io::Read;
+use std::net::TcpStream;
+use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
+use devkit::commands::stack::free_port;
 use devkit::provider::{Endpoint, Fault, Options};
 use serde_json::{Value, json};
 
-use crate::app::{PATIENCE, TestApp};
+use crate::app::{BINARY, PATIENCE, ROOT, TestApp};
+use crate::raw;
 use crate::visitor::{CALL, NAVIGATION, Response, Visitor};
 
 const ADA: &str = "ada.lovelace@contoso.example";
@@ -108,7 +113,7 @@ impl Journey<'_> {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn every_log_line_of_a_journey_has_the_trace_id_of_its_request() {
-    let life = Duration::from_secs(8);
+    let life = Duration::from_secs(2);
     let options = Options { access_token_life: life, revocation: true, ..Options::new("http://unused") };
     let scopes = ["api://orders/Orders.Read"];
     let away = json!({"away": {"base": "http://127.0.0.1:9", "scopes": scopes, "allow": ["GET /**"]}});
@@ -149,11 +154,13 @@ async fn every_log_line_of_a_journey_has_the_trace_id_of_its_request() {
     assert_eq!(journey.refresh(&["could not be refreshed", "provider_unavailable"]).await, 503);
     assert_eq!(journey.refresh(&[]).await, 204);
 
-    // A refresh that outlasts the call that started it: the call continues with the token that is still valid.
-    tokio::time::sleep(life / 2 + Duration::from_millis(1_100)).await;
+    // A refresh that outlasts the call that started it.
+    tokio::time::sleep(life + Duration::from_millis(1_100)).await;
     app.provider.revoke_grants();
-    app.provider.fault_next(&[Endpoint::Token], 1, Fault::Delay(Duration::from_millis(2_500)));
-    assert_eq!(journey.call("/graph/me", &["token refresh rejected"]).await, 200);
+    app.provider.fault_next(&[Endpoint::Token], 1, Fault::Delay(Duration::from_millis(700)));
+    let step = Step::new("GET", "/graph/me", &CALL, "/graph/{*path}").logs(&["token refresh rejected"]);
+    let response = journey.take(Step { gives_up: Some(Duration::from_millis(300)), ..step }).await;
+    assert_eq!(response.status, 0);
     assert_eq!(journey.refresh(&["session_expired"]).await, 401);
 
     // A revocation runs in a task of its own.
@@ -161,4 +168,50 @@ async fn every_log_line_of_a_journey_has_the_trace_id_of_its_request() {
     app.provider.stop().await;
     let step = Step::new("POST", "/auth/logout", &CALL, "/auth/logout");
     assert_eq!(journey.take(step.logs(&["signed_out", "could not be revoked"])).await.status, 200);
+}
+
+/// A gateway whose stdout and stderr are not read.
+struct Unread(Child);
+
+impl Drop for Unread {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_unread_log_delays_no_request_and_no_shutdown() {
+    let app = TestApp::start().await;
+    let port = free_port().unwrap();
+    let child = Command::new(BINARY)
+        .env_clear()
+        .envs(&app.settings)
+        .env("FUNCTIONS_CUSTOMHANDLER_PORT", port.to_string())
+        .current_dir(ROOT)
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn();
+    let mut child = Unread(child.unwrap());
+    let mut visitor = app.visitor().at(port);
+    let live = "GET /health/live HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n";
+    let start = Instant::now();
+    while TcpStream::connect(("127.0.0.1", port)).is_err() {
+        assert!(start.elapsed() < PATIENCE, "the gateway does not listen");
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    // Each logs a line. A pipe takes 64 KiB, and the gateway queues 2,048 lines.
+    for _ in 0..4_000 {
+        let response = tokio::time::timeout(PATIENCE, visitor.get("/auth/nope")).await;
+        assert_eq!(response.expect("a response although the log is not read").status, 404);
+    }
+    assert_eq!(raw::status(&raw::exchange(port, live)), 200);
+    let start = Instant::now();
+    assert!(Command::new("kill").arg(child.0.id().to_string()).status().unwrap().success());
+    let code = child.0.wait().unwrap().code();
+    assert_eq!(code, Some(143));
+    assert!(start.elapsed() < Duration::from_secs(4), "{:?}", start.elapsed());
+    let mut errors = String::new();
+    child.0.stderr.take().unwrap().read_to_string(&mut errors).unwrap();
+    assert!(errors.contains("log lines were dropped"), "{errors}");
 }
