@@ -17,7 +17,9 @@ use cloakroom::keyring::{
 };
 use cloakroom::session::cookie::{SameSite, SessionCookies, Settings};
 use cloakroom::session::payload::{AccessToken, Session, User};
+use cloakroom::session::sealer::Sealer;
 use cloakroom::session::{Limits, Sessions};
+use cloakroom::store::cookie::CookieStore;
 use http::{HeaderMap, HeaderValue, header::COOKIE};
 
 /// Keys of the long ring; both rings have as many cookies.
@@ -109,7 +111,10 @@ async fn sessions(keys: u8) -> Sessions {
         max: Duration::from_secs(28_800),
         clock_skew: Duration::from_secs(300),
     };
-    Sessions::new(ring, cookies, limits, "11111111-2222-3333-4444-555555555555".to_owned())
+    let client_id = "11111111-2222-3333-4444-555555555555".to_owned();
+    let sealer = Arc::new(Sealer::new(ring, client_id, limits.clock_skew.as_secs()));
+    let store = Arc::new(CookieStore::new(Arc::clone(&sealer), cookies.clone()));
+    Sessions::new(sealer, cookies, limits, store)
 }
 
 /// A session as Entra makes them, with a token of three segments.

@@ -14,7 +14,9 @@ use crate::oidc::Provider;
 use crate::proxy::forward::Proxy;
 use crate::session::Sessions;
 use crate::session::cookie::SessionCookies;
+use crate::session::sealer::Sealer;
 use crate::spa;
+use crate::store::cookie::CookieStore;
 use crate::telemetry::spawn_blocking;
 use crate::tokens::TokenService;
 
@@ -50,11 +52,13 @@ impl App {
         let rotate_keys = RotateKeys::new(Arc::clone(&config.keys.source), config.keys.parameters);
         let ring = Ring::new(config.keys.source, config.keys.parameters, config.keys.refresh);
         let client_id = config.provider.client.id.clone();
-        let sessions =
-            Arc::new(Sessions::new(Arc::clone(&ring), SessionCookies::new(config.cookies), config.sessions, client_id));
+        let sealer = Arc::new(Sealer::new(Arc::clone(&ring), client_id, config.sessions.clock_skew.as_secs()));
+        let cookies = SessionCookies::new(config.cookies);
+        let store = Arc::new(CookieStore::new(Arc::clone(&sealer), cookies.clone()));
+        let sessions = Arc::new(Sessions::new(sealer, cookies, config.sessions, store));
         let provider = Arc::new(Provider::new(config.provider, Arc::clone(&net)));
         let origins = Arc::clone(&config.auth.origins);
-        let tokens = TokenService::new(config.tokens, Arc::clone(&provider), Arc::clone(&sessions));
+        let tokens = TokenService::new(config.tokens, Arc::<Provider>::clone(&provider), Arc::clone(&sessions));
         Arc::new(Self {
             auth: Auth::new(config.auth, Arc::clone(&provider), Arc::clone(&sessions), Arc::clone(&tokens)),
             proxy: Proxy::new(config.apis, sessions, tokens, Arc::clone(&origins), &net),

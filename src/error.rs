@@ -31,6 +31,7 @@ pub enum Error {
     SessionMissing,
     /// With the `login_url` that lets the user authenticate again or in another way.
     StepUpRequired(Cow<'static, str>),
+    StoreUnavailable,
     UpstreamTimeout,
     UpstreamUnavailable,
 }
@@ -51,7 +52,7 @@ pub struct Facts {
 
 impl Error {
     /// One error of each code, from which documentation and client are generated.
-    pub const ALL: [Self; 17] = [
+    pub const ALL: [Self; 18] = [
         Self::BadRequest("what is wrong with the request"),
         Self::BodyTooLarge,
         Self::ConsentRequired(Cow::Borrowed("/auth/login?api=graph")),
@@ -67,6 +68,7 @@ impl Error {
         Self::SessionExpired,
         Self::SessionMissing,
         Self::StepUpRequired(Cow::Borrowed("/auth/login?challenge=…")),
+        Self::StoreUnavailable,
         Self::UpstreamTimeout,
         Self::UpstreamUnavailable,
     ];
@@ -107,6 +109,9 @@ impl Error {
             }
             Self::SessionMissing => sign_in("session_missing", "You are not signed in."),
             Self::StepUpRequired(_) => sign_in("step_up_required", "This call requires additional authentication."),
+            Self::StoreUnavailable => {
+                retry(5, "store_unavailable", "The session store is unavailable. Try again shortly.")
+            }
             Self::UpstreamTimeout => {
                 error(StatusCode::GATEWAY_TIMEOUT, "upstream_timeout", "The API did not respond in time.")
             }

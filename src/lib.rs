@@ -28,6 +28,7 @@ pub mod secret;
 pub mod server;
 pub mod session;
 pub mod spa;
+pub mod store;
 pub mod telemetry;
 pub mod tokens;
 pub mod upstream;

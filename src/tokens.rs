@@ -1,9 +1,11 @@
-//! Fresh access tokens: which session gets which token, when it is renewed, and what a failure means.
+//! Fresh access tokens: which session gets which token, when it is refreshed, and what a failure means (contract 7.9 to
+//! 7.27).
 //!
-//! One redemption at a time for each session, shared by all who wait for it. It runs to its end whatever becomes of
-//! those who asked, since a provider may have spent the refresh token already.
+//! A session has one token request at a time, and all who wait for the same token share it. It runs to its end even if
+//! no one waits any more, because the provider may have consumed the refresh token already (contract 7.18).
 
 pub mod challenge;
+pub mod endpoint;
 
 use std::borrow::Cow;
 use std::collections::HashMap;
@@ -11,74 +13,118 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use futures_util::FutureExt;
-use futures_util::future::{BoxFuture, Shared, join_all, ready};
+use futures_util::future::{BoxFuture, Shared, join_all};
+use tokio::time::Instant;
 use tracing::Instrument;
 
 use crate::api_map::ApiMap;
-use crate::clock::{self, UnixSeconds};
+use crate::clock::{Clock, UnixSeconds};
 use crate::error::Error;
-use crate::oidc::Provider;
 use crate::oidc::id_token::Subject;
 use crate::oidc::refresh::{RefreshError, Refreshed, Scopes};
 use crate::secret::SecretString;
-use crate::session::cache::{Redeemed, RequiredInteraction};
 use crate::session::payload::{AccessToken, SessionId, User};
-use crate::session::{OpenSession, Sessions};
+use crate::session::store::{NewTokens, RefreshLock, SaveError};
+use crate::session::{OpenError, OpenSession, RequiredInteraction, Sessions};
+use endpoint::TokenEndpoint;
 
-/// How long a call waits for a new token while the old one is still good.
+/// How long a call waits for a refresh while its access token is still valid (contract 7.17).
 const WAIT_WHILE_VALID: Duration = Duration::from_secs(2);
+/// How long the refresh lock must last when a token request is sent: its deadline, and the time to store its result.
+const LOCKED_FOR: Duration = Duration::from_secs(12);
 
 /// Settings of the tokens.
 #[derive(Debug)]
 pub struct Config {
-    /// Asked with every API's own: what the sign-in asks.
+    /// Requested for every API: `SCOPES`.
     pub scopes: Vec<String>,
     /// The APIs, for the scopes and the resource of each.
     pub apis: Arc<ApiMap>,
-    /// A token with less life left, in seconds, is renewed before a call.
+    /// An access token with fewer seconds left is refreshed before a call.
     pub skew: u64,
 }
 
-/// Renews tokens.
+/// Gives access tokens for calls, and refreshes them.
 #[derive(Debug)]
 pub struct TokenService {
     config: Config,
-    provider: Arc<Provider>,
+    endpoint: Arc<dyn TokenEndpoint>,
     sessions: Arc<Sessions>,
-    flights: Mutex<HashMap<RefreshKey, InFlight>>,
+    in_flight: Mutex<HashMap<RefreshKey, InFlight>>,
 }
 
-/// For whom a redemption is, and for which API; without one it only renews the session.
+/// The session and the API of a refresh. Without an API it only gets the session a new refresh token.
 type RefreshKey = (SessionId, Option<String>);
-/// A redemption under way.
-type InFlight = Shared<BoxFuture<'static, Result<Option<AccessToken>, RefreshError>>>;
+type InFlight = Shared<BoxFuture<'static, Result<Done, Failure>>>;
 
-/// The state of an API's token, for the page.
+/// What a refresh resulted in.
+#[derive(Debug, Clone)]
+struct Done {
+    /// The access token, if the refresh was for an API.
+    token: Option<AccessToken>,
+    /// Whether a token request was sent. If not, another request had just stored the token.
+    is_requested: bool,
+}
+
+/// Why a refresh failed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum Failure {
+    /// The refresh panicked.
+    Internal,
+    /// The provider rejected it, or is unavailable.
+    Refresh(RefreshError),
+    /// The session ended, or it cannot be read or stored.
+    Session(OpenError),
+}
+
+impl From<RefreshError> for Failure {
+    fn from(error: RefreshError) -> Self {
+        Self::Refresh(error)
+    }
+}
+
+impl From<OpenError> for Failure {
+    fn from(error: OpenError) -> Self {
+        Self::Session(error)
+    }
+}
+
+/// The state of an API's token, as `GET /auth/session` shows it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Status {
-    /// There is one, or one can be had without the user.
+    /// There is one, or one can be obtained without the user.
     Ok,
-    /// Neither.
+    /// There is none, and none can be obtained.
     Expired,
     /// The user has to do something first.
     Requires(RequiredInteraction),
 }
 
+/// Removes a refresh from the table when it has ended, even by a panic.
+struct Registration {
+    service: Arc<TokenService>,
+    key: RefreshKey,
+}
+
+impl Drop for Registration {
+    fn drop(&mut self) {
+        self.service.in_flight().remove(&self.key);
+    }
+}
+
 impl TokenService {
-    /// TokenService from a provider.
     #[must_use]
-    pub fn new(config: Config, provider: Arc<Provider>, sessions: Arc<Sessions>) -> Arc<Self> {
-        Arc::new(Self { config, provider, sessions, flights: Mutex::default() })
+    pub fn new(config: Config, endpoint: Arc<dyn TokenEndpoint>, sessions: Arc<Sessions>) -> Arc<Self> {
+        Arc::new(Self { config, endpoint, sessions, in_flight: Mutex::default() })
     }
 
-    /// An access token for a call to an API, renewed first if it has little life left: borrowed from the session, or
-    /// new.
+    /// An access token for a call to an API: borrowed from the session if it is fresh, otherwise refreshed before.
     ///
-    /// A token that is still valid is used when the renewal fails, whatever the reason, or takes too long.
+    /// If the refresh fails or takes too long, an access token that is still valid is used (contract 7.16, 7.17).
     ///
     /// # Errors
     /// [`Error::SessionExpired`], [`Error::ConsentRequired`], [`Error::StepUpRequired`] or
-    /// [`Error::ProviderUnavailable`].
+    /// [`Error::ProviderUnavailable`]; or the session cannot be read or stored.
     pub async fn for_call<'a>(
         self: &Arc<Self>,
         open: &'a OpenSession,
@@ -89,23 +135,23 @@ impl TokenService {
         if let Some(token) = held.filter(|token| token.is_fresh(now, self.config.skew)) {
             return Ok(Cow::Borrowed(token));
         }
-        let renewal = self.fresh_token(open, api, now);
+        let refresh = self.join_or_start(open, Some(api), false, now);
         let outcome = match held {
-            None => renewal.await,
-            Some(valid) => match tokio::time::timeout(WAIT_WHILE_VALID, renewal).await {
-                Ok(Ok(renewed)) => Ok(renewed),
+            None => refresh.await,
+            Some(valid) => match tokio::time::timeout(WAIT_WHILE_VALID, refresh).await {
+                Ok(Ok(done)) => Ok(done),
                 Ok(Err(_)) | Err(_) => return Ok(Cow::Borrowed(valid)),
             },
         };
         match outcome {
-            Ok(Some(token)) => Ok(Cow::Owned(token)),
-            Ok(None) => Err(Error::Internal),
-            Err(fault) => Err(self.refusal(open, api, fault, now).await),
+            Ok(Done { token: Some(token), .. }) => Ok(Cow::Owned(token)),
+            Ok(Done { token: None, .. }) => Err(Error::Internal),
+            Err(failure) => Err(self.error(open, api, failure, now).await),
         }
     }
 
-    /// Renews the tokens that the session holds, or, when it holds none, the session alone. No older result is used.
-    /// Without a refresh token there is nothing to do while an access token is good.
+    /// Refreshes the tokens that the session holds, or, when it holds none, the session alone. Does nothing without a
+    /// refresh token, as long as an access token is valid.
     ///
     /// # Errors
     /// As [`Self::for_call`]; of several the one that ends the session, else the first.
@@ -114,36 +160,32 @@ impl TokenService {
         {
             return Ok(());
         }
-        let known = |api: &str| self.config.apis.get(api).is_some();
-        let held = open.session.access_tokens.iter().map(|token| token.api.as_str()).filter(|api| known(api));
-        let mut goals: Vec<Option<&str>> = held.map(Some).collect();
-        if goals.is_empty() {
-            goals.push(None);
+        let held = open.session.access_tokens.iter().map(|token| token.api.as_str());
+        let mut apis: Vec<Option<&str>> = held.filter(|api| self.config.apis.get(api).is_some()).map(Some).collect();
+        if apis.is_empty() {
+            apis.push(None);
         }
-        let flights: Vec<InFlight> = {
-            let mut flights = self.flights();
-            goals.iter().map(|api| self.flight(&mut flights, open, *api)).collect()
-        };
-        let outcomes = join_all(flights).await;
-        let mut faults = goals.into_iter().zip(outcomes).filter_map(|(api, outcome)| Some((api, outcome.err()?)));
-        let Some(first) = faults.next() else { return Ok(()) };
-        let (api, fault) = faults.find(|(_, fault)| *fault == RefreshError::Expired).unwrap_or(first);
-        Err(self.refusal(open, api.unwrap_or_default(), fault, now).await)
+        let outcomes = join_all(apis.iter().map(|api| self.request_tokens(open, *api, now))).await;
+        let mut failures = apis.into_iter().zip(outcomes).filter_map(|(api, outcome)| Some((api, outcome.err()?)));
+        let Some(first) = failures.next() else { return Ok(()) };
+        let (api, failure) = failures.find(|(_, failure)| failure.ends_session()).unwrap_or(first);
+        Err(self.error(open, api.unwrap_or_default(), failure, now).await)
     }
 
-    /// What the page may know of an API's token. Nothing is asked for it.
+    /// The state of an API's token. Sends no request.
     #[must_use]
     pub fn status(&self, open: &OpenSession, api: &str, now: UnixSeconds) -> Status {
-        if let Some(wanting) = self.sessions.cache.wanting(&open.session.id, api) {
-            return Status::Requires(wanting);
+        let id = &open.session.id;
+        if let Some(interaction) = self.sessions.required(id, api) {
+            return Status::Requires(interaction);
         }
-        let spent = |token| self.sessions.cache.is_spent(&open.session.id, token);
-        let renewable = open.session.refresh_token.as_ref().is_some_and(|token| !spent(token));
-        if renewable || open.session.access_token(api, now).is_some() { Status::Ok } else { Status::Expired }
+        let is_rejected = |token| self.sessions.is_refresh_token_rejected(id, token);
+        let is_refreshable = open.session.refresh_token.as_ref().is_some_and(|token| !is_rejected(token));
+        if is_refreshable || open.session.access_token(api, now).is_some() { Status::Ok } else { Status::Expired }
     }
 
-    /// Takes note that an API refused a token. With `claims`, what it asks of the next sign-in, no instance should use
-    /// the token again, and the refusal that sends the user there is the answer.
+    /// Handles a claims challenge of an API (contract 7.28): the token is not used again. Returns the response, which
+    /// sends the user to the sign-in.
     pub async fn on_claims_challenge(
         &self,
         open: &OpenSession,
@@ -152,124 +194,169 @@ impl TokenService {
         now: UnixSeconds,
     ) -> Error {
         let api = token.api.clone();
-        self.sessions.cache.drop_rejected_token(open, token, true);
-        self.refusal(open, &api, RefreshError::StepUpRequired(Some(claims.to_owned())), now).await
+        self.sessions.reject_access_token(open, token, now);
+        self.error(open, &api, RefreshError::StepUpRequired(Some(claims.to_owned())).into(), now).await
     }
 
-    /// Takes note that an API does not accept a token: it is not given to calls with an older cookie any more.
-    pub fn on_unauthorized(&self, open: &OpenSession, token: AccessToken) {
-        self.sessions.cache.drop_rejected_token(open, token, false);
+    /// Handles another 401 of an API: requests with an older cookie do not get this token from the cache any more.
+    pub fn on_unauthorized(&self, open: &OpenSession, token: &AccessToken) {
+        self.sessions.forget_cached_token(open, token);
     }
 
-    /// A token that another call has brought by now, or else the redemption, joined or begun.
-    fn fresh_token(self: &Arc<Self>, open: &OpenSession, api: &str, now: UnixSeconds) -> InFlight {
-        // One lock over both looks: what lands between them would be redeemed a second time.
-        let mut flights = self.flights();
-        let mut session = open.session.clone();
-        self.sessions.cache.merge_newer_tokens(&mut session, now);
-        let found = session.access_token(api, now).filter(|token| token.is_fresh(now, self.config.skew));
-        match found {
-            Some(token) => ready(Ok(Some(token.clone()))).boxed().shared(),
-            None => self.flight(&mut flights, open, Some(api)),
-        }
-    }
-
-    /// The redemption for a goal: the one under way, or a new one that goes on even if nobody waits for it.
-    fn flight(
+    /// The refresh of [`Self::refresh_all`] for one API: joins one in flight, but uses no result of an earlier token
+    /// request (contract 7.13).
+    async fn request_tokens(
         self: &Arc<Self>,
-        flights: &mut HashMap<RefreshKey, InFlight>,
         open: &OpenSession,
         api: Option<&str>,
+        now: UnixSeconds,
+    ) -> Result<(), Failure> {
+        while !self.join_or_start(open, api, true, now).await?.is_requested {}
+        Ok(())
+    }
+
+    /// The refresh for an API that is in flight, or a new one. It runs to its end even if no one waits for it.
+    fn join_or_start(
+        self: &Arc<Self>,
+        open: &OpenSession,
+        api: Option<&str>,
+        must_request: bool,
+        now: UnixSeconds,
     ) -> InFlight {
-        let goal = (open.session.id, api.map(str::to_owned));
-        if let Some(flight) = flights.get(&goal) {
-            return flight.clone();
+        let key = (open.session.id, api.map(str::to_owned));
+        let mut in_flight = self.in_flight();
+        if let Some(refresh) = in_flight.get(&key) {
+            return refresh.clone();
         }
-        let (tokens, open, key) = (Arc::clone(self), open.clone(), goal.clone());
-        let flight = async move {
-            let outcome = tokens.redeem(&open, key.1.as_deref()).await;
-            tokens.flights().remove(&key);
-            outcome
+        let registration = Registration { service: Arc::clone(self), key: key.clone() };
+        let (open, started) = (open.clone(), Instant::now());
+        let refresh = async move {
+            let Registration { service, key } = &registration;
+            let clock = || now.saturating_add(started.elapsed().as_secs());
+            service.refresh(open, key.1.as_deref(), must_request, &clock).await
         };
-        // Whoever polls it, its log lines belong to the request that started it.
-        let flight = flight.in_current_span().boxed().shared();
-        flights.insert(goal, flight.clone());
-        tokio::spawn(flight.clone());
-        flight
+        // A task of its own: a panic ends it alone, and all who wait get an error.
+        let refresh = tokio::spawn(refresh.in_current_span()).map(|joined| {
+            joined.unwrap_or_else(|error| {
+                tracing::error!(%error, "a token refresh did not end properly");
+                Err(Failure::Internal)
+            })
+        });
+        let refresh = refresh.boxed().shared();
+        in_flight.insert(key, refresh.clone());
+        refresh
     }
 
-    fn flights(&self) -> MutexGuard<'_, HashMap<RefreshKey, InFlight>> {
-        self.flights.lock().unwrap_or_else(PoisonError::into_inner)
+    fn in_flight(&self) -> MutexGuard<'_, HashMap<RefreshKey, InFlight>> {
+        self.in_flight.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    async fn redeem(&self, open: &OpenSession, api: Option<&str>) -> Result<Option<AccessToken>, RefreshError> {
-        let cache = &self.sessions.cache;
-        let queue = cache.queue(open);
-        let _turn = queue.lock().await;
-        if self.sessions.ended.contains(&open.session.id) {
-            cache.forget(&open.session.id);
-            return Err(RefreshError::Expired);
-        }
-        // Whoever was before in the queue may have brought the next refresh token.
-        let mut session = open.session.clone();
-        cache.merge_newer_tokens(&mut session, clock::now());
-        let refresh_token = session.refresh_token.as_ref().ok_or(RefreshError::Expired)?;
-        if cache.is_spent(&session.id, refresh_token) {
-            return Err(RefreshError::Expired);
-        }
-        let Refreshed { refresh_token: next, outcome } = self.ask(refresh_token, &session.user, api).await;
-        match &outcome {
-            Err(RefreshError::Expired) => cache.spend(open, refresh_token.clone()),
-            Err(RefreshError::ConsentRequired) => {
-                cache.require(open, api.unwrap_or_default(), RequiredInteraction::Consent)
+    async fn refresh(
+        &self,
+        mut open: OpenSession,
+        api: Option<&str>,
+        must_request: bool,
+        clock: Clock<'_>,
+    ) -> Result<Done, Failure> {
+        let lock = loop {
+            let lock = self.sessions.lock_refresh(&open).await?;
+            open = self.sessions.reload(&open, clock()).await?;
+            let now = clock();
+            let token = api.and_then(|api| open.session.access_token(api, now));
+            if let Some(token) = token.filter(|token| !must_request && token.is_fresh(now, self.config.skew)) {
+                return Ok(Done { token: Some(token.clone()), is_requested: false });
             }
-            Err(RefreshError::StepUpRequired(_)) => {
-                cache.require(open, api.unwrap_or_default(), RequiredInteraction::StepUp)
+            if let Some(lock) = lock.filter(|lock| lock.lasts(LOCKED_FOR)) {
+                break lock;
             }
+        };
+        let refresh_token = open.session.refresh_token.as_ref().ok_or(RefreshError::Expired)?;
+        if self.sessions.is_refresh_token_rejected(&open.session.id, refresh_token) {
+            return Err(RefreshError::Expired.into());
+        }
+        let Refreshed { refresh_token: rotated, outcome } =
+            self.send_request(refresh_token, &open.session.user, api, clock).await;
+        self.note_rejection(&open, refresh_token, api, &outcome, clock());
+        let access_token = outcome.as_ref().ok().cloned().flatten();
+        self.save(&lock, &open, NewTokens { refresh_token: rotated, access_token }, clock()).await?;
+        Ok(Done { token: outcome?, is_requested: true })
+    }
+
+    fn note_rejection(
+        &self,
+        open: &OpenSession,
+        refresh_token: &SecretString,
+        api: Option<&str>,
+        outcome: &Result<Option<AccessToken>, RefreshError>,
+        now: UnixSeconds,
+    ) {
+        let api = api.unwrap_or_default();
+        match outcome {
+            Err(RefreshError::Expired) => self.sessions.reject_refresh_token(open, refresh_token.clone(), now),
+            Err(RefreshError::ConsentRequired) => self.sessions.require(open, api, RequiredInteraction::Consent, now),
+            Err(RefreshError::StepUpRequired(_)) => self.sessions.require(open, api, RequiredInteraction::StepUp, now),
             Ok(_) | Err(RefreshError::Unavailable) => {}
         }
-        if self.sessions.ended.contains(&session.id) {
-            // The sign-out could revoke only the refresh token of its time. Those who waited get nothing any more.
-            if let Some(next) = &next {
-                self.provider.revoke(next).await;
-            }
-            return Err(RefreshError::Expired);
-        }
-        let access_token = outcome.as_ref().ok().cloned().flatten();
-        cache.remember(open, Redeemed { refresh_token: next, access_token }, clock::now());
-        outcome
     }
 
-    async fn ask(
+    async fn save(
+        &self,
+        lock: &RefreshLock,
+        open: &OpenSession,
+        new: NewTokens,
+        now: UnixSeconds,
+    ) -> Result<(), Failure> {
+        let rotated = new.refresh_token.clone();
+        match self.sessions.save_tokens(lock, open, new, now).await {
+            Ok(()) => Ok(()),
+            Err(SaveError::Ended) => {
+                // The sign-out could revoke the earlier refresh token only.
+                if let Some(rotated) = &rotated {
+                    self.endpoint.revoke(rotated).await;
+                }
+                Err(OpenError::Expired.into())
+            }
+            Err(SaveError::KeysUnavailable) => Err(OpenError::KeyUnavailable.into()),
+            Err(SaveError::StoreUnavailable) => Err(OpenError::StoreUnavailable.into()),
+            // The call can use its access token, whatever is stored.
+            Err(error @ (SaveError::Superseded | SaveError::TooLarge)) => {
+                tracing::warn!(?error, "the tokens of a refresh were not stored");
+                Ok(())
+            }
+        }
+    }
+
+    async fn send_request(
         &self,
         refresh_token: &SecretString,
         user: &User,
         api: Option<&str>,
+        clock: Clock<'_>,
     ) -> Refreshed<Option<AccessToken>> {
-        let wanted = api.and_then(|api| self.config.apis.get(api));
-        let of_api = wanted.map(|wanted| wanted.scopes.as_slice()).unwrap_or_default();
+        let settings = api.and_then(|api| self.config.apis.get(api));
+        let of_api = settings.map(|settings| settings.scopes.as_slice()).unwrap_or_default();
         let scopes = Scopes { always: &self.config.scopes, of_api };
-        let resource = wanted.and_then(|wanted| wanted.resource.as_deref());
+        let resource = settings.and_then(|settings| settings.resource.as_deref());
         let subject = Subject { sub: &user.sub, tid: user.tid.as_deref() };
-        let asked_at = clock::now();
-        self.provider.refresh(refresh_token, scopes, resource, subject, &clock::now).await.map(|tokens| {
+        let sent_at = clock();
+        let refreshed = self.endpoint.refresh(refresh_token, scopes, resource, subject, clock).await;
+        refreshed.map(|tokens| {
             let life = tokens.life();
-            let expires_at = asked_at.saturating_add(life);
-            api.map(|api| {
-                let (api, token) = (api.to_owned(), tokens.access_token);
-                AccessToken { api, token, expires_at, life, binding: None }
-            })
+            let (token, expires_at) = (tokens.access_token, sent_at.saturating_add(life));
+            api.map(|api| AccessToken { api: api.to_owned(), token, expires_at, life, binding: None })
         })
     }
 
-    /// What the page hears of a fault, with the way out of it.
-    async fn refusal(&self, open: &OpenSession, api: &str, fault: RefreshError, now: UnixSeconds) -> Error {
+    /// The response to a failure, with the URL that helps against it (contract 7.24, 7.26).
+    async fn error(&self, open: &OpenSession, api: &str, failure: Failure, now: UnixSeconds) -> Error {
         let login_url = if api.is_empty() { "/auth/login".to_owned() } else { format!("/auth/login?api={api}") };
-        match fault {
-            RefreshError::Expired => Error::SessionExpired,
-            RefreshError::Unavailable => Error::ProviderUnavailable,
-            RefreshError::ConsentRequired => Error::ConsentRequired(login_url.into()),
-            RefreshError::StepUpRequired(claims) => {
+        match failure {
+            Failure::Internal => Error::Internal,
+            Failure::Session(error) => error.into(),
+            Failure::Refresh(RefreshError::Expired) => Error::SessionExpired,
+            Failure::Refresh(RefreshError::Unavailable) => Error::ProviderUnavailable,
+            Failure::Refresh(RefreshError::ConsentRequired) => Error::ConsentRequired(login_url.into()),
+            Failure::Refresh(RefreshError::StepUpRequired(claims)) => {
                 let challenge = match claims {
                     Some(claims) => challenge::seal(&self.sessions, open, api, &claims, now).await,
                     None => None,
@@ -278,6 +365,12 @@ impl TokenService {
                 Error::StepUpRequired(url.unwrap_or(login_url).into())
             }
         }
+    }
+}
+
+impl Failure {
+    fn ends_session(&self) -> bool {
+        matches!(self, Self::Refresh(RefreshError::Expired) | Self::Session(OpenError::Expired))
     }
 }
 

@@ -23,6 +23,7 @@ use crate::reply::{Reply, redirect};
 use crate::secret::{ExposeSecret, Key32};
 use crate::session::payload::{AccessToken, Session, SessionId, User, nonce_hash};
 use crate::session::sealer::UnsealError;
+use crate::session::store::EndReason;
 
 impl Auth {
     /// Exchanges the code of a callback and starts a session. `params`: the query, or the form of a POST.
@@ -88,12 +89,12 @@ impl Auth {
             Attempt::Expired => return Err(AuthError::LoginExpired),
         };
         let open = exchange.await?;
-        if !is_first && self.sessions.is_ended(&open.session.id) {
+        if !is_first && self.sessions.ended_here(&open.session.id) == Some(EndReason::SignedOut) {
             return Err(AuthError::LoginExpired);
         }
-        let lines = self.sessions.write(&open, now).await?;
+        let lines = self.sessions.start(&open, now).await?;
         if let Some(replaced) = transaction.replaces {
-            self.sessions.replace(replaced, open.expires_at, now);
+            self.sessions.replace(replaced, open.expires_at, now).await;
         }
         tracing::info!(event = "signed_in", repeated = !is_first, "a user signed in");
         Ok(lines)

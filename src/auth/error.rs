@@ -13,6 +13,7 @@ pub enum AuthError {
     TenantDenied,
     ProviderUnavailable,
     KeysUnavailable,
+    StoreUnavailable,
     CookieTooLarge,
     LoginExpired,
     /// Any other reason; last, as the test of [`Self::ALL`] expects.
@@ -30,7 +31,7 @@ pub struct Facts {
 }
 
 impl AuthError {
-    pub const ALL: [Self; 10] = [
+    pub const ALL: [Self; 11] = [
         Self::AccessDenied,
         Self::LoginRequired,
         Self::ConsentRequired,
@@ -38,6 +39,7 @@ impl AuthError {
         Self::TenantDenied,
         Self::ProviderUnavailable,
         Self::KeysUnavailable,
+        Self::StoreUnavailable,
         Self::CookieTooLarge,
         Self::LoginExpired,
         Self::LoginFailed,
@@ -71,6 +73,7 @@ impl AuthError {
                 "the key source became unavailable after the code exchange, before the session was written",
                 "offer to retry",
             ),
+            Self::StoreUnavailable => ("store_unavailable", "the session store does not respond", "offer to retry"),
             Self::CookieTooLarge => (
                 "cookie_too_large",
                 "the session does not fit into `COOKIE_BUDGET`",
@@ -120,6 +123,7 @@ impl From<WriteError> for AuthError {
     fn from(error: WriteError) -> Self {
         match error {
             WriteError::KeysUnavailable => Self::KeysUnavailable,
+            WriteError::StoreUnavailable => Self::StoreUnavailable,
             WriteError::TooLarge => Self::CookieTooLarge,
         }
     }

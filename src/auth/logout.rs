@@ -86,7 +86,7 @@ impl Auth {
     /// Ends the session, revokes its refresh token, and returns the URL that ends it at the provider.
     async fn end(&self, open: Option<&OpenSession>, now: UnixSeconds) -> String {
         if let Some(open) = open {
-            self.sessions.end(open, now);
+            self.sessions.end(open, now).await;
             tracing::info!(event = "signed_out", "a user signed out");
         }
         if let Some(refresh_token) = open.and_then(|open| open.session.refresh_token.clone()) {

@@ -26,10 +26,10 @@ impl Auth {
         let refreshed = self.tokens.refresh_all(&open, now).await;
         if refreshed == Err(Error::SessionExpired) {
             // During the request to the provider, another sign-in may have overwritten this cookie.
-            let replaced = self.sessions.is_ended_or_replaced(&open.session.id);
+            let replaced = self.sessions.ended_here(&open.session.id).is_some();
             return Err(if replaced { Error::SessionExpired } else { Error::SessionGone }.into());
         }
-        if refreshed == Err(Error::ProviderUnavailable) && !self.sessions.has_newer_tokens(&open, now) {
+        if refreshed == Err(Error::ProviderUnavailable) && !self.sessions.has_newer_tokens(&open, now).await {
             return Err(Error::ProviderUnavailable.into());
         }
         let lines = match self.sessions.write(&open, now).await {
@@ -37,6 +37,7 @@ impl Auth {
             // Contract 4.17: the new tokens stay in the cache of this instance, the cookie is unchanged.
             Err(WriteError::TooLarge) => Vec::new(),
             Err(WriteError::KeysUnavailable) => return Err(Error::KeysUnavailable.into()),
+            Err(WriteError::StoreUnavailable) => return Err(Error::StoreUnavailable.into()),
         };
         if let Err(error) = refreshed {
             // Tokens of other APIs may be new, and the request counts as activity either way.

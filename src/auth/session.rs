@@ -9,8 +9,7 @@ use crate::clock::UnixSeconds;
 use crate::error::Error;
 use crate::keyring::Purpose;
 use crate::reply::{Reply, json as json_reply};
-use crate::session::cache::RequiredInteraction;
-use crate::session::{OpenError, OpenSession};
+use crate::session::{OpenError, OpenSession, RequiredInteraction};
 use crate::tokens::Status;
 
 impl Auth {
@@ -44,8 +43,10 @@ impl Auth {
                     "csrf": csrf,
                 })
             }
-            Err(OpenError::KeyUnavailable) => return Err(Error::KeysUnavailable),
-            Err(_) => json!({"authenticated": false, "links": {"login": format!("{base}/auth/login")}, "csrf": csrf}),
+            Err(error @ (OpenError::KeyUnavailable | OpenError::StoreUnavailable)) => return Err(error.into()),
+            Err(OpenError::Expired | OpenError::Missing | OpenError::UnknownKey) => {
+                json!({"authenticated": false, "links": {"login": format!("{base}/auth/login")}, "csrf": csrf})
+            }
         };
         Ok(json_reply(StatusCode::OK, &body))
     }

@@ -119,24 +119,24 @@ impl Proxy {
         };
         if let Some(error) = error {
             // The provider may accept nothing but the new refresh token any more, so it must not be lost.
-            let lines = if is_new { self.sessions.write(&open, call.now).await.ok() } else { None };
-            return Err(Rejected { error, cookies: lines.unwrap_or_default() });
+            let cookies = if is_new { self.sessions.write_or_log(&open, call.now).await } else { Vec::new() };
+            return Err(Rejected { error, cookies });
         }
         let mut reply = asked?;
         if reply.status() == StatusCode::UNAUTHORIZED {
-            self.tokens.on_unauthorized(&open, token.clone().into_owned());
+            self.tokens.on_unauthorized(&open, &token);
         }
         headers::for_browser(reply.headers_mut(), api);
         // New tokens are always written, activity only by a response that is quick.
         let lines = if let Cow::Owned(token) = token {
             open.session.put_access_token(token);
-            self.sessions.write(&open, call.now).await.ok()
-        } else if open.is_stale() || arrived.elapsed() < WRITE_WITHIN {
+            self.sessions.write_or_log(&open, call.now).await
+        } else if open.is_newer_than_cookie || arrived.elapsed() < WRITE_WITHIN {
             self.sessions.write_if_due(&open, call.now).await
         } else {
-            None
+            Vec::new()
         };
-        for line in lines.unwrap_or_default() {
+        for line in lines {
             reply.headers_mut().append(SET_COOKIE, line);
         }
         let limit = deadline.map_or(Limit::None, Limit::Deadline);

@@ -42,6 +42,9 @@ pub enum Life {
     Seconds(u64),
 }
 
+/// How long the browser keeps the session cookie.
+pub const SESSION_LIFE: Life = Life::Browser;
+
 /// What a cookie is written and deleted with, apart from its value. `Path`, `Secure`, `HttpOnly` and `Domain` are the
 /// same for every cookie of the gateway (contract 4.1, 4.6).
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -188,7 +191,7 @@ impl SessionCookies {
     /// The lines that delete the session cookie, whatever the request carried (contract 4.4).
     #[must_use]
     pub fn delete_session(&self) -> Vec<HeaderValue> {
-        (0..PARTS).map(|index| self.delete(&self.part(index, Life::Browser))).collect()
+        (0..PARTS).map(|index| self.delete(&self.part(index, SESSION_LIFE))).collect()
     }
 
     /// Name and value of every pair whose name begins with that of the session cookie.

@@ -1,52 +1,128 @@
-//! The sessions ended here: a slow answer must not bring one back, and its cookie is refused.
+//! The sessions that ended on this instance: a slow response must not restore one (contract 4.22 to 4.24).
 
-use std::collections::HashMap;
-use std::sync::{Mutex, PoisonError};
+use std::num::NonZeroUsize;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use lru::LruCache;
 
 use super::payload::SessionId;
+use super::store::{EndReason, SessionKey};
 use crate::clock::UnixSeconds;
 
-/// Bound of the table. Beyond it the session that would end first anyway is forgotten.
-const LIMIT: usize = 10_000;
+/// Most entries. When the table is full, the oldest entry is removed.
+const LIMIT: NonZeroUsize = NonZeroUsize::MIN.saturating_add(19_999);
 
-/// Session ids with the time at which they would be over anyway.
-#[derive(Debug, Default)]
-pub struct EndedSessions(Mutex<HashMap<SessionId, UnixSeconds>>);
+/// The table. An entry is kept until the session's absolute expiry.
+#[derive(Debug)]
+pub struct EndedSessions(Mutex<LruCache<SessionId, (EndReason, UnixSeconds)>>);
+
+impl Default for EndedSessions {
+    fn default() -> Self {
+        Self(Mutex::new(LruCache::new(LIMIT)))
+    }
+}
 
 impl EndedSessions {
-    /// Marks a session as ended.
-    pub fn insert(&self, id: SessionId, expires_at: UnixSeconds, now: UnixSeconds) {
-        let mut ended = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if ended.len() >= LIMIT {
-            ended.retain(|_, expires_at| *expires_at > now);
+    /// Adds a session. One that was replaced may be signed out later, but not the reverse.
+    pub fn insert(&self, session: &SessionKey, reason: EndReason, now: UnixSeconds) {
+        let mut table = self.table();
+        while table.peek_lru().is_some_and(|(_, (_, expires_at))| *expires_at <= now) {
+            table.pop_lru();
         }
-        if ended.len() >= LIMIT {
-            let first = ended.iter().min_by_key(|(_, expires_at)| **expires_at).map(|(id, _)| *id);
-            first.and_then(|id| ended.remove(&id));
+        if reason == EndReason::Replaced && table.contains(&session.id) {
+            return;
         }
-        ended.insert(id, expires_at);
+        if let Some((id, (_, expires_at))) = table.push(session.id, (reason, session.expires_at))
+            && id != session.id
+            && expires_at > now
+        {
+            tracing::warn!(
+                limit = LIMIT,
+                "the table of ended sessions is full: a cookie of the oldest one is accepted again"
+            );
+        }
     }
 
-    /// Whether a session was ended here.
+    /// Why a session ended, if it did.
     #[must_use]
-    pub fn contains(&self, id: &SessionId) -> bool {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).contains_key(id)
+    pub fn get(&self, id: &SessionId) -> Option<EndReason> {
+        self.table().peek(id).map(|(reason, _)| *reason)
+    }
+
+    fn table(&self) -> MutexGuard<'_, LruCache<SessionId, (EndReason, UnixSeconds)>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::io;
+    use std::sync::Arc;
+
     use super::*;
 
-    #[test]
-    fn the_table_is_bounded_and_forgets_what_ends_first() {
-        let ended = EndedSessions::default();
-        let id = |number: usize| -> SessionId { (number as u128).to_be_bytes() };
-        for number in 0..LIMIT + 5 {
-            ended.insert(id(number), 1_000 + number as u64, 0);
+    fn key(number: usize, expires_at: UnixSeconds) -> SessionKey {
+        SessionKey { id: (number as u128).to_be_bytes(), handle: None, expires_at }
+    }
+
+    fn fill(ended: &EndedSessions) {
+        for number in 0..LIMIT.get() {
+            ended.insert(&key(number, 1_000), EndReason::SignedOut, 0);
         }
-        assert_eq!(ended.0.lock().unwrap().len(), LIMIT);
-        assert!(!ended.contains(&id(0)));
-        assert!(ended.contains(&id(LIMIT + 4)));
+    }
+
+    /// What is logged while `run` runs.
+    fn logged(run: impl FnOnce()) -> String {
+        let log = Arc::new(Mutex::new(Vec::new()));
+        let writer = {
+            let log = Arc::clone(&log);
+            move || Writer(Arc::clone(&log))
+        };
+        tracing::subscriber::with_default(tracing_subscriber::fmt().with_writer(writer).finish(), run);
+        String::from_utf8(log.lock().unwrap().clone()).unwrap()
+    }
+
+    struct Writer(Arc<Mutex<Vec<u8>>>);
+
+    impl io::Write for Writer {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            self.0.lock().unwrap().extend_from_slice(bytes);
+            Ok(bytes.len())
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn the_table_is_bounded_and_logs_when_it_forgets_a_session() {
+        let ended = EndedSessions::default();
+        assert_eq!(logged(|| fill(&ended)), "");
+        assert_eq!(logged(|| ended.insert(&key(1, 1_000), EndReason::SignedOut, 0)), "", "it is there already");
+        fill(&ended);
+        let log = logged(|| ended.insert(&key(LIMIT.get(), 1_000), EndReason::SignedOut, 0));
+        assert!(log.contains("WARN") && log.contains("table of ended sessions is full"), "{log}");
+        assert_eq!(ended.table().len(), LIMIT.get());
+        assert_eq!(ended.get(&key(0, 0).id), None);
+        assert_eq!(ended.get(&key(1, 0).id), Some(EndReason::SignedOut));
+    }
+
+    #[test]
+    fn an_expired_session_is_removed() {
+        let ended = EndedSessions::default();
+        fill(&ended);
+        ended.insert(&key(LIMIT.get(), 2_000), EndReason::SignedOut, 1_000);
+        assert_eq!(ended.table().len(), 1);
+    }
+
+    #[test]
+    fn a_session_that_was_signed_out_is_not_marked_as_replaced() {
+        let ended = EndedSessions::default();
+        ended.insert(&key(1, 1_000), EndReason::Replaced, 0);
+        assert_eq!(ended.get(&key(1, 0).id), Some(EndReason::Replaced));
+        ended.insert(&key(1, 1_000), EndReason::SignedOut, 0);
+        ended.insert(&key(1, 1_000), EndReason::Replaced, 0);
+        assert_eq!(ended.get(&key(1, 0).id), Some(EndReason::SignedOut));
     }
 }

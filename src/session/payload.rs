@@ -99,6 +99,12 @@ impl AccessToken {
         now >= self.expires_at
     }
 
+    /// Whether it is the same token for the same API.
+    #[must_use]
+    pub fn is_same(&self, other: &Self) -> bool {
+        self.api == other.api && self.token.expose_secret() == other.token.expose_secret()
+    }
+
     /// Whether it is good for a call without a refresh (contract 7.10): `skew` seconds must be left, but never more
     /// than half its lifetime.
     #[must_use]

@@ -1,135 +1,31 @@
-//! Many refreshes at once against a provider whose refresh tokens are good for once, and whose answers come in any
-//! order.
+//! Times are passed in: no test waits for a token to expire.
 
-use std::net::SocketAddr;
-use std::sync::atomic::{AtomicU64, Ordering};
+mod double;
 
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::{TcpListener, TcpStream};
-use url::Url;
+use std::sync::atomic::Ordering;
+
+use tokio::sync::Semaphore;
 
 use super::*;
 use crate::keyring::Ring;
 use crate::keyring::states::Parameters;
 use crate::keyring::static_key::StaticKey;
-use crate::net::OutboundClients;
-use crate::oidc::client::{Client, ClientAuthentication};
-use crate::oidc::discovery::{Authority, Tenants};
-use crate::oidc::provider;
 use crate::secret::{ExposeSecret, Key32};
 use crate::session::payload::Session;
+use crate::session::sealer::Sealer;
 use crate::session::{Limits, cookie};
+use crate::store::cookie::CookieStore;
+use double::{Double, pause};
 
+const NOW: UnixSeconds = 1_800_000_000;
+const HOUR: u64 = 3_600;
+const MAP: &str = r#"{
+    "one": {"base": "https://one.example", "allow": ["GET /"], "scopes": ["one"]},
+    "two": {"base": "https://two.example", "allow": ["GET /"], "scopes": ["two"]}
+}"#;
 const APIS: [&str; 2] = ["one", "two"];
 
-/// A token endpoint that knows of each user which refresh token comes next: `r.<user>.<number>`.
-#[derive(Debug, Default)]
-struct Double {
-    next: Mutex<HashMap<String, u64>>,
-    redemptions: AtomicU64,
-    reused: AtomicU64,
-    /// The API that nobody consented to: its scopes are left out of the answer, and the refresh token is spent.
-    refused: Mutex<Option<&'static str>>,
-}
-
-impl Double {
-    async fn start() -> (Arc<Self>, SocketAddr) {
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let addr = listener.local_addr().unwrap();
-        let double = Arc::new(Self::default());
-        let serving = Arc::clone(&double);
-        tokio::spawn(async move {
-            while let Ok((stream, _)) = listener.accept().await {
-                tokio::spawn(Arc::clone(&serving).serve(stream, addr));
-            }
-        });
-        (double, addr)
-    }
-
-    /// One connection, request after request.
-    async fn serve(self: Arc<Self>, mut stream: TcpStream, addr: SocketAddr) -> std::io::Result<()> {
-        stream.set_nodelay(true)?;
-        let mut read = Vec::new();
-        loop {
-            let head = loop {
-                if let Some(end) = memchr::memmem::find(&read, b"\r\n\r\n") {
-                    break end + 4;
-                }
-                if stream.read_buf(&mut read).await? == 0 {
-                    return Ok(());
-                }
-            };
-            let text = String::from_utf8_lossy(&read[..head]).to_lowercase();
-            let length = text.split("content-length: ").nth(1).and_then(|rest| rest.split("\r\n").next());
-            let end = head + length.map_or(0, |length| length.parse::<usize>().unwrap());
-            while read.len() < end {
-                stream.read_buf(&mut read).await?;
-            }
-            let (status, body) = self.answer(&text, &read[head..end], addr).await;
-            read.drain(..end);
-            let head = format!(
-                "HTTP/1.1 {status}\r\ncontent-type: application/json\r\ncontent-length: {}\r\n\r\n",
-                body.len()
-            );
-            stream.write_all((head + &body).as_bytes()).await?;
-        }
-    }
-
-    async fn answer(&self, head: &str, body: &[u8], addr: SocketAddr) -> (&'static str, String) {
-        let origin = format!("http://{addr}");
-        if head.starts_with("get /.well-known") {
-            let metadata = serde_json::json!({
-                "issuer": origin, "authorization_endpoint": origin, "jwks_uri": format!("{origin}/keys"),
-                "token_endpoint": format!("{origin}/token"),
-            });
-            return ("200 OK", metadata.to_string());
-        }
-        if head.starts_with("get") {
-            return ("200 OK", r#"{"keys":[]}"#.to_owned());
-        }
-        let form: HashMap<String, String> = url::form_urlencoded::parse(body).into_owned().collect();
-        let mut parts = form["refresh_token"].splitn(3, '.').skip(1).map(str::to_owned);
-        let (user, number) = (parts.next().unwrap(), parts.next().unwrap().parse::<u64>().unwrap());
-        pause().await;
-        let fits = {
-            let mut next = self.next.lock().unwrap();
-            let expected = next.entry(user.clone()).or_default();
-            let fits = *expected == number;
-            *expected += u64::from(fits);
-            fits
-        };
-        if !fits {
-            self.reused.fetch_add(1, Ordering::SeqCst);
-            return ("400 Bad Request", r#"{"error":"invalid_grant"}"#.to_owned());
-        }
-        self.redemptions.fetch_add(1, Ordering::SeqCst);
-        pause().await;
-        let api = form["scope"].rsplit(' ').next().unwrap();
-        // Over at once, so that every call wants a new one.
-        let refused = *self.refused.lock().unwrap() == Some(api);
-        let tokens = serde_json::json!({
-            "scope": if refused { "openid" } else { form["scope"].as_str() }, "access_token": format!("a.{user}.{api}.{number}"), "token_type": "Bearer", "expires_in": 0,
-            "refresh_token": format!("r.{user}.{}", number + 1),
-        });
-        ("200 OK", tokens.to_string())
-    }
-
-    fn redemptions_of(&self, user: &str) -> u64 {
-        self.next.lock().unwrap().get(user).copied().unwrap_or_default()
-    }
-}
-
-/// Lets others go first, sometimes for long.
-async fn pause() {
-    for _ in 0..rand::random_range(0..8) {
-        tokio::task::yield_now().await;
-    }
-    if rand::random_range(0..200) == 0 {
-        tokio::time::sleep(Duration::from_millis(rand::random_range(1..4))).await;
-    }
-}
-
-fn tokens(addr: SocketAddr) -> Arc<TokenService> {
+fn service(double: Double) -> (Arc<TokenService>, Arc<Double>) {
     let day = Duration::from_secs(86_400);
     let parameters = Parameters { propagation: day, life: day, retention: day };
     let ring = Ring::new(Arc::new(StaticKey::new(&Key32::new([7; 32]))), parameters, day);
@@ -141,37 +37,50 @@ fn tokens(addr: SocketAddr) -> Arc<TokenService> {
         budget: 7_000,
     });
     let limits = Limits { idle: day, max: day, clock_skew: Duration::from_secs(300) };
-    let sessions = Sessions::new(ring, cookies, limits, "client".to_owned());
-    let authority = Authority { url: Url::parse(&format!("http://{addr}")).unwrap(), tenants: Tenants::Unchecked };
-    let client = Client { id: "client".to_owned(), authentication: ClientAuthentication::Secret("secret".into()) };
-    let config = provider::Config { authority, client, clock_skew: 300 };
-    let provider = Provider::new(config, Arc::new(OutboundClients::default()));
-    let api = |name: &str| {
-        let json = serde_json::json!({"base": "https://a.example", "allow": ["GET /"], "scopes": [name]});
-        (name.to_owned(), json)
-    };
-    let apis = ApiMap::parse(&serde_json::Value::from_iter(APIS.map(api)).to_string()).unwrap();
-    let config = Config { scopes: vec!["openid".to_owned()], apis: Arc::new(apis), skew: 60 };
-    TokenService::new(config, Arc::new(provider), Arc::new(sessions))
+    let sealer = Arc::new(Sealer::new(ring, "client".to_owned(), 300));
+    let store = Arc::new(CookieStore::new(Arc::clone(&sealer), cookies.clone()));
+    let sessions = Arc::new(Sessions::new(sealer, cookies, limits, store));
+    let apis = Arc::new(ApiMap::parse(MAP).unwrap());
+    let config = Config { scopes: vec!["openid".to_owned()], apis, skew: 60 };
+    let double = Arc::new(double);
+    (TokenService::new(config, Arc::<Double>::clone(&double), sessions), double)
 }
 
-/// A cookie as the sign-in left it: every tab that shows it is behind.
+/// A cookie as the sign-in wrote it: every tab that sends it lacks the newer tokens.
 fn signed_in(user: &str) -> OpenSession {
     let who = User { sub: user.to_owned(), ..User::default() };
     let session = Session {
         refresh_token: Some(format!("r.{user}.0").as_str().into()),
-        ..Session::new(rand::random(), who, clock::now())
+        ..Session::new(rand::random(), who, NOW)
     };
-    OpenSession::new(session, clock::now() + 86_400)
+    OpenSession::new(session, NOW + 86_400)
 }
 
-/// One tab that calls until its user's refresh tokens were redeemed so often.
-async fn tab(tokens: Arc<TokenService>, double: Arc<Double>, open: OpenSession, redemptions: u64) {
+/// The same with an access token for `one` that expires so many seconds after [`NOW`].
+fn with_token(user: &str, life: u64) -> OpenSession {
+    let mut open = signed_in(user);
+    let (api, token) = ("one".to_owned(), "a.first".into());
+    open.session.put_access_token(AccessToken { api, token, expires_at: NOW + life, life, binding: None });
+    open
+}
+
+/// The token of a call, and whether it is new.
+async fn call(service: &Arc<TokenService>, open: &OpenSession, now: UnixSeconds) -> Result<(String, bool), Error> {
+    let token = service.for_call(open, "one", now).await?;
+    Ok((token.token.expose_secret().to_owned(), matches!(token, Cow::Owned(_))))
+}
+
+fn new(token: &str) -> Result<(String, bool), Error> {
+    Ok((token.to_owned(), true))
+}
+
+/// One tab that calls until so many refresh tokens of its user were used.
+async fn tab(service: Arc<TokenService>, double: Arc<Double>, open: OpenSession, requests: u64) {
     let user = open.session.user.sub.clone();
-    while double.redemptions_of(&user) < redemptions {
+    while double.requests_of(&user) < requests {
         let api = APIS[usize::from(rand::random::<bool>())];
         pause().await;
-        let token = tokens.for_call(&open, api, clock::now()).await.unwrap();
+        let token = service.for_call(&open, api, NOW).await.unwrap();
         let text = token.token.expose_secret();
         assert!(text.starts_with(&format!("a.{user}.{api}.")), "{user} got {text} for {api}");
         assert!(matches!(token, Cow::Owned(_)), "new");
@@ -180,55 +89,192 @@ async fn tab(tokens: Arc<TokenService>, double: Arc<Double>, open: OpenSession, 
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn in_20_000_interleaved_refreshes_nobody_gets_anothers_token_and_no_refresh_token_goes_twice() {
-    let (double, addr) = Double::start().await;
-    let tokens = tokens(addr);
+    let (service, double) = service(Double::new(0));
     let mut tabs = Vec::new();
     for user in ["ada", "grace"] {
         let open = signed_in(user);
         for _ in 0..3 {
-            tabs.push(tokio::spawn(tab(Arc::clone(&tokens), Arc::clone(&double), open.clone(), 10_000)));
+            tabs.push(tokio::spawn(tab(Arc::clone(&service), Arc::clone(&double), open.clone(), 10_000)));
         }
     }
     for tab in tabs {
         tab.await.unwrap();
     }
-    assert!(double.redemptions.load(Ordering::SeqCst) >= 20_000);
+    assert!(double.requests() >= 20_000);
     assert_eq!(double.reused.load(Ordering::SeqCst), 0);
-    assert!(tokens.flights().is_empty(), "what has landed is forgotten");
+    assert!(service.in_flight().is_empty(), "a refresh that has ended is removed");
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_session_that_was_ended_while_the_provider_was_asked_gets_no_token() {
-    let (double, addr) = Double::start().await;
-    let tokens = tokens(addr);
+#[tokio::test]
+async fn fifty_calls_with_an_expired_token_send_one_token_request() {
+    let (service, double) = service(Double::new(HOUR));
+    let open = with_token("ada", 10);
+    assert_eq!(call(&service, &open, NOW).await, Ok(("a.first".to_owned(), false)));
+    let calls = join_all((0..50).map(|_| call(&service, &open, NOW + 11))).await;
+    assert!(calls.iter().all(|outcome| *outcome == new("a.ada.one.0")), "{calls:?}");
+    assert_eq!(double.requests(), 1);
+    // A call that opened the same cookie before the refresh ended.
+    assert_eq!(call(&service, &open, NOW + 12).await, new("a.ada.one.0"));
+    assert_eq!(double.requests(), 1);
+}
+
+#[tokio::test]
+async fn a_cached_token_is_used_for_a_minute_and_while_it_is_fresh() {
+    let (service, double) = service(Double::new(HOUR));
     let open = signed_in("ada");
-    let queue = tokens.sessions.cache.queue(&open);
-    let turn = queue.lock().await;
-    let (waiting, shown) = (Arc::clone(&tokens), open.clone());
-    let call = tokio::spawn(async move { waiting.for_call(&shown, "one", clock::now()).await.map(|_| ()) });
-    while tokens.flights().is_empty() {
-        tokio::task::yield_now().await;
+    assert_eq!(call(&service, &open, NOW).await, new("a.ada.one.0"));
+    assert_eq!(call(&service, &open, NOW + 59).await, new("a.ada.one.0"));
+    assert_eq!(call(&service, &open, NOW + 60).await, new("a.ada.one.1"));
+    let token = service.for_call(&open, "one", NOW + 60).await.unwrap().into_owned();
+    service.on_unauthorized(&open, &token);
+    assert_eq!(call(&service, &open, NOW + 61).await, new("a.ada.one.2"), "its API rejected the cached one");
+    assert_eq!(double.requests(), 3);
+}
+
+/// Contract 7.13.
+#[tokio::test(start_paused = true)]
+async fn a_refresh_on_demand_joins_one_in_flight_and_uses_no_older_result() {
+    let (service, double) = service(Double::new(HOUR));
+    let open = with_token("ada", 10);
+    for requests in 1..=2 {
+        service.refresh_all(&open, NOW).await.unwrap();
+        assert_eq!(double.requests(), requests);
     }
-    tokens.sessions.end(&open, clock::now());
-    drop(turn);
-    assert_eq!(call.await.unwrap(), Err(Error::SessionExpired));
-    assert_eq!(double.redemptions.load(Ordering::SeqCst), 0, "its turn came too late");
-    assert!(tokens.flights().is_empty());
+    *double.delay.lock().unwrap() = Duration::from_secs(1);
+    let call = call(&service, &open, NOW + 100);
+    let (called, refreshed) = tokio::join!(call, service.refresh_all(&open, NOW + 100));
+    assert_eq!((called, refreshed), (new("a.ada.one.2"), Ok(())));
+    assert_eq!(double.requests(), 3);
+}
+
+/// The first call finds a token that another one has just stored: no request is sent, and who joins it needs one.
+#[tokio::test]
+async fn a_refresh_on_demand_does_not_share_a_token_that_was_found() {
+    let (service, double) = service(Double::new(HOUR));
+    let open = with_token("ada", 10);
+    call(&service, &open, NOW + 11).await.unwrap();
+    let lock = service.sessions.lock_refresh(&open).await.unwrap();
+    let (called, refreshed, ()) =
+        tokio::join!(call(&service, &open, NOW + 11), service.refresh_all(&open, NOW + 11), async { drop(lock) });
+    assert_eq!((called, refreshed), (new("a.ada.one.0"), Ok(())));
+    assert_eq!(double.requests(), 2);
+}
+
+/// Contract 7.16, 7.17.
+#[tokio::test(start_paused = true)]
+async fn a_valid_token_is_used_when_the_refresh_fails_or_takes_too_long() {
+    let (service, double) = service(Double::new(HOUR));
+    let open = with_token("ada", 100);
+    *double.failure.lock().unwrap() = Some(RefreshError::Unavailable);
+    assert_eq!(call(&service, &open, NOW + 99).await, Ok(("a.first".to_owned(), false)));
+    assert_eq!(call(&service, &open, NOW + 100).await, Err(Error::ProviderUnavailable));
+    assert_eq!(service.refresh_all(&open, NOW + 99).await, Err(Error::ProviderUnavailable), "who asks gets the reason");
+    *double.failure.lock().unwrap() = None;
+    *double.delay.lock().unwrap() = Duration::from_secs(9);
+    let (requests, begun) = (double.requests(), Instant::now());
+    assert_eq!(call(&service, &open, NOW + 60).await, Ok(("a.first".to_owned(), false)));
+    assert_eq!(begun.elapsed(), WAIT_WHILE_VALID);
+    // The request goes on, and its result is kept (contract 7.18).
+    tokio::time::sleep(Duration::from_secs(8)).await;
+    assert_eq!(call(&service, &open, NOW + 70).await, new("a.ada.one.0"));
+    assert_eq!(double.requests(), requests + 1);
+}
+
+/// Contract 7.18.
+#[tokio::test(start_paused = true)]
+async fn a_token_request_does_not_end_with_the_call_that_caused_it() {
+    let (service, double) = service(Double::new(HOUR));
+    let open = signed_in("ada");
+    *double.delay.lock().unwrap() = Duration::from_secs(5);
+    let leaving = tokio::time::timeout(Duration::from_secs(1), call(&service, &open, NOW)).await;
+    assert!(leaving.is_err());
+    assert_eq!(call(&service, &open, NOW + 1).await, new("a.ada.one.0"));
+    assert_eq!(double.requests(), 1);
+}
+
+/// The lifetime of a token counts from the request, however long the request waited for its turn.
+#[tokio::test(start_paused = true)]
+async fn time_passes_while_a_refresh_waits() {
+    let (service, double) = service(Double::new(HOUR));
+    let open = signed_in("ada");
+    *double.delay.lock().unwrap() = Duration::from_secs(9);
+    let (first, second) = tokio::join!(service.for_call(&open, "one", NOW), service.for_call(&open, "two", NOW));
+    assert_eq!(first.unwrap().expires_at, NOW + HOUR);
+    assert_eq!(second.unwrap().expires_at, NOW + HOUR + 9);
+    assert_eq!(double.requests(), 2);
+}
+
+#[tokio::test]
+async fn a_panic_in_a_refresh_ends_that_refresh_only() {
+    let (service, double) = service(Double::new(HOUR));
+    let open = signed_in("ada");
+    *double.panics.lock().unwrap() = true;
+    let calls = join_all((0..3).map(|_| call(&service, &open, NOW))).await;
+    assert_eq!(calls, [Err(Error::Internal), Err(Error::Internal), Err(Error::Internal)]);
+    assert!(service.in_flight().is_empty());
+    double.panics.clear_poison();
+    *double.panics.lock().unwrap() = false;
+    assert_eq!(call(&service, &open, NOW).await, new("a.ada.one.0"));
+}
+
+#[tokio::test]
+async fn a_session_that_ends_before_its_token_request_gets_no_token() {
+    let (service, double) = service(Double::new(HOUR));
+    let open = signed_in("ada");
+    let lock = service.sessions.lock_refresh(&open).await.unwrap();
+    let ends = async {
+        service.sessions.end(&open, NOW).await;
+        drop(lock);
+    };
+    let (called, ()) = tokio::join!(call(&service, &open, NOW), ends);
+    assert_eq!(called, Err(Error::SessionExpired));
+    assert_eq!(double.requests(), 0);
+    assert!(service.in_flight().is_empty());
+}
+
+#[tokio::test]
+async fn tokens_that_come_for_a_session_that_has_ended_are_revoked() {
+    let (service, double) = service(Double { held: Some(Semaphore::new(0)), ..Double::new(HOUR) });
+    let open = signed_in("ada");
+    let ends = async {
+        while double.requests() == 0 {
+            tokio::task::yield_now().await;
+        }
+        service.sessions.end(&open, NOW).await;
+        double.held.as_ref().unwrap().add_permits(1);
+    };
+    let (called, ()) = tokio::join!(call(&service, &open, NOW), ends);
+    assert_eq!(called, Err(Error::SessionExpired));
+    assert_eq!(*double.revoked.lock().unwrap(), ["r.ada.1"], "the sign-out could revoke r.ada.0 only");
+}
+
+/// Contract 7.15.
+#[tokio::test]
+async fn a_refresh_token_that_was_rejected_is_not_sent_again() {
+    let (service, double) = service(Double::new(HOUR));
+    let open = with_token("ada", 10);
+    *double.failure.lock().unwrap() = Some(RefreshError::Expired);
+    assert_eq!(service.status(&open, "one", NOW), Status::Ok);
+    for _ in 0..3 {
+        assert_eq!(call(&service, &open, NOW + 11).await, Err(Error::SessionExpired));
+        assert_eq!(service.refresh_all(&open, NOW + 11).await, Err(Error::SessionExpired));
+    }
+    assert_eq!(double.requests(), 1);
+    assert_eq!(service.status(&open, "one", NOW + 11), Status::Expired);
 }
 
 #[tokio::test]
 async fn a_scope_that_was_not_granted_costs_no_refresh_token() {
-    let (double, addr) = Double::start().await;
-    let tokens = tokens(addr);
+    let (service, double) = service(Double::new(HOUR));
     let open = signed_in("ada");
-    *double.refused.lock().unwrap() = Some("two");
-    let refused = tokens.for_call(&open, "two", clock::now()).await.unwrap_err();
-    assert_eq!(refused, Error::ConsentRequired("/auth/login?api=two".into()));
-    assert_eq!(tokens.status(&open, "two", clock::now()), Status::Requires(RequiredInteraction::Consent));
-    assert!(tokens.for_call(&open, "one", clock::now()).await.is_ok(), "the next refresh token was kept");
-    *double.refused.lock().unwrap() = None;
-    assert!(tokens.for_call(&open, "two", clock::now()).await.is_ok());
-    assert_eq!(tokens.status(&open, "two", clock::now()), Status::Ok);
+    *double.without_consent.lock().unwrap() = Some("two");
+    let error = service.for_call(&open, "two", NOW).await.unwrap_err();
+    assert_eq!(error, Error::ConsentRequired("/auth/login?api=two".into()));
+    assert_eq!(service.status(&open, "two", NOW), Status::Requires(RequiredInteraction::Consent));
+    assert!(service.for_call(&open, "one", NOW).await.is_ok(), "the rotated refresh token was kept");
+    *double.without_consent.lock().unwrap() = None;
+    assert!(service.for_call(&open, "two", NOW).await.is_ok());
+    assert_eq!(service.status(&open, "two", NOW), Status::Ok);
     assert_eq!(double.reused.load(Ordering::SeqCst), 0);
 }
 
@@ -242,28 +288,27 @@ fn resident() -> u64 {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 #[ignore = "a minute: cargo dev soak refreshes"]
 async fn memory_does_not_grow_over_100_000_refreshes() {
-    let (double, addr) = Double::start().await;
-    let tokens = tokens(addr);
+    let (service, double) = service(Double::new(0));
     let users: Vec<OpenSession> = (0..1_000).map(|number| signed_in(&format!("user-{number}"))).collect();
     let mut figures = Vec::new();
     for rounds in [20, 100] {
         let tabs = users.chunks(125).map(|users| {
-            let (tokens, double, users) = (Arc::clone(&tokens), Arc::clone(&double), users.to_vec());
+            let (service, double, users) = (Arc::clone(&service), Arc::clone(&double), users.to_vec());
             tokio::spawn(async move {
                 for open in users {
-                    tab(Arc::clone(&tokens), Arc::clone(&double), open, rounds).await;
+                    tab(Arc::clone(&service), Arc::clone(&double), open, rounds).await;
                 }
             })
         });
         for tab in tabs.collect::<Vec<_>>() {
             tab.await.unwrap();
         }
-        figures.push((double.redemptions.load(Ordering::SeqCst), resident()));
+        figures.push((double.requests(), resident()));
     }
     let [(first, before), (last, after)] = figures[..] else { unreachable!() };
     println!("figure\tmemory after {first} refreshes\t{before} kB\t-");
     println!("figure\tmemory after {last} refreshes\t{after} kB\t-");
     assert!(last >= 100_000);
     assert!(after < before + 4_096, "{before} kB, then {after} kB");
-    assert!(tokens.flights().is_empty());
+    assert!(service.in_flight().is_empty());
 }

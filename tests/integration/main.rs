@@ -48,6 +48,7 @@ mod rejections;
 mod rotate_keys;
 mod schema;
 mod server;
+mod session_stores;
 mod several_apis;
 mod site;
 mod soak;

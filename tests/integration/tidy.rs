@@ -32,6 +32,7 @@ const ORDER: &[&str] = &[
     "proxy",
     "guard",
     "tokens",
+    "store",
     "session",
     "keyring",
     "oidc",

@@ -11,6 +11,7 @@ export const SIGN_IN_CODES = /** @type {const} */ ([
   'login_failed',
   'login_required',
   'provider_unavailable',
+  'store_unavailable',
   'tenant_denied',
 ]);
 
@@ -31,6 +32,7 @@ export const GATEWAY_CODES = /** @type {const} */ ([
   'session_expired',
   'session_missing',
   'step_up_required',
+  'store_unavailable',
   'upstream_timeout',
   'upstream_unavailable',
 ]);

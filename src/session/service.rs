@@ -1,0 +1,274 @@
+//! The service that the endpoints and the proxy use: sessions of requests, over a store.
+
+use std::borrow::Cow;
+use std::sync::Arc;
+
+use http::{HeaderMap, HeaderValue};
+
+use super::cookie::{Presented, SESSION_LIFE, SessionCookies};
+use super::payload::{AccessToken, Session, SessionId};
+use super::rejections::{Rejections, RequiredInteraction};
+use super::seal::Opened;
+use super::sealer::{Sealer, SealingKeyUnavailable, UnsealError};
+use super::store::{
+    EndAllError, EndReason, NewTokens, RefreshLock, SaveError, SessionKey, SessionStore, StoreUnavailable, Whose,
+};
+use super::{Limits, OpenError, OpenSession, WriteError};
+use crate::clock::UnixSeconds;
+use crate::keyring::Purpose;
+use crate::secret::SecretString;
+
+/// Opens, writes and ends sessions, and seals the smaller values.
+#[derive(Debug)]
+pub struct Sessions {
+    sealer: Arc<Sealer>,
+    cookies: SessionCookies,
+    limits: Limits,
+    store: Arc<dyn SessionStore>,
+    rejections: Rejections,
+}
+
+impl Sessions {
+    /// Sessions in a store. `sealer` and `cookies` are those of the store.
+    #[must_use]
+    pub fn new(sealer: Arc<Sealer>, cookies: SessionCookies, limits: Limits, store: Arc<dyn SessionStore>) -> Self {
+        Self { sealer, cookies, limits, store, rejections: Rejections::default() }
+    }
+
+    /// Names and attributes of the cookies.
+    #[must_use]
+    pub const fn cookies(&self) -> &SessionCookies {
+        &self.cookies
+    }
+
+    /// The session that a request carries.
+    ///
+    /// # Errors
+    /// [`OpenError`].
+    pub async fn open(&self, headers: &HeaderMap, now: UnixSeconds) -> Result<OpenSession, OpenError> {
+        let sealed = match self.cookies.session(headers) {
+            Presented::Missing => return Err(OpenError::Missing),
+            Presented::Invalid => return Err(OpenError::Expired),
+            Presented::Sealed(sealed) => sealed,
+        };
+        let cookie = self.unseal(Purpose::Session, self.cookies.name(), &sealed, now).await?;
+        let mut open = self.store.load(&cookie, now).await?;
+        if now >= self.idle_expiry(&open.session) {
+            return Err(OpenError::Expired);
+        }
+        self.rejections.remove_from(&mut open.session);
+        open.several_cookies = matches!(sealed, Cow::Owned(_));
+        Ok(open)
+    }
+
+    /// A session that begins now; [`Self::start`] stores it.
+    #[must_use]
+    pub const fn begin(&self, session: Session, now: UnixSeconds) -> OpenSession {
+        OpenSession::new(session, now.saturating_add(self.limits.max.as_secs()))
+    }
+
+    /// Whether a session could be written now.
+    ///
+    /// # Errors
+    /// [`WriteError::KeysUnavailable`].
+    pub async fn can_write(&self, now: UnixSeconds) -> Result<(), WriteError> {
+        self.sealer.key(now).await?;
+        Ok(())
+    }
+
+    /// Stores a session that begins; returns the `Set-Cookie` lines. There are none if it has ended meanwhile.
+    ///
+    /// # Errors
+    /// [`WriteError`].
+    pub async fn start(&self, new: &OpenSession, now: UnixSeconds) -> Result<Vec<HeaderValue>, WriteError> {
+        let created = self.store.create(new, now).await;
+        self.lines(created.map(Some))
+    }
+
+    /// Stores `now` as the last activity of a session; returns the `Set-Cookie` lines, which hold the newest tokens.
+    /// There are none for a session that was ended or replaced here (contract 4.23).
+    ///
+    /// # Errors
+    /// [`WriteError`].
+    pub async fn write(&self, open: &OpenSession, now: UnixSeconds) -> Result<Vec<HeaderValue>, WriteError> {
+        self.lines(self.store.touch(open, now).await)
+    }
+
+    fn lines(&self, sealed: Result<Option<String>, SaveError>) -> Result<Vec<HeaderValue>, WriteError> {
+        match sealed {
+            Ok(Some(sealed)) => Ok(self.cookies.write_session(&sealed, SESSION_LIFE)?),
+            Ok(None) | Err(SaveError::Ended | SaveError::Superseded) => Ok(Vec::new()),
+            Err(SaveError::KeysUnavailable) => Err(WriteError::KeysUnavailable),
+            Err(SaveError::StoreUnavailable) => Err(WriteError::StoreUnavailable),
+            Err(SaveError::TooLarge) => Err(WriteError::TooLarge),
+        }
+    }
+
+    /// The lines of [`Self::write`] for a response that is sent anyway: without them the session stays as it was, and
+    /// the log has the reason.
+    pub async fn write_or_log(&self, open: &OpenSession, now: UnixSeconds) -> Vec<HeaderValue> {
+        self.write(open, now).await.unwrap_or_else(|error| {
+            tracing::warn!(?error, "the session cookie was not written");
+            Vec::new()
+        })
+    }
+
+    /// The lines of [`Self::write_or_log`] if there is a reason to write: the written activity is old enough, this
+    /// instance has newer tokens, or the session's key retires (contract 6.24, 7.9).
+    pub async fn write_if_due(&self, open: &OpenSession, now: UnixSeconds) -> Vec<HeaderValue> {
+        let is_due = now >= open.session.active_at.saturating_add(self.activity_interval(open));
+        let is_retiring = || open.sealed_by.is_some_and(|kid| self.sealer.is_retiring(kid, now));
+        if is_due || open.is_newer_than_cookie || is_retiring() {
+            self.write_or_log(open, now).await
+        } else {
+            Vec::new()
+        }
+    }
+
+    /// Why a session ended, if it did so on this instance. No response to it may then write or delete the cookie.
+    #[must_use]
+    pub fn ended_here(&self, id: &SessionId) -> Option<EndReason> {
+        self.store.ended_here(id)
+    }
+
+    /// Whether there are newer tokens of a session by now than its cookie holds.
+    pub async fn has_newer_tokens(&self, open: &OpenSession, now: UnixSeconds) -> bool {
+        self.store.reload(open, now).await.is_ok_and(|newest| newest.is_newer_than_cookie)
+    }
+
+    /// Ends a session: it is rejected, and no slow response writes it (contract 4.23, 4.24).
+    pub async fn end(&self, open: &OpenSession, now: UnixSeconds) {
+        self.rejections.forget(&open.session.id);
+        self.end_in_store(&open.key(), EndReason::SignedOut, now).await;
+    }
+
+    /// Marks a session as replaced by another sign-in in the same browser (contract 4.22): no slow response writes it.
+    pub async fn replace(&self, id: SessionId, expires_at: UnixSeconds, now: UnixSeconds) {
+        self.end_in_store(&SessionKey { id, handle: None, expires_at }, EndReason::Replaced, now).await;
+    }
+
+    async fn end_in_store(&self, session: &SessionKey, reason: EndReason, now: UnixSeconds) {
+        if let Err(StoreUnavailable) = self.store.end(session, reason, now).await {
+            tracing::error!(event = "sign_out_incomplete", "the session could not be deleted from the store");
+        }
+    }
+
+    /// Ends all sessions of a user or of a session at the provider. Returns their number.
+    ///
+    /// # Errors
+    /// [`EndAllError`].
+    pub async fn end_all(&self, whose: &Whose, now: UnixSeconds) -> Result<u64, EndAllError> {
+        self.store.end_all(whose, now).await
+    }
+
+    /// Waits for the right to refresh a session's tokens: see [`SessionStore::lock_refresh`].
+    ///
+    /// # Errors
+    /// [`OpenError`].
+    pub async fn lock_refresh(&self, open: &OpenSession) -> Result<Option<RefreshLock>, OpenError> {
+        Ok(self.store.lock_refresh(open).await?)
+    }
+
+    /// A session in its newest state.
+    ///
+    /// # Errors
+    /// [`OpenError`].
+    pub async fn reload(&self, open: &OpenSession, now: UnixSeconds) -> Result<OpenSession, OpenError> {
+        let mut newest = self.store.reload(open, now).await?;
+        self.rejections.remove_from(&mut newest.session);
+        Ok(newest)
+    }
+
+    /// Stores the tokens of a refresh. The lock shows that the caller may do so.
+    ///
+    /// # Errors
+    /// [`SaveError`].
+    pub async fn save_tokens(
+        &self,
+        _lock: &RefreshLock,
+        open: &OpenSession,
+        new: NewTokens,
+        now: UnixSeconds,
+    ) -> Result<(), SaveError> {
+        let api = new.access_token.as_ref().map(|token| token.api.clone());
+        self.store.save_tokens(open, new, now).await?;
+        if let Some(api) = api {
+            self.rejections.clear(&open.session.id, &api);
+        }
+        Ok(())
+    }
+
+    /// Notes that an API rejected an access token: this instance does not use its cached copy again (contract 7.12).
+    pub fn forget_cached_token(&self, open: &OpenSession, token: &AccessToken) {
+        self.store.forget_cached_token(open, token);
+    }
+
+    /// Notes that an API rejected an access token with a claims challenge: this instance does not use it again, not
+    /// even one of a cookie (contract 7.28).
+    pub fn reject_access_token(&self, open: &OpenSession, token: AccessToken, now: UnixSeconds) {
+        self.store.forget_cached_token(open, &token);
+        self.rejections.reject_access_token(open, token, now);
+    }
+
+    /// Notes that the provider does not accept a refresh token any more (contract 7.15).
+    pub fn reject_refresh_token(&self, open: &OpenSession, token: SecretString, now: UnixSeconds) {
+        self.rejections.reject_refresh_token(open, token, now);
+    }
+
+    /// Whether the provider is known not to accept a refresh token.
+    #[must_use]
+    pub fn is_refresh_token_rejected(&self, id: &SessionId, token: &SecretString) -> bool {
+        self.rejections.is_refresh_token_rejected(id, token)
+    }
+
+    /// Notes what the user has to do before there is a token for an API.
+    pub fn require(&self, open: &OpenSession, api: &str, interaction: RequiredInteraction, now: UnixSeconds) {
+        self.rejections.require(open, api, interaction, now);
+    }
+
+    /// What the user has to do before there is a token for an API, as far as this instance knows.
+    #[must_use]
+    pub fn required(&self, id: &SessionId, api: &str) -> Option<RequiredInteraction> {
+        self.rejections.required(id, api)
+    }
+
+    /// The first second in which a session has been idle for too long.
+    #[must_use]
+    pub const fn idle_expiry(&self, session: &Session) -> UnixSeconds {
+        session.active_at.saturating_add(self.limits.idle.as_secs())
+    }
+
+    fn activity_interval(&self, open: &OpenSession) -> u64 {
+        let idle = self.limits.idle.as_secs();
+        if open.several_cookies { 300.min(idle / 4) } else { 60.min(idle / 10) }
+    }
+
+    /// Seals a payload. `name` is the full cookie name, or empty for a value that is not a cookie.
+    ///
+    /// # Errors
+    /// [`SealingKeyUnavailable`].
+    pub async fn seal(
+        &self,
+        purpose: Purpose,
+        name: &str,
+        expires_at: UnixSeconds,
+        now: UnixSeconds,
+        payload: &[u8],
+    ) -> Result<String, SealingKeyUnavailable> {
+        self.sealer.seal(purpose, name, expires_at, now, payload).await
+    }
+
+    /// Opens what [`Self::seal`] sealed.
+    ///
+    /// # Errors
+    /// [`UnsealError`].
+    pub async fn unseal(
+        &self,
+        purpose: Purpose,
+        name: &str,
+        sealed: &[u8],
+        now: UnixSeconds,
+    ) -> Result<Opened, UnsealError> {
+        self.sealer.unseal(purpose, name, sealed, now).await
+    }
+}

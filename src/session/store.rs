@@ -1,0 +1,176 @@
+//! Where sessions are stored, as a trait: in the browser's cookie, or in a store behind a handle (contract 7.34).
+//!
+//! A store knows the newest state of a session: its tokens, its generation and its last activity. It decides which
+//! writes count. Times, cookies and errors are the concern of [`super::Sessions`]. What every store must do is one
+//! suite of tests, `tests/integration/session_stores.rs`.
+
+use std::fmt;
+use std::pin::Pin;
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use super::OpenSession;
+use super::payload::{AccessToken, SessionId};
+use super::seal::Opened;
+use crate::clock::UnixSeconds;
+use crate::secret::{Key32, SecretString};
+
+/// A future of a store.
+pub type StoreFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
+
+/// A store of sessions. All methods may be called concurrently.
+pub trait SessionStore: Send + Sync + fmt::Debug {
+    /// The session of an opened session cookie, in the newest state that the store knows. Whether it has been idle for
+    /// too long is not checked here.
+    fn load<'a>(&'a self, cookie: &'a Opened, now: UnixSeconds) -> StoreFuture<'a, Result<OpenSession, LoadError>>;
+
+    /// A session that was loaded before, in the newest state that the store knows by now.
+    fn reload<'a>(&'a self, open: &'a OpenSession, now: UnixSeconds)
+    -> StoreFuture<'a, Result<OpenSession, LoadError>>;
+
+    /// Stores a session that begins. Returns the sealed value of its cookie. A repeated callback calls it again for the
+    /// same session, with the same result.
+    fn create<'a>(&'a self, new: &'a OpenSession, now: UnixSeconds) -> StoreFuture<'a, Result<String, SaveError>>;
+
+    /// Stores `now` as the last activity, unless a later one is stored. Tokens that are newer than those of `open` are
+    /// not changed. Returns the sealed value of the session cookie, if the cookie must be written.
+    fn touch<'a>(
+        &'a self,
+        open: &'a OpenSession,
+        now: UnixSeconds,
+    ) -> StoreFuture<'a, Result<Option<String>, SaveError>>;
+
+    /// Stores the tokens of a refresh as the next generation, if the stored tokens are still those of `open`. The
+    /// caller holds the lock of [`Self::lock_refresh`].
+    fn save_tokens<'a>(
+        &'a self,
+        open: &'a OpenSession,
+        new: NewTokens,
+        now: UnixSeconds,
+    ) -> StoreFuture<'a, Result<(), SaveError>>;
+
+    /// Waits until no one else refreshes the session's tokens. `None` if instead another one stored newer tokens than
+    /// those of `open`. The caller reloads the session in either case.
+    fn lock_refresh<'a>(&'a self, open: &'a OpenSession) -> StoreFuture<'a, Result<Option<RefreshLock>, LoadError>>;
+
+    /// Ends a session: it cannot be loaded any more, and nothing stores it again (contract 4.23, 4.24).
+    fn end<'a>(
+        &'a self,
+        session: &'a SessionKey,
+        reason: EndReason,
+        now: UnixSeconds,
+    ) -> StoreFuture<'a, Result<(), StoreUnavailable>>;
+
+    /// Ends all sessions of a user or of a session at the provider. Returns their number.
+    fn end_all<'a>(&'a self, whose: &'a Whose, now: UnixSeconds) -> StoreFuture<'a, Result<u64, EndAllError>>;
+
+    /// Why a session ended, if it did so on this instance (contract 4.22).
+    fn ended_here(&self, id: &SessionId) -> Option<EndReason>;
+
+    /// Removes an access token that its API rejected from what this instance caches (contract 7.12). What is stored is
+    /// not changed.
+    fn forget_cached_token(&self, _open: &OpenSession, _token: &AccessToken) {}
+}
+
+/// The tokens of a refresh.
+#[derive(Debug, Clone)]
+pub struct NewTokens {
+    /// The rotated refresh token, if there is one.
+    pub refresh_token: Option<SecretString>,
+    /// The access token, if the refresh was for an API.
+    pub access_token: Option<AccessToken>,
+}
+
+/// What identifies a session in a store.
+#[derive(Debug, Clone)]
+pub struct SessionKey {
+    pub id: SessionId,
+    pub handle: Option<Key32>,
+    /// The absolute expiry: after it, nothing has to be known about the session.
+    pub expires_at: UnixSeconds,
+}
+
+/// Why a session ended on this instance.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum EndReason {
+    /// Another sign-in in the same browser replaced it.
+    Replaced,
+    SignedOut,
+}
+
+/// The sessions to end. `issuer` is that of the provider's metadata (contract 15.4).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Whose {
+    /// Those of one session at the provider, by its `sid`.
+    ProviderSession { issuer: String, sid: String },
+    /// Those of the user with this `sub`.
+    Subject { issuer: String, sub: String },
+    /// Those of the user with this `oid`.
+    ObjectId { issuer: String, oid: String },
+}
+
+/// The right to refresh the tokens of a session; given back when dropped.
+pub struct RefreshLock {
+    _guard: Box<dyn Send + Sync>,
+    until: Option<Instant>,
+}
+
+impl RefreshLock {
+    /// A lock that `guard` gives back when dropped. Without `until` it does not expire.
+    #[must_use]
+    pub fn new(guard: impl Send + Sync + 'static, until: Option<Instant>) -> Self {
+        Self { _guard: Box::new(guard), until }
+    }
+
+    /// Whether it is held for so long from now on, unless it is dropped.
+    #[must_use]
+    pub fn lasts(&self, duration: Duration) -> bool {
+        self.until.is_none_or(|until| Instant::now() + duration <= until)
+    }
+}
+
+impl fmt::Debug for RefreshLock {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("RefreshLock").field("until", &self.until).finish_non_exhaustive()
+    }
+}
+
+/// Why a session cannot be loaded.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum LoadError {
+    /// It has ended, or what is stored is not a session.
+    Expired,
+    /// The key source must be read to decide, and does not respond.
+    KeyUnavailable,
+    /// The store does not respond (contract 15.12).
+    StoreUnavailable,
+}
+
+/// Why a session was not stored.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum SaveError {
+    /// It has ended, so that nothing may store it again.
+    Ended,
+    /// There is no key to seal with.
+    KeysUnavailable,
+    /// The store does not respond (contract 15.12).
+    StoreUnavailable,
+    /// Newer tokens were stored before.
+    Superseded,
+    /// It is larger than the store allows.
+    TooLarge,
+}
+
+/// The store does not respond.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct StoreUnavailable;
+
+/// Why sessions were not ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum EndAllError {
+    /// The store does not respond.
+    StoreUnavailable,
+    /// The store does not know which sessions there are.
+    Unsupported,
+}

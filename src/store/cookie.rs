@@ -1,0 +1,145 @@
+//! The stateless store: the session cookie holds the sealed session. An instance adds what it knows beyond the cookie,
+//! so that concurrent requests and tabs with an older cookie get the newest tokens (contract 4.21 to 4.24, 7.12).
+
+mod memory;
+
+use std::sync::Arc;
+
+use crate::clock::UnixSeconds;
+use crate::keyring::Purpose;
+use crate::session::OpenSession;
+use crate::session::cookie::{SESSION_LIFE, SessionCookies};
+use crate::session::ended::EndedSessions;
+use crate::session::payload::{AccessToken, Session, SessionId};
+use crate::session::seal::{Opened, Times, sealed_len};
+use crate::session::sealer::Sealer;
+use crate::session::store::{
+    EndAllError, EndReason, LoadError, NewTokens, RefreshLock, SaveError, SessionKey, SessionStore, StoreFuture,
+    StoreUnavailable, Whose,
+};
+use memory::{Memory, Superseded};
+
+/// The store.
+#[derive(Debug)]
+pub struct CookieStore {
+    sealer: Arc<Sealer>,
+    cookies: SessionCookies,
+    ended: EndedSessions,
+    memory: Memory,
+}
+
+impl CookieStore {
+    /// A store whose sessions must fit these cookies.
+    #[must_use]
+    pub fn new(sealer: Arc<Sealer>, cookies: SessionCookies) -> Self {
+        Self { sealer, cookies, ended: EndedSessions::default(), memory: Memory::default() }
+    }
+
+    async fn seal(&self, open: &OpenSession, now: UnixSeconds) -> Result<String, SaveError> {
+        let key = self.sealer.key(now).await.map_err(|_| SaveError::KeysUnavailable)?;
+        // Nothing is awaited from here on, so that no session is sealed after it has ended.
+        if self.ended.get(&open.session.id).is_some() {
+            return Err(SaveError::Ended);
+        }
+        let mut session = self.memory.prepare_write(open, now);
+        let payload = loop {
+            let payload = session.encode();
+            if self.cookies.fits(sealed_len(payload.len()), SESSION_LIFE) {
+                break payload;
+            }
+            let token = session.take_largest_access_token().ok_or(SaveError::TooLarge)?;
+            self.memory.keep_left_out(open, token, session.generation);
+        };
+        let times = Times { issued_at: now, expires_at: open.expires_at };
+        Ok(self.sealer.seal_with(&key, Purpose::Session, self.cookies.name(), times, &payload))
+    }
+}
+
+impl SessionStore for CookieStore {
+    fn load<'a>(&'a self, cookie: &'a Opened, now: UnixSeconds) -> StoreFuture<'a, Result<OpenSession, LoadError>> {
+        Box::pin(async move {
+            let mut session = Session::decode(cookie.payload()).ok_or(LoadError::Expired)?;
+            if self.ended.get(&session.id) == Some(EndReason::SignedOut) {
+                return Err(LoadError::Expired);
+            }
+            let is_newer = self.memory.merge_newer_tokens(&mut session, now);
+            Ok(OpenSession::loaded(session, cookie.times.expires_at, cookie.kid, is_newer))
+        })
+    }
+
+    fn reload<'a>(
+        &'a self,
+        open: &'a OpenSession,
+        now: UnixSeconds,
+    ) -> StoreFuture<'a, Result<OpenSession, LoadError>> {
+        Box::pin(async move {
+            if self.ended.get(&open.session.id) == Some(EndReason::SignedOut) {
+                self.memory.forget(&open.session.id);
+                return Err(LoadError::Expired);
+            }
+            let mut newest = open.clone();
+            newest.is_newer_than_cookie = self.memory.merge_for_refresh(&mut newest.session, now);
+            Ok(newest)
+        })
+    }
+
+    fn create<'a>(&'a self, new: &'a OpenSession, now: UnixSeconds) -> StoreFuture<'a, Result<String, SaveError>> {
+        Box::pin(self.seal(new, now))
+    }
+
+    fn touch<'a>(
+        &'a self,
+        open: &'a OpenSession,
+        now: UnixSeconds,
+    ) -> StoreFuture<'a, Result<Option<String>, SaveError>> {
+        Box::pin(async move { self.seal(open, now).await.map(Some) })
+    }
+
+    fn save_tokens<'a>(
+        &'a self,
+        open: &'a OpenSession,
+        new: NewTokens,
+        now: UnixSeconds,
+    ) -> StoreFuture<'a, Result<(), SaveError>> {
+        Box::pin(async move {
+            if self.ended.get(&open.session.id) == Some(EndReason::SignedOut) {
+                return Err(SaveError::Ended);
+            }
+            self.memory.save_tokens(open, new, now).map_err(|Superseded| SaveError::Superseded)
+        })
+    }
+
+    fn lock_refresh<'a>(&'a self, open: &'a OpenSession) -> StoreFuture<'a, Result<Option<RefreshLock>, LoadError>> {
+        Box::pin(async move {
+            let guard = self.memory.refresh_lock(open).lock_owned().await;
+            Ok(Some(RefreshLock::new(guard, None)))
+        })
+    }
+
+    fn end<'a>(
+        &'a self,
+        session: &'a SessionKey,
+        reason: EndReason,
+        now: UnixSeconds,
+    ) -> StoreFuture<'a, Result<(), StoreUnavailable>> {
+        Box::pin(async move {
+            self.ended.insert(session, reason, now);
+            if reason == EndReason::SignedOut {
+                self.memory.forget(&session.id);
+            }
+            Ok(())
+        })
+    }
+
+    fn end_all<'a>(&'a self, _whose: &'a Whose, _now: UnixSeconds) -> StoreFuture<'a, Result<u64, EndAllError>> {
+        Box::pin(async { Err(EndAllError::Unsupported) })
+    }
+
+    fn ended_here(&self, id: &SessionId) -> Option<EndReason> {
+        self.ended.get(id)
+    }
+
+    fn forget_cached_token(&self, open: &OpenSession, token: &AccessToken) {
+        self.memory.forget_token(&open.session.id, token);
+    }
+}

@@ -1,0 +1,194 @@
+//! What this instance knows of sessions beyond their cookies: newer tokens, and the generation that it wrote last.
+//!
+//! All of it may be lost at any time, since a cookie alone is a valid session. The table is bounded, and an entry ends
+//! with its session.
+
+use std::num::NonZeroUsize;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use lru::LruCache;
+
+use crate::clock::UnixSeconds;
+use crate::secret::SecretString;
+use crate::session::OpenSession;
+use crate::session::payload::{AccessToken, Session, SessionId};
+use crate::session::store::NewTokens;
+
+/// Most entries. When the table is full, the one that was not used for the longest time is removed.
+const LIMIT: NonZeroUsize = NonZeroUsize::MIN.saturating_add(9_999);
+/// How long requests that carry an older cookie get a new access token, in seconds (contract 7.12).
+const CACHED: u64 = 60;
+
+/// The table.
+#[derive(Debug)]
+pub(super) struct Memory(Mutex<LruCache<SessionId, Entry>>);
+
+#[derive(Debug, Default)]
+struct Entry {
+    /// The highest generation that was given to a write.
+    generation: u64,
+    /// The generation of the newest tokens.
+    saved: u64,
+    /// The newest refresh token of this instance, with its generation.
+    refresh_token: Option<(u64, SecretString)>,
+    access_tokens: Vec<CachedToken>,
+    /// Held by the one request that refreshes the tokens.
+    refresh: Arc<tokio::sync::Mutex<()>>,
+    /// The newest activity that was written by this instance.
+    active_at: UnixSeconds,
+    /// The absolute expiry of the session.
+    expires_at: UnixSeconds,
+}
+
+/// An access token that a cookie may lack.
+#[derive(Debug)]
+struct CachedToken {
+    token: AccessToken,
+    /// A cookie of a later generation has a newer token, or left this one out.
+    generation: u64,
+    /// The first second in which it is not used any more.
+    until: UnixSeconds,
+    /// It did not fit the cookie, so that writing the cookie again would be of no use.
+    left_out: bool,
+}
+
+/// Newer tokens for a session are stored already.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Superseded;
+
+impl Default for Memory {
+    fn default() -> Self {
+        Self(Mutex::new(LruCache::new(LIMIT)))
+    }
+}
+
+impl Memory {
+    /// Adds newer tokens to the session of a cookie. Returns true if the cookie must be rewritten.
+    pub(super) fn merge_newer_tokens(&self, session: &mut Session, now: UnixSeconds) -> bool {
+        self.table().get_mut(&session.id).is_some_and(|entry| entry.merge_newer_tokens(session, now))
+    }
+
+    /// The session of [`Self::merge_newer_tokens`], with the generation of its tokens.
+    pub(super) fn merge_for_refresh(&self, session: &mut Session, now: UnixSeconds) -> bool {
+        let mut table = self.table();
+        let Some(entry) = table.get_mut(&session.id) else { return false };
+        let is_newer = entry.merge_newer_tokens(session, now);
+        session.generation = session.generation.max(entry.saved);
+        is_newer
+    }
+
+    /// The session as its cookie is to hold it now: with the newest tokens and a generation above every earlier one.
+    /// One step, so that a cookie of a higher generation never holds older tokens.
+    pub(super) fn prepare_write(&self, open: &OpenSession, now: UnixSeconds) -> Session {
+        let mut table = self.table();
+        remove_expired(&mut table, now);
+        let entry = table.get_or_insert_mut(open.session.id, || Entry::until(open.expires_at));
+        let mut session = open.session.clone();
+        entry.merge_newer_tokens(&mut session, now);
+        session.generation = entry.next_generation(open.session.generation);
+        // A later request may have written its activity before this one.
+        entry.active_at = entry.active_at.max(session.active_at).max(now);
+        session.active_at = entry.active_at;
+        session
+    }
+
+    /// Stores the tokens of a refresh.
+    pub(super) fn save_tokens(&self, open: &OpenSession, new: NewTokens, now: UnixSeconds) -> Result<(), Superseded> {
+        if new.refresh_token.is_none() && new.access_token.is_none() {
+            return Ok(());
+        }
+        self.change(open, |entry| {
+            if entry.saved > open.session.generation {
+                return Err(Superseded);
+            }
+            let generation = entry.next_generation(open.session.generation);
+            entry.saved = generation;
+            if let Some(token) = new.refresh_token {
+                entry.refresh_token = Some((generation, token));
+            }
+            if let Some(token) = new.access_token {
+                let until = now.saturating_add(CACHED);
+                entry.cache(CachedToken { token, generation, until, left_out: false });
+            }
+            Ok(())
+        })
+    }
+
+    /// Keeps an access token that did not fit the cookie of a generation until it expires (contract 4.15).
+    pub(super) fn keep_left_out(&self, open: &OpenSession, token: AccessToken, generation: u64) {
+        let until = token.expires_at;
+        self.change(open, |entry| entry.cache(CachedToken { token, generation, until, left_out: true }));
+    }
+
+    pub(super) fn forget_token(&self, id: &SessionId, token: &AccessToken) {
+        if let Some(entry) = self.table().get_mut(id) {
+            entry.access_tokens.retain(|cached| !cached.token.is_same(token));
+        }
+    }
+
+    /// The lock whose holder may refresh the session's tokens.
+    pub(super) fn refresh_lock(&self, open: &OpenSession) -> Arc<tokio::sync::Mutex<()>> {
+        self.change(open, |entry| Arc::clone(&entry.refresh))
+    }
+
+    pub(super) fn forget(&self, id: &SessionId) {
+        self.table().pop(id);
+    }
+
+    fn change<T>(&self, open: &OpenSession, change: impl FnOnce(&mut Entry) -> T) -> T {
+        change(self.table().get_or_insert_mut(open.session.id, || Entry::until(open.expires_at)))
+    }
+
+    fn table(&self) -> MutexGuard<'_, LruCache<SessionId, Entry>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+fn remove_expired(table: &mut LruCache<SessionId, Entry>, now: UnixSeconds) {
+    while table.peek_lru().is_some_and(|(_, entry)| entry.expires_at <= now) {
+        table.pop_lru();
+    }
+}
+
+impl Entry {
+    fn until(expires_at: UnixSeconds) -> Self {
+        Self { expires_at, ..Self::default() }
+    }
+
+    /// Adds newer tokens to the session of a cookie. Returns true if the cookie must be rewritten.
+    fn merge_newer_tokens(&mut self, session: &mut Session, now: UnixSeconds) -> bool {
+        let mut is_newer = false;
+        if let Some((generation, token)) = &self.refresh_token
+            && *generation > session.generation
+        {
+            session.refresh_token = Some(token.clone());
+            is_newer = true;
+        }
+        self.access_tokens.retain(|cached| now < cached.until && !cached.token.is_expired(now));
+        for cached in &self.access_tokens {
+            let is_missing = session.access_token(&cached.token.api, now).is_none();
+            if cached.generation > session.generation || is_missing {
+                session.put_access_token(cached.token.clone());
+                is_newer |= !cached.left_out;
+            }
+        }
+        is_newer
+    }
+
+    fn next_generation(&mut self, of_cookie: u64) -> u64 {
+        self.generation = self.generation.max(of_cookie).saturating_add(1);
+        self.generation
+    }
+
+    /// Caches a token in place of the one for the same API, unless that one is newer.
+    fn cache(&mut self, new: CachedToken) {
+        let same_api = |cached: &CachedToken| cached.token.api == new.token.api;
+        if !self.access_tokens.iter().any(|cached| same_api(cached) && cached.generation > new.generation) {
+            self.access_tokens.retain(|cached| !same_api(cached));
+            self.access_tokens.push(new);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

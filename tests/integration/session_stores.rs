@@ -1,0 +1,49 @@
+//! The conformance suite of every session store, and the proof that it finds a store with any one of its rules broken.
+//!
+//! A new store gets a [`Place`] and a test that [`broken_rules`] finds none.
+
+mod broken;
+mod places;
+mod rules;
+mod shared;
+mod tokens;
+
+use std::sync::Arc;
+
+use broken::BrokenPlace;
+use places::{CookiePlace, Place, SharedPlace};
+use rules::Rule;
+
+/// The rules that a store breaks.
+async fn broken_rules(place: &Arc<dyn Place>) -> Vec<Rule> {
+    let mut broken = Vec::new();
+    for rule in Rule::ALL {
+        let place = Arc::clone(place);
+        // A task of its own, so that a failed assertion ends this rule only.
+        if tokio::spawn(async move { rule.check(place.as_ref()).await }).await.is_err() {
+            broken.push(rule);
+        }
+    }
+    broken
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_cookie_store_conforms() {
+    let place: Arc<dyn Place> = Arc::new(CookiePlace);
+    assert_eq!(broken_rules(&place).await, Vec::<Rule>::new());
+}
+
+/// The double of a store behind a handle shows that the trait fits one, and is what the next test breaks.
+#[tokio::test(start_paused = true)]
+async fn a_store_behind_a_handle_conforms() {
+    let place: Arc<dyn Place> = Arc::new(SharedPlace::default());
+    assert_eq!(broken_rules(&place).await, Vec::<Rule>::new());
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_suite_finds_each_broken_rule() {
+    for rule in Rule::ALL {
+        let place: Arc<dyn Place> = Arc::new(BrokenPlace::new(rule));
+        assert_eq!(broken_rules(&place).await, [rule]);
+    }
+}

@@ -1,0 +1,154 @@
+//! Where the suite runs: the instances of a gateway over one store, and a key ring whose key is replaced.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use base64::Engine;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use cloakroom::keyring::states::Parameters;
+use cloakroom::keyring::{
+    KeyId, KeySource, NewVersion, Purpose, Ring, SourceFuture, SourceUnavailable, Value, Version,
+};
+use cloakroom::session::OpenSession;
+use cloakroom::session::cookie::{SameSite, SessionCookies, Settings};
+use cloakroom::session::seal::Opened;
+use cloakroom::session::sealer::Sealer;
+use cloakroom::session::store::{LoadError, SessionStore};
+use cloakroom::store::cookie::CookieStore;
+
+use super::shared::{Shared, SharedStore};
+
+pub const NAME: &str = "__Host-Http-cloakroom";
+/// The time of a rule, unless it needs another.
+pub const NOW: u64 = 1_000_000;
+/// From this time on, another key is active.
+pub const ROTATED: u64 = NOW + 10_000;
+const PROPAGATION: u64 = 900;
+
+/// A place where sessions are stored.
+pub trait Place: Send + Sync {
+    /// One more instance of the gateway that stores sessions there.
+    fn store(&self, sealer: &Arc<Sealer>) -> Arc<dyn SessionStore>;
+
+    /// Whether it knows which sessions there are.
+    fn has_index(&self) -> bool {
+        false
+    }
+
+    /// Makes it unreachable, or reachable again. Returns false if that is not possible.
+    fn set_down(&self, _is_down: bool) -> bool {
+        false
+    }
+}
+
+/// An instance of the gateway.
+pub struct Instance {
+    pub store: Arc<dyn SessionStore>,
+    pub sealer: Arc<Sealer>,
+}
+
+impl Instance {
+    pub async fn new(place: &dyn Place) -> Self {
+        Self::with_keys(place, true).await
+    }
+
+    /// An instance whose key source does not respond.
+    pub async fn without_keys(place: &dyn Place) -> Self {
+        Self::with_keys(place, false).await
+    }
+
+    async fn with_keys(place: &dyn Place, are_available: bool) -> Self {
+        let seconds = Duration::from_secs;
+        let parameters = Parameters { propagation: seconds(PROPAGATION), life: seconds(NOW), retention: seconds(NOW) };
+        let ring = Ring::new(Arc::new(Keys(are_available)), parameters, seconds(300));
+        ring.refresh(NOW).await;
+        let sealer = Arc::new(Sealer::new(ring, "a client".to_owned(), 300));
+        Self { store: place.store(&sealer), sealer }
+    }
+
+    /// Loads the session of a cookie.
+    pub async fn load(&self, cookie: &str, now: u64) -> Result<OpenSession, LoadError> {
+        self.store.load(&self.open(cookie, now).await, now).await
+    }
+
+    pub async fn open(&self, cookie: &str, now: u64) -> Opened {
+        self.sealer.unseal(Purpose::Session, NAME, cookie.as_bytes(), now).await.unwrap()
+    }
+
+    /// A session cookie with any payload.
+    pub async fn seal(&self, payload: &[u8], now: u64) -> String {
+        self.sealer.seal(Purpose::Session, NAME, now + 1_000, now, payload).await.unwrap()
+    }
+}
+
+pub fn cookies() -> SessionCookies {
+    SessionCookies::new(Settings {
+        name: NAME.to_owned(),
+        domain: None,
+        same_site: SameSite::Strict,
+        login_same_site: SameSite::Lax,
+        budget: 7_000,
+    })
+}
+
+/// Two keys, of which the second becomes active at [`ROTATED`].
+#[derive(Debug)]
+struct Keys(bool);
+
+impl KeySource for Keys {
+    fn list(&self) -> SourceFuture<'_, Vec<Version>> {
+        let version = |number: u8, created| {
+            let id = format!("{number:02x}").repeat(16);
+            let kid = KeyId::from_version(&id).unwrap();
+            Version { id, kid, enabled: true, created, not_before: None, expires: None, activate_now: false }
+        };
+        let versions = vec![version(1, 1_000), version(2, ROTATED - PROPAGATION)];
+        let down = || SourceUnavailable("the rule needs that".to_owned());
+        Box::pin(async move { if self.0 { Ok(versions) } else { Err(down()) } })
+    }
+
+    fn get<'a>(&'a self, id: &'a str) -> SourceFuture<'a, Value> {
+        let text = URL_SAFE_NO_PAD.encode([id.as_bytes()[1]; 32]).into();
+        Box::pin(async move { Ok(Value { text, content_type: None }) })
+    }
+
+    fn list_or_empty(&self) -> SourceFuture<'_, Vec<Version>> {
+        self.list()
+    }
+
+    fn publish<'a>(&'a self, _new: &'a NewVersion, _now: u64) -> SourceFuture<'a, String> {
+        Box::pin(async { Err(SourceUnavailable("it is read only".to_owned())) })
+    }
+
+    fn disable<'a>(&'a self, _id: &'a str) -> SourceFuture<'a, ()> {
+        Box::pin(async { Err(SourceUnavailable("it is read only".to_owned())) })
+    }
+}
+
+/// The stateless store: its instances share nothing but the cookies.
+pub struct CookiePlace;
+
+impl Place for CookiePlace {
+    fn store(&self, sealer: &Arc<Sealer>) -> Arc<dyn SessionStore> {
+        Arc::new(CookieStore::new(Arc::clone(sealer), cookies()))
+    }
+}
+
+/// A double of a store behind a handle.
+#[derive(Default)]
+pub struct SharedPlace(pub Arc<Shared>);
+
+impl Place for SharedPlace {
+    fn store(&self, sealer: &Arc<Sealer>) -> Arc<dyn SessionStore> {
+        Arc::new(SharedStore::new(Arc::clone(&self.0), Arc::clone(sealer)))
+    }
+
+    fn has_index(&self) -> bool {
+        true
+    }
+
+    fn set_down(&self, is_down: bool) -> bool {
+        self.0.set_down(is_down);
+        true
+    }
+}

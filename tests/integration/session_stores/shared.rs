@@ -1,0 +1,204 @@
+//! A double of a store behind a handle (contract section 15), in memory: the cookie holds the handle, all instances
+//! share the records, and the refresh lock counts for all of them.
+
+use std::collections::HashMap;
+use std::fmt;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use cloakroom::keyring::Purpose;
+use cloakroom::session::OpenSession;
+use cloakroom::session::ended::EndedSessions;
+use cloakroom::session::payload::{Session, SessionId};
+use cloakroom::session::seal::Opened;
+use cloakroom::session::sealer::Sealer;
+use cloakroom::session::store::{
+    EndAllError, EndReason, LoadError, NewTokens, RefreshLock, SaveError, SessionKey, SessionStore, StoreFuture,
+    StoreUnavailable, Whose,
+};
+use tokio::time::Instant;
+
+use super::places::NAME;
+
+type Handle = [u8; 32];
+
+/// Most bytes of a record (contract 15.7).
+const LIMIT: usize = 512 * 1_024;
+/// Life of a refresh lock (contract 15.10).
+const LOCK: Duration = Duration::from_secs(15);
+
+/// What all instances share.
+#[derive(Default)]
+pub struct Shared {
+    records: Mutex<HashMap<Handle, Session>>,
+    locks: Mutex<HashMap<Handle, Arc<()>>>,
+    is_down: AtomicBool,
+}
+
+impl Shared {
+    pub fn set_down(&self, is_down: bool) {
+        self.is_down.store(is_down, Ordering::SeqCst);
+    }
+
+    fn reach(&self) -> Result<(), StoreUnavailable> {
+        if self.is_down.load(Ordering::SeqCst) { Err(StoreUnavailable) } else { Ok(()) }
+    }
+
+    fn record(&self, handle: &Handle) -> Result<Session, LoadError> {
+        self.reach().map_err(|StoreUnavailable| LoadError::StoreUnavailable)?;
+        self.records.lock().unwrap().get(handle).cloned().ok_or(LoadError::Expired)
+    }
+
+    fn change<T>(&self, open: &OpenSession, change: impl FnOnce(&mut Session) -> T) -> Result<T, SaveError> {
+        self.reach().map_err(|StoreUnavailable| SaveError::StoreUnavailable)?;
+        self.records.lock().unwrap().get_mut(&handle(&open.session)).map(change).ok_or(SaveError::Ended)
+    }
+}
+
+/// The store of one instance.
+pub struct SharedStore {
+    shared: Arc<Shared>,
+    sealer: Arc<Sealer>,
+    ended: EndedSessions,
+}
+
+impl SharedStore {
+    pub fn new(shared: Arc<Shared>, sealer: Arc<Sealer>) -> Self {
+        Self { shared, sealer, ended: EndedSessions::default() }
+    }
+
+    async fn cookie(&self, open: &OpenSession, now: u64) -> Result<String, SaveError> {
+        let sealed = self.sealer.seal(Purpose::Session, NAME, open.expires_at, now, &handle(&open.session)).await;
+        sealed.map_err(|_| SaveError::KeysUnavailable)
+    }
+}
+
+impl fmt::Debug for SharedStore {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("SharedStore").finish_non_exhaustive()
+    }
+}
+
+fn handle(session: &Session) -> Handle {
+    *session.handle.as_ref().unwrap().expose()
+}
+
+impl SessionStore for SharedStore {
+    fn load<'a>(&'a self, cookie: &'a Opened, _now: u64) -> StoreFuture<'a, Result<OpenSession, LoadError>> {
+        Box::pin(async move {
+            let handle = cookie.payload().try_into().map_err(|_| LoadError::Expired)?;
+            let session = self.shared.record(&handle)?;
+            Ok(OpenSession::loaded(session, cookie.times.expires_at, cookie.kid, false))
+        })
+    }
+
+    fn reload<'a>(&'a self, open: &'a OpenSession, _now: u64) -> StoreFuture<'a, Result<OpenSession, LoadError>> {
+        Box::pin(async move {
+            let mut newest = open.clone();
+            newest.session = self.shared.record(&handle(&open.session))?;
+            Ok(newest)
+        })
+    }
+
+    fn create<'a>(&'a self, new: &'a OpenSession, now: u64) -> StoreFuture<'a, Result<String, SaveError>> {
+        Box::pin(async move {
+            self.shared.reach().map_err(|StoreUnavailable| SaveError::StoreUnavailable)?;
+            let cookie = self.cookie(new, now).await?;
+            if self.ended.get(&new.session.id).is_some() {
+                return Err(SaveError::Ended);
+            }
+            if new.session.encode().len() > LIMIT {
+                return Err(SaveError::TooLarge);
+            }
+            let mut records = self.shared.records.lock().unwrap();
+            let record = records.entry(handle(&new.session)).or_insert_with(|| new.session.clone());
+            record.generation = record.generation.max(1);
+            Ok(cookie)
+        })
+    }
+
+    fn touch<'a>(&'a self, open: &'a OpenSession, now: u64) -> StoreFuture<'a, Result<Option<String>, SaveError>> {
+        Box::pin(async move {
+            self.shared.change(open, |record| record.active_at = record.active_at.max(now))?;
+            let is_retiring = open.sealed_by.is_some_and(|kid| self.sealer.is_retiring(kid, now));
+            if is_retiring { self.cookie(open, now).await.map(Some) } else { Ok(None) }
+        })
+    }
+
+    fn save_tokens<'a>(
+        &'a self,
+        open: &'a OpenSession,
+        new: NewTokens,
+        _now: u64,
+    ) -> StoreFuture<'a, Result<(), SaveError>> {
+        Box::pin(async move {
+            self.shared.change(open, |record| {
+                if record.generation != open.session.generation {
+                    return Err(SaveError::Superseded);
+                }
+                record.generation += 1;
+                record.refresh_token = new.refresh_token.or_else(|| record.refresh_token.take());
+                if let Some(token) = new.access_token {
+                    record.put_access_token(token);
+                }
+                Ok(())
+            })?
+        })
+    }
+
+    fn lock_refresh<'a>(&'a self, open: &'a OpenSession) -> StoreFuture<'a, Result<Option<RefreshLock>, LoadError>> {
+        Box::pin(async move {
+            let handle = handle(&open.session);
+            loop {
+                if self.shared.record(&handle)?.generation > open.session.generation {
+                    return Ok(None);
+                }
+                let lock = Arc::clone(self.shared.locks.lock().unwrap().entry(handle).or_default());
+                // Held as long as a guard holds one more reference.
+                if Arc::strong_count(&lock) == 2 {
+                    return Ok(Some(RefreshLock::new(lock, Some(Instant::now() + LOCK))));
+                }
+                drop(lock);
+                tokio::time::sleep(Duration::from_millis(50)).await;
+            }
+        })
+    }
+
+    fn end<'a>(
+        &'a self,
+        session: &'a SessionKey,
+        reason: EndReason,
+        now: u64,
+    ) -> StoreFuture<'a, Result<(), StoreUnavailable>> {
+        Box::pin(async move {
+            self.ended.insert(session, reason, now);
+            self.shared.reach()?;
+            let mut records = self.shared.records.lock().unwrap();
+            records.retain(|handle, _| session.handle.as_ref().is_none_or(|of| of.expose() != handle));
+            Ok(())
+        })
+    }
+
+    fn end_all<'a>(&'a self, whose: &'a Whose, _now: u64) -> StoreFuture<'a, Result<u64, EndAllError>> {
+        let is_meant = |session: &Session| {
+            let (issuer, found, value) = match whose {
+                Whose::ProviderSession { issuer, sid } => (issuer, session.user.provider_sid.as_ref(), sid),
+                Whose::Subject { issuer, sub } => (issuer, Some(&session.user.sub), sub),
+                Whose::ObjectId { issuer, oid } => (issuer, session.user.oid.as_ref(), oid),
+            };
+            session.issuer.as_ref() == Some(issuer) && found == Some(value)
+        };
+        Box::pin(async move {
+            self.shared.reach().map_err(|StoreUnavailable| EndAllError::StoreUnavailable)?;
+            let mut records = self.shared.records.lock().unwrap();
+            let before = records.len();
+            records.retain(|_, session| !is_meant(session));
+            Ok((before - records.len()) as u64)
+        })
+    }
+
+    fn ended_here(&self, id: &SessionId) -> Option<EndReason> {
+        self.ended.get(id)
+    }
+}

@@ -1,0 +1,100 @@
+//! Refreshes over a shared store: the instances of a gateway send one token request (contract 15.10).
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use cloakroom::api_map::ApiMap;
+use cloakroom::clock::Clock;
+use cloakroom::oidc::grants::TokenResponse;
+use cloakroom::oidc::id_token::Subject;
+use cloakroom::oidc::refresh::{Refreshed, Scopes};
+use cloakroom::secret::{ExposeSecret, Key32, SecretString};
+use cloakroom::session::payload::{Session, User};
+use cloakroom::session::{Limits, OpenSession, Sessions};
+use cloakroom::tokens::endpoint::TokenEndpoint;
+use cloakroom::tokens::{Config, TokenService};
+use futures_util::FutureExt;
+use futures_util::future::{BoxFuture, join_all, ready};
+
+use super::places::{Instance, NOW, Place, SharedPlace, cookies};
+
+const MAP: &str = r#"{"orders": {"base": "https://orders.example", "allow": ["GET /"], "scopes": ["orders"]}}"#;
+
+/// A token endpoint that takes a second.
+#[derive(Debug, Default)]
+struct Endpoint(AtomicU64);
+
+impl TokenEndpoint for Endpoint {
+    fn refresh<'a>(
+        &'a self,
+        _refresh_token: &'a SecretString,
+        _scopes: Scopes<'a>,
+        _resource: Option<&'a str>,
+        _subject: Subject<'a>,
+        _clock: Clock<'a>,
+    ) -> BoxFuture<'a, Refreshed<TokenResponse>> {
+        let number = self.0.fetch_add(1, Ordering::SeqCst) + 1;
+        let response = serde_json::json!({
+            "access_token": format!("a{number}"), "token_type": "Bearer", "expires_in": 3_600,
+        });
+        let outcome = Ok(serde_json::from_value(response).unwrap());
+        let refreshed = Refreshed { refresh_token: Some(format!("r{number}").into()), outcome };
+        async move {
+            tokio::time::sleep(Duration::from_secs(1)).await;
+            refreshed
+        }
+        .boxed()
+    }
+
+    fn revoke<'a>(&'a self, _refresh_token: &'a SecretString) -> BoxFuture<'a, ()> {
+        ready(()).boxed()
+    }
+}
+
+/// The services of one instance.
+struct Gateway {
+    instance: Instance,
+    service: Arc<TokenService>,
+}
+
+impl Gateway {
+    async fn new(place: &dyn Place, endpoint: &Arc<Endpoint>) -> Self {
+        let instance = Instance::new(place).await;
+        let day = Duration::from_secs(86_400);
+        let limits = Limits { idle: day, max: day, clock_skew: day };
+        let sessions = Sessions::new(Arc::clone(&instance.sealer), cookies(), limits, Arc::clone(&instance.store));
+        let apis = Arc::new(ApiMap::parse(MAP).unwrap());
+        let config = Config { scopes: vec!["openid".to_owned()], apis, skew: 60 };
+        let service = TokenService::new(config, Arc::<Endpoint>::clone(endpoint), Arc::new(sessions));
+        Self { instance, service }
+    }
+
+    async fn call(&self, open: &OpenSession, now: u64) -> String {
+        let token = self.service.for_call(open, "orders", now).await.unwrap();
+        token.token.expose_secret().to_owned()
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn two_instances_over_a_shared_store_send_one_token_request() {
+    let (place, endpoint) = (SharedPlace::default(), Arc::new(Endpoint::default()));
+    let gateways = [Gateway::new(&place, &endpoint).await, Gateway::new(&place, &endpoint).await];
+    let session = Session {
+        refresh_token: Some("r0".into()),
+        handle: Some(Key32::random()),
+        ..Session::new(rand::random(), User::default(), NOW)
+    };
+    let new = OpenSession::new(session, NOW + 28_800);
+    let cookie = gateways[0].instance.store.create(&new, NOW).await.unwrap();
+    for (round, now) in [(1, NOW), (2, NOW + 3_600)] {
+        // Both read the session before either has refreshed it.
+        let mut calls = Vec::new();
+        for gateway in gateways.iter().cycle().take(10) {
+            let open = gateway.instance.load(&cookie, now).await.unwrap();
+            calls.push(async move { gateway.call(&open, now).await });
+        }
+        assert_eq!(join_all(calls).await, vec![format!("a{round}"); 10]);
+        assert_eq!(endpoint.0.load(Ordering::SeqCst), round);
+    }
+}
