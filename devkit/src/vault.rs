@@ -26,8 +26,6 @@ use secrets::Secrets;
 pub use crate::web::{AcceptMode, Fault, Recorded};
 pub use api::Operation;
 pub use secrets::Version;
-#[cfg(test)]
-pub(crate) use tests::install_ring;
 
 #[derive(Clone, Debug)]
 pub struct Options {
@@ -117,13 +115,13 @@ impl StandIn<State> {
     /// Requests for the first page of a list, with a valid token.
     #[must_use]
     pub fn count_lists(&self) -> u64 {
-        self.state.core.log.count_of("list")
+        self.state.core.log.count_of(Operation::List.action())
     }
 
     /// Requests for a value, with a valid token.
     #[must_use]
     pub fn count_gets(&self) -> u64 {
-        self.state.core.log.count_of("get")
+        self.state.core.log.count_of(Operation::Get.action())
     }
 }
 
@@ -165,7 +163,7 @@ impl Handler for State {
     async fn respond(&self, request: Recorded) -> Result<Response<Body>, HangUp> {
         let fault = Request::parse(&request).ok().and_then(|parsed| {
             if parsed.is_first_page() && self.check_token(&request).is_ok() {
-                self.core.log.count_as(parsed.operation.kind());
+                self.core.log.count_as(parsed.operation.action());
             }
             self.core.faults.take(parsed.operation)
         });

@@ -10,6 +10,8 @@ pub(crate) mod jwt;
 mod request;
 pub(crate) mod response;
 mod server;
+#[cfg(test)]
+mod tests;
 mod tls;
 
 use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4};

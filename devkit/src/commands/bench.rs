@@ -16,7 +16,7 @@ use super::{Result, cargo, exit_code, root, target, usage};
 /// The bar for an opening with many keys over one with one key.
 const KEYS_BAR: f64 = 1.03;
 
-/// Returns the exit code: 0 whatever the figures, since people judge these.
+/// Returns the exit code: 0 whatever the figures are.
 pub async fn run(arguments: &[&str]) -> u8 {
     exit_code(match arguments {
         [] => all().await,

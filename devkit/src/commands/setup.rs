@@ -81,19 +81,20 @@ pub(super) fn installed(available: impl Fn() -> bool, packages: &[&str]) -> bool
 
 fn npm_packages(peer: &str) -> bool {
     let folder = root().join("tests/peers").join(peer);
-    runs("node", &["--version"]) && runs("npm", &["--version"]) && locked_packages(&folder)
+    let install = || succeeds(Command::new("npm").args(["ci", "--no-audit", "--no-fund"]).current_dir(&folder));
+    runs("node", &["--version"])
+        && runs("npm", &["--version"])
+        && install_once(&folder.join("package-lock.json"), &folder.join("node_modules/.installed-from"), install)
 }
 
-/// Installs the packages of a lockfile if it has changed since the last time.
-fn locked_packages(folder: &Path) -> bool {
-    let lockfile = std::fs::read(folder.join("package-lock.json")).unwrap_or_default();
-    let stamp = folder.join("node_modules/.installed-from");
-    if std::fs::read(&stamp).is_ok_and(|installed| installed == lockfile) {
+/// Installs the packages of a lockfile, unless the stamp is a copy of it.
+pub(super) fn install_once(lockfile: &Path, stamp: &Path, install: impl FnOnce() -> bool) -> bool {
+    let Ok(wanted) = std::fs::read(lockfile) else { return false };
+    if std::fs::read(stamp).is_ok_and(|installed| installed == wanted) {
         return true;
     }
-    println!("installing the packages of {} …", folder.display());
-    let installed = succeeds(Command::new("npm").args(["ci", "--no-audit", "--no-fund"]).current_dir(folder));
-    installed && std::fs::write(stamp, lockfile).is_ok()
+    println!("installing the packages of {} …", lockfile.display());
+    install() && std::fs::write(stamp, wanted).is_ok()
 }
 
 pub(super) fn runs(program: &str, arguments: &[&str]) -> bool {

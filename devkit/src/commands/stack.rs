@@ -6,8 +6,7 @@ use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use http::{Request, StatusCode};
-use http_body_util::Full;
+use http::StatusCode;
 use serde_json::json;
 
 use super::Result;
@@ -190,15 +189,15 @@ impl LocalStack {
     /// Runs the timer function now, as a deployment does.
     async fn make_first_key(&self) -> Result<()> {
         let host = format!("http://{}", self.host.addr());
-        let request = Request::post(format!("{host}/admin/functions/rotate-keys"));
-        let run = client::send(request.body(Full::from(r#"{"input": null}"#))?).await?;
+        let function = format!("{host}/admin/functions/rotate-keys");
+        let run = client::send("POST", &function, &[], r#"{"input": null}"#).await?;
         if run.status() != StatusCode::ACCEPTED {
             return Err(format!("the function rotate-keys cannot be run: {}", run.status()).into());
         }
         let started = Instant::now();
         loop {
-            let request = Request::get(format!("{host}/health/ready")).body(Full::default())?;
-            if client::send(request).await?.status() == StatusCode::OK {
+            let ready = client::send("GET", &format!("{host}/health/ready"), &[], "").await?;
+            if ready.status() == StatusCode::OK {
                 return Ok(());
             }
             if started.elapsed() > FIRST_KEY_TIMEOUT {

@@ -2,9 +2,8 @@ mod authorization;
 mod routes;
 
 use bytes::Bytes;
+use http::Response;
 use http::header::AUTHORIZATION;
-use http::{Request, Response};
-use http_body_util::Full;
 use serde_json::Value;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
@@ -23,14 +22,8 @@ struct Pair {
 
 impl Pair {
     async fn start() -> Self {
-        Self::with(|_| {}).await
-    }
-
-    async fn with(change: impl FnOnce(&mut GraphOptions)) -> Self {
         let provider = Provider::start(Options::new("http://localhost:7071")).await.unwrap();
-        let mut options = GraphOptions::new(&provider.issuer());
-        change(&mut options);
-        let graph = Graph::start(options).await.unwrap();
+        let graph = Graph::start(GraphOptions::new(&provider.issuer())).await.unwrap();
         let token = provider.access_token(ADA, "User.Read").unwrap();
         Self { provider, graph, token }
     }
@@ -48,11 +41,7 @@ impl Pair {
         headers: &[(&str, &str)],
         body: &str,
     ) -> std::io::Result<Response<Bytes>> {
-        let mut request = Request::builder().method(method).uri(format!("{}{path}", self.graph.base()));
-        for (name, value) in headers {
-            request = request.header(*name, *value);
-        }
-        client::send(request.body(Full::from(body.to_owned())).unwrap()).await
+        client::send(method, &format!("{}{path}", self.graph.base()), headers, body.to_owned()).await
     }
 
     async fn get(&self, path: &str) -> Response<Bytes> {

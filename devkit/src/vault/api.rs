@@ -34,15 +34,6 @@ impl Operation {
             Self::Update => "Microsoft.KeyVault/vaults/secrets/update/action",
         }
     }
-
-    pub(super) fn kind(self) -> &'static str {
-        match self {
-            Self::List => "list",
-            Self::Get => "get",
-            Self::Set => "set",
-            Self::Update => "update",
-        }
-    }
 }
 
 /// A request with a known path and method.

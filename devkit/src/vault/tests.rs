@@ -1,4 +1,3 @@
-mod faults;
 mod rest;
 mod sdk;
 
@@ -12,7 +11,7 @@ use super::*;
 use crate::identity;
 
 /// reqwest is built without a crypto provider.
-pub(crate) fn install_ring() {
+fn install_ring() {
     static ONCE: Once = Once::new();
     ONCE.call_once(|| tokio_rustls::rustls::crypto::ring::default_provider().install_default().unwrap());
 }

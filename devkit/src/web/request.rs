@@ -120,7 +120,7 @@ impl RequestLog {
         self.body_bytes.fetch_add(bytes as u64, Ordering::SeqCst);
     }
 
-    /// Counts a request of a kind that the stand-in tells apart.
+    /// Counts a request of this kind.
     pub(crate) fn count_as(&self, kind: &'static str) {
         *lock(&self.by_kind).entry(kind).or_default() += 1;
     }

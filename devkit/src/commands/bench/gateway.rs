@@ -6,8 +6,7 @@ use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use http::{Request, Response};
-use http_body_util::Full;
+use http::Response;
 
 use super::super::stack::free_port;
 use super::super::{Result, root};
@@ -29,12 +28,8 @@ pub(super) async fn sign_in(gateway: SocketAddr, provider: &Provider, origin: &s
     Ok(header(&done, "set-cookie").and_then(cookie_pair).ok_or("no session cookie")?)
 }
 
-pub(super) async fn get(address: SocketAddr, path: &str, headers: &[(&'static str, &str)]) -> Result<Response<Bytes>> {
-    let mut request = Request::get(format!("http://{address}{path}"));
-    for (name, value) in headers {
-        request = request.header(*name, *value);
-    }
-    Ok(client::send(request.body(Full::default())?).await?)
+pub(super) async fn get(address: SocketAddr, path: &str, headers: &[(&str, &str)]) -> Result<Response<Bytes>> {
+    Ok(client::send("GET", &format!("http://{address}{path}"), headers, "").await?)
 }
 
 pub(super) fn header<'a>(response: &'a Response<Bytes>, name: &str) -> Option<&'a str> {

@@ -176,8 +176,8 @@ impl Server {
 }
 
 fn line(what: &str, [ours, other, ratio]: [f64; 3], bar: Option<f64>) {
-    let judged = bar.map(|bar| format!("   the bar is {bar}: {}", verdict(ratio <= bar))).unwrap_or_default();
-    println!("  {what:<28}{ours:>10.1}{other:>10.1}{ratio:>8.3}{judged}");
+    let verdict = bar.map(|bar| format!("   the bar is {bar}: {}", verdict(ratio <= bar))).unwrap_or_default();
+    println!("  {what:<28}{ours:>10.1}{other:>10.1}{ratio:>8.3}{verdict}");
 }
 
 fn middle(mut values: Vec<f64>) -> f64 {

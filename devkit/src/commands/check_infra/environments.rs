@@ -4,7 +4,7 @@ use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use super::super::setup::{installed, runs, succeeds};
+use super::super::setup::{install_once, installed, runs, succeeds};
 use super::super::{root, target};
 
 /// Whether this Python can create environments and is at least as new as the one of the lockfiles.
@@ -42,19 +42,16 @@ impl Environments {
 /// The folder of an environment's programs.
 fn environment(folder: &Path, name: &str) -> Result<PathBuf, String> {
     let lockfile = root().join("tests/peers/azure/requirements").join(name).with_extension("txt");
-    let wanted = std::fs::read(&lockfile).map_err(|error| format!("{}: {error}", lockfile.display()))?;
     let programs = folder.join("bin");
-    let stamp = folder.join("installed-from");
-    if std::fs::read(&stamp).is_ok_and(|installed| installed == wanted) {
-        return Ok(programs);
-    }
-    println!("installing the Python packages of {} …", lockfile.display());
-    let made = succeeds(Command::new("python3").args(["-m", "venv", "--clear"]).arg(folder));
-    let pip = ["-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--no-input"];
-    let packages = ["--require-hashes", "--no-deps", "--requirement"];
-    let filled = made && succeeds(python(programs.join("python")).args(pip).args(packages).arg(&lockfile));
-    let stamped = filled && std::fs::write(&stamp, &wanted).is_ok();
-    if stamped { Ok(programs) } else { Err(format!("the packages of {} cannot be installed", lockfile.display())) }
+    let install = || {
+        let pip = ["-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--no-input"];
+        let packages = ["--require-hashes", "--no-deps", "--requirement"];
+        succeeds(Command::new("python3").args(["-m", "venv", "--clear"]).arg(folder))
+            && succeeds(python(programs.join("python")).args(pip).args(packages).arg(&lockfile))
+    };
+    let installed = install_once(&lockfile, &folder.join("installed-from"), install);
+    let failed = || format!("the packages of {} cannot be installed", lockfile.display());
+    installed.then_some(programs.clone()).ok_or_else(failed)
 }
 
 /// A Python that writes no files beside the sources.

@@ -53,7 +53,7 @@ fn elf(machine: u16, segment: u32, tag: u64) -> Vec<u8> {
     bytes
 }
 
-/// A folder with a binary of these bytes, and what the package is made of.
+/// A folder with a binary of these bytes, and the sources of a package.
 fn parts(binary: &[u8]) -> (TempDir, Parts) {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("some-binary");
@@ -70,7 +70,7 @@ fn modes(zip: &Path) -> BTreeMap<String, u32> {
     modes.collect()
 }
 
-/// The faults of a package into which one was planted.
+/// The faults of a package that was changed.
 fn planted(fault: impl FnOnce(&mut Vec<Entry>, &Path)) -> Vec<String> {
     let (folder, parts) = parts(&elf(62, LOAD, 0));
     let mut entries = entries(&parts).unwrap();
@@ -85,7 +85,7 @@ fn entry<'a>(entries: &'a mut [Entry], name: &str) -> &'a mut Entry {
 }
 
 #[test]
-fn a_package_has_what_it_needs_and_nothing_else() {
+fn a_package_contains_exactly_what_it_needs() {
     let (dist, parts) = parts(&elf(62, LOAD, 0));
     let zip = pack(&parts, dist.path()).unwrap();
     let listed: Vec<String> = modes(&zip).into_iter().map(|(name, mode)| format!("{mode:o} {name}")).collect();
@@ -104,7 +104,7 @@ fn a_package_has_what_it_needs_and_nothing_else() {
 }
 
 #[test]
-fn the_same_files_make_the_same_bytes() {
+fn the_same_files_make_the_same_zip() {
     let pages = tempfile::tempdir().unwrap();
     let zips = [["index.html", "assets/b.js", "a.js"], ["a.js", "assets/b.js", "index.html"]].map(|order| {
         let (dist, mut parts) = parts(&elf(62, LOAD, 0));
@@ -117,7 +117,7 @@ fn the_same_files_make_the_same_bytes() {
         }
         fs::set_permissions(parts.spa.join(order[0]), fs::Permissions::from_mode(0o600)).unwrap();
         fs::write(parts.spa.join(".env"), "secret").unwrap();
-        // What an earlier package left behind must be gone.
+        // Files of an earlier package must be removed.
         fs::create_dir_all(dist.path().join("app/old")).unwrap();
         let zip = pack(&parts, dist.path()).unwrap();
         assert!(!dist.path().join("app/old").exists() && !modes(&zip).contains_key("web/dist/.env"));
@@ -128,12 +128,12 @@ fn the_same_files_make_the_same_bytes() {
 }
 
 #[test]
-fn each_planted_fault_is_told() {
+fn each_fault_is_reported() {
     let faults = planted(|entries, _| entry(entries, "cloakroom").mode = 0o644);
     assert_eq!(faults, ["cloakroom has the mode 100644, not 100755"]);
     let faults = planted(|entries, _| entry(entries, "cloakroom").name = "handler".to_owned());
     assert!(faults.contains(&"cloakroom is missing".to_owned()), "{faults:?}");
-    assert!(faults.contains(&"handler does not belong there".to_owned()), "{faults:?}");
+    assert!(faults.contains(&"handler is not part of a package".to_owned()), "{faults:?}");
     let faults = planted(|entries, _| entries.retain(|entry| entry.name != "rotate-keys/function.json"));
     assert_eq!(faults, ["rotate-keys/function.json is missing"]);
     for surplus in ["local.settings.json", "spa/readme.md", "web/dist/.env", "web/dist/.git/config", "zz/function.json"]
@@ -143,17 +143,17 @@ fn each_planted_fault_is_told() {
             entries.push(Entry { name: surplus.to_owned(), source, mode: 0o644 });
             entries.sort();
         });
-        assert_eq!(faults, [format!("{surplus} does not belong there")]);
+        assert_eq!(faults, [format!("{surplus} is not part of a package")]);
     }
     let faults = planted(|entries, _| entries.reverse());
     assert_eq!(faults, ["the entries are not sorted"]);
     let faults = planted(|entries, _| entries.retain(|entry| !entry.name.starts_with(SPA)));
     assert_eq!(faults, ["web/dist/index.html is missing"]);
     for (bytes, fault) in [
-        (elf(62, INTERPRETER, 0), "is linked dynamically: it asks for a loader"),
-        (elf(62, DYNAMIC, 1), "is linked dynamically: it asks for libraries"),
+        (elf(62, INTERPRETER, 0), "is linked dynamically: it needs a loader"),
+        (elf(62, DYNAMIC, 1), "is linked dynamically: it needs libraries"),
         (elf(183, LOAD, 0), "is for another processor than x86_64"),
-        (b"#!/bin/sh\n".to_vec(), "is no 64-bit ELF binary"),
+        (b"#!/bin/sh\n".to_vec(), "is not a 64-bit ELF binary"),
     ] {
         let faults = planted(|_, folder| fs::write(folder.join("some-binary"), bytes).unwrap());
         assert_eq!(faults, [format!("cloakroom: {fault}")]);
@@ -161,11 +161,11 @@ fn each_planted_fault_is_told() {
     let mut large = elf(62, LOAD, 0);
     large.resize(10_000_001, 0);
     let faults = planted(|_, folder| fs::write(folder.join("some-binary"), large).unwrap());
-    assert_eq!(faults, ["cloakroom: 10000001 bytes are over the bar of 10000000"]);
+    assert_eq!(faults, ["cloakroom: 10000001 bytes exceed the bar of 10000000"]);
 }
 
 #[test]
-fn a_zip_that_another_program_made_is_judged_too() {
+fn a_zip_of_another_program_is_checked_too() {
     let (folder, parts) = parts(&elf(62, LOAD, 0));
     let zip = folder.path().join("app.zip");
     let mut writer = ZipWriter::new(File::create(&zip).unwrap());
@@ -178,16 +178,16 @@ fn a_zip_that_another_program_made_is_judged_too() {
     writer.add_directory("spa", SimpleFileOptions::default()).unwrap();
     writer.finish().unwrap();
     let faults = verify(&zip).unwrap_err();
-    assert!(faults.contains(&"cloakroom has a time of its own".to_owned()), "{faults:?}");
-    assert!(faults.contains(&"spa/ does not belong there".to_owned()), "{faults:?}");
+    assert!(faults.contains(&"cloakroom has its own modification time".to_owned()), "{faults:?}");
+    assert!(faults.contains(&"spa/ is not part of a package".to_owned()), "{faults:?}");
     fs::write(&zip, "no zip").unwrap();
     assert_eq!(verify(&zip).unwrap_err().len(), 1);
 }
 
 #[test]
-fn this_very_program_is_dynamic_and_the_fault_says_so() {
+fn a_dynamic_binary_is_reported() {
     let own = fs::read(std::env::current_exe().unwrap()).unwrap();
-    assert_eq!(binary_fault(&own), Some("is linked dynamically: it asks for a loader"));
+    assert_eq!(binary_fault(&own), Some("is linked dynamically: it needs a loader"));
     let static_pie = elf(62, DYNAMIC, 5);
     assert_eq!(binary_fault(&static_pie), None, "a static program that can be moved has a dynamic section too");
 }
@@ -205,12 +205,12 @@ fn the_executable_has_a_plain_name() {
 }
 
 #[test]
-fn the_command_line_is_read() {
+fn arguments_are_parsed() {
     let parse = |line: &str| Arguments::parse(&line.split_whitespace().collect::<Vec<_>>());
     let arguments = parse("--target x86_64-unknown-linux-musl --spa page --verify").unwrap();
     assert_eq!(arguments.target.as_deref(), Some("x86_64-unknown-linux-musl"));
     assert!(arguments.verify && arguments.spa == Some("page".into()));
-    for bad in ["--target", "--binary", "--target t --binary b", "--nonsense", "dist"] {
+    for bad in ["--target", "--binary", "--target t --binary b", "--unknown", "dist"] {
         assert!(parse(bad).is_none(), "{bad}");
     }
 }

@@ -50,7 +50,7 @@ pub fn verify(zip: &Path) -> Result<Sizes, Vec<String>> {
     faults.extend(listing_faults(&packed, &binary, &wanted));
     let size = packed.get(&binary).map_or(0, |packed| packed.size);
     if size > BINARY_BAR {
-        faults.push(format!("{binary}: {size} bytes are over the bar of {BINARY_BAR}"));
+        faults.push(format!("{binary}: {size} bytes exceed the bar of {BINARY_BAR}"));
     }
     if packed.contains_key(&binary) {
         let bytes = content(&mut archive, &binary).map_err(fail)?;
@@ -89,14 +89,14 @@ fn listing_faults(packed: &BTreeMap<String, Packed>, binary: &str, functions: &[
     let mut faults = Vec::new();
     for (name, file) in packed {
         if !required.contains(name) && !is_page(name) {
-            faults.push(format!("{name} does not belong there"));
+            faults.push(format!("{name} is not part of a package"));
         }
         let mode = if name == binary { 0o100_755 } else { 0o100_644 };
         if file.mode != mode {
             faults.push(format!("{name} has the mode {:o}, not {mode:o}", file.mode));
         }
         if !file.is_fixed {
-            faults.push(format!("{name} has a time of its own"));
+            faults.push(format!("{name} has its own modification time"));
         }
     }
     required.push(format!("{SPA}/index.html"));
@@ -110,7 +110,7 @@ pub fn binary_fault(bytes: &[u8]) -> Option<&'static str> {
     match needs(bytes) {
         Ok(None) => None,
         Ok(fault) => fault,
-        Err(_) => Some("is no 64-bit ELF binary"),
+        Err(_) => Some("is not a 64-bit ELF binary"),
     }
 }
 
@@ -122,11 +122,11 @@ fn needs(bytes: &[u8]) -> read::Result<Option<&'static str>> {
     }
     for segment in header.program_headers(endian, bytes)? {
         if segment.p_type(endian) == PT_INTERP {
-            return Ok(Some("is linked dynamically: it asks for a loader"));
+            return Ok(Some("is linked dynamically: it needs a loader"));
         }
         let entries = segment.dynamic(endian, bytes)?.into_iter().flatten();
         if entries.into_iter().any(|entry| entry.d_tag(endian) == DT_NEEDED) {
-            return Ok(Some("is linked dynamically: it asks for libraries"));
+            return Ok(Some("is linked dynamically: it needs libraries"));
         }
     }
     Ok(None)

@@ -1,16 +1,11 @@
 use std::net::Ipv4Addr;
 use std::os::unix::fs::PermissionsExt;
 
-use bytes::Bytes;
-use http::Request;
-use http_body_util::Full;
-
 use super::*;
 use crate::web::client;
 
 /// A page whose gateway is a script.
 async fn served(script: &str) -> (RingPage, VaultAccess, tempfile::TempDir) {
-    crate::vault::install_ring();
     let folder = tempfile::tempdir().unwrap();
     let gateway = folder.path().join("gateway");
     std::fs::write(&gateway, format!("#!/bin/sh\n{script}\n")).unwrap();
@@ -22,11 +17,8 @@ async fn served(script: &str) -> (RingPage, VaultAccess, tempfile::TempDir) {
 }
 
 async fn request(page: &RingPage, method: &str, path: &str, origin: Option<&str>) -> (StatusCode, String) {
-    let mut request = Request::builder().method(method).uri(format!("{}{path}", page.url()));
-    if let Some(origin) = origin {
-        request = request.header("origin", origin);
-    }
-    let response = client::send(request.body(Full::<Bytes>::default()).unwrap()).await.unwrap();
+    let headers: Vec<_> = origin.map(|origin| ("origin", origin)).into_iter().collect();
+    let response = client::send(method, &format!("{}{path}", page.url()), &headers, "").await.unwrap();
     (response.status(), String::from_utf8(response.body().to_vec()).unwrap())
 }
 

@@ -32,9 +32,9 @@ fn form(provider: &Provider, assertion: &str) -> Pairs<'static> {
 
 /// Entra's number of the error.
 async fn number(provider: &Provider, form: &Pairs<'_>) -> u64 {
-    let reply = tokens(provider, form).await;
-    assert_eq!((reply.status().as_u16(), parsed(&reply)["error"].as_str()), (401, Some("invalid_client")));
-    parsed(&reply)["error_codes"][0].as_u64().unwrap()
+    let response = tokens(provider, form).await;
+    assert_eq!((response.status().as_u16(), parsed(&response)["error"].as_str()), (401, Some("invalid_client")));
+    parsed(&response)["error_codes"][0].as_u64().unwrap()
 }
 
 #[tokio::test]
@@ -54,7 +54,7 @@ async fn invalid_assertions_have_entras_error_codes() {
         (identity.token(identity::KEY_VAULT), 700_212),
         (format!("{message}.{turned}{}", &signature[1..]), 700_027),
         (format!("{message}."), 700_027),
-        ("nonsense".to_owned(), 50_027),
+        ("garbage".to_owned(), 50_027),
     ] {
         assert_eq!(number(&provider, &form(&provider, &assertion)).await, expected, "{assertion}");
     }
@@ -77,8 +77,8 @@ async fn time_and_subject_of_an_assertion_are_checked() {
     provider.advance(Duration::from_secs(24 * 60 * 60));
     assert_eq!(number(&provider, &form(&provider, &first)).await, 700_024, "over");
     let options = identity::Options { system_assigned: None, ..identity::Options::default() };
-    let nobody = Identity::start(identity::Options { addr: identity.addr(), ..options });
-    assert!(nobody.await.is_err(), "its address is taken, so that nobody else can be that issuer");
+    let second = Identity::start(identity::Options { addr: identity.addr(), ..options });
+    assert!(second.await.is_err(), "the address is in use, so that no other identity can be that issuer");
     let other = Federated { issuer: identity.issuer(), subject: "other".to_owned(), audience: EXCHANGE.to_owned() };
     let provider = with(|options| options.clients[0].federated = Some(other)).await;
     assert_eq!(number(&provider, &form(&provider, &first)).await, 700_213);
@@ -88,14 +88,14 @@ async fn time_and_subject_of_an_assertion_are_checked() {
 async fn secrets_are_accepted_by_the_announced_methods_only() {
     for (methods, by_post) in [(None, 401), (Some("client_secret_basic"), 401), (Some("client_secret_post"), 200)] {
         let provider = with(|options| options.secret_methods = methods.map(|method| vec![method.to_owned()])).await;
-        let reply = tokens(&provider, &code_form(&fresh_code(&provider))).await;
-        assert_eq!(reply.status(), by_post, "{methods:?}");
+        let response = tokens(&provider, &code_form(&fresh_code(&provider))).await;
+        assert_eq!(response.status(), by_post, "{methods:?}");
         let document = json(&format!("{}/.well-known/openid-configuration", provider.issuer())).await;
         let announced = &document["token_endpoint_auth_methods_supported"];
         assert_eq!(announced[0].as_str(), methods);
         let form = set(code_form(&fresh_code(&provider)), "client_secret", None);
         let (name, value) = basic(CLIENT_ID, CLIENT_SECRET);
-        let reply = post_with(&endpoint(&provider, "token"), encode(&form), &[(&name, &value)]).await;
-        assert_eq!(reply.status().as_u16(), if by_post == 200 { 401 } else { 200 }, "{methods:?}");
+        let response = post_with(&endpoint(&provider, "token"), encode(&form), &[(&name, &value)]).await;
+        assert_eq!(response.status().as_u16(), if by_post == 200 { 401 } else { 200 }, "{methods:?}");
     }
 }

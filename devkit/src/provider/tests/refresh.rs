@@ -53,7 +53,7 @@ async fn one_refresh_token_works_for_every_consented_resource() {
 }
 
 #[tokio::test]
-async fn refreshes_are_refused_for_what_they_ask() {
+async fn invalid_refreshes_are_rejected() {
     let provider = provider().await;
     let token = first_refresh_token(&provider).await;
     for (form, error) in [

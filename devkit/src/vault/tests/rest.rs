@@ -12,12 +12,12 @@ async fn requests_without_a_valid_token_get_a_challenge() {
     let expired = identity.token(KEY_VAULT);
     identity.expire_tokens();
     for token in ["", "made-up", &expired, &identity.token("https://management.azure.com")] {
-        let answer = client.get(&url).bearer_auth(token).send().await.unwrap();
-        assert_eq!(answer.status(), 401, "{token}");
-        let challenge = answer.headers()["www-authenticate"].to_str().unwrap();
+        let response = client.get(&url).bearer_auth(token).send().await.unwrap();
+        assert_eq!(response.status(), 401, "{token}");
+        let challenge = response.headers()["www-authenticate"].to_str().unwrap();
         assert!(challenge.starts_with("Bearer authorization=\"https://login.microsoftonline.com/"), "{challenge}");
         assert!(challenge.ends_with(", resource=\"https://vault.azure.net\""), "{challenge}");
-        assert_eq!(codes(&answer.json().await.unwrap()).0, "Unauthorized");
+        assert_eq!(codes(&response.json().await.unwrap()).0, "Unauthorized");
     }
     assert_eq!(client.get(&url).send().await.unwrap().status(), 401);
     assert_eq!(vault.count_gets(), 0);
@@ -33,8 +33,8 @@ async fn the_challenge_has_the_configured_resource() {
     let vault = Vault::start(options).await.unwrap();
     let url = format!("{}/secrets/ring?api-version=7.6", vault.url());
     let client = trusting(&vault).build().unwrap();
-    let refused = client.get(&url).bearer_auth(identity.token(KEY_VAULT)).send().await.unwrap();
-    assert!(refused.headers()["www-authenticate"].to_str().unwrap().ends_with("resource=\"https://vault.example\""));
+    let body = client.get(&url).bearer_auth(identity.token(KEY_VAULT)).send().await.unwrap();
+    assert!(body.headers()["www-authenticate"].to_str().unwrap().ends_with("resource=\"https://vault.example\""));
     let taken = client.get(&url).bearer_auth(identity.token("https://vault.example")).send().await.unwrap();
     assert_eq!(taken.status(), 404);
 }
@@ -103,8 +103,8 @@ async fn an_update_changes_only_what_it_names() {
     let attributes = &changed["attributes"];
     assert_eq!((&attributes["enabled"], &attributes["nbf"]), (&false.into(), &5.into()));
     assert!(attributes["updated"].as_u64() >= attributes["created"].as_u64().map(|created| created + 100));
-    let (status, refused) = setup.get(&path).await;
-    assert_eq!((status, codes(&refused)), (403, ("Forbidden", "SecretDisabled")));
+    let (status, body) = setup.get(&path).await;
+    assert_eq!((status, codes(&body)), (403, ("Forbidden", "SecretDisabled")));
     // The newest being disabled, an older one does not take its place.
     assert_eq!(setup.get("/secrets/ring").await.0, 403);
     let body = json!({"attributes": {"enabled": true, "exp": 9}, "tags": {"c": "d"}});
@@ -164,8 +164,8 @@ async fn invalid_requests_are_rejected() {
     setup.vault.put("ring", "value");
     let token = setup.identity.token(KEY_VAULT);
     let bare = format!("{}/secrets/ring", setup.vault.url());
-    let answer = setup.client.get(&bare).bearer_auth(token).send().await.unwrap();
-    assert_eq!((answer.status().as_u16(), codes(&answer.json().await.unwrap()).0), (400, "BadParameter"));
+    let response = setup.client.get(&bare).bearer_auth(token).send().await.unwrap();
+    assert_eq!((response.status().as_u16(), codes(&response.json().await.unwrap()).0), (400, "BadParameter"));
     assert_eq!(codes(&setup.get("/secrets/none").await.1).0, "SecretNotFound");
     assert_eq!(setup.get("/secrets/ring/0123456789abcdef0123456789abcdef").await.0, 404);
     assert_eq!(setup.get("/secrets/ri_ng").await.0, 400);
@@ -180,11 +180,21 @@ async fn invalid_requests_are_rejected() {
 }
 
 #[tokio::test]
-async fn the_clock_can_be_set() {
-    let Setup { vault, .. } = Setup::start().await;
-    let start = vault.now();
-    vault.advance(Duration::from_secs(1_000));
-    assert!(vault.now() >= start + 1_000);
-    vault.set_back(Duration::from_secs(2_000));
-    assert!(vault.now() < start);
+async fn forbidden_operations_are_rejected_after_the_token() {
+    let setup = Setup::start().await;
+    setup.vault.put("ring", "value");
+    setup.vault.fault(&[Operation::List], Fault::ForbiddenByRbac);
+    let (status, body) = setup.get("/secrets/ring/versions").await;
+    assert_eq!((status, codes(&body)), (403, ("Forbidden", "ForbiddenByRbac")));
+    assert!(body["error"]["message"].as_str().unwrap().contains("secrets/readMetadata/action"));
+    assert_eq!(setup.get("/secrets/ring").await.0, 200);
+    setup.vault.fault(&[Operation::Set, Operation::Update], Fault::ForbiddenByFirewall);
+    let (_, body) = setup.call(Method::PUT, "/secrets/ring", Some(json!({"value": "x"}))).await;
+    assert_eq!(codes(&body), ("Forbidden", "ForbiddenByFirewall"));
+    assert_eq!(setup.vault.versions("ring").len(), 1);
+    // A request without a token gets the challenge.
+    let url = format!("{}/secrets/ring/versions?api-version=7.6", setup.vault.url());
+    assert_eq!(setup.client.get(url).send().await.unwrap().status(), 401);
+    setup.vault.clear_faults();
+    assert_eq!(setup.get("/secrets/ring/versions").await.0, 200);
 }

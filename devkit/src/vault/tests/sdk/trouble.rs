@@ -159,7 +159,7 @@ async fn errors_contain_no_secrets() {
         assert!(!format!("{error} {error:?}").contains("CANARY"), "{fault:?}: {error:?}");
     }
     azure.identity.expire_tokens();
-    let told = format!("{:?}", get(&azure.client, None).await.unwrap_err());
-    assert!(azure.identity.secrets().iter().all(|(_, secret)| !told.contains(secret)), "{told}");
+    let text = format!("{:?}", get(&azure.client, None).await.unwrap_err());
+    assert!(azure.identity.secrets().iter().all(|(_, secret)| !text.contains(secret)), "{text}");
     azure.stop().await;
 }
