@@ -40,7 +40,7 @@ pub struct Session {
     pub nonce_hash: Option<[u8; 8]>,
     /// Scopes of `SCOPES` that a token response left out as not granted (contract 7.22).
     pub not_granted: Vec<String>,
-    /// Where the provider wants it back at sign-out (contract 12.22).
+    /// For sign-out, if the provider requires it there (contract 12.22).
     pub id_token: Option<SecretString>,
     /// 32 random bytes that identify the session in a store (contract 15.17).
     pub handle: Option<Key32>,

@@ -156,7 +156,7 @@ mod tests {
     #[test]
     fn odd_claims_are_not_passed_on() {
         let long = format!(r#"{{"access_token":{{"x":"{}"}}}}"#, "y".repeat(LIMIT));
-        for odd in ["", "[]", "{}", r#"{"access_token":1}"#, r#"{"access_token":{}} x"#, "nonsense", &long] {
+        for odd in ["", "[]", "{}", r#"{"access_token":1}"#, r#"{"access_token":{}} x"#, "garbage", &long] {
             assert_eq!(request(odd), None, "{odd}");
         }
     }

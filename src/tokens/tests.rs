@@ -88,7 +88,7 @@ async fn tab(service: Arc<TokenService>, double: Arc<Double>, open: OpenSession,
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
-async fn in_20_000_interleaved_refreshes_nobody_gets_anothers_token_and_no_refresh_token_goes_twice() {
+async fn in_20_000_interleaved_refreshes_no_user_gets_anothers_token_and_no_refresh_token_is_used_twice() {
     let (service, double) = service(Double::new(0));
     let mut tabs = Vec::new();
     for user in ["ada", "grace"] {
@@ -174,7 +174,7 @@ async fn a_valid_token_is_used_when_the_refresh_fails_or_takes_too_long() {
     let (requests, begun) = (double.requests(), Instant::now());
     assert_eq!(call(&service, &open, NOW + 60).await, Ok(("a.first".to_owned(), false)));
     assert_eq!(begun.elapsed(), WAIT_WHILE_VALID);
-    // The request goes on, and its result is kept (contract 7.18).
+    // The request continues, and its result is stored (contract 7.18).
     tokio::time::sleep(Duration::from_secs(8)).await;
     assert_eq!(call(&service, &open, NOW + 70).await, new("a.ada.one.0"));
     assert_eq!(double.requests(), requests + 1);

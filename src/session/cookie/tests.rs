@@ -44,7 +44,7 @@ fn several_of_one_name_are_refused_unless_equal() {
 }
 
 #[test]
-fn odd_bytes_spoil_only_their_own_pair() {
+fn malformed_bytes_invalidate_only_their_own_pair() {
     let odd = HeaderValue::from_bytes(b"x=\xff\xfe; =; ;;; y; __Host-Http-cloakroom=good").unwrap();
     let headers: HeaderMap = [(COOKIE, odd)].into_iter().collect();
     assert_eq!(cookies().session(&headers), Presented::Sealed(b"good".into()));
