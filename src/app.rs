@@ -1,4 +1,4 @@
-//! The ready parts, in one place.
+//! The parts of the gateway, made from its configuration.
 
 use std::sync::Arc;
 
@@ -20,32 +20,25 @@ use crate::store::cookie::CookieStore;
 use crate::telemetry::spawn_blocking;
 use crate::tokens::TokenService;
 
-/// The gateway, without its socket.
+/// The gateway without its socket.
 #[derive(Debug)]
 pub struct App {
-    /// Signing in and out.
     pub auth: Arc<Auth>,
-    /// Calls to the APIs.
     pub proxy: Proxy,
-    /// The keys.
     pub ring: Arc<Ring>,
-    /// The timer that rotates them.
     pub rotate_keys: RotateKeys,
-    /// The provider.
     pub provider: Arc<Provider>,
     net: Arc<OutboundClients>,
-    /// The origins of the gateway, the page and others that may call.
     pub origins: Arc<Origins>,
-    /// The SPA, if the gateway serves it.
+    /// `None` if the gateway does not serve the SPA.
     pub spa: Option<spa::Spa>,
-    /// How the host calls.
     pub host: HostModeObserver,
-    /// The port on which the host calls.
+    /// The port that the gateway listens on.
     pub port: u16,
 }
 
 impl App {
-    /// Puts the parts together. Nothing is loaded yet.
+    /// Makes the parts. Nothing is loaded yet.
     #[must_use]
     pub fn new(config: Config) -> Arc<Self> {
         let net = config.net;
@@ -73,13 +66,13 @@ impl App {
         })
     }
 
-    /// Loads keys and metadata behind the listening socket, and keeps them fresh.
+    /// Loads keys and metadata, and keeps them fresh (contract 11.6).
     pub fn load_in_background(self: &Arc<Self>) {
         let ring = Arc::clone(&self.ring);
         tokio::spawn(async move { ring.keep_fresh(&clock::now).await });
         let (provider, net) = (Arc::clone(&self.provider), Arc::clone(&self.net));
         tokio::spawn(async move {
-            // Reading the trusted roots takes tens of milliseconds, in which the host's probe must be answered.
+            // Loading the trusted roots blocks for tens of milliseconds, and the host's probe must not wait for that.
             let _ = spawn_blocking(move || net.http().is_some()).await;
             provider.keep_fresh().await;
         });

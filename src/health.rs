@@ -1,4 +1,4 @@
-//! Liveness and readiness: names of what is missing, no secrets, no versions.
+//! Liveness and readiness (contract 3.21 to 3.23). The responses have neither secrets nor versions.
 
 use http::StatusCode;
 use serde_json::json;
@@ -7,14 +7,13 @@ use crate::keyring::Ring;
 use crate::oidc::Provider;
 use crate::reply::{Reply, json as json_reply};
 
-/// `GET /health/live`: the process answers.
 #[must_use]
 pub fn live() -> Reply {
     json_reply(StatusCode::OK, &json!({"status": "live"}))
 }
 
-/// `GET /health/ready`: a sealing key and the provider's metadata were loaded once. A later outage is told in the body,
-/// and a sealing key that nothing has replaced in time; and how the host calls.
+/// 200 once a sealing key and the provider's metadata have been loaded. A later outage, an active key that was not
+/// replaced in time and the host's mode are in the body and do not change the status.
 #[must_use]
 pub fn ready(ring: &Ring, provider: &Provider, host: &str) -> Reply {
     let parts =
@@ -22,8 +21,8 @@ pub fn ready(ring: &Ring, provider: &Provider, host: &str) -> Reply {
     let missing: Vec<&str> = parts.iter().filter(|(_, ready, _)| !ready).map(|(name, ..)| *name).collect();
     let down: Vec<&str> = parts.iter().filter(|(_, ready, down)| *ready && *down).map(|(name, ..)| *name).collect();
     let status = if missing.is_empty() { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
-    let word = if missing.is_empty() { "ready" } else { "starting" };
+    let state = if missing.is_empty() { "ready" } else { "starting" };
     let overdue: &[&str] = if ring.is_overdue() { &["keys"] } else { &[] };
-    let told = json!({"status": word, "missing": missing, "down": down, "overdue": overdue, "host": host});
-    json_reply(status, &told)
+    let body = json!({"status": state, "missing": missing, "down": down, "overdue": overdue, "host": host});
+    json_reply(status, &body)
 }

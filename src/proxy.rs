@@ -1,4 +1,4 @@
-//! The way to the APIs: which calls are allowed, what goes on, and what comes back.
+//! Proxied calls (contract section 10).
 
 pub mod calls;
 pub mod forward;

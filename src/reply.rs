@@ -1,4 +1,4 @@
-//! Answers of our own: JSON, problems, redirects and pages, with the headers that all of them carry.
+//! Responses of the gateway itself: JSON, problems, redirects and pages, with the headers that all of them carry.
 
 pub mod body;
 
@@ -13,14 +13,12 @@ use serde_json::json;
 
 use crate::error::Error;
 
-/// Anything that can go wrong while a body streams.
 pub type BodyError = Box<dyn std::error::Error + Send + Sync>;
-/// A body in either direction, streamed.
+/// The streamed body of a request or a response.
 pub type Body = BoxBody<Bytes, BodyError>;
-/// An answer.
 pub type Reply = Response<Body>;
 
-/// The header by which a page tells our 401 from the API's.
+/// Distinguishes a 401 of the gateway from one of an API (contract 8.4).
 pub const CLOAKROOM_ERROR: HeaderName = HeaderName::from_static("cloakroom-error");
 
 const SEC_FETCH_MODE: HeaderName = HeaderName::from_static("sec-fetch-mode");
@@ -28,23 +26,22 @@ const SEC_FETCH_MODE: HeaderName = HeaderName::from_static("sec-fetch-mode");
 const PAGE_POLICY: &str =
     "default-src 'none'; style-src 'unsafe-inline'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
 
-/// How the asker wants to be told of a refusal, and under which trace.
+/// What the response to a rejected request needs to know of the request.
 #[derive(Debug, Clone)]
 pub struct Context {
-    /// 32 hex digits, in the log lines of this request too.
+    /// 32 hex digits.
     pub trace_id: String,
-    /// A page rather than JSON.
-    pub wants_page: bool,
-    /// What stands before links of ours that the page follows.
+    /// HTML instead of JSON (contract 3.35).
+    pub as_page: bool,
+    /// The prefix of links to the gateway: its origin where the SPA has another one (contract 8.11), else empty.
     pub link_base: String,
 }
 
-/// A refusal, with the cookies that must be written all the same: new tokens would else be lost.
+/// Why a request was rejected, and cookies that must be written all the same, because new tokens are in them.
 #[derive(Debug)]
 pub struct Rejected {
-    /// What the client hears.
     pub error: Error,
-    /// Lines of `Set-Cookie`.
+    /// `Set-Cookie` lines.
     pub cookies: Vec<HeaderValue>,
 }
 
@@ -54,36 +51,34 @@ impl From<Error> for Rejected {
     }
 }
 
-/// A body that is all there.
+/// A body that is complete already.
 #[must_use]
 pub fn full(bytes: impl Into<Bytes>) -> Body {
     Full::new(bytes.into()).map_err(|never| match never {}).boxed()
 }
 
-/// An answer without a body.
 #[must_use]
 pub fn empty(status: StatusCode) -> Reply {
-    finish(status, None, Bytes::new())
+    build(status, None, Bytes::new())
 }
 
-/// An answer of JSON.
 #[must_use]
 pub fn json(status: StatusCode, value: &serde_json::Value) -> Reply {
-    finish(status, Some("application/json"), value.to_string().into())
+    build(status, Some("application/json"), value.to_string().into())
 }
 
-/// A redirect; 303 after a POST, else 302. An address that is no header value is a fault of ours.
+/// A redirect. A location that is not a valid header value is an internal error.
 #[must_use]
 pub fn redirect(status: StatusCode, location: &str) -> Reply {
     let Ok(location) = HeaderValue::from_str(location) else {
-        return finish(StatusCode::INTERNAL_SERVER_ERROR, None, Bytes::new());
+        return build(StatusCode::INTERNAL_SERVER_ERROR, None, Bytes::new());
     };
     let mut reply = empty(status);
     reply.headers_mut().insert(LOCATION, location);
     reply
 }
 
-/// A page of ours. `body` is HTML whose parts are already escaped.
+/// A page of the gateway. `body` is HTML, already escaped.
 #[must_use]
 pub fn page(status: StatusCode, title: &str, body: &str) -> Reply {
     let html = format!(
@@ -94,14 +89,15 @@ pub fn page(status: StatusCode, title: &str, body: &str) -> Reply {
          <main><h1>{title}</h1>{body}</main></html>",
         title = escape(title)
     );
-    let mut reply = finish(status, Some("text/html; charset=utf-8"), html.into());
+    let mut reply = build(status, Some("text/html; charset=utf-8"), html.into());
     reply.headers_mut().insert(CONTENT_SECURITY_POLICY, HeaderValue::from_static(PAGE_POLICY));
     reply
 }
 
-/// A page with a form: it may post to this origin and to `end_session_origin`, where that answer redirects.
+/// A page with a form (contract 8.10). It may post to this origin, and the response may redirect to
+/// `end_session_origin`.
 ///
-/// It says `Referrer-Policy: same-origin`, else browsers would send `Origin: null` with the form.
+/// With any stricter `Referrer-Policy` browsers send `Origin: null` with the form.
 #[must_use]
 pub fn form_page(title: &str, body: &str, end_session_origin: Option<&str>) -> Reply {
     let mut reply = page(StatusCode::OK, title, body);
@@ -114,11 +110,11 @@ pub fn form_page(title: &str, body: &str, end_session_origin: Option<&str>) -> R
     reply
 }
 
-/// A refusal: problem+json (RFC 9457), or a page for a navigation.
+/// The response to a rejected request: problem+json (RFC 9457), or a page for a navigation (contract 8.3, 3.35).
 #[must_use]
 pub fn problem(error: &Error, context: &Context) -> Reply {
     let facts = error.facts();
-    let mut reply = if context.wants_page { problem_page(error, context) } else { problem_json(error, context) };
+    let mut reply = if context.as_page { problem_page(error, context) } else { problem_json(error, context) };
     let headers = reply.headers_mut();
     headers.insert(CLOAKROOM_ERROR, HeaderValue::from_static(facts.code));
     if let Some(seconds) = facts.retry_after {
@@ -149,7 +145,7 @@ fn problem_json(error: &Error, context: &Context) -> Reply {
             members.insert("login_url".to_owned(), login_url(error, context).into());
         }
     }
-    finish(facts.status, Some("application/problem+json"), problem.to_string().into())
+    build(facts.status, Some("application/problem+json"), problem.to_string().into())
 }
 
 fn problem_page(error: &Error, context: &Context) -> Reply {
@@ -164,14 +160,14 @@ fn problem_page(error: &Error, context: &Context) -> Reply {
     page(facts.status, facts.title, &body)
 }
 
-/// Where signing in helps: the error's own address, else the usual one.
+/// The error's own sign-in URL, or else the login route.
 fn login_url(error: &Error, context: &Context) -> String {
     format!("{}{}", context.link_base, error.login_url().unwrap_or("/auth/login"))
 }
 
-/// Whether a refusal should be a page: a navigation, or no word on that and HTML accepted.
+/// Whether a request is a navigation request (contract section 1).
 #[must_use]
-pub fn wants_page(headers: &HeaderMap) -> bool {
+pub fn is_navigation(headers: &HeaderMap) -> bool {
     let value = |name| headers.get(name).and_then(|value| value.to_str().ok());
     match value(SEC_FETCH_MODE) {
         Some(mode) => mode == "navigate",
@@ -179,7 +175,7 @@ pub fn wants_page(headers: &HeaderMap) -> bool {
     }
 }
 
-/// Text as HTML shows it literally, in an element or in a quoted attribute.
+/// Escapes text for an HTML element or a quoted attribute.
 #[must_use]
 pub fn escape(text: &str) -> String {
     let mut escaped = String::with_capacity(text.len());
@@ -196,13 +192,13 @@ pub fn escape(text: &str) -> String {
     escaped
 }
 
-/// What every answer of ours carries, the proxied ones included.
+/// Adds what every response carries, proxied ones included (contract 8.9).
 pub fn add_security_headers(headers: &mut HeaderMap) {
     headers.insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
     headers.entry(REFERRER_POLICY).or_insert(HeaderValue::from_static("no-referrer"));
 }
 
-fn finish(status: StatusCode, content_type: Option<&'static str>, body: Bytes) -> Reply {
+fn build(status: StatusCode, content_type: Option<&'static str>, body: Bytes) -> Reply {
     let mut reply = Response::new(full(body));
     *reply.status_mut() = status;
     let headers = reply.headers_mut();

@@ -112,7 +112,7 @@ async fn proxy(app: Arc<App>, request: GatewayRequest) -> Result<Reply, Rejected
     app.proxy.call(Call { method, path, query, headers, trace, admitted, now }, body).await
 }
 
-/// Answers the host's probe before any key or provider is reachable (contract 3.37).
+/// Responds to the host's probe before any key or provider is reachable (contract 3.37).
 async fn readiness_probe(_app: Arc<App>, _request: GatewayRequest) -> Result<Reply, Error> {
     Ok(empty(StatusCode::OK))
 }

@@ -156,7 +156,7 @@ where
 }
 
 fn context(trace: &TraceContext) -> Context {
-    Context { trace_id: trace.trace_id.clone(), wants_page: false, link_base: String::new() }
+    Context { trace_id: trace.trace_id.clone(), as_page: false, link_base: String::new() }
 }
 
 /// Rejects what hyper's parser accepts although RFC 9112 forbids it (sections 3.2 and 6.1).

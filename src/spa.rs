@@ -19,11 +19,6 @@ pub enum Spa {
     Site(Box<Site>),
 }
 
-/// Whether a request gets the app's page for a path that is not a file (contract 3.25).
-fn is_navigation(headers: &HeaderMap) -> bool {
-    crate::reply::wants_page(headers)
-}
-
 /// Adds the headers of every file. `path` decides how long browsers cache it (contract 8.8).
 fn add_file_headers(headers: &mut HeaderMap, path: &str) {
     headers.insert(header::CACHE_CONTROL, caching(path));

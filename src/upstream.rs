@@ -1,6 +1,6 @@
-//! The client for what streams through the gateway: a pool of connections to an API or to a website.
+//! The client for streamed requests: a pool of connections to an API or a website.
 //!
-//! Not reqwest, which parses its addresses anew and so might change the bytes that were judged.
+//! Not reqwest, which parses URLs again and so could change the bytes that were checked.
 
 use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll};
@@ -22,17 +22,17 @@ use crate::net::OutboundClients;
 use crate::reply::body::Incomplete;
 use crate::reply::{Body, BodyError};
 
-/// How long an idle connection is kept.
+/// How long an idle connection stays open.
 const IDLE: Duration = Duration::from_secs(60);
-/// How long connections are used, so that a change of addresses is noticed.
+/// How long a pool is used. Afterwards the host name is resolved again.
 const LIFE: Duration = Duration::from_secs(300);
 
-/// Most bytes of an answer that are held for a reader who is slower than the API, and of the head of an answer.
+/// Most bytes of a response that are buffered for a slow reader, and of the head of a response.
 const BUFFER: usize = 64 * 1_024;
 
 type Pool = legacy::Client<Connector, Body>;
 
-/// The client. Nothing is loaded before its first use, so that nothing delays the start.
+/// The client. It loads nothing before its first use, so that the start is not delayed.
 #[derive(Debug)]
 pub struct Upstream {
     net: Arc<OutboundClients>,
@@ -41,27 +41,27 @@ pub struct Upstream {
     pool: Mutex<Option<(Instant, Pool)>>,
 }
 
-/// Why there is no answer.
+/// Why there is no response.
 #[derive(Debug)]
 pub enum Failure {
-    /// The body of the request is not whole.
+    /// The request body is incomplete.
     Incomplete(Incomplete),
-    /// The head of the answer did not come in time.
+    /// The head of the response did not arrive in time.
     Timeout,
-    /// The body of the request is longer than it may be.
+    /// The request body is longer than the API's limit.
     TooLong,
-    /// No connection, or it broke; the text is for the log.
+    /// There is no connection, or it broke. The text is for the log.
     Unreachable(String),
 }
 
 impl Upstream {
-    /// A client with a deadline for connections, TLS included. Where addresses are http on loopback, no roots are read.
+    /// `connect` is the deadline for a connection, TLS included. Without `is_https` no trusted roots are loaded.
     #[must_use]
     pub const fn new(net: Arc<OutboundClients>, connect: Duration, is_https: bool) -> Self {
         Self { net, connect, is_https, pool: Mutex::new(None) }
     }
 
-    /// Sends a request and gives the head of the answer by a deadline; the body streams.
+    /// Sends a request. The deadline is for the head of the response; its body streams.
     ///
     /// # Errors
     /// [`Failure`].
@@ -71,12 +71,12 @@ impl Upstream {
             .ok_or_else(|| Failure::Unreachable("TLS configuration unavailable (no trusted roots?)".to_owned()))?;
         match timeout_at(deadline, pool.request(request)).await {
             Err(_) => Err(Failure::Timeout),
-            Ok(Ok(answer)) => Ok(answer),
+            Ok(Ok(response)) => Ok(response),
             Ok(Err(error)) => Err(Failure::of(&error)),
         }
     }
 
-    /// The pool, made anew now and then: connections of the old one end with what still uses them.
+    /// The current pool. Connections of a previous one close when their requests have ended.
     fn pool(&self) -> Option<Pool> {
         let mut made = self.pool.lock().unwrap_or_else(PoisonError::into_inner);
         match made.as_ref() {
@@ -93,7 +93,7 @@ impl Upstream {
         let mut http = HttpConnector::new();
         http.enforce_http(false);
         http.set_nodelay(true);
-        // Shared out among the addresses of a name, so that a dead one leaves time for the next.
+        // Divided among the addresses of a name, so that an unreachable one leaves time for the next.
         http.set_connect_timeout(Some(self.connect));
         let tls = if self.is_https { self.net.tls()?.as_ref().clone() } else { self.net.tls_without_roots()? };
         let connector =
@@ -105,7 +105,7 @@ impl Upstream {
     }
 }
 
-/// Connects, TLS included, in time. The pool copies it for every request, which must cost nothing.
+/// Connects within the deadline, TLS included. The pool clones it for every request, so cloning must be cheap.
 #[derive(Clone)]
 struct Connector {
     connector: Arc<HttpsConnector<HttpConnector>>,
@@ -120,7 +120,7 @@ impl Service<Uri> for Connector {
     type Future = BoxFuture<'static, Result<Connection, BodyError>>;
 
     fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), BodyError>> {
-        // Those of the connector beneath are always ready.
+        // The wrapped connector is always ready.
         Poll::Ready(Ok(()))
     }
 
@@ -131,7 +131,7 @@ impl Service<Uri> for Connector {
 }
 
 impl Failure {
-    /// Where the body of the request is at fault, its own error is beneath the client's.
+    /// An error of the request body is the source of the client's error.
     fn of(error: &legacy::Error) -> Self {
         let causes =
             || std::iter::successors(Some(error as &(dyn std::error::Error + 'static)), |cause| cause.source());

@@ -1,36 +1,33 @@
-//! How the host calls the gateway: it proxies, it forwards, or, misconfigured, it sends payloads.
+//! The mode in which the host calls the gateway: proxying, forwarding, or, misconfigured, payloads (contract 11.2).
 
 use std::sync::atomic::{AtomicU8, Ordering};
 
 use http::{HeaderMap, HeaderName, StatusCode};
 use serde_json::json;
 
-use super::is_to_us;
+use super::names_socket;
 use crate::reply::{Reply, json as json_reply};
 
 const INVOCATION: HeaderName = HeaderName::from_static("x-azure-functions-invocationid");
 const FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
 
-/// What to do about payloads.
 const REMEDY: &str = "host.json must set customHandler.enableProxyingHttpRequest (or enableForwardingHttpRequest)";
 
-/// How the host calls.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Mode {
-    /// Nobody has called through a host yet.
+    /// No request has arrived through a host yet.
     Unknown,
-    /// Requests come nearly as they were sent (`enableProxyingHttpRequest`).
+    /// The host passes requests on nearly unchanged (`enableProxyingHttpRequest`).
     Proxying,
-    /// Requests come rebuilt (`enableForwardingHttpRequest`).
+    /// The host rebuilds requests (`enableForwardingHttpRequest`).
     Forwarding,
-    /// Requests come as JSON, which no HTTP function of ours can answer.
+    /// The host sends requests as JSON payloads, in which the gateway cannot work.
     Payload,
 }
 
 impl Mode {
     const ALL: [Self; 4] = [Self::Unknown, Self::Proxying, Self::Forwarding, Self::Payload];
 
-    /// The word for it.
     #[must_use]
     pub const fn name(self) -> &'static str {
         match self {
@@ -41,50 +38,50 @@ impl Mode {
         }
     }
 
-    /// What a request tells of it: only the host names an invocation.
+    /// The mode that a request shows: only the host adds an invocation ID.
     fn of(headers: &HeaderMap, port: u16) -> Self {
         match (headers.contains_key(INVOCATION), headers.contains_key(FORWARDED_HOST)) {
-            (true, true) if is_to_us(headers, port) => Self::Proxying,
-            (true, _) if !is_to_us(headers, port) => Self::Forwarding,
+            (true, true) if names_socket(headers, port) => Self::Proxying,
+            (true, _) if !names_socket(headers, port) => Self::Forwarding,
             _ => Self::Unknown,
         }
     }
 }
 
-/// The host as it was heard last.
+/// The mode of the last request that showed one.
 #[derive(Debug, Default)]
 pub struct HostModeObserver(AtomicU8);
 
 impl HostModeObserver {
-    /// How it calls.
     #[must_use]
     pub fn mode(&self) -> Mode {
-        let heard = usize::from(self.0.load(Ordering::Relaxed));
-        Mode::ALL.get(heard).copied().unwrap_or(Mode::Unknown)
+        let index = usize::from(self.0.load(Ordering::Relaxed));
+        Mode::ALL.get(index).copied().unwrap_or(Mode::Unknown)
     }
 
-    /// Takes note of a request; a mode that is new is logged.
+    /// Records the mode that a request shows, and logs it if it is new.
     pub fn observe(&self, headers: &HeaderMap, port: u16) {
-        self.note(Mode::of(headers, port));
+        self.record(Mode::of(headers, port));
     }
 
-    /// Answers a payload for an HTTP function as the host wants it: with what is wrong, to whoever called.
+    /// Responds to a payload for an HTTP function, in the form that the host requires: the client gets a 500 that says
+    /// what to change in `host.json`.
     pub fn reject_payload(&self) -> Reply {
-        self.note(Mode::Payload);
+        self.record(Mode::Payload);
         let body = json!({"title": "The gateway is misconfigured.", "detail": REMEDY}).to_string();
         let headers = json!({"Content-Type": "application/problem+json", "Cache-Control": "no-store"});
         let res = json!({"statusCode": 500, "headers": headers, "body": body});
         json_reply(StatusCode::OK, &json!({"Outputs": {"res": res}, "Logs": [REMEDY], "ReturnValue": null}))
     }
 
-    fn note(&self, mode: Mode) {
+    fn record(&self, mode: Mode) {
         if mode == Mode::Unknown || mode == self.mode() {
             return;
         }
-        let index = Mode::ALL.iter().position(|of| *of == mode).and_then(|index| u8::try_from(index).ok());
+        let index = Mode::ALL.iter().position(|known| *known == mode).and_then(|index| u8::try_from(index).ok());
         self.0.store(index.unwrap_or_default(), Ordering::Relaxed);
         if mode == Mode::Payload {
-            tracing::error!(mode = mode.name(), "the host sends payloads, which cannot work: {REMEDY}");
+            tracing::error!(mode = mode.name(), "the host sends payloads, in which the gateway cannot work: {REMEDY}");
         } else {
             tracing::info!(mode = mode.name(), "host mode detected");
         }
@@ -98,7 +95,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_mode_is_told_by_what_the_host_adds() {
+    fn the_mode_follows_from_what_the_host_adds() {
         let mode = |pairs: &[(&'static str, &'static str)]| {
             let pair = |(name, value): &(&'static str, &'static str)| {
                 (HeaderName::from_static(name), HeaderValue::from_static(value))
@@ -106,22 +103,22 @@ mod tests {
             Mode::of(&pairs.iter().map(pair).collect(), 3000)
         };
         let invocation = ("x-azure-functions-invocationid", "1");
-        let (ours, public) = (("host", "127.0.0.1:3000"), ("host", "app.example.org"));
+        let (socket, public) = (("host", "127.0.0.1:3000"), ("host", "app.example.org"));
         let forwarded = ("x-forwarded-host", "app.example.org");
-        assert_eq!(mode(&[invocation, ours, forwarded]), Mode::Proxying);
+        assert_eq!(mode(&[invocation, socket, forwarded]), Mode::Proxying);
         assert_eq!(mode(&[invocation, public]), Mode::Forwarding);
-        assert_eq!(mode(&[invocation, public, forwarded]), Mode::Forwarding, "a front end's own header came through");
-        assert_eq!(mode(&[invocation, ours]), Mode::Unknown, "a payload, or the host's own");
+        assert_eq!(mode(&[invocation, public, forwarded]), Mode::Forwarding, "a front end added the header");
+        assert_eq!(mode(&[invocation, socket]), Mode::Unknown, "a payload, or a request of the host itself");
         assert_eq!(mode(&[public]), Mode::Unknown);
         assert_eq!(mode(&[]), Mode::Unknown);
     }
 
     #[test]
-    fn the_last_word_counts() {
+    fn the_last_mode_counts() {
         let host = HostModeObserver::default();
         assert_eq!(host.mode(), Mode::Unknown);
-        host.note(Mode::Forwarding);
-        host.note(Mode::Unknown);
+        host.record(Mode::Forwarding);
+        host.record(Mode::Unknown);
         assert_eq!(host.mode(), Mode::Forwarding);
         let _ = host.reject_payload();
         assert_eq!(host.mode(), Mode::Payload);

@@ -1,4 +1,4 @@
-//! How many calls each session has in flight: one page that runs wild leaves room for the others.
+//! A limit of calls in flight per session, so that one runaway page cannot occupy every place.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -11,9 +11,9 @@ use crate::session::payload::SessionId;
 
 /// Most calls in flight of one session.
 const LIMIT: usize = 48;
-/// Most that wait for one of them, so that those who wait leave room for other sessions too.
+/// Most further calls that wait for one of them to end. Calls that wait occupy places too, so they are few.
 const WAITING: usize = 8;
-/// How long one more waits for a place: a burst is no overload if it passes.
+/// How long a further call waits, so that a short burst is not rejected.
 const WAIT: Duration = Duration::from_secs(2);
 
 /// Calls in flight by session.
@@ -22,16 +22,16 @@ pub struct Calls(Mutex<HashMap<SessionId, Slots>>);
 
 #[derive(Debug)]
 struct Slots {
-    places: Arc<Semaphore>,
-    /// Those that have a place or wait for one.
-    here: usize,
+    permits: Arc<Semaphore>,
+    /// Calls that have a permit or wait for one.
+    registered: usize,
 }
 
-/// A call's place, until it is dropped.
+/// Counts a call as in flight until it is dropped.
 #[derive(Debug)]
 pub struct CallPermit {
     _permit: OwnedSemaphorePermit,
-    _here: Registration,
+    _registration: Registration,
 }
 
 /// Keeps a session in the table while any of its calls needs it.
@@ -42,23 +42,23 @@ struct Registration {
 }
 
 impl Calls {
-    /// A place for one more call, waiting a little where the session has too many.
+    /// Waits for a permit; `None` if too many calls of the session are in flight.
     pub async fn acquire(self: &Arc<Self>, session: SessionId) -> Option<CallPermit> {
-        let places = self.register(session)?;
-        let here = Registration { calls: Arc::clone(self), session };
-        let permit = timeout(WAIT, places.acquire_owned()).await.ok()?.ok()?;
-        Some(CallPermit { _permit: permit, _here: here })
+        let permits = self.register(session)?;
+        let registration = Registration { calls: Arc::clone(self), session };
+        let permit = timeout(WAIT, permits.acquire_owned()).await.ok()?.ok()?;
+        Some(CallPermit { _permit: permit, _registration: registration })
     }
 
     fn register(&self, session: SessionId) -> Option<Arc<Semaphore>> {
         let mut table = self.table();
-        let new = || Slots { places: Arc::new(Semaphore::new(LIMIT)), here: 0 };
-        let session = table.entry(session).or_insert_with(new);
-        if session.here >= LIMIT + WAITING {
+        let new = || Slots { permits: Arc::new(Semaphore::new(LIMIT)), registered: 0 };
+        let slots = table.entry(session).or_insert_with(new);
+        if slots.registered >= LIMIT + WAITING {
             return None;
         }
-        session.here += 1;
-        Some(Arc::clone(&session.places))
+        slots.registered += 1;
+        Some(Arc::clone(&slots.permits))
     }
 
     fn table(&self) -> MutexGuard<'_, HashMap<SessionId, Slots>> {
@@ -69,9 +69,9 @@ impl Calls {
 impl Drop for Registration {
     fn drop(&mut self) {
         let mut table = self.calls.table();
-        if let Some(session) = table.get_mut(&self.session) {
-            session.here -= 1;
-            if session.here == 0 {
+        if let Some(slots) = table.get_mut(&self.session) {
+            slots.registered -= 1;
+            if slots.registered == 0 {
                 table.remove(&self.session);
             }
         }
@@ -83,27 +83,27 @@ mod tests {
     use super::*;
 
     #[tokio::test(start_paused = true)]
-    async fn a_session_has_so_many_places_and_others_have_their_own() {
+    async fn each_session_has_48_permits_of_its_own() {
         let calls = Arc::new(Calls::default());
-        let mut places = Vec::new();
+        let mut permits = Vec::new();
         for _ in 0..LIMIT {
-            places.push(calls.acquire([1; 16]).await.unwrap());
+            permits.push(calls.acquire([1; 16]).await.unwrap());
         }
-        assert!(calls.acquire([1; 16]).await.is_none(), "nobody leaves");
+        assert!(calls.acquire([1; 16]).await.is_none(), "no call ends");
         assert!(calls.acquire([2; 16]).await.is_some());
         let waiting = tokio::spawn({
             let calls = Arc::clone(&calls);
             async move { calls.acquire([1; 16]).await.is_some() }
         });
         tokio::time::sleep(Duration::from_secs(1)).await;
-        let crowd: Vec<_> = (1..WAITING).map(|_| calls.register([1; 16]).unwrap()).collect();
-        assert!(calls.register([1; 16]).is_none(), "no more than so many wait");
-        for _ in crowd {
+        let others: Vec<_> = (1..WAITING).map(|_| calls.register([1; 16]).unwrap()).collect();
+        assert!(calls.register([1; 16]).is_none(), "only 8 wait");
+        for _ in others {
             drop(Registration { calls: Arc::clone(&calls), session: [1; 16] });
         }
-        places.pop();
-        assert!(waiting.await.unwrap(), "a burst that passes is served");
-        drop(places);
-        assert!(calls.table().is_empty(), "nothing is left of sessions without calls");
+        permits.pop();
+        assert!(waiting.await.unwrap(), "a short burst is served");
+        drop(permits);
+        assert!(calls.table().is_empty(), "sessions without calls are removed");
     }
 }

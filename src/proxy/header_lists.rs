@@ -2,7 +2,7 @@
 
 use http::HeaderName;
 
-/// Response headers that would act on the gateway's origin or tell of the way between, in their order.
+/// Response headers that would affect the gateway's origin or describe the connection, sorted.
 const STRIPPED: [&str; 50] = [
     "accept-ch",
     "activate-storage-access",
@@ -56,15 +56,15 @@ const STRIPPED: [&str; 50] = [
     "x-sourcemap",
 ];
 
-/// Beginnings of such names.
-const STRIPPED_BEGINNING: [&str; 6] =
+/// Prefixes of such headers.
+const STRIPPED_PREFIXES: [&str; 6] =
     ["access-control-", "attribution-reporting-", "cloakroom-", "proxy-", "x-frame-", "x-powered-"];
 
-/// Whether a header of an API's answer may act on our origin or tell of the way between, so that it goes no further.
+/// Whether a response header of an API is removed (contract 10.9).
 #[must_use]
 pub fn is_stripped(name: &HeaderName) -> bool {
     STRIPPED.binary_search(&name.as_str()).is_ok()
-        || STRIPPED_BEGINNING.iter().any(|beginning| name.as_str().starts_with(beginning))
+        || STRIPPED_PREFIXES.iter().any(|prefix| name.as_str().starts_with(prefix))
 }
 
 #[cfg(test)]
@@ -72,7 +72,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_list_of_what_is_stripped_is_in_order() {
+    fn stripped_headers_are_sorted() {
         assert!(STRIPPED.is_sorted());
         assert!(STRIPPED.iter().all(|name| is_stripped(&HeaderName::from_static(name))));
     }

@@ -1,4 +1,5 @@
-//! Headers in both directions: what goes on is on a list, what comes back loses whatever would act on our origin.
+//! Headers in both directions: requests keep those on a list, responses lose those that would affect the gateway's
+//! origin.
 
 use http::header::{
     CACHE_CONTROL, CONNECTION, CONTENT_LENGTH, CONTENT_LOCATION, CONTENT_SECURITY_POLICY, LOCATION, REFERRER_POLICY,
@@ -22,18 +23,18 @@ pub fn for_api(headers: &HeaderMap, api: &Api) -> HeaderMap {
     for (name, value) in headers.iter().filter(|(name, _)| passes(name)) {
         passed.append(name.clone(), value.clone());
     }
-    // The length frames the body that streams through, so it is no header that anybody may nominate.
+    // The length frames the streamed body, so `Connection` cannot nominate it.
     if let Some(length) = headers.get(CONTENT_LENGTH) {
         passed.insert(CONTENT_LENGTH, length.clone());
     }
     passed
 }
 
-/// Cleans an API's answer for the browser.
+/// Prepares the headers of an API's response for the browser.
 pub fn for_browser(headers: &mut HeaderMap, api: &Api) {
     let nominated = nominated(headers);
-    let doomed = headers.keys().filter(|name| is_stripped(name) || nominated.contains(name));
-    let names: Vec<HeaderName> = doomed.cloned().collect();
+    let stripped = headers.keys().filter(|name| is_stripped(name) || nominated.contains(name));
+    let names: Vec<HeaderName> = stripped.cloned().collect();
     for name in names {
         headers.remove(name);
     }
@@ -58,7 +59,7 @@ fn nominated(headers: &HeaderMap) -> Vec<HeaderName> {
     words.filter_map(|word| HeaderName::from_bytes(word.trim().as_bytes()).ok()).collect()
 }
 
-/// An address inside the API's base becomes one of the API's route; any other goes.
+/// Rewrites a URL inside the API's base to the API's route; any other is removed.
 fn rewrite_location(headers: &mut HeaderMap, name: &HeaderName, api: &Api) {
     let Some(value) = headers.remove(name) else { return };
     let inside = value.to_str().ok().and_then(|location| api.base.relative(location));
@@ -85,7 +86,7 @@ mod tests {
     }
 
     #[test]
-    fn only_listed_headers_go_on() {
+    fn only_listed_headers_are_forwarded() {
         let headers = map(&[
             ("accept", "a"),
             ("prefer", "b"),
@@ -112,7 +113,7 @@ mod tests {
     }
 
     #[test]
-    fn nominated_headers_stay_behind_and_framing_does_not() {
+    fn nominated_headers_are_dropped_but_not_the_length() {
         let headers =
             map(&[("connection", "Prefer, content-length"), ("prefer", "b"), ("accept", "a"), ("content-length", "3")]);
         let passed = for_api(&headers, api_map().get("graph").unwrap());
@@ -121,7 +122,7 @@ mod tests {
     }
 
     #[test]
-    fn an_answer_loses_what_would_act_on_our_origin() {
+    fn a_response_loses_what_would_affect_the_gateways_origin() {
         let mut headers = map(&[
             ("set-cookie", "a=b"),
             ("access-control-allow-origin", "*"),

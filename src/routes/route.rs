@@ -26,7 +26,7 @@ use crate::guard::navigation::reject_prefetch;
 use crate::path::strip_prefix_segments;
 use crate::proxy::forward::has_body;
 use crate::reply::body::{GuardedBody, Incomplete, Limit};
-use crate::reply::{Body, BodyError, Context, Rejected, Reply, empty, full, problem, wants_page};
+use crate::reply::{Body, BodyError, Context, Rejected, Reply, empty, full, is_navigation, problem};
 
 /// Longest pause in the body of a request while its handler waits for more (contract 11.10).
 const BODY_IDLE: Duration = Duration::from_secs(15);
@@ -179,7 +179,7 @@ fn rejection(app: &App, rejected: Rejected, head: &RequestHead) -> Reply {
     }
     let deleted = if error == Error::SessionGone { app.auth.delete_session() } else { Vec::new() };
     let link_base = app.origins.link_base().to_owned();
-    let context = Context { trace_id: head.trace.trace_id.clone(), wants_page: wants_page(&head.headers), link_base };
+    let context = Context { trace_id: head.trace.trace_id.clone(), as_page: is_navigation(&head.headers), link_base };
     let mut reply = problem(&error, &context);
     for line in cookies.into_iter().chain(deleted) {
         reply.headers_mut().append(SET_COOKIE, line);

@@ -19,9 +19,9 @@ use tokio::io::AsyncReadExt;
 use tokio_util::io::ReaderStream;
 
 use super::tags::Tags;
-use super::{INDEX, add_file_headers, is_navigation};
+use super::{INDEX, add_file_headers};
 use crate::error::Error;
-use crate::reply::{Body, BodyError, Reply, full};
+use crate::reply::{Body, BodyError, Reply, full, is_navigation};
 use crate::telemetry::spawn_blocking;
 
 /// Content up to this many bytes is read at once; longer content is streamed in pieces of this length.
@@ -34,7 +34,7 @@ pub struct Folder {
     tags: Arc<Tags>,
 }
 
-/// What a request asks of a file.
+/// What a request says about the file that it gets.
 struct FileRequest {
     is_head: bool,
     is_navigation: bool,

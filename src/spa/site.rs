@@ -1,4 +1,4 @@
-//! A static website as the SPA: the gateway fronts it, so that page and gateway share one origin.
+//! A static website as the SPA, fronted so that page and gateway share one origin (contract 3.24).
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -13,16 +13,16 @@ use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, StatusCode};
 use http_body_util::BodyExt;
 use tokio::time::Instant;
 
-use super::{INDEX, add_file_headers, is_navigation};
+use super::{INDEX, add_file_headers};
 use crate::api_map::base::Base;
 use crate::api_map::path::ProvenPath;
 use crate::error::Error;
 use crate::net::{CONNECT, OutboundClients};
 use crate::reply::body::{GuardedBody, Limit};
-use crate::reply::{Reply, full};
+use crate::reply::{Reply, full, is_navigation};
 use crate::upstream::{Failure, Upstream};
 
-/// Request headers that the website gets; no cookie, no credentials, nothing of who asks.
+/// Request headers that the website gets: no cookies, no credentials, nothing about the client.
 const PASSED: [HeaderName; 9] = [
     ACCEPT,
     ACCEPT_ENCODING,
@@ -34,7 +34,7 @@ const PASSED: [HeaderName; 9] = [
     IF_UNMODIFIED_SINCE,
     RANGE,
 ];
-/// Response headers that are the website's own affair, or would act on more than its files.
+/// Response headers that concern the connection to the website, or would affect more than its files.
 const STRIPPED: [HeaderName; 15] = [
     ALT_SVC,
     AUTHORIZATION,
@@ -52,14 +52,13 @@ const STRIPPED: [HeaderName; 15] = [
     WWW_AUTHENTICATE,
     HeaderName::from_static("clear-site-data"),
 ];
-/// Beginnings of such names.
-const STRIPPED_BEGINNING: [&str; 5] = ["access-control-", "cloakroom-", "keep-alive", "x-ms-", "x-azure-"];
-/// Deadline for the head of an answer.
+/// Prefixes of such headers.
+const STRIPPED_PREFIXES: [&str; 5] = ["access-control-", "cloakroom-", "keep-alive", "x-ms-", "x-azure-"];
+/// Deadline for the head of a response.
 const FIRST_BYTE: Duration = Duration::from_secs(30);
-/// Deadline for the whole of it.
+/// Deadline for the whole response.
 const TOTAL: Duration = Duration::from_secs(100);
 
-/// The website.
 #[derive(Debug)]
 pub struct Site {
     base: Base,
@@ -67,17 +66,16 @@ pub struct Site {
 }
 
 impl Site {
-    /// The website at a base address.
     #[must_use]
     pub fn new(base: Base, net: Arc<OutboundClients>) -> Self {
         let upstream = Upstream::new(net, CONNECT, base.is_https());
         Self { base, upstream }
     }
 
-    /// Fetches a file; for a navigation to what is no file, the app's page.
+    /// Fetches a file by `GET` or `HEAD`, or the app's page for a navigation to a path that is not a file.
     ///
     /// # Errors
-    /// [`Error::MethodDenied`], [`Error::BadRequest`], or what is wrong with the website.
+    /// [`Error::BadRequest`], or why there is no response of the website.
     pub async fn get(
         &self,
         method: &Method,
@@ -85,18 +83,15 @@ impl Site {
         query: Option<&str>,
         headers: &HeaderMap,
     ) -> Result<Reply, Error> {
-        if *method != Method::GET && *method != Method::HEAD {
-            return Err(Error::MethodDenied("GET, HEAD".into()));
-        }
         let is_root = path == "/";
         let path = if is_root { INDEX } else { path };
         let reply = self.fetch(method, path, query, passed(headers)).await?;
         if is_root && reply.status().is_redirection() && reply.status() != StatusCode::NOT_MODIFIED {
-            // Websites with short addresses send the page's own name to the root, which is what was asked for.
+            // Websites with short addresses redirect from `/index.html` to `/`.
             return self.fetch(method, "/", query, passed(headers)).await;
         }
         if reply.status() == StatusCode::NOT_FOUND && is_navigation(headers) {
-            // The page as a whole: conditions and ranges were about another file.
+            // Without conditions and ranges: they refer to another file.
             let negotiation = [ACCEPT, ACCEPT_ENCODING, ACCEPT_LANGUAGE];
             let headers = passed(headers).into_iter().filter_map(|(name, value)| Some((name?, value)));
             let headers = headers.filter(|(name, _)| negotiation.contains(name)).collect();
@@ -122,30 +117,30 @@ impl Site {
             Failure::Timeout => Error::UpstreamTimeout,
             Failure::Incomplete(_) | Failure::TooLong => Error::Internal,
             Failure::Unreachable(problem) => {
-                tracing::warn!(%problem, "the website cannot be reached");
+                tracing::warn!(%problem, "cannot reach the website");
                 Error::UpstreamUnavailable
             }
         })?;
         let mut reply = response.map(|body| GuardedBody::new(body, Limit::Deadline(start + TOTAL), ()).boxed());
         strip(reply.headers_mut());
         self.keep_redirect_inside(&mut reply)?;
-        // Only a file that is there may be kept for ever.
-        // A page under the name of a script is what some websites answer for what is not there.
+        // Only a file that exists may be immutable. Some websites respond to the name of a missing script with a page.
         let kind = reply.headers().get(CONTENT_TYPE).and_then(|kind| kind.to_str().ok()).unwrap_or_default();
         let is_page = kind.starts_with("text/html");
-        let is_there = !is_page && (reply.status().is_success() || reply.status() == StatusCode::NOT_MODIFIED);
-        add_file_headers(reply.headers_mut(), if is_there { path } else { INDEX });
+        let exists = !is_page && (reply.status().is_success() || reply.status() == StatusCode::NOT_MODIFIED);
+        add_file_headers(reply.headers_mut(), if exists { path } else { INDEX });
         Ok(reply)
     }
 
-    /// A redirect inside the website becomes one of ours; another would lead away from the app's origin.
+    /// Rewrites a redirect within the website to a path of the gateway, and rejects others: they leave the app's
+    /// origin.
     fn keep_redirect_inside(&self, reply: &mut Reply) -> Result<(), Error> {
         let Some(location) = reply.headers_mut().remove(LOCATION) else { return Ok(()) };
         if !reply.status().is_redirection() {
             return Ok(());
         }
         let inside = location.to_str().ok().and_then(|location| self.base.relative(location));
-        // Two slashes in front would be another host's name to a browser.
+        // Browsers take what follows two leading slashes for a host.
         let inside = inside.filter(|path| !path.starts_with("//"));
         match inside.and_then(|path| HeaderValue::from_str(if path.is_empty() { "/" } else { &path }).ok()) {
             Some(path) => {
@@ -153,7 +148,7 @@ impl Site {
                 Ok(())
             }
             None => {
-                tracing::warn!("the website redirects to another place, which is refused");
+                tracing::warn!("rejected a redirect of the website to another origin");
                 Err(Error::UpstreamUnavailable)
             }
         }
@@ -171,10 +166,10 @@ fn passed(headers: &HeaderMap) -> HeaderMap {
 }
 
 fn strip(headers: &mut HeaderMap) {
-    let doomed = |name: &HeaderName| {
-        STRIPPED.contains(name) || STRIPPED_BEGINNING.iter().any(|beginning| name.as_str().starts_with(beginning))
+    let is_stripped = |name: &HeaderName| {
+        STRIPPED.contains(name) || STRIPPED_PREFIXES.iter().any(|prefix| name.as_str().starts_with(prefix))
     };
-    let names: Vec<HeaderName> = headers.keys().filter(|name| doomed(name)).cloned().collect();
+    let names: Vec<HeaderName> = headers.keys().filter(|name| is_stripped(name)).cloned().collect();
     for name in names {
         headers.remove(name);
     }
