@@ -28,8 +28,8 @@ const REQUEST: [(&str, &str); 8] = [
     ("user-agent", "Mozilla/5.0 (X11; Linux x86_64) AppleWebKit/537.36"),
     ("x-csrf", "1"),
 ];
-/// What an API answers.
-const ANSWER: [(&str, &str); 6] = [
+/// Response headers of an API.
+const RESPONSE: [(&str, &str); 6] = [
     ("cache-control", "private"),
     ("content-type", "application/json"),
     ("etag", "W/\"1\""),
@@ -42,7 +42,7 @@ fn parts(bench: &mut Criterion) {
     let apis = ApiMap::parse(MAP).unwrap();
     let api = apis.get("graph").unwrap();
     let origins = Origins::only(Origin::parse("https://app.contoso.example").unwrap());
-    let (request, answer) = (map(&REQUEST), map(&ANSWER));
+    let (request, response) = (map(&REQUEST), map(&RESPONSE));
     bench.bench_function("a path is proven", |bench| bench.iter(|| ProvenPath::parse(black_box(PATH))));
     for count in [1, 200] {
         let others = (1..count).map(|number| format!("GET /users/*/things-{number}/**"));
@@ -59,7 +59,7 @@ fn parts(bench: &mut Criterion) {
     });
     bench.bench_function("response headers are cleaned", |bench| {
         bench.iter(|| {
-            let mut headers = answer.clone();
+            let mut headers = response.clone();
             headers::for_browser(&mut headers, api);
             headers
         });

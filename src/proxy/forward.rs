@@ -110,7 +110,7 @@ impl Proxy {
         let is_new = matches!(token, Cow::Owned(_));
         let deadline = api.timeouts.total.map(|total| Instant::now() + total);
         let asked = send(api, upstream, &call, &path, &token.token, body, deadline).await;
-        let error = match asked.as_ref().map(|reply| challenge::asked_by(reply.status(), reply.headers())) {
+        let error = match asked.as_ref().map(|reply| challenge::claims_required_by(reply.status(), reply.headers())) {
             Ok(None) => None,
             Ok(Some(claims)) => {
                 Some(self.tokens.on_claims_challenge(&open, token.clone().into_owned(), &claims, call.now).await)

@@ -176,7 +176,7 @@ impl SessionCookies {
     /// The number of cookies for a sealed session of so many bytes, unless that is too large.
     fn parts(&self, length: usize, life: Life) -> Option<usize> {
         let count = length.div_ceil(self.part_size(life).max(1)).max(1);
-        // Each name stands with `=` before its value and `; ` behind it, the first value of several with `n.`.
+        // Each cookie adds its name, `=` and `; `; the first of several also the count `n.`.
         let names = self.0.name.len() * count + "-1".len() * (count - 1) + 3 * count;
         let marker = if count > 1 { "n.".len() } else { 0 };
         (count <= PARTS && names + marker + length <= self.0.budget).then_some(count)

@@ -1,5 +1,5 @@
-//! Claims challenges: what an API or the provider asks of the next sign-in (OpenID Connect Core section 5.5), sealed
-//! for the way through the browser.
+//! Claims challenges: the claims that an API or the provider requires of the next sign-in (OpenID Connect Core section
+//! 5.5), sealed into `login_url` (contract 7.28 to 7.32).
 
 use base64::Engine;
 use base64::alphabet;
@@ -15,40 +15,40 @@ use crate::session::payload::SessionId;
 use crate::session::sealer::UnsealError;
 use crate::session::{OpenSession, Sessions};
 
-/// Life of a sealed challenge, in seconds.
+/// Lifetime of a sealed challenge in seconds (contract 7.29).
 const SECONDS: u64 = 600;
-/// Most bytes of what is asked.
+/// Maximum size of a claims request in bytes (contract 7.30).
 const LIMIT: usize = 2_048;
 /// Version of the payload after the times.
 const FORMAT: u8 = 1;
-/// Standard base64; Entra's padding comes and goes.
+/// Standard base64, with or without padding: Entra sends both.
 const BASE64: GeneralPurpose = GeneralPurpose::new(
     &alphabet::STANDARD,
     GeneralPurposeConfig::new().with_decode_padding_mode(DecodePaddingMode::Indifferent),
 );
 
-/// A challenge that came back sealed by us.
+/// An opened challenge.
 #[derive(Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Challenge {
     /// The session that was challenged.
     pub session: SessionId,
-    /// Whose answer counts.
+    /// The user who has to sign in (contract 7.32).
     pub sub: String,
-    /// The API that asked; empty if the provider did for none.
+    /// The API that sent the challenge; empty if the provider did, for no API.
     pub api: String,
     /// The claims request: JSON with the one member `access_token`.
     pub claims: String,
 }
 
-/// What an API asks by a 401 with `insufficient_claims` (RFC 6750 section 3, continuous access evaluation).
+/// The claims request in an API's 401 with `insufficient_claims` (RFC 6750 section 3, continuous access evaluation).
 #[must_use]
-pub fn asked_by(status: StatusCode, headers: &HeaderMap) -> Option<String> {
+pub fn claims_required_by(status: StatusCode, headers: &HeaderMap) -> Option<String> {
     if status != StatusCode::UNAUTHORIZED {
         return None;
     }
     let lines = headers.get_all(WWW_AUTHENTICATE).iter().filter_map(|line| line.to_str().ok());
     let mut challenges = lines.filter_map(|line| http_auth::parse_challenges(line).ok()).flatten();
-    let wanted = challenges.find_map(|challenge| {
+    let encoded = challenges.find_map(|challenge| {
         let value = |name: &str| {
             let found = challenge.params.iter().find(|(of, _)| of.eq_ignore_ascii_case(name));
             found.map(|(_, value)| value.to_unescaped())
@@ -57,10 +57,10 @@ pub fn asked_by(status: StatusCode, headers: &HeaderMap) -> Option<String> {
         let bearer = challenge.scheme.eq_ignore_ascii_case("bearer");
         if bearer && insufficient { value("claims") } else { None }
     })?;
-    String::from_utf8(BASE64.decode(wanted).ok()?).ok()
+    String::from_utf8(BASE64.decode(encoded).ok()?).ok()
 }
 
-/// Seals what is asked of the next sign-in, unless it is no claims request that we would pass on.
+/// Seals a claims request. `None` if it cannot be passed on, or if no key seals.
 pub async fn seal(
     sessions: &Sessions,
     open: &OpenSession,
@@ -78,7 +78,7 @@ pub async fn seal(
     sessions.seal(Purpose::Challenge, "", now + SECONDS, now, &payload).await.ok()
 }
 
-/// Opens a challenge that was sealed here or by another instance.
+/// Opens a challenge that was sealed by this or another instance.
 ///
 /// # Errors
 /// [`UnsealError`].
@@ -88,15 +88,15 @@ pub async fn open(sessions: &Sessions, sealed: &str, now: UnixSeconds) -> Result
     postcard::from_bytes(payload).map_err(|_| UnsealError::Invalid)
 }
 
-/// The claims request of a sign-in: of strict JSON of at most 2 KB only the member `access_token`, and the capability
-/// to answer challenges.
+/// The claims request to pass on: only the member `access_token` of strict JSON, merged with `cp1`, the capability to
+/// handle challenges (contract 7.30).
 fn request(claims: &str) -> Option<String> {
     if claims.len() > LIMIT {
         return None;
     }
     let mut all: Map<String, Value> = serde_json::from_str(claims).ok()?;
-    let Some(Value::Object(mut asked)) = all.remove("access_token") else { return None };
-    let capability = asked.entry("xms_cc").or_insert_with(|| json!({}));
+    let Some(Value::Object(mut claims)) = all.remove("access_token") else { return None };
+    let capability = claims.entry("xms_cc").or_insert_with(|| json!({}));
     let mut values = capability.get("values").and_then(Value::as_array).cloned().unwrap_or_default();
     if !values.contains(&json!("cp1")) {
         values.push(json!("cp1"));
@@ -105,7 +105,7 @@ fn request(claims: &str) -> Option<String> {
         Some(members) => members.insert("values".to_owned(), values.into()),
         None => return None,
     };
-    Some(json!({"access_token": asked}).to_string())
+    Some(json!({"access_token": claims}).to_string())
 }
 
 #[cfg(test)]
@@ -114,9 +114,9 @@ mod tests {
 
     use super::*;
 
-    fn asked(line: &str) -> Option<String> {
+    fn claims_in(line: &str) -> Option<String> {
         let headers = HeaderMap::from_iter([(WWW_AUTHENTICATE, HeaderValue::from_str(line).unwrap())]);
-        asked_by(StatusCode::UNAUTHORIZED, &headers)
+        claims_required_by(StatusCode::UNAUTHORIZED, &headers)
     }
 
     #[test]
@@ -129,7 +129,7 @@ mod tests {
             format!(r#"bearer Error="insufficient_claims",claims="{bare}""#),
             format!(r#"Basic realm="x", Bearer error="insufficient_claims", claims="{base64}""#),
         ] {
-            assert_eq!(asked(&line).as_deref(), Some(claims), "{line}");
+            assert_eq!(claims_in(&line).as_deref(), Some(claims), "{line}");
         }
         for line in [
             format!(r#"Bearer error="invalid_token", claims="{base64}""#),
@@ -139,7 +139,7 @@ mod tests {
             "Bearer ,,,=".to_owned(),
             String::new(),
         ] {
-            assert_eq!(asked(&line), None, "{line}");
+            assert_eq!(claims_in(&line), None, "{line}");
         }
     }
 
@@ -154,17 +154,17 @@ mod tests {
     }
 
     #[test]
-    fn odd_claims_are_not_passed_on() {
+    fn invalid_claims_are_not_passed_on() {
         let long = format!(r#"{{"access_token":{{"x":"{}"}}}}"#, "y".repeat(LIMIT));
-        for odd in ["", "[]", "{}", r#"{"access_token":1}"#, r#"{"access_token":{}} x"#, "garbage", &long] {
-            assert_eq!(request(odd), None, "{odd}");
+        for invalid in ["", "[]", "{}", r#"{"access_token":1}"#, r#"{"access_token":{}} x"#, "garbage", &long] {
+            assert_eq!(request(invalid), None, "{invalid}");
         }
     }
 
     proptest::proptest! {
         #[test]
         fn no_header_panics(line in "[ -~]{0,200}") {
-            let _ = asked(&line);
+            let _ = claims_in(&line);
         }
     }
 }

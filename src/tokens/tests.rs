@@ -168,7 +168,11 @@ async fn a_valid_token_is_used_when_the_refresh_fails_or_takes_too_long() {
     *double.failure.lock().unwrap() = Some(RefreshError::Unavailable);
     assert_eq!(call(&service, &open, NOW + 99).await, Ok(("a.first".to_owned(), false)));
     assert_eq!(call(&service, &open, NOW + 100).await, Err(Error::ProviderUnavailable));
-    assert_eq!(service.refresh_all(&open, NOW + 99).await, Err(Error::ProviderUnavailable), "who asks gets the reason");
+    assert_eq!(
+        service.refresh_all(&open, NOW + 99).await,
+        Err(Error::ProviderUnavailable),
+        "the caller gets the reason"
+    );
     *double.failure.lock().unwrap() = None;
     *double.delay.lock().unwrap() = Duration::from_secs(9);
     let (requests, begun) = (double.requests(), Instant::now());
