@@ -53,7 +53,8 @@ pub struct Metadata {
 }
 
 impl Metadata {
-    /// Whether the client tells the provider that it handles claims challenges (`cp1`). Only Entra understands that.
+    /// Whether the client declares to the provider that it handles claims challenges (`cp1`). Only Entra understands
+    /// that.
     #[must_use]
     pub const fn takes_capabilities(&self) -> bool {
         self.cloud_instance_name.is_some()
