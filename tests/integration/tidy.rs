@@ -332,6 +332,20 @@ fn the_example_error_in_the_docs_matches_the_code() {
 }
 
 #[test]
+fn every_log_event_is_documented() {
+    let page = read("docs/operations.md");
+    let mut findings = Vec::new();
+    for (path, text) in files("src/", ".rs") {
+        for event in code(&text).split("event = \"").skip(1).filter_map(|rest| rest.split('"').next()) {
+            if !page.contains(&format!("`{event}`")) {
+                findings.push(format!("{path}: list the event {event} in docs/operations.md, Logs"));
+            }
+        }
+    }
+    assert_none(&findings);
+}
+
+#[test]
 fn every_setting_cited_in_docs_exists() {
     let table = documentation();
     let known: BTreeSet<&str> = table.lines().filter_map(|row| row.strip_prefix("| `")?.split('`').next()).collect();
