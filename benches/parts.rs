@@ -11,8 +11,10 @@ use cloakroom::guard::csrf;
 use cloakroom::guard::origins::Origins;
 use cloakroom::origin::Origin;
 use cloakroom::proxy::headers;
+use cloakroom::proxy::response_headers::LeftOut;
+use cloakroom::telemetry::TraceContext;
 use criterion::{Criterion, criterion_group, criterion_main};
-use http::{HeaderMap, HeaderName, HeaderValue, Method};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, Uri};
 
 const PATH: &str = "/me/drive/root:/Reports%202026/summary.xlsx:/workbook/tables";
 const MAP: &str = r#"{"graph": {"route": "/graph", "base": "https://graph.microsoft.com/v1.0", "allow": ["GET /me/**"],
@@ -43,6 +45,8 @@ fn parts(bench: &mut Criterion) {
     let api = apis.get("graph").unwrap();
     let origins = Origins::only(Origin::parse("https://app.contoso.example").unwrap());
     let (request, response) = (map(&REQUEST), map(&RESPONSE));
+    let (trace, left_out) = (TraceContext::from_headers(&request), LeftOut::default());
+    let url = Uri::from_static("https://graph.microsoft.com/v1.0/me");
     bench.bench_function("a path is proven", |bench| bench.iter(|| ProvenPath::parse(black_box(PATH))));
     for count in [1, 200] {
         let others = (1..count).map(|number| format!("GET /users/*/things-{number}/**"));
@@ -55,14 +59,10 @@ fn parts(bench: &mut Criterion) {
         bench.iter(|| csrf::check(&Method::POST, black_box(&request), &origins, CsrfMode::Header));
     });
     bench.bench_function("request headers are chosen", |bench| {
-        bench.iter(|| headers::for_api(black_box(&request), api));
+        bench.iter(|| headers::forwarded(black_box(&request), &api.request_headers, &trace));
     });
     bench.bench_function("response headers are cleaned", |bench| {
-        bench.iter(|| {
-            let mut headers = response.clone();
-            headers::for_browser(&mut headers, api);
-            headers
-        });
+        bench.iter(|| headers::for_browser(black_box(&response), api, &url, &left_out));
     });
 }
 

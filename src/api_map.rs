@@ -6,6 +6,7 @@ pub mod headers;
 mod json;
 pub mod path;
 pub mod patterns;
+pub mod response_headers;
 
 use std::slice;
 use std::time::Duration;
@@ -32,6 +33,10 @@ pub struct Api {
     pub csrf: CsrfMode,
     /// Request headers that are passed besides [`headers::REQUEST`].
     pub request_headers: Vec<HeaderName>,
+    /// Response headers that are passed besides [`response_headers::always_passed`].
+    pub response_headers: Vec<HeaderName>,
+    pub locations: Locations,
+    pub cache: CacheMode,
     pub timeouts: Timeouts,
     /// Largest request body in bytes.
     pub max_body: u64,
@@ -47,14 +52,34 @@ pub enum CsrfMode {
     FetchMetadata,
 }
 
+/// Whether browsers cache responses (contract 8.8).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum CacheMode {
+    /// No.
+    None,
+    /// Yes, and revalidate them at each use.
+    Private,
+}
+
+/// What the API means by an absolute path in `Location` and the like (contract 10.11).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Locations {
+    /// A path on its host (RFC 3986).
+    Host,
+    /// Outside the path of `base`, a path below `base`, as Microsoft Graph does.
+    Base,
+}
+
 /// Deadlines of a call (contract 10.15).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Timeouts {
     pub connect: Duration,
-    /// Until the head of the response.
+    /// From the end of the request body to the head of the response.
     pub first_byte: Duration,
     /// For the whole call; `None` for streams.
     pub total: Option<Duration>,
+    /// How long an unused connection is kept.
+    pub idle: Duration,
 }
 
 /// All APIs, ordered by name.
@@ -77,6 +102,12 @@ impl ApiMap {
 
     pub fn iter(&self) -> slice::Iter<'_, Api> {
         self.0.iter()
+    }
+
+    /// Whether browsers cache responses of any API, so that one user's must not be shown to the next (contract 8.9b).
+    #[must_use]
+    pub fn is_cached(&self) -> bool {
+        self.0.iter().any(|api| api.cache == CacheMode::Private)
     }
 
     /// The API whose scopes a sign-in requests when it names none (contract 7.20).

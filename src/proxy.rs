@@ -1,6 +1,7 @@
 //! Proxied calls (contract section 10).
 
 pub mod calls;
+mod disposition;
 pub mod forward;
-pub mod header_lists;
 pub mod headers;
+pub mod response_headers;

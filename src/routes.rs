@@ -70,13 +70,13 @@ fn table(app: &App) -> Vec<Route> {
     let callback_methods = if app.auth.takes_form_post() { GET_AND_POST } else { GET };
     let under = |prefix: &str| Path::under([prefix.to_owned()]);
     vec![
-        Route::new(Path::under(apis), ANY, Proxied, proxy),
+        Route::new(Path::under(apis), ANY, Proxied, proxy).guarded(),
         Route::new(FromHost(app.port, &["/"]), GET, Exempt, readiness_probe),
         Route::new(Exact("/auth/login"), GET, SignIn, login).without_prefetch(),
         Route::new(Exact("/auth/callback"), callback_methods, SignIn, callback).without_prefetch(),
         Route::new(Exact("/auth/session"), GET, SignIn, session).without_prefetch(),
-        Route::new(Exact("/auth/refresh"), POST, SignIn, refresh).without_prefetch(),
-        Route::new(Exact("/auth/logout"), GET_AND_POST, SignIn, logout).without_prefetch(),
+        Route::new(Exact("/auth/refresh"), POST, SignIn, refresh).without_prefetch().guarded(),
+        Route::new(Exact("/auth/logout"), GET_AND_POST, SignIn, logout).without_prefetch().guarded(),
         Route::new(Exact("/health/live"), GET, Exempt, live),
         Route::new(Exact("/health/ready"), GET, Exempt, ready),
         Route::new(FromHost(app.port, &[ROTATE_KEYS]), POST, Exempt, rotate_keys),
@@ -170,10 +170,10 @@ async fn not_found(_app: Arc<App>, _request: GatewayRequest) -> Result<Reply, Er
 }
 
 async fn spa(app: Arc<App>, request: GatewayRequest) -> Result<Reply, Error> {
-    let RequestHead { method, target, headers, .. } = request.head.as_ref();
+    let RequestHead { method, target, headers, trace, .. } = request.head.as_ref();
     match &app.spa {
         Some(Spa::Folder(folder)) => folder.get(method, target.path(), headers).await,
-        Some(Spa::Site(site)) => site.get(method, target.path(), target.query(), headers).await,
+        Some(Spa::Site(site)) => site.get(method, target.path(), target.query(), headers, trace).await,
         None => Err(Error::RouteDenied),
     }
 }

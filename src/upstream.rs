@@ -2,28 +2,30 @@
 //!
 //! Not reqwest, which parses URLs again and so could change the bytes that were checked.
 
+use std::pin::Pin;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
+use bytes::Bytes;
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
 use http::{Request, Response, Uri};
-use http_body_util::LengthLimitError;
+use http_body::{Body as _, Frame, SizeHint};
+use http_body_util::{BodyExt, LengthLimitError};
 use hyper::body::Incoming;
 use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
 use hyper_util::client::legacy;
 use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::{TokioExecutor, TokioTimer};
-use tokio::time::{Instant, timeout, timeout_at};
+use tokio::sync::watch;
+use tokio::time::{Instant, sleep_until, timeout, timeout_at};
 use tower_service::Service;
 
 use crate::net::OutboundClients;
 use crate::reply::body::Incomplete;
 use crate::reply::{Body, BodyError};
 
-/// How long an idle connection stays open.
-const IDLE: Duration = Duration::from_secs(60);
 /// How long a pool is used. Afterwards the host name is resolved again.
 const LIFE: Duration = Duration::from_secs(300);
 
@@ -37,6 +39,7 @@ type Pool = legacy::Client<Connector, Body>;
 pub struct Upstream {
     net: Arc<OutboundClients>,
     connect: Duration,
+    idle: Duration,
     is_https: bool,
     pool: Mutex<Option<(Instant, Pool)>>,
 }
@@ -55,25 +58,47 @@ pub enum Failure {
 }
 
 impl Upstream {
-    /// `connect` is the deadline for a connection, TLS included. Without `is_https` no trusted roots are loaded.
+    /// `connect` is the deadline for a connection, TLS included; `idle`, how long an unused one is kept. Without
+    /// `is_https` no trusted roots are loaded.
     #[must_use]
-    pub const fn new(net: Arc<OutboundClients>, connect: Duration, is_https: bool) -> Self {
-        Self { net, connect, is_https, pool: Mutex::new(None) }
+    pub const fn new(net: Arc<OutboundClients>, connect: Duration, idle: Duration, is_https: bool) -> Self {
+        Self { net, connect, idle, is_https, pool: Mutex::new(None) }
     }
 
-    /// Sends a request. The deadline is for the head of the response; its body streams.
+    /// Sends a request and returns the head of the response; its body streams.
+    ///
+    /// `first_byte` is how long the upstream may take for it after the request body has ended, and how long it may
+    /// pause while it reads that body (contract 10.15). The time that the client takes for the body does not count.
     ///
     /// # Errors
     /// [`Failure`].
-    pub async fn send(&self, request: Request<Body>, deadline: Instant) -> Result<Response<Incoming>, Failure> {
+    pub async fn send(
+        &self,
+        request: Request<Body>,
+        first_byte: Duration,
+        whole: Option<Instant>,
+    ) -> Result<Response<Incoming>, Failure> {
         let pool = self
             .pool()
             .ok_or_else(|| Failure::Unreachable("TLS configuration unavailable (no trusted roots?)".to_owned()))?;
-        match timeout_at(deadline, pool.request(request)).await {
-            Err(_) => Err(Failure::Timeout),
-            Ok(Ok(response)) => Ok(response),
-            Ok(Err(error)) => Err(Failure::of(&error)),
-        }
+        let response = if request.body().is_end_stream() {
+            let head = Instant::now() + first_byte;
+            timeout_at(whole.map_or(head, |whole| whole.min(head)), pool.request(request)).await.ok()
+        } else {
+            let (turn, of_upstream) = watch::channel(None);
+            let request = request.map(|body| Sending { body, turn }.boxed());
+            let expired = async {
+                match whole {
+                    Some(whole) => _ = timeout_at(whole, expiry(of_upstream, first_byte)).await,
+                    None => expiry(of_upstream, first_byte).await,
+                }
+            };
+            tokio::select! {
+                response = pool.request(request) => Some(response),
+                () = expired => None,
+            }
+        };
+        response.ok_or(Failure::Timeout)?.map_err(|error| Failure::of(&error))
     }
 
     /// The current pool. Connections of a previous one close when their requests have ended.
@@ -100,8 +125,55 @@ impl Upstream {
             HttpsConnectorBuilder::new().with_tls_config(tls).https_or_http().enable_http1().wrap_connector(http);
         let connector = Connector { connector: Arc::new(connector), deadline: self.connect };
         let mut builder = legacy::Client::builder(TokioExecutor::new());
-        builder.pool_timer(TokioTimer::new()).pool_idle_timeout(IDLE).http1_max_buf_size(BUFFER);
+        builder.pool_timer(TokioTimer::new()).pool_idle_timeout(self.idle).http1_max_buf_size(BUFFER);
         Some(builder.build(connector))
+    }
+}
+
+/// A request body that tells since when the upstream, and not the client, is to act.
+struct Sending {
+    body: Body,
+    /// Since when the upstream has had all that the client sent; `None` while the client is to send more.
+    turn: watch::Sender<Option<Instant>>,
+}
+
+impl http_body::Body for Sending {
+    type Data = Bytes;
+    type Error = BodyError;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+        let frame = Pin::new(&mut self.body).poll_frame(context);
+        self.turn.send_replace(frame.is_ready().then(Instant::now));
+        frame
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
+    }
+}
+
+/// Waits until the upstream has not acted for so long. A body is dropped at its end.
+async fn expiry(mut of_upstream: watch::Receiver<Option<Instant>>, longest: Duration) {
+    loop {
+        let since = *of_upstream.borrow_and_update();
+        let change = of_upstream.changed();
+        let change = match since {
+            None => change.await,
+            Some(since) => match timeout_at(since + longest, change).await {
+                Ok(change) => change,
+                Err(_) => return,
+            },
+        };
+        if change.is_err() {
+            return sleep_until(since.unwrap_or_else(Instant::now) + longest).await;
+        }
     }
 }
 

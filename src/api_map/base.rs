@@ -4,6 +4,7 @@ use http::Uri;
 use http::uri::{Authority, Scheme};
 use url::Url;
 
+use super::Locations;
 use super::path::ProvenPath;
 use crate::origin::is_secure;
 use crate::path::strip_prefix_segments;
@@ -71,22 +72,28 @@ impl Base {
             && uri.authority() == Some(&self.authority)
     }
 
-    /// Path, query and fragment below this base of a `Location` that the API sent, if it is an absolute URL or an
-    /// absolute path inside the base.
+    /// Path, query and fragment below this base of a reference in a response to the request of this URL (contract
+    /// 10.11). `None` if it leads elsewhere.
     #[must_use]
-    pub fn relative(&self, location: &str) -> Option<String> {
-        if !location.starts_with('/') && !location.contains("://") {
+    pub fn relative(&self, reference: &str, request: &Uri, locations: Locations) -> Option<String> {
+        let target = Url::parse(&request.to_string()).ok()?.join(reference).ok()?;
+        let has_user = !target.username().is_empty() || target.password().is_some();
+        if has_user || target.origin() != self.url.origin() {
             return None;
         }
-        let target = self.url.join(location).ok()?;
-        if target.origin() != self.url.origin() {
-            return None;
-        }
-        let rest = strip_prefix_segments(target.path(), &self.prefix)?;
+        let below_base = || (locations == Locations::Base && is_plain_path(reference, &target)).then(|| target.path());
+        let rest = strip_prefix_segments(target.path(), &self.prefix).or_else(below_base)?;
         let query = target.query().map(|query| format!("?{query}")).unwrap_or_default();
         let fragment = target.fragment().map(|fragment| format!("#{fragment}")).unwrap_or_default();
         Some(format!("{rest}{query}{fragment}"))
     }
+}
+
+/// Whether a reference is an absolute path without `.` and `..` segments; `target` is what it resolves to.
+fn is_plain_path(reference: &str, target: &Url) -> bool {
+    let path = reference.split(['?', '#']).next().unwrap_or_default();
+    let slashes = |text: &str| text.bytes().filter(|byte| *byte == b'/').count();
+    path.starts_with('/') && !path.starts_with("//") && !path.contains('\\') && slashes(path) == slashes(target.path())
 }
 
 #[cfg(test)]
@@ -127,19 +134,36 @@ mod tests {
     }
 
     #[test]
-    fn only_locations_inside_the_base_are_relative_to_it() {
-        let relative = |location: &str| base().relative(location);
-        assert_eq!(relative("https://graph.example/v1.0/me?x#y").as_deref(), Some("/me?x#y"));
-        assert_eq!(relative("/v1.0/me").as_deref(), Some("/me"));
-        for outside in [
-            "https://evil.example/v1.0/me",
-            "/v1.0x/me",
-            "/beta/me",
-            "//evil/v1.0/me",
-            "https://graph.example/v1.0/../beta",
-            "me",
+    fn only_references_inside_the_base_are_relative_to_it() {
+        let request: Uri = "https://graph.example/v1.0/teams/1?x=1".parse().unwrap();
+        let relative = |reference: &str, locations| base().relative(reference, &request, locations);
+        for (reference, expected) in [
+            ("https://graph.example/v1.0/me?x#y", Some("/me?x#y")),
+            ("/v1.0/me", Some("/me")),
+            ("2", Some("/teams/2")),
+            ("?y", Some("/teams/1?y")),
+            ("../me", Some("/me")),
+            ("../../beta/me", None),
+            ("https://graph.example/beta", None),
+            ("https://evil.example/v1.0/me", None),
+            ("https://user@graph.example/v1.0/me", None),
+            ("https://graph.example:444/v1.0/me", None),
+            ("http://graph.example/v1.0/me", None),
+            ("//evil/v1.0/me", None),
+            ("/\\evil/v1.0/me", None),
+            ("javascript:alert(1)", None),
+            ("https://graph.example/v1.0/../beta", None),
+            ("/v1.0/../beta", None),
         ] {
-            assert_eq!(relative(outside), None, "{outside}");
+            for locations in [Locations::Host, Locations::Base] {
+                assert_eq!(relative(reference, locations).as_deref(), expected, "{reference} {locations:?}");
+            }
+        }
+        for (reference, by_base) in
+            [("/teams('1')/operations('2')", "/teams('1')/operations('2')"), ("/v1.0x/me", "/v1.0x/me")]
+        {
+            assert_eq!(relative(reference, Locations::Host), None, "{reference}");
+            assert_eq!(relative(reference, Locations::Base).as_deref(), Some(by_base), "{reference}");
         }
     }
 }

@@ -7,9 +7,8 @@ use http::HeaderName;
 use serde::Deserialize;
 
 use super::base::Base;
-use super::headers::{always_passed, may_be_passed};
 use super::patterns::AllowList;
-use super::{Api, CsrfMode, Timeouts};
+use super::{Api, CacheMode, CsrfMode, Locations, Timeouts, headers, response_headers};
 
 /// Largest request body in bytes where the map does not set one.
 const MAX_BODY: u64 = 10 * 1_024 * 1_024;
@@ -29,6 +28,11 @@ struct Entry {
     csrf: CsrfEntry,
     #[serde(default)]
     request_headers: Vec<String>,
+    #[serde(default)]
+    response_headers: Vec<String>,
+    locations: Option<LocationsEntry>,
+    #[serde(default)]
+    cache: CacheEntry,
     sign_in: Option<bool>,
     #[serde(default)]
     timeouts: TimeoutsEntry,
@@ -44,16 +48,32 @@ enum CsrfEntry {
 }
 
 #[derive(Deserialize)]
+#[serde(rename_all = "kebab-case")]
+enum LocationsEntry {
+    Base,
+}
+
+#[derive(Deserialize, Default)]
+#[serde(rename_all = "kebab-case")]
+enum CacheEntry {
+    #[default]
+    None,
+    Private,
+}
+
+#[derive(Deserialize)]
 #[serde(deny_unknown_fields, default)]
 struct TimeoutsEntry {
     connect: String,
     first_byte: String,
     total: Option<String>,
+    idle: String,
 }
 
 impl Default for TimeoutsEntry {
     fn default() -> Self {
-        Self { connect: "2s".to_owned(), first_byte: "30s".to_owned(), total: Some("100s".to_owned()) }
+        let [connect, first_byte, total, idle] = ["2s", "30s", "100s", "60s"].map(str::to_owned);
+        Self { connect, first_byte, total: Some(total), idle }
     }
 }
 
@@ -93,25 +113,40 @@ impl Entry {
         }
         let base = Base::parse(&self.base).map_err(|rule| record(format!("base {rule}"))).ok();
         let allowed = AllowList::compile(&self.allow).map_err(&mut record).ok();
-        let request_headers = header_names(&self.request_headers).map_err(&mut record).ok();
+        let request_headers =
+            header_names("request_headers", &self.request_headers, headers::may_be_passed, headers::always_passed);
+        let request_headers = request_headers.map_err(&mut record).ok();
+        let (may_be_passed, always_passed) = (response_headers::may_be_passed, response_headers::always_passed);
+        let response_headers = header_names("response_headers", &self.response_headers, may_be_passed, always_passed);
+        let response_headers = response_headers.map_err(&mut record).ok();
         let timeouts = self.timeouts.parse().map_err(&mut record).ok();
-        match (base, allowed, request_headers, timeouts) {
-            (Some(base), Some(allowed), Some(request_headers), Some(timeouts)) if errors.is_empty() => Ok(Api {
-                name: name.to_owned(),
-                route,
-                base,
-                scopes: self.scopes,
-                resource: self.resource,
-                allowed,
-                csrf: match self.csrf {
-                    CsrfEntry::Header => CsrfMode::Header,
-                    CsrfEntry::FetchMetadata => CsrfMode::FetchMetadata,
-                },
-                request_headers,
-                timeouts,
-                max_body: self.max_body.unwrap_or(MAX_BODY),
-                sign_in: self.sign_in,
-            }),
+        match (base, allowed, request_headers.zip(response_headers), timeouts) {
+            (Some(base), Some(allowed), Some((request_headers, response_headers)), Some(timeouts))
+                if errors.is_empty() =>
+            {
+                Ok(Api {
+                    name: name.to_owned(),
+                    route,
+                    base,
+                    scopes: self.scopes,
+                    resource: self.resource,
+                    allowed,
+                    csrf: match self.csrf {
+                        CsrfEntry::Header => CsrfMode::Header,
+                        CsrfEntry::FetchMetadata => CsrfMode::FetchMetadata,
+                    },
+                    request_headers,
+                    response_headers,
+                    locations: self.locations.map_or(Locations::Host, |LocationsEntry::Base| Locations::Base),
+                    cache: match self.cache {
+                        CacheEntry::None => CacheMode::None,
+                        CacheEntry::Private => CacheMode::Private,
+                    },
+                    timeouts,
+                    max_body: self.max_body.unwrap_or(MAX_BODY),
+                    sign_in: self.sign_in,
+                })
+            }
             _ => Err(errors),
         }
     }
@@ -124,13 +159,20 @@ fn is_api_route(route: &str) -> bool {
         .is_some_and(|name| !name.is_empty() && name.bytes().all(allowed) && name != "." && name != "..")
 }
 
-fn header_names(names: &[String]) -> Result<Vec<HeaderName>, String> {
+/// Reads the names of a member. `may_be_passed`: those that can be added; `always_passed`: the built-in ones.
+fn header_names(
+    member: &str,
+    names: &[String],
+    may_be_passed: fn(&HeaderName) -> bool,
+    always_passed: fn(&HeaderName) -> bool,
+) -> Result<Vec<HeaderName>, String> {
     let parse = |name: &String| {
-        let parsed = HeaderName::from_bytes(name.as_bytes()).ok().filter(may_be_passed);
-        parsed.ok_or_else(|| format!("request_headers: {name:?} cannot be passed to an API; remove it"))
+        let parsed = HeaderName::from_bytes(name.as_bytes()).ok();
+        let parsed = parsed.filter(|name| always_passed(name) || may_be_passed(name));
+        parsed.ok_or_else(|| format!("{member}: {name:?} cannot be passed; remove it"))
     };
     let mut parsed = names.iter().map(parse).collect::<Result<Vec<_>, _>>()?;
-    // A header that every API gets, or that is listed twice, would otherwise be sent twice.
+    // A header that is passed anyway, or that is listed twice, would otherwise be sent twice.
     parsed.retain(|name| !always_passed(name));
     parsed.sort_by(|a, b| a.as_str().cmp(b.as_str()));
     parsed.dedup();
@@ -148,6 +190,7 @@ impl TimeoutsEntry {
             connect: duration("connect", &self.connect)?,
             first_byte: duration("first_byte", &self.first_byte)?,
             total: self.total.as_deref().map(|total| duration("total", total)).transpose()?,
+            idle: duration("idle", &self.idle)?,
         })
     }
 }

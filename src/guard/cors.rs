@@ -4,14 +4,31 @@
 use http::header::{
     ACCESS_CONTROL_ALLOW_CREDENTIALS, ACCESS_CONTROL_ALLOW_HEADERS, ACCESS_CONTROL_ALLOW_METHODS,
     ACCESS_CONTROL_ALLOW_ORIGIN, ACCESS_CONTROL_EXPOSE_HEADERS, ACCESS_CONTROL_MAX_AGE, ACCESS_CONTROL_REQUEST_METHOD,
-    ORIGIN, VARY,
+    ALLOW, CACHE_CONTROL, CONTENT_SECURITY_POLICY, ORIGIN, REFERRER_POLICY, RETRY_AFTER, SET_COOKIE,
+    STRICT_TRANSPORT_SECURITY, VARY, X_CONTENT_TYPE_OPTIONS,
 };
 use http::{HeaderMap, HeaderName, HeaderValue, Method};
 
 use super::origins::Origins;
 
-/// Response headers that a page on another origin may read in addition to the safelisted ones.
-const EXPOSED: &str = "Cloakroom-Error, Retry-After, Allow, ETag, Location, Content-Disposition";
+/// Response headers of the gateway that a page on another origin may read, whether the response has them or not.
+const EXPOSED: &str = "Cloakroom-Error, Retry-After, Allow";
+/// Response headers that the gateway sets and pages do not need. Every other is an API's.
+const NOT_EXPOSED: [HeaderName; 13] = [
+    ACCESS_CONTROL_ALLOW_HEADERS,
+    ACCESS_CONTROL_ALLOW_METHODS,
+    ACCESS_CONTROL_MAX_AGE,
+    ALLOW,
+    CACHE_CONTROL,
+    CONTENT_SECURITY_POLICY,
+    REFERRER_POLICY,
+    RETRY_AFTER,
+    SET_COOKIE,
+    STRICT_TRANSPORT_SECURITY,
+    X_CONTENT_TYPE_OPTIONS,
+    HeaderName::from_static("clear-site-data"),
+    HeaderName::from_static("cloakroom-error"),
+];
 /// Methods that a preflight allows; the API map decides which of them an API accepts.
 const METHODS: &str = "GET, HEAD, POST, PUT, PATCH, DELETE";
 /// How long a browser may cache a preflight response, in seconds.
@@ -57,10 +74,19 @@ pub fn add_cors_headers(response: &mut HeaderMap, allowed_origin: Option<HeaderV
         response.append(VARY, HeaderValue::from_static("Origin"));
     }
     if let Some(origin) = allowed_origin {
+        let exposed = exposed(response);
         response.insert(ACCESS_CONTROL_ALLOW_ORIGIN, origin);
         response.insert(ACCESS_CONTROL_ALLOW_CREDENTIALS, HeaderValue::from_static("true"));
-        response.insert(ACCESS_CONTROL_EXPOSE_HEADERS, HeaderValue::from_static(EXPOSED));
+        response.insert(ACCESS_CONTROL_EXPOSE_HEADERS, exposed);
     }
+}
+
+/// The headers that a page may read in addition to the safelisted ones, by name: with credentials, `*` is no wildcard.
+#[expect(clippy::expect_used, reason = "a header name consists of characters that a value may have")]
+fn exposed(response: &HeaderMap) -> HeaderValue {
+    let of_api = response.keys().filter(|name| !NOT_EXPOSED.contains(name)).map(HeaderName::as_str);
+    let names: Vec<&str> = [EXPOSED].into_iter().chain(of_api).collect();
+    HeaderValue::from_str(&names.join(", ")).expect("header names and commas are a header value")
 }
 
 /// The origin of a request, if it is single and configured.
@@ -127,6 +153,7 @@ mod tests {
         let response = headers_for(PAGE, &origins());
         assert_eq!(response["access-control-allow-origin"], PAGE);
         assert_eq!(response["access-control-allow-credentials"], "true");
+        assert_eq!(response["access-control-expose-headers"], "Cloakroom-Error, Retry-After, Allow, vary");
         assert_eq!(response["vary"], "Origin");
         let response = headers_for("https://evil.example", &origins());
         assert_eq!(response.len(), 1, "{response:?}");

@@ -7,17 +7,18 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http::header::{AUTHORIZATION, CONTENT_LENGTH, SET_COOKIE, TRANSFER_ENCODING};
-use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, StatusCode};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, StatusCode, Uri};
 use http_body_util::{BodyExt, Limited};
 use hyper::body::Incoming;
 use tokio::time::Instant;
 
 use super::calls::Calls;
 use super::headers;
+use super::response_headers::LeftOut;
 use crate::api_map::headers::REQUEST;
 use crate::api_map::path::ProvenPath;
 use crate::api_map::patterns::Verdict;
-use crate::api_map::{Api, ApiMap, CsrfMode};
+use crate::api_map::{Api, ApiMap, CsrfMode, Timeouts};
 use crate::clock::UnixSeconds;
 use crate::error::Error;
 use crate::guard::csrf;
@@ -43,7 +44,7 @@ pub struct Proxy {
     calls: Arc<Calls>,
     origins: Arc<Origins>,
     /// One per API, in the order of `apis`.
-    upstreams: Vec<Upstream>,
+    upstreams: Vec<(Upstream, LeftOut)>,
 }
 
 /// A call as received.
@@ -68,7 +69,10 @@ impl Proxy {
         origins: Arc<Origins>,
         net: &Arc<OutboundClients>,
     ) -> Self {
-        let upstream = |api: &Api| Upstream::new(Arc::clone(net), api.timeouts.connect, api.base.is_https());
+        let upstream = |api: &Api| {
+            let Timeouts { connect, idle, .. } = api.timeouts;
+            (Upstream::new(Arc::clone(net), connect, idle, api.base.is_https()), LeftOut::default())
+        };
         let upstreams = apis.iter().map(upstream).collect();
         Self { apis, sessions, tokens, calls: Arc::default(), origins, upstreams }
     }
@@ -97,7 +101,7 @@ impl Proxy {
         csrf::check(call.method, call.headers, &self.origins, mode)?;
         let mut open = self.sessions.open(call.headers, call.now).await.map_err(Error::from)?;
         let place = self.calls.acquire(open.session.id).await.ok_or(Error::Overloaded)?;
-        let (api, upstream, _) = found.ok_or(Error::RouteDenied)?;
+        let (api, (upstream, left_out), _) = found.ok_or(Error::RouteDenied)?;
         match api.allowed.check(call.method, &path.decoded) {
             Verdict::Allowed => {}
             Verdict::MethodNotAllowed(allow) => return Err(Error::MethodDenied(allow.into()).into()),
@@ -106,10 +110,11 @@ impl Proxy {
         if declared_length(call.headers).is_some_and(|length| length > api.max_body) {
             return Err(Error::BodyTooLarge.into());
         }
+        let url = api.base.uri(&path, call.query).ok_or(Error::Internal)?;
         let token = self.tokens.for_call(&open, &api.name, call.now).await?;
         let is_new = matches!(token, Cow::Owned(_));
         let deadline = api.timeouts.total.map(|total| Instant::now() + total);
-        let asked = send(api, upstream, &call, &path, &token.token, body, deadline).await;
+        let asked = send(api, upstream, &call, &url, &token.token, body, deadline).await;
         let error = match asked.as_ref().map(|reply| challenge::claims_required_by(reply.status(), reply.headers())) {
             Ok(None) => None,
             Ok(Some(claims)) => {
@@ -126,7 +131,7 @@ impl Proxy {
         if reply.status() == StatusCode::UNAUTHORIZED {
             self.tokens.on_unauthorized(&open, &token);
         }
-        headers::for_browser(reply.headers_mut(), api);
+        *reply.headers_mut() = headers::for_browser(reply.headers(), api, &url, left_out);
         // New tokens are always written, activity only by a response that is quick.
         let lines = if let Cow::Owned(token) = token {
             open.session.put_access_token(token);
@@ -148,13 +153,11 @@ async fn send(
     api: &Api,
     upstream: &Upstream,
     call: &Call<'_>,
-    path: &ProvenPath<'_>,
+    url: &Uri,
     token: &SecretString,
     body: Body,
     deadline: Option<Instant>,
 ) -> Result<Response<Incoming>, Error> {
-    let first_byte = Instant::now() + api.timeouts.first_byte;
-    let head = deadline.map_or(first_byte, |deadline| deadline.min(first_byte));
     let reading = *call.method == Method::GET || *call.method == Method::HEAD;
     let repeatable = reading && !has_body(call.headers);
     let limit = usize::try_from(api.max_body).unwrap_or(usize::MAX);
@@ -162,9 +165,13 @@ async fn send(
     let mut again = repeatable;
     loop {
         let body = body.take().unwrap_or_else(|| full(Bytes::new()));
-        let request = request(api, call, path, token, body).ok_or(Error::Internal)?;
-        match upstream.send(request, head).await {
-            Ok(answer) => return Ok(answer),
+        let request = request(api, call, url, token, body).ok_or(Error::Internal)?;
+        match upstream.send(request, api.timeouts.first_byte, deadline).await {
+            Ok(response) if response.status() == StatusCode::SWITCHING_PROTOCOLS => {
+                tracing::warn!(api = %api.name, "the API switches to another protocol, which is not supported");
+                return Err(Error::UpstreamUnavailable);
+            }
+            Ok(response) => return Ok(response),
             Err(Failure::Timeout) => return Err(Error::UpstreamTimeout),
             Err(Failure::TooLong) => return Err(Error::BodyTooLarge),
             Err(Failure::Incomplete(Incomplete(why))) => return Err(Error::BadRequest(why)),
@@ -187,17 +194,11 @@ pub fn has_body(headers: &HeaderMap) -> bool {
     headers.contains_key(TRANSFER_ENCODING) || declared_length(headers).is_some_and(|length| length > 0)
 }
 
-fn request(
-    api: &Api,
-    call: &Call<'_>,
-    path: &ProvenPath<'_>,
-    token: &SecretString,
-    body: Body,
-) -> Option<Request<Body>> {
+fn request(api: &Api, call: &Call<'_>, url: &Uri, token: &SecretString, body: Body) -> Option<Request<Body>> {
     let mut request = Request::new(body);
     *request.method_mut() = call.method.clone();
-    *request.uri_mut() = api.base.uri(path, call.query)?;
-    *request.headers_mut() = headers::for_api(call.headers, api);
+    *request.uri_mut() = url.clone();
+    *request.headers_mut() = headers::forwarded(call.headers, &api.request_headers, call.trace);
     // Without a length, APIs respond 411 to methods that usually have a body (RFC 9110 section 8.6), and a host in
     // forwarding mode drops `Content-Length: 0`.
     if matches!(*call.method, Method::PATCH | Method::POST | Method::PUT) && !has_body(call.headers) {

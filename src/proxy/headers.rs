@@ -1,27 +1,27 @@
-//! Headers in both directions: requests keep those on a list, responses lose those that would affect the gateway's
-//! origin.
+//! The headers of requests to APIs and websites, and those of proxied responses.
 
-use http::header::{
-    CACHE_CONTROL, CONNECTION, CONTENT_LENGTH, CONTENT_LOCATION, CONTENT_SECURITY_POLICY, LOCATION, REFERRER_POLICY,
-    VARY,
-};
-use http::{HeaderMap, HeaderName, HeaderValue};
+use http::header::{CACHE_CONTROL, CONTENT_LENGTH, CONTENT_SECURITY_POLICY};
+use http::{HeaderMap, HeaderName, HeaderValue, Uri};
 
-use super::header_lists::is_stripped;
-use crate::api_map::Api;
-use crate::api_map::headers::always_passed;
-use crate::guard::csrf;
+use super::response_headers::{Filter, LeftOut, nominated};
+use crate::api_map::headers::{TRACESTATE, always_passed};
+use crate::api_map::{Api, CacheMode, response_headers};
 use crate::reply;
+use crate::telemetry::TraceContext;
 
-/// The headers that go to an API, without `Authorization` and `traceparent`, which the caller adds.
+/// The client's headers that go to an API or a website, which gets those in `more` besides the built-in ones (contract
+/// 10.7, 10.8). `Authorization` and `traceparent` are not among them: the caller adds its own.
 #[must_use]
-pub fn for_api(headers: &HeaderMap, api: &Api) -> HeaderMap {
+pub fn forwarded(headers: &HeaderMap, more: &[HeaderName], trace: &TraceContext) -> HeaderMap {
     let nominated = nominated(headers);
-    let passes =
-        |name: &HeaderName| (always_passed(name) || api.request_headers.contains(name)) && !nominated.contains(name);
+    let passes = |name: &HeaderName| (always_passed(name) || more.contains(name)) && !nominated.contains(name);
     let mut passed = HeaderMap::with_capacity(headers.len());
     for (name, value) in headers.iter().filter(|(name, _)| passes(name)) {
         passed.append(name.clone(), value.clone());
+    }
+    if !trace.is_continued {
+        // Without its `traceparent` it belongs to no trace (W3C Trace Context, section 3.3.1).
+        passed.remove(TRACESTATE);
     }
     // The length frames the streamed body, so `Connection` cannot nominate it.
     if let Some(length) = headers.get(CONTENT_LENGTH) {
@@ -30,44 +30,24 @@ pub fn for_api(headers: &HeaderMap, api: &Api) -> HeaderMap {
     passed
 }
 
-/// Prepares the headers of an API's response for the browser.
-pub fn for_browser(headers: &mut HeaderMap, api: &Api) {
-    let nominated = nominated(headers);
-    let stripped = headers.keys().filter(|name| is_stripped(name) || nominated.contains(name));
-    let names: Vec<HeaderName> = stripped.cloned().collect();
-    for name in names {
-        headers.remove(name);
-    }
-    for name in [LOCATION, CONTENT_LOCATION] {
-        rewrite_location(headers, &name, api);
-    }
-    let no_store = headers.get_all(CACHE_CONTROL).iter().any(|value| {
+/// The headers of a response of an API as the browser gets them. `url`: of the request that it responds to.
+#[must_use]
+pub fn for_browser(received: &HeaderMap, api: &Api, url: &Uri, left_out: &LeftOut) -> HeaderMap {
+    let passes = |name: &HeaderName| response_headers::always_passed(name) || api.response_headers.contains(name);
+    let locate = |_: &HeaderName, reference: &str| {
+        let rest = api.base.relative(reference, url, api.locations)?;
+        Some(format!("{}{rest}", api.route))
+    };
+    let mut headers = Filter { name: &api.name, passes, locate, left_out }.apply(received);
+    let no_store = received.get_all(CACHE_CONTROL).iter().any(|value| {
         value.to_str().is_ok_and(|value| value.split(',').any(|word| word.trim().eq_ignore_ascii_case("no-store")))
     });
-    let caching = if no_store { "no-store" } else { "private, no-cache" };
+    let is_cached = api.cache == CacheMode::Private && !no_store;
+    let caching = if is_cached { "private, no-cache" } else { "no-store" };
     headers.insert(CACHE_CONTROL, HeaderValue::from_static(caching));
     headers.insert(CONTENT_SECURITY_POLICY, HeaderValue::from_static("sandbox; default-src 'none'"));
-    headers.append(VARY, HeaderValue::from_static(csrf::VARY));
-    headers.remove(REFERRER_POLICY);
-    reply::add_security_headers(headers);
-}
-
-/// The names that `Connection` makes hop-by-hop (RFC 9110 section 7.6.1).
-fn nominated(headers: &HeaderMap) -> Vec<HeaderName> {
-    let words =
-        headers.get_all(CONNECTION).iter().filter_map(|value| value.to_str().ok()).flat_map(|line| line.split(','));
-    words.filter_map(|word| HeaderName::from_bytes(word.trim().as_bytes()).ok()).collect()
-}
-
-/// Rewrites a URL inside the API's base to the API's route; any other is removed.
-fn rewrite_location(headers: &mut HeaderMap, name: &HeaderName, api: &Api) {
-    let Some(value) = headers.remove(name) else { return };
-    let inside = value.to_str().ok().and_then(|location| api.base.relative(location));
-    if let Some(path) = inside
-        && let Ok(value) = HeaderValue::from_str(&format!("{}{path}", api.route))
-    {
-        headers.insert(name, value);
-    }
+    reply::add_security_headers(&mut headers);
+    headers
 }
 
 #[cfg(test)]
@@ -75,14 +55,32 @@ mod tests {
     use super::*;
     use crate::api_map::ApiMap;
 
-    fn api_map() -> ApiMap {
-        let json = r#"{"graph": {"route": "/graph", "base": "https://graph.example/v1.0", "allow": ["GET /me"],
-                       "request_headers": ["Prefer"]}}"#;
-        ApiMap::parse(json).unwrap()
+    const TRACEPARENT: (&str, &str) = ("traceparent", "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-00");
+
+    fn api_map(members: &str) -> ApiMap {
+        let json = format!(
+            r#"{{"graph": {{"route": "/graph", "base": "https://graph.example/v1.0", "allow": ["GET /me"]{members}}}}}"#
+        );
+        ApiMap::parse(&json).unwrap()
     }
 
     fn map(pairs: &[(&'static str, &'static str)]) -> HeaderMap {
-        pairs.iter().map(|(name, value)| (HeaderName::from_static(name), HeaderValue::from_static(value))).collect()
+        let mut headers = HeaderMap::new();
+        for (name, value) in pairs {
+            headers.append(HeaderName::from_static(name), HeaderValue::from_static(value));
+        }
+        headers
+    }
+
+    fn sent(headers: &HeaderMap) -> Vec<String> {
+        let more = [HeaderName::from_static("x-mine")];
+        let sent = forwarded(headers, &more, &TraceContext::from_headers(headers));
+        sent.iter().map(|(name, _)| name.to_string()).collect()
+    }
+
+    fn received(headers: &HeaderMap, members: &str) -> HeaderMap {
+        let url = Uri::from_static("https://graph.example/v1.0/me");
+        for_browser(headers, api_map(members).get("graph").unwrap(), &url, &LeftOut::default())
     }
 
     #[test]
@@ -92,6 +90,11 @@ mod tests {
             ("prefer", "b"),
             ("prefer", "c"),
             ("if-range", "d"),
+            ("consistencylevel", "e"),
+            ("last-event-id", "f"),
+            ("x-mine", "g"),
+            ("tracestate", "a=b"),
+            TRACEPARENT,
             ("content-length", "3"),
             ("cookie", "x"),
             ("authorization", "x"),
@@ -107,44 +110,47 @@ mod tests {
             ("x_forwarded_for", "x"),
             ("transfer-encoding", "chunked"),
         ]);
-        let passed = for_api(&headers, api_map().get("graph").unwrap());
-        let names: Vec<&str> = passed.iter().map(|(name, _)| name.as_str()).collect();
-        assert_eq!(names, ["accept", "prefer", "prefer", "if-range", "content-length"]);
+        let expected =
+            ["accept", "prefer", "prefer", "if-range", "consistencylevel", "last-event-id", "x-mine", "tracestate"];
+        assert_eq!(sent(&headers), [&expected[..], &["content-length"]].concat());
     }
 
     #[test]
-    fn nominated_headers_are_dropped_but_not_the_length() {
+    fn a_trace_state_without_its_trace_is_not_forwarded() {
+        assert_eq!(sent(&map(&[("tracestate", "a=b")])), [""; 0]);
+    }
+
+    #[test]
+    fn nominated_headers_are_not_forwarded_but_framing_is() {
         let headers =
             map(&[("connection", "Prefer, content-length"), ("prefer", "b"), ("accept", "a"), ("content-length", "3")]);
-        let passed = for_api(&headers, api_map().get("graph").unwrap());
-        assert!(!passed.contains_key("prefer"));
-        assert!(passed.contains_key("accept") && passed.contains_key("content-length"));
+        assert_eq!(sent(&headers), ["accept", "content-length"]);
     }
 
     #[test]
-    fn a_response_loses_what_would_affect_the_gateways_origin() {
-        let mut headers = map(&[
+    fn a_response_keeps_only_listed_headers() {
+        let headers = map(&[
             ("set-cookie", "a=b"),
             ("access-control-allow-origin", "*"),
             ("clear-site-data", "*"),
-            ("refresh", "0"),
-            ("strict-transport-security", "x"),
-            ("server", "x"),
-            ("www-authenticate", "x"),
-            ("cloakroom-error", "x"),
-            ("service-worker-allowed", "/"),
-            ("connection", "x-hop"),
+            ("connection", "x-hop, x-total"),
             ("x-hop", "1"),
+            ("x-total", "1"),
+            ("x-mine", "1"),
+            ("x-other", "1"),
+            ("cdn-cache-control", "max-age=1"),
             ("content-security-policy", "x"),
             ("etag", "\"1\""),
             ("content-type", "text/html"),
             ("vary", "Accept"),
-            ("link", "</a>"),
+            ("link", "</v1.0/a,b>; title=\"x, y\"; rel=next, <https://evil.example>; rel=x, <c>"),
+            ("link", "<unclosed"),
             ("cache-control", "max-age=5"),
             ("location", "https://graph.example/v1.0/me"),
+            ("operation-location", "ops/1"),
             ("content-location", "https://evil.example/"),
         ]);
-        for_browser(&mut headers, api_map().get("graph").unwrap());
+        let headers = received(&headers, r#", "response_headers": ["X-Mine"]"#);
         let mut names: Vec<&str> = headers.keys().map(HeaderName::as_str).collect();
         names.sort_unstable();
         let expected = [
@@ -154,21 +160,49 @@ mod tests {
             "etag",
             "link",
             "location",
+            "operation-location",
             "referrer-policy",
             "vary",
             "x-content-type-options",
+            "x-mine",
         ];
         assert_eq!(names, expected);
         assert_eq!(headers["location"], "/graph/me");
-        assert_eq!(headers["cache-control"], "private, no-cache");
+        assert_eq!(headers["operation-location"], "/graph/ops/1");
+        assert_eq!(headers["link"], "</graph/a,b>; title=\"x, y\"; rel=next, </graph/c>");
         assert_eq!(headers["content-security-policy"], "sandbox; default-src 'none'");
-        assert_eq!(headers.get_all("vary").iter().count(), 2);
     }
 
     #[test]
-    fn an_apis_no_store_stays() {
-        let mut headers = map(&[("cache-control", "private, No-Store")]);
-        for_browser(&mut headers, api_map().get("graph").unwrap());
-        assert_eq!(headers["cache-control"], "no-store");
+    fn responses_are_cached_only_where_the_map_says_so() {
+        let caching = |of_api: &'static str, members| {
+            received(&map(&[("cache-control", of_api)]), members)["cache-control"].clone()
+        };
+        let private = r#", "cache": "private""#;
+        assert_eq!(caching("max-age=5", ""), "no-store");
+        assert_eq!(caching("max-age=5", private), "private, no-cache");
+        assert_eq!(caching("private, No-Store", private), "no-store");
+    }
+
+    #[test]
+    fn values_that_the_host_rejects_are_repaired_or_removed() {
+        let mut headers = HeaderMap::new();
+        for (name, value) in [
+            ("location", "/v1.0/ü"),
+            ("link", "<ü>; rel=next"),
+            ("content-disposition", "attachment; filename=\"ü\""),
+            ("content-disposition", "inline"),
+            ("etag", "\"ü\""),
+            ("content-language", "de\t, en"),
+        ] {
+            headers.append(HeaderName::from_static(name), HeaderValue::from_bytes(value.as_bytes()).unwrap());
+        }
+        let headers = received(&headers, "");
+        assert_eq!(headers["location"], "/graph/%C3%BC");
+        assert_eq!(headers["link"], "</graph/%C3%BC>; rel=next");
+        let dispositions: Vec<_> = headers.get_all("content-disposition").iter().collect();
+        assert_eq!(dispositions, ["attachment; filename=\"_\"; filename*=UTF-8''%C3%BC"]);
+        assert!(!headers.contains_key("etag"));
+        assert_eq!(headers["content-language"], "de\t, en", "byte for byte");
     }
 }

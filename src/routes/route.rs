@@ -7,8 +7,8 @@ use std::time::Duration;
 use bytes::{Buf, Bytes};
 use futures_util::future::BoxFuture;
 use futures_util::{FutureExt, Stream, TryFutureExt, TryStreamExt};
-use http::header::{CONTENT_LENGTH, SET_COOKIE};
-use http::{Method, StatusCode};
+use http::header::{CONTENT_LENGTH, SET_COOKIE, VARY};
+use http::{HeaderMap, HeaderValue, Method, StatusCode};
 use http_body::{Body as _, Frame};
 use http_body_util::{BodyExt, StreamBody};
 use warp::filters::BoxedFilter;
@@ -22,6 +22,7 @@ use crate::clock::now;
 use crate::error::Error;
 use crate::functions::is_from_host;
 use crate::guard::cors::{self, Preflight};
+use crate::guard::csrf;
 use crate::guard::navigation::reject_prefetch;
 use crate::path::strip_prefix_segments;
 use crate::proxy::forward::has_body;
@@ -30,6 +31,9 @@ use crate::reply::{Body, BodyError, Context, Rejected, Reply, empty, full, is_na
 
 /// Longest pause in the body of a request while its handler waits for more (contract 11.10).
 const BODY_IDLE: Duration = Duration::from_secs(15);
+
+/// Most bytes of the headers of a response (contract 10.9a); the host accepts 64 KiB.
+const HEADER_BYTES: usize = 48 * 1_024;
 
 /// Methods of a route, written as the `Allow` header of its 405 response. `HEAD` goes with `GET` (contract 3.30).
 pub(super) const GET: Option<&str> = Some("GET, HEAD");
@@ -68,6 +72,7 @@ pub(super) struct Route {
     methods: Option<&'static str>,
     admission: Admission,
     rejects_prefetch: bool,
+    is_guarded: bool,
     handler: Handler,
 }
 
@@ -79,12 +84,17 @@ impl Route {
         E: Into<Rejected> + 'static,
     {
         let handler: Handler = Box::new(move |app, request| handler(app, request).map_err(Into::into).boxed());
-        Self { path, methods, admission, rejects_prefetch: false, handler }
+        Self { path, methods, admission, rejects_prefetch: false, is_guarded: false, handler }
     }
 
     /// Rejects prefetches (contract 3.33).
     pub(super) fn without_prefetch(self) -> Self {
         Self { rejects_prefetch: true, ..self }
+    }
+
+    /// States in each response, rejections included, which headers decide about a guarded request (contract 9.8).
+    pub(super) fn guarded(self) -> Self {
+        Self { is_guarded: true, ..self }
     }
 
     /// The line as a filter: its response, or a warp rejection that leaves the request to the next line.
@@ -137,9 +147,26 @@ impl Route {
             Some(Preflight::Denied) => Err(Error::OriginDenied.into()),
         };
         let mut reply = outcome.unwrap_or_else(|rejected| rejection(&app, rejected, &head));
+        self.add_common_headers(&app, &mut reply, &head);
+        let size = header_bytes(reply.headers());
+        if size > HEADER_BYTES {
+            let api = app.proxy.apis.iter().find(|api| api.path_below(head.target.path()).is_some());
+            let api = api.map(|api| api.name.as_str());
+            tracing::warn!(api, size, "the headers of the response are too long for the host");
+            let cookies = reply.headers().get_all(SET_COOKIE).iter().cloned().collect();
+            reply = rejection(&app, Rejected { cookies, ..Error::UpstreamUnavailable.into() }, &head);
+            self.add_common_headers(&app, &mut reply, &head);
+        }
+        into_response(reply, head.method == Method::HEAD, place)
+    }
+
+    /// Adds what every response of this route carries.
+    fn add_common_headers(&self, app: &App, reply: &mut Reply, head: &RequestHead) {
+        if self.is_guarded {
+            reply.headers_mut().append(VARY, HeaderValue::from_static(csrf::VARY));
+        }
         let origin = cors::allowed_origin(&head.headers, &app.origins);
         cors::add_cors_headers(reply.headers_mut(), origin, &app.origins);
-        into_response(reply, head.method == Method::HEAD, place)
     }
 
     /// The checks that come before a handler, in the order of contract 8.7.
@@ -161,6 +188,11 @@ fn request_body(stream: impl Stream<Item = Result<impl Buf + 'static, warp::Erro
     let frames = stream.map_ok(|mut part| Frame::data(part.copy_to_bytes(part.remaining())));
     let body = StreamBody::new(frames.map_err(|_| BodyError::from(Incomplete::BROKEN))).boxed();
     GuardedBody::new(body, Limit::Pause(BODY_IDLE), ()).boxed()
+}
+
+/// As the headers are sent: each on a line of its own.
+fn header_bytes(headers: &HeaderMap) -> usize {
+    headers.iter().map(|(name, value)| name.as_str().len() + value.len() + ": \r\n".len()).sum()
 }
 
 fn preflight_response(app: &App) -> Reply {

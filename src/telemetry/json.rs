@@ -119,7 +119,8 @@ mod tests {
 
     #[test]
     fn trace_id_and_route_stand_beside_the_members_of_the_event() {
-        let trace = TraceContext { trace_id: "0af7651916cd43dd8448eb211c80319c".to_owned(), sampled: true };
+        let trace =
+            TraceContext { trace_id: "0af7651916cd43dd8448eb211c80319c".to_owned(), sampled: true, is_continued: true };
         let lines = lines(Level::INFO, || {
             let span = trace.span();
             span.in_scope(|| tracing::info!("before the match"));
@@ -138,7 +139,7 @@ mod tests {
     #[test]
     fn errors_have_their_trace_id_where_nothing_else_is_logged() {
         let lines = lines(Level::ERROR, || {
-            let trace = TraceContext { trace_id: "1".repeat(32), sampled: false };
+            let trace = TraceContext { trace_id: "1".repeat(32), sampled: false, is_continued: true };
             trace.span().in_scope(|| {
                 tracing::error!("logged");
                 tracing::warn!("not logged");

@@ -16,6 +16,8 @@ pub struct TraceContext {
     pub trace_id: String,
     /// The caller's sampling flag; true for a trace that starts here.
     pub sampled: bool,
+    /// Whether the caller began it.
+    pub is_continued: bool,
 }
 
 impl TraceContext {
@@ -29,9 +31,9 @@ impl TraceContext {
             let valid = version.len() == 2 && id.len() == 32 && hex(id) && id.iter().any(|byte| *byte != b'0');
             let trace_id = if valid { String::from_utf8(id.to_vec()).ok()? } else { return None };
             let flags = flags.and_then(|flags| u8::from_str_radix(str::from_utf8(flags).ok()?, 16).ok());
-            Some(Self { trace_id, sampled: flags.is_none_or(|flags| flags & 1 == 1) })
+            Some(Self { trace_id, sampled: flags.is_none_or(|flags| flags & 1 == 1), is_continued: true })
         });
-        continued.unwrap_or_else(|| Self { trace_id: random_hex::<16>(), sampled: true })
+        continued.unwrap_or_else(|| Self { trace_id: random_hex::<16>(), sampled: true, is_continued: false })
     }
 
     /// The header that continues this trace in a request of the gateway, under a new span id.
@@ -65,7 +67,7 @@ mod tests {
         for (flags, sampled) in [("01", true), ("00", false), ("03", true), ("02", false)] {
             let value = format!("00-{ID}-b7ad6b7169203331-{flags}").leak();
             let trace = parse(value);
-            assert_eq!(trace, TraceContext { trace_id: ID.to_owned(), sampled });
+            assert_eq!(trace, TraceContext { trace_id: ID.to_owned(), sampled, is_continued: true });
             let sent = trace.traceparent().unwrap();
             let (start, end) = (format!("00-{ID}-"), if sampled { "-01" } else { "-00" });
             let sent = sent.to_str().unwrap();
@@ -80,7 +82,10 @@ mod tests {
             ["", "00-0AF7651916CD43DD8448EB211C80319C-b7ad6b7169203331-00", "00-00000000000000000000000000000000-b-00"]
         {
             let trace = parse(malformed);
-            assert!(trace.trace_id.len() == 32 && trace.trace_id != ID && trace.sampled, "{malformed}");
+            assert!(
+                trace.trace_id.len() == 32 && trace.trace_id != ID && trace.sampled && !trace.is_continued,
+                "{malformed}"
+            );
         }
         assert!(TraceContext::from_headers(&HeaderMap::new()).sampled);
     }

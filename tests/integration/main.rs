@@ -45,6 +45,7 @@ mod paths;
 mod proxying;
 mod refresh;
 mod rejections;
+mod responses;
 mod rotate_keys;
 mod schema;
 mod server;

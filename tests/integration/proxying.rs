@@ -130,7 +130,7 @@ async fn a_response_cannot_act_on_the_gateways_origin() {
     assert_eq!(visitor.jar, jar);
     assert_eq!(response.header("content-security-policy"), Some("sandbox; default-src 'none'"));
     assert_eq!(response.header("x-content-type-options"), Some("nosniff"));
-    assert_eq!(response.header("cache-control"), Some("private, no-cache"));
+    assert_eq!(response.header("cache-control"), Some("no-store"));
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -38,7 +38,11 @@ fn good() -> Vec<(&'static str, Value)> {
         ("a", json!({"csrf": "header", "sign_in": false, "max_body": 0})),
         ("a", json!({"request_headers": ["ConsistencyLevel", "Prefer", "X-My-Header"]})),
         ("a", json!({"timeouts": {"connect": "500ms", "first_byte": "1m 30s", "total": null}})),
+        ("a", json!({"timeouts": {"idle": "5s"}})),
         ("a", json!({"timeouts": {}})),
+        ("a", json!({"response_headers": ["X-My-Header", "ETag", "REQ_ID"]})),
+        ("a", json!({"locations": "base", "cache": "private"})),
+        ("a", json!({"locations": null, "cache": "none"})),
     ]
 }
 
@@ -72,7 +76,13 @@ fn bad() -> Vec<(&'static str, Value)> {
         ("a", json!({"sign_in": "yes"})),
         ("a", json!({"timeouts": {"total": "soon"}})),
         ("a", json!({"timeouts": {"total": 5}})),
-        ("a", json!({"timeouts": {"idle": "5s"}})),
+        ("a", json!({"timeouts": {"idle": 5}})),
+        ("a", json!({"timeouts": {"read": "5s"}})),
+        ("a", json!({"response_headers": ["a b"]})),
+        ("a", json!({"response_headers": ["Set-Cookie"]})),
+        ("a", json!({"response_headers": ["CDN-Cache-Control"]})),
+        ("a", json!({"locations": "host"})),
+        ("a", json!({"cache": "public"})),
         ("a", json!({"max_body": -1})),
         ("a", json!({"max_body": "1"})),
     ]
