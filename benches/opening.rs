@@ -1,5 +1,5 @@
-//! What opening a session cookie costs with many keys in the ring, against one key: measured in turns, so that whatever
-//! else the machine does falls on both. `cargo dev bench` runs it.
+//! The cost of opening a session cookie with many keys in the ring, compared with one key: measured alternately, so
+//! that other load of the machine affects both. `cargo dev bench` runs it.
 //!
 //! The last line is JSON: nanoseconds for an opening with one key and with many, and the median of the rounds' ratios.
 
@@ -24,7 +24,7 @@ use http::{HeaderMap, HeaderValue, header::COOKIE};
 
 /// Keys of the long ring; both rings have as many cookies.
 const KEYS: u8 = 64;
-/// Turns of each ring, and openings in a turn: short turns meet the same neighbours.
+/// Rounds of each ring, and openings in a round: short rounds run under the same load.
 const ROUNDS: usize = 1_001;
 const OPENINGS: usize = 256;
 /// The age of the oldest key in seconds; the keys follow each other every minute.
@@ -36,12 +36,12 @@ const TOKEN: usize = 1_600;
 
 fn main() {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-    let (one, many) = runtime.block_on(async { (Side::with(1).await, Side::with(KEYS).await) });
+    let (one, many) = runtime.block_on(async { (Fixture::with(1).await, Fixture::with(KEYS).await) });
     let (mut of_one, mut of_many, mut ratios) = (Vec::new(), Vec::new(), Vec::new());
     for round in 0..=ROUNDS {
         // The order alternates, so that warm caches favour neither.
         let (first, second) = if round % 2 == 0 { (&one, &many) } else { (&many, &one) };
-        let (a, b) = (runtime.block_on(first.turn()), runtime.block_on(second.turn()));
+        let (a, b) = (runtime.block_on(first.round()), runtime.block_on(second.round()));
         let (with_one, with_many) = if round % 2 == 0 { (a, b) } else { (b, a) };
         if round > 0 {
             of_one.push(with_one);
@@ -58,17 +58,17 @@ fn median(mut values: Vec<f64>) -> f64 {
     values.get(values.len() / 2).copied().unwrap_or_default()
 }
 
-/// A ring of so many keys, all fetched, and requests whose cookies are sealed under each in turn.
-struct Side {
+/// A ring with all keys fetched, and requests whose cookies are sealed under each of them in turn.
+struct Fixture {
     sessions: Sessions,
     requests: Vec<HeaderMap>,
 }
 
-impl Side {
+impl Fixture {
     async fn with(keys: u8) -> Self {
         let mut requests = Vec::new();
         for number in 0..KEYS {
-            // A ring that ends at this key seals under it.
+            // A ring whose newest key is this one seals under it.
             let sealing = sessions(number % keys + 1).await;
             let payload = session(number).encode();
             let sealed =
@@ -76,18 +76,18 @@ impl Side {
             let pair = format!("{NAME}={sealed}");
             requests.push(HeaderMap::from_iter([(COOKIE, HeaderValue::from_str(&pair).unwrap())]));
         }
-        let side = Self { sessions: sessions(keys).await, requests };
-        side.turn().await;
-        side
+        let fixture = Self { sessions: sessions(keys).await, requests };
+        fixture.round().await;
+        fixture
     }
 
     /// Nanoseconds for one opening.
-    async fn turn(&self) -> f64 {
-        let begun = Instant::now();
+    async fn round(&self) -> f64 {
+        let started = Instant::now();
         for request in self.requests.iter().cycle().take(OPENINGS) {
             black_box(self.sessions.open(black_box(request), NOW).await.expect("it opens"));
         }
-        begun.elapsed().as_secs_f64() * 1e9 / OPENINGS as f64
+        started.elapsed().as_secs_f64() * 1e9 / OPENINGS as f64
     }
 }
 
@@ -117,7 +117,7 @@ async fn sessions(keys: u8) -> Sessions {
     Sessions::new(sealer, cookies, limits, store)
 }
 
-/// A session as Entra makes them, with a token of three segments.
+/// A session like those of Entra, with a token of three segments.
 fn session(number: u8) -> Session {
     let body = URL_SAFE_NO_PAD.encode((0..TOKEN * 3 / 4).map(|at| (at % 251) as u8 ^ number).collect::<Vec<u8>>());
     let (head, rest) = body.split_at(100);
@@ -137,7 +137,7 @@ fn session(number: u8) -> Session {
     }
 }
 
-/// So many keys in memory.
+/// A key source with so many keys in memory.
 #[derive(Debug)]
 struct Keys(u8);
 

@@ -19,7 +19,7 @@ use http::{HeaderMap, HeaderName, HeaderValue, Method, Uri};
 const PATH: &str = "/me/drive/root:/Reports%202026/summary.xlsx:/workbook/tables";
 const MAP: &str = r#"{"graph": {"route": "/graph", "base": "https://graph.microsoft.com/v1.0", "allow": ["GET /me/**"],
                      "request_headers": ["ConsistencyLevel", "Prefer"]}}"#;
-/// What a browser sends.
+/// Request headers of a browser.
 const REQUEST: [(&str, &str); 8] = [
     ("accept", "application/json, text/plain, */*"),
     ("accept-encoding", "gzip, deflate, br"),
@@ -47,21 +47,21 @@ fn parts(bench: &mut Criterion) {
     let (request, response) = (map(&REQUEST), map(&RESPONSE));
     let (trace, left_out) = (TraceContext::from_headers(&request), LeftOut::default());
     let url = Uri::from_static("https://graph.microsoft.com/v1.0/me");
-    bench.bench_function("a path is proven", |bench| bench.iter(|| ProvenPath::parse(black_box(PATH))));
+    bench.bench_function("parse a path", |bench| bench.iter(|| ProvenPath::parse(black_box(PATH))));
     for count in [1, 200] {
         let others = (1..count).map(|number| format!("GET /users/*/things-{number}/**"));
         let allowed = AllowList::compile(&others.chain(["GET /me/**".to_owned()]).collect::<Vec<_>>()).unwrap();
-        bench.bench_function(&format!("a path is looked up among {count} patterns"), |bench| {
+        bench.bench_function(&format!("match a path against {count} patterns"), |bench| {
             bench.iter(|| allowed.check(&Method::GET, black_box(PATH)))
         });
     }
-    bench.bench_function("a call is guarded against CSRF", |bench| {
+    bench.bench_function("check a call for CSRF", |bench| {
         bench.iter(|| csrf::check(&Method::POST, black_box(&request), &origins, CsrfMode::Header));
     });
-    bench.bench_function("request headers are chosen", |bench| {
+    bench.bench_function("select the request headers", |bench| {
         bench.iter(|| headers::forwarded(black_box(&request), &api.request_headers, &trace));
     });
-    bench.bench_function("response headers are cleaned", |bench| {
+    bench.bench_function("clean the response headers", |bench| {
         bench.iter(|| headers::for_browser(black_box(&response), api, &url, &left_out));
     });
 }

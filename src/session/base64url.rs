@@ -1,12 +1,11 @@
-//! base64url without padding (RFC 4648 section 5), strict, for the kilobytes of a session: by the wide instructions of
-//! the processor where it has them. The engine is there for x86-64 and 64-bit ARM, which are all that Azure runs.
+//! Strict base64url without padding (RFC 4648 section 5), fast enough for the kilobytes of a session: with vector
+//! instructions where the processor has them. The engine exists for x86-64 and 64-bit ARM, and Azure runs no others.
 
 use std::sync::LazyLock;
 
 use base64::engine::Simd;
 use base64::engine::general_purpose::NO_PAD;
 
-/// The engine.
 pub(super) static BASE64URL: LazyLock<Simd> = LazyLock::new(|| Simd::url_safe(NO_PAD));
 
 #[cfg(test)]
@@ -20,16 +19,16 @@ mod tests {
         #[test]
         fn long_values_are_read_as_strictly_as_short_ones(
             mut text in "[A-Za-z0-9_-]{60,400}",
-            spoilt in proptest::option::of((0usize..400, proptest::char::any())),
+            inserted in proptest::option::of((0usize..400, proptest::char::any())),
         ) {
-            if let Some((at, character)) = spoilt {
+            if let Some((at, character)) = inserted {
                 text.insert(at.min(text.len()), character);
             }
             proptest::prop_assert_eq!(BASE64URL.decode(&text).ok(), URL_SAFE_NO_PAD.decode(&text).ok());
         }
 
         #[test]
-        fn what_is_written_comes_back(bytes in proptest::collection::vec(proptest::num::u8::ANY, 0..600)) {
+        fn any_bytes_are_read_as_they_were_written(bytes in proptest::collection::vec(proptest::num::u8::ANY, 0..600)) {
             let text = BASE64URL.encode(&bytes);
             proptest::prop_assert_eq!(&text, &URL_SAFE_NO_PAD.encode(&bytes));
             proptest::prop_assert_eq!(BASE64URL.decode(text).unwrap(), bytes);

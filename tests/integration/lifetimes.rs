@@ -1,137 +1,28 @@
 //! Every time limit, a second before and a second after, and clocks that go back: the gateway as a library, whose
 //! entry points take the time.
 
-use std::collections::BTreeMap;
-use std::sync::Arc;
 use std::time::Duration;
 
-use bytes::Bytes;
-use cloakroom::app::App;
 use cloakroom::clock;
-use cloakroom::config::Config;
 use cloakroom::error::Error;
-use cloakroom::proxy::forward::Call;
-use cloakroom::reply::{Reply, full};
-use cloakroom::telemetry::TraceContext;
-use devkit::graph::{Graph, GraphOptions};
-use devkit::provider::{Options, Provider};
-use http::header::{COOKIE, LOCATION, SET_COOKIE};
-use http::{HeaderMap, HeaderName, HeaderValue, Method};
-use http_body_util::BodyExt;
-use serde_json::Value;
+use devkit::provider::Options;
 
-use crate::app::{api_map, settings};
+use crate::lab::{Jar, Lab, ORIGIN};
 
-const ADA: &str = "ada.lovelace@contoso.example";
-const ORIGIN: &str = "http://localhost:7071";
 const HOUR: u64 = 3_600;
-
-/// The gateway with its stand-ins, but without a socket.
-struct Lab {
-    app: Arc<App>,
-    provider: Provider,
-    graph: Graph,
-}
-
-/// A browser's cookies.
-type Jar = BTreeMap<String, String>;
 
 /// A provider whose access tokens live for a day, unless a test sets less.
 fn long_lived() -> Options {
     Options { access_token_life: Duration::from_secs(24 * HOUR), ..Options::new(ORIGIN) }
 }
 
-impl Lab {
-    async fn new(options: Options, changes: &[(&str, &str)]) -> Self {
-        let provider = Provider::start(options).await.unwrap();
-        let graph = Graph::start(GraphOptions::new(&provider.issuer())).await.unwrap();
-        let mut vars = settings(ORIGIN, &provider);
-        vars.insert("CLOAKROOM_APIS".to_owned(), api_map(&graph.base()).to_string());
-        vars.extend(changes.iter().map(|(name, value)| (format!("CLOAKROOM_{name}"), (*value).to_owned())));
-        let app = App::new(Config::from_vars(&vars.into_iter().collect()).unwrap());
-        app.ring.refresh(clock::now()).await;
-        Self { app, provider, graph }
-    }
-
-    async fn usual() -> Self {
-        Self::new(long_lived(), &[]).await
-    }
-
-    /// Starts a sign-in; returns the address of the redirect.
-    async fn begin(&self, jar: &mut Jar, query: &str, now: u64) -> Result<String, Error> {
-        let reply = self.app.auth.login(&headers(jar), query, now).await?;
-        keep(jar, &reply);
-        Ok(location(&reply))
-    }
-
-    /// Sends the callback; returns the address of the redirect.
-    async fn come_back(&self, jar: &mut Jar, params: &str, now: u64) -> String {
-        let reply = self.app.auth.callback(&Method::GET, &headers(jar), params, now).await.unwrap();
-        keep(jar, &reply);
-        location(&reply)
-    }
-
-    async fn signed_in(&self, now: u64) -> Jar {
-        let mut jar = Jar::new();
-        let away = self.begin(&mut jar, "", now).await.unwrap();
-        let callback = self.provider.sign_in(&away, ADA).unwrap();
-        assert_eq!(self.come_back(&mut jar, &callback.form(), now).await, "/");
-        jar
-    }
-
-    async fn session(&self, jar: &Jar, now: u64) -> Value {
-        let reply = self.app.auth.session(&headers(jar), now).await.unwrap();
-        serde_json::from_slice(&reply.into_body().collect().await.unwrap().to_bytes()).unwrap()
-    }
-
-    async fn is_signed_in(&self, jar: &Jar, now: u64) -> bool {
-        self.session(jar, now).await["authenticated"].as_bool().unwrap()
-    }
-
-    /// A call to the API; returns whether its response wrote the session.
-    async fn call(&self, jar: &mut Jar, now: u64) -> Result<bool, Error> {
-        let headers = headers(jar);
-        let (path, trace) = ("/graph/me", &TraceContext::from_headers(&headers));
-        let call = Call { method: &Method::GET, path, query: None, headers: &headers, trace, admitted: true, now };
-        let reply = self.app.proxy.call(call, full(Bytes::new())).await.map_err(|refused| refused.error)?;
-        assert_eq!(reply.status(), 200);
-        keep(jar, &reply);
-        Ok(reply.headers().contains_key(SET_COOKIE))
-    }
-
-    async fn logout_page(&self, jar: &Jar, query: &str, now: u64) -> (u16, String) {
-        let reply = self.app.auth.logout_page(&headers(jar), query, now).await;
-        (reply.status().as_u16(), location(&reply))
-    }
-}
-
-fn headers(jar: &Jar) -> HeaderMap {
-    let cookie = jar.iter().map(|(name, value)| format!("{name}={value}")).collect::<Vec<_>>().join("; ");
-    let pairs = [(COOKIE.as_str(), cookie.as_str()), ("x-csrf", "1"), ("sec-fetch-site", "same-origin")];
-    let line =
-        |(name, value): (&'static str, &str)| (HeaderName::from_static(name), HeaderValue::from_str(value).unwrap());
-    pairs.into_iter().filter(|(_, value)| !value.is_empty()).map(line).collect()
-}
-
-fn keep(jar: &mut Jar, reply: &Reply) {
-    for line in reply.headers().get_all(SET_COOKIE) {
-        let line = line.to_str().unwrap();
-        let (name, value) = line.split(';').next().unwrap().split_once('=').unwrap();
-        if line.contains("Max-Age=0") {
-            jar.remove(name);
-        } else {
-            jar.insert(name.to_owned(), value.to_owned());
-        }
-    }
-}
-
-fn location(reply: &Reply) -> String {
-    reply.headers().get(LOCATION).map_or_else(String::new, |value| value.to_str().unwrap().to_owned())
+async fn usual() -> Lab {
+    Lab::new(long_lived(), &[]).await
 }
 
 #[tokio::test]
 async fn a_session_expires_after_its_idle_time() {
-    let lab = Lab::usual().await;
+    let lab = usual().await;
     let started = clock::now();
     let mut jar = lab.signed_in(started).await;
     let session = lab.session(&jar, started + 1_799).await;
@@ -149,7 +40,7 @@ async fn a_session_expires_after_its_idle_time() {
 
 #[tokio::test]
 async fn a_session_expires_at_its_absolute_limit_despite_activity() {
-    let lab = Lab::usual().await;
+    let lab = usual().await;
     let started = clock::now();
     let mut jar = lab.signed_in(started).await;
     for step in 1..=19 {
@@ -188,7 +79,7 @@ async fn activity_is_written_when_the_written_one_is_old_enough() {
 
 #[tokio::test]
 async fn values_sealed_by_a_clock_ahead_are_valid_within_the_skew() {
-    let lab = Lab::usual().await;
+    let lab = usual().await;
     let now = clock::now();
     for (ahead, counts) in [(299, true), (300, true), (301, false)] {
         let mut jar = lab.signed_in(now + ahead).await;
@@ -206,7 +97,7 @@ async fn values_sealed_by_a_clock_ahead_are_valid_within_the_skew() {
 
 #[tokio::test]
 async fn a_clock_that_goes_back_signs_no_user_out_and_extends_no_session() {
-    let lab = Lab::usual().await;
+    let lab = usual().await;
     let started = clock::now();
     let mut jar = lab.signed_in(started).await;
     assert_eq!(lab.call(&mut jar, started + 100).await, Ok(true));
@@ -217,8 +108,7 @@ async fn a_clock_that_goes_back_signs_no_user_out_and_extends_no_session() {
     assert!(lab.is_signed_in(&jar, started + 100 + 1_799).await, "the last written activity counts");
     assert!(!lab.is_signed_in(&jar, started + 100 + 1_800).await);
     // A write by the clock that went back keeps the newest activity and the absolute expiry.
-    let reply = lab.app.auth.refresh(&headers(&jar), started - 100).await.unwrap();
-    keep(&mut jar, &reply);
+    lab.refresh(&mut jar, started - 100).await.unwrap();
     assert!(lab.is_signed_in(&jar, started + 100 + 1_799).await);
     assert!(!lab.is_signed_in(&jar, started + 100 + 1_800).await);
     assert_eq!(lab.session(&jar, started).await["session"]["expires_in"], 8 * HOUR);
@@ -232,7 +122,7 @@ fn parameter(url: &str, name: &str) -> String {
 
 #[tokio::test]
 async fn a_sign_in_may_take_ten_minutes() {
-    let lab = Lab::usual().await;
+    let lab = usual().await;
     let started = clock::now();
     for (after, expected) in [(599, "/?auth_error=access_denied"), (600, "/?auth_error=login_expired")] {
         let mut jar = Jar::new();
@@ -244,7 +134,7 @@ async fn a_sign_in_may_take_ten_minutes() {
 
 #[tokio::test]
 async fn a_challenge_is_valid_for_ten_minutes() {
-    let lab = Lab::usual().await;
+    let lab = usual().await;
     let started = clock::now();
     let mut jar = lab.signed_in(started).await;
     lab.graph.require_context(Some("c1"));
@@ -257,7 +147,7 @@ async fn a_challenge_is_valid_for_ten_minutes() {
 
 #[tokio::test]
 async fn a_logout_token_expires_with_its_session() {
-    let lab = Lab::usual().await;
+    let lab = usual().await;
     let started = clock::now();
     let jar = lab.signed_in(started).await;
     let link = lab.session(&jar, started).await["links"]["logout"].as_str().unwrap().to_owned();

@@ -11,6 +11,7 @@
 
 mod app;
 mod cloud;
+mod lab;
 mod raw;
 mod visitor;
 

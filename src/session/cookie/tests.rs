@@ -36,7 +36,7 @@ fn only_the_exact_name_counts() {
 }
 
 #[test]
-fn several_of_one_name_are_refused_unless_equal() {
+fn several_cookies_of_one_name_are_rejected_unless_equal() {
     assert_eq!(session(&format!("{NAME}=a; {NAME}=b")), Presented::Invalid);
     assert_eq!(session(&format!("{NAME}=a; {NAME}=a")), Presented::Sealed(b"a".into()));
     let two_lines = headers(&[&format!("{NAME}=a"), &format!("{NAME}=b")]);
@@ -45,8 +45,8 @@ fn several_of_one_name_are_refused_unless_equal() {
 
 #[test]
 fn malformed_bytes_invalidate_only_their_own_pair() {
-    let odd = HeaderValue::from_bytes(b"x=\xff\xfe; =; ;;; y; __Host-Http-cloakroom=good").unwrap();
-    let headers: HeaderMap = [(COOKIE, odd)].into_iter().collect();
+    let malformed = HeaderValue::from_bytes(b"x=\xff\xfe; =; ;;; y; __Host-Http-cloakroom=good").unwrap();
+    let headers: HeaderMap = [(COOKIE, malformed)].into_iter().collect();
     assert_eq!(cookies().session(&headers), Presented::Sealed(b"good".into()));
 }
 
@@ -66,7 +66,7 @@ fn missing_extra_and_mixed_parts_are_invalid() {
     assert_eq!(sealed("N=5.a; N-1=b"), Presented::Invalid);
 }
 
-/// What a browser would send after taking the lines.
+/// The `Cookie` header of a browser that got these lines.
 fn browser(lines: &[HeaderValue]) -> String {
     let pair = |line: &HeaderValue| line.to_str().unwrap().split(';').next().unwrap().to_owned();
     let kept = lines.iter().filter(|line| !line.to_str().unwrap().contains("Max-Age=0"));
@@ -74,7 +74,7 @@ fn browser(lines: &[HeaderValue]) -> String {
 }
 
 #[test]
-fn every_length_comes_back_and_every_line_is_short() {
+fn a_session_of_any_length_is_read_as_written_and_every_line_is_short() {
     let cookies = SessionCookies::new(Settings { budget: 20_000, ..settings() });
     for length in [1, 3_799, 3_800, 3_801, 7_599, 7_600, 7_601, 11_400, 11_401, 15_200] {
         let value = "x".repeat(length);
@@ -117,7 +117,7 @@ fn a_login_transaction_is_found_by_its_id() {
 }
 
 #[test]
-fn the_oldest_transactions_go_first() {
+fn the_oldest_login_transactions_are_deleted_first() {
     let present = vec![("c", 10, Some(3)), ("a", 10, None), ("b", 10, Some(2)), ("d", 10, Some(4)), ("e", 10, Some(5))];
     assert_eq!(surplus_logins(present.clone(), 10), ["a"]);
     assert_eq!(surplus_logins(present[..4].to_vec(), 10), [""; 0]);

@@ -119,7 +119,7 @@ fn times_are_checked_to_the_second() {
 }
 
 #[test]
-fn every_bit_counts() {
+fn a_value_with_a_flipped_bit_does_not_open() {
     let key = Key::new(KeyId([1; 8]), &Key32::new([7; 32]));
     let sealed = BASE64URL.decode(seal(&key, BINDING, [2; 12], SEALED, b"payload")).unwrap();
     for bit in 0..sealed.len() * 8 {
