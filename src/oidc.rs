@@ -6,7 +6,9 @@ pub mod discovery;
 pub mod grants;
 pub mod http;
 pub mod id_token;
+mod members;
 pub mod provider;
 pub mod refresh;
+pub mod scopes;
 
 pub use provider::Provider;

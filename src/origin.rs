@@ -13,7 +13,8 @@ pub struct Origin {
 }
 
 impl Origin {
-    /// Parses an origin: https, or http on loopback; without path, query, fragment and user.
+    /// Parses an origin: https, or http on loopback; without path, query, fragment and user, and without a `*`, which
+    /// matches nothing (contract 12.7).
     ///
     /// # Errors
     /// What is allowed, as the end of a sentence.
@@ -23,7 +24,8 @@ impl Origin {
         let url = Url::parse(text).map_err(|_| RULE)?;
         let bare = url.path() == "/" && url.query().is_none() && url.fragment().is_none();
         let anonymous = url.username().is_empty() && url.password().is_none();
-        if !bare || !anonymous || text.ends_with(['?', '#']) || !is_secure(&url) {
+        let is_pattern = url.host_str().is_some_and(|host| host.contains('*'));
+        if is_pattern || !bare || !anonymous || text.ends_with(['?', '#']) || !is_secure(&url) {
             return Err(RULE);
         }
         Ok(Self { serialized: url.origin().ascii_serialization(), url })
@@ -97,6 +99,8 @@ mod tests {
             "ftp://localhost",
             "null",
             "*",
+            "https://*.example.org",
+            "https://%2a.example.org",
         ] {
             assert!(Origin::parse(bad).is_err(), "{bad}");
         }

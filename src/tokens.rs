@@ -22,8 +22,9 @@ use crate::clock::{Clock, UnixSeconds};
 use crate::error::Error;
 use crate::oidc::id_token::Subject;
 use crate::oidc::refresh::{RefreshError, Refreshed, Scopes};
+use crate::oidc::scopes;
 use crate::secret::SecretString;
-use crate::session::payload::{AccessToken, SessionId, User};
+use crate::session::payload::{AccessToken, Session, SessionId};
 use crate::session::store::{NewTokens, RefreshLock, SaveError};
 use crate::session::{OpenError, OpenSession, RequiredInteraction, Sessions};
 use endpoint::TokenEndpoint;
@@ -275,7 +276,7 @@ impl TokenService {
             return Err(RefreshError::Expired.into());
         }
         let Refreshed { refresh_token: rotated, outcome } =
-            self.send_request(refresh_token, &open.session.user, api, clock).await;
+            self.send_request(refresh_token, &open.session, api, clock).await;
         self.note_rejection(&open, refresh_token, api, &outcome, clock());
         let access_token = outcome.as_ref().ok().cloned().flatten();
         self.save(&lock, &open, NewTokens { refresh_token: rotated, access_token }, clock()).await?;
@@ -329,19 +330,22 @@ impl TokenService {
     async fn send_request(
         &self,
         refresh_token: &SecretString,
-        user: &User,
+        session: &Session,
         api: Option<&str>,
         clock: Clock<'_>,
     ) -> Refreshed<Option<AccessToken>> {
         let settings = api.and_then(|api| self.config.apis.get(api));
         let of_api = settings.map(|settings| settings.scopes.as_slice()).unwrap_or_default();
-        let scopes = Scopes { always: &self.config.scopes, of_api };
+        let requested =
+            scopes::of_token_request(&self.config.scopes, &self.config.apis, settings, &session.not_granted);
+        let scopes = Scopes { requested: &requested, of_api };
         let resource = settings.and_then(|settings| settings.resource.as_deref());
-        let subject = Subject { sub: &user.sub, tid: user.tid.as_deref() };
+        let user = &session.user;
+        let subject = Subject { sub: &user.sub, tid: user.tid.as_deref(), nonce_hash: session.nonce_hash };
         let sent_at = clock();
         let refreshed = self.endpoint.refresh(refresh_token, scopes, resource, subject, clock).await;
         refreshed.map(|tokens| {
-            let life = tokens.life();
+            let life = tokens.life;
             let (token, expires_at) = (tokens.access_token, sent_at.saturating_add(life));
             api.map(|api| AccessToken { api: api.to_owned(), token, expires_at, life, binding: None })
         })

@@ -4,6 +4,7 @@
 //! PKCE challenge, duplicate parameters, or an unregistered return of a sign-out. It records every secret that it
 //! issues or receives, and its ID tokens can be made invalid.
 
+mod alteration;
 mod assertion;
 mod authorize;
 mod directory;
@@ -39,6 +40,7 @@ use scopes::Scopes;
 use store::{Grant, Session, Store};
 
 pub use crate::web::{Fault, OAuthError, Recorded};
+pub use alteration::Alteration;
 pub use mutation::{Draft, Flaw, Mutation, Signing};
 pub use options::{CLIENT_ID, CLIENT_SECRET, Client, Federated, GRAPH, Options, TENANT};
 
@@ -121,6 +123,13 @@ impl StandIn<State> {
         secrets.iter().map(|(kind, value)| ((*kind).to_owned(), value.clone())).collect()
     }
 
+    /// Changes every response of an endpoint from now on; `None` ends it. Faults are not changed.
+    pub fn set_alteration(&self, endpoint: Endpoint, alteration: Option<Alteration>) {
+        let mut alterations = lock(&self.state.alterations);
+        alterations.retain(|(of, _)| *of != endpoint);
+        alterations.extend(alteration.map(|alteration| (endpoint, alteration)));
+    }
+
     /// Changes every ID token from now on; `None` ends it.
     pub fn set_mutation(&self, mutation: Option<Mutation>) {
         *lock(&self.state.mutation) = mutation;
@@ -197,6 +206,7 @@ pub struct State {
     keys: Keys,
     core: Core<Endpoint>,
     mutation: Mutex<Option<Mutation>>,
+    alterations: Mutex<Vec<(Endpoint, Alteration)>>,
     secrets: Mutex<BTreeSet<(&'static str, String)>>,
     store: Mutex<Store>,
     /// The issuers of client assertions.
@@ -213,6 +223,7 @@ impl State {
             keys: Keys::load()?,
             core: Core::default(),
             mutation: Mutex::default(),
+            alterations: Mutex::default(),
             secrets: Mutex::default(),
             store: Mutex::default(),
         })
@@ -220,6 +231,14 @@ impl State {
 
     fn issuer(&self, tenant: &str) -> String {
         format!("{}/{tenant}/v2.0", self.origin)
+    }
+
+    async fn altered(&self, endpoint: Endpoint, response: Response<Body>) -> Response<Body> {
+        let alteration = lock(&self.alterations).iter().find(|(of, _)| *of == endpoint).map(|(_, found)| found.clone());
+        match alteration {
+            Some(alteration) => alteration.apply(response).await,
+            None => response,
+        }
     }
 
     /// Records a secret and returns it.
@@ -269,7 +288,8 @@ impl Handler for State {
         let internal = request.header(INTERNAL_HEADER).is_some();
         match (!internal).then(|| self.core.faults.take(endpoint)).flatten() {
             Some(fault) => fault.apply(response::empty, work).await,
-            None => Ok(work()),
+            None if internal => Ok(work()),
+            None => Ok(self.altered(endpoint, work()).await),
         }
     }
 }

@@ -17,11 +17,14 @@ use crate::api_map::Api;
 use crate::clock::{self, UnixSeconds};
 use crate::error::Error;
 use crate::guard::return_to::ReturnTo;
+use crate::oidc::claims::nonce_hash;
 use crate::oidc::grants::{CodeExchange, TokenResponse};
 use crate::oidc::id_token::IdToken;
+use crate::oidc::scopes;
 use crate::reply::{Reply, redirect};
 use crate::secret::{ExposeSecret, Key32};
-use crate::session::payload::{AccessToken, Session, SessionId, User, nonce_hash};
+use crate::session::RequiredInteraction;
+use crate::session::payload::{AccessToken, Session, SessionId, User};
 use crate::session::sealer::UnsealError;
 use crate::session::store::EndReason;
 
@@ -111,10 +114,12 @@ impl Auth {
         let code = result?;
         // The API map may have changed since the sign-in began.
         let api = transaction.api.as_deref().and_then(|name| self.config.apis.get(name));
+        let requested = scopes::of_token_request(&self.config.scopes, &self.config.apis, api, &[]);
         let exchange = CodeExchange {
             code: code.expose_secret(),
             verifier: &transaction.verifier(),
             redirect_uri: &self.redirect_uri(),
+            scope: &requested.join(" "),
             resource: api.and_then(|api| api.resource.as_deref()),
         };
         let (tokens, id_token) = self.provider.sign_in(&exchange, &transaction.nonce, &clock::now).await?;
@@ -122,13 +127,20 @@ impl Auth {
             tracing::warn!("a user other than the one who got the claims challenge signed in; the sign-in is rejected");
             return Err(AuthError::LoginFailed);
         }
+        // A token without any scope of the API is good for nothing there (contract 7.22).
+        let granted = api.filter(|api| !scopes::lacks_all(tokens.scope.as_deref(), &api.scopes));
         let session = Session {
             issuer: self.provider.cached_metadata().map(|metadata| metadata.issuer.clone()),
             nonce_hash: Some(nonce_hash(&transaction.nonce)),
+            not_granted: scopes::not_granted(&self.config.scopes, &requested, tokens.scope.as_deref()),
             handle: Some(Key32::random()),
-            ..new_session(rand::random(), tokens, id_token, api, now)
+            ..new_session(rand::random(), tokens, id_token, granted, now)
         };
-        Ok(self.sessions.begin(session, now))
+        let open = self.sessions.begin(session, now);
+        if let Some(api) = api.filter(|_| granted.is_none()) {
+            self.sessions.require(&open, &api.name, RequiredInteraction::Consent, now);
+        }
+        Ok(open)
     }
 
     /// Contract 7.5: an issuer that is present must be the provider's, and a provider that announces the parameter must
@@ -144,7 +156,7 @@ impl Auth {
 }
 
 fn new_session(id: SessionId, tokens: TokenResponse, claims: IdToken, api: Option<&Api>, now: UnixSeconds) -> Session {
-    let life = tokens.life();
+    let life = tokens.life;
     let access_token = api.map(|api| AccessToken {
         api: api.name.clone(),
         token: tokens.access_token,

@@ -42,6 +42,8 @@ settings! {
     CLIENT_ID, Required, "client id of the app registration, a confidential client";
     CLIENT_SECRET, Rule("the app's managed identity"),
         "its secret; without one a token of the managed identity is the client assertion (a federated identity credential)";
+    CLIENT_AUTH, Text("auto"),
+        "how the secret is sent: `basic` (`client_secret_basic`), `post` (`client_secret_post`), or `auto`: `post` if the provider's metadata names it, otherwise `basic`";
     PUBLIC_ORIGIN, Required,
         "scheme, host and port that browsers see; `/auth/callback` on it is the redirect URI; https, or http on loopback";
     RETURN_URI, Text("/"),

@@ -1,4 +1,6 @@
 use super::*;
+use crate::oidc::client::{ClientAuthentication, SecretMethod};
+use crate::secret::ExposeSecret;
 
 const GOOD: [(&str, &str); 5] = [
     ("CLOAKROOM_AUTHORITY", "https://login.example/realm"),
@@ -165,6 +167,67 @@ fn a_tenant_gives_an_authority_and_the_tenants_that_may_sign_in() {
         problem(&[("CLOAKROOM_TENANT_ID", "common"), ("CLOAKROOM_ALLOWED_TENANTS", "x")])
             .contains("CLOAKROOM_ALLOWED_TENANTS")
     );
+}
+
+/// Contract 12.21.
+#[test]
+fn a_secret_is_trimmed_at_its_end_and_an_unresolved_reference_is_an_error() {
+    let secret =
+        |value: &str| match parse(&[("CLOAKROOM_CLIENT_SECRET", value)]).unwrap().provider.client.authentication {
+            ClientAuthentication::Secret(secret, _) => secret.expose_secret().to_owned(),
+            ClientAuthentication::Assertion(_) => panic!("no secret"),
+        };
+    assert_eq!(secret("it \r\n"), "it");
+    assert_eq!(secret(" it"), " it");
+    let key = format!("{}\n", GOOD[4].1);
+    assert!(parse(&[("CLOAKROOM_ENC_KEY", &key)]).is_ok());
+    for name in ["CLOAKROOM_CLIENT_SECRET", "CLOAKROOM_ENC_KEY"] {
+        let found = error(&[(name, "@Microsoft.KeyVault(SecretUri=https://v.example/secrets/CANARY)")]);
+        assert!(found.starts_with(name) && found.contains("Key Vault reference"), "{found}");
+        assert!(!found.contains("CANARY"), "{found}");
+    }
+    assert!(error(&[("CLOAKROOM_CLIENT_SECRET", " \n")]).contains("is required"));
+}
+
+/// Contract 7.7.
+#[test]
+fn the_method_of_client_authentication_can_be_set() {
+    for (value, expected) in
+        [("auto", SecretMethod::Auto), ("basic", SecretMethod::Basic), ("post", SecretMethod::Post)]
+    {
+        let client = parse(&[("CLOAKROOM_CLIENT_AUTH", value)]).unwrap().provider.client;
+        let ClientAuthentication::Secret(_, method) = client.authentication else { panic!("no secret") };
+        assert_eq!(method, expected);
+    }
+    assert!(error(&[("CLOAKROOM_CLIENT_AUTH", "none")]).starts_with("CLOAKROOM_CLIENT_AUTH must be one of"));
+}
+
+/// Contract 12.7.
+#[test]
+fn host_names_may_have_letters_beyond_ascii_and_none_has_an_asterisk() {
+    let config = parse(&[
+        ("CLOAKROOM_PUBLIC_ORIGIN", "https://app.b\u{fc}cher.example"),
+        ("CLOAKROOM_COOKIE_DOMAIN", "B\u{dc}CHER.example"),
+        ("CLOAKROOM_RETURN_URI", "https://spa.b\u{fc}cher.example/start"),
+        ("CLOAKROOM_ALLOWED_ORIGINS", "https://spa.b\u{fc}cher.example"),
+        ("CLOAKROOM_AUTHORITY", "https://login.b\u{fc}cher.example"),
+    ]);
+    let config = config.unwrap();
+    assert_eq!(config.cookies.domain.as_deref(), Some("xn--bcher-kva.example"));
+    assert_eq!(config.auth.origins.spa.as_str(), "https://spa.xn--bcher-kva.example");
+    assert_eq!(config.auth.return_uri.as_str(), "/start");
+    let ascii = parse(&[
+        ("CLOAKROOM_PUBLIC_ORIGIN", "https://app.b\u{fc}cher.example"),
+        ("CLOAKROOM_COOKIE_DOMAIN", "xn--bcher-kva.example"),
+    ]);
+    assert!(ascii.is_ok());
+    for (name, value) in [
+        ("CLOAKROOM_ALLOWED_ORIGINS", "https://*.example.org"),
+        ("CLOAKROOM_ALLOWED_ORIGINS", "https://%2A.example.org"),
+        ("CLOAKROOM_PUBLIC_ORIGIN", "https://*.example.org"),
+    ] {
+        assert!(error(&[(name, value)]).starts_with(name), "{value}");
+    }
 }
 
 #[test]

@@ -3,6 +3,7 @@
 use jsonwebtoken::jwk::{AlgorithmParameters, EllipticCurve, Jwk, KeyAlgorithm, KeyOperations, PublicKeyUse};
 use jsonwebtoken::{Algorithm, DecodingKey};
 use serde::Deserialize;
+use serde_json::Value;
 
 /// The only accepted algorithms (contract 7.2): never `none`, never HMAC.
 pub(super) const ALGORITHMS: [Algorithm; 3] = [Algorithm::RS256, Algorithm::PS256, Algorithm::ES256];
@@ -21,14 +22,23 @@ pub struct Key {
 
 #[derive(Deserialize)]
 struct Document {
-    keys: Vec<serde_json::Value>,
+    keys: Vec<Value>,
 }
 
 impl<'de> Deserialize<'de> for KeySet {
     fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let document = Document::deserialize(deserializer)?;
-        Ok(Self(document.keys.into_iter().filter_map(|key| serde_json::from_value(key).ok()).collect()))
+        Ok(Self(document.keys.into_iter().filter_map(read_key).collect()))
     }
+}
+
+/// Reads one key. Members that decide nothing here, such as certificates, are left out, so that an unusual one does not
+/// cost the key; an empty or null member counts as absent.
+fn read_key(key: Value) -> Option<Key> {
+    const MEMBERS: [&str; 11] = ["kty", "n", "e", "crv", "x", "y", "use", "key_ops", "alg", "kid", "issuer"];
+    let Value::Object(mut members) = key else { return None };
+    members.retain(|name, value| MEMBERS.contains(&name.as_str()) && !value.is_null() && value.as_str() != Some(""));
+    serde_json::from_value(Value::Object(members)).ok()
 }
 
 /// The keys that may have signed a token.

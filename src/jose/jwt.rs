@@ -42,7 +42,8 @@ impl fmt::Display for JwtError {
 /// Verifies a JWT in compact form and returns its claims.
 ///
 /// `types` are the accepted values of `typ` without `application/`, compared without case (RFC 8725 section 3.11); a
-/// token without `typ` is accepted. `key_may_sign` decides whether a key may sign a token with these claims.
+/// token without `typ`, or with an empty one, is accepted. `key_may_sign` decides whether a key may sign a token with
+/// these claims.
 ///
 /// # Errors
 /// The first [`JwtError`] found.
@@ -62,7 +63,7 @@ pub fn verify<C: DeserializeOwned>(
     if crit.is_some() {
         return Err(JwtError::CriticalHeader);
     }
-    if typ.is_some_and(|typ| !is_one_of(&typ, types)) {
+    if typ.is_some_and(|typ| !typ.is_empty() && !is_one_of(&typ, types)) {
         return Err(JwtError::Type);
     }
     let candidates = match keys.find(alg, kid.as_deref()) {

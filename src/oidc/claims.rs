@@ -7,23 +7,30 @@ use std::fmt;
 
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 use serde::Deserialize;
-use serde::de::DeserializeOwned;
+use serde_json::Value;
 use sha2::{Digest, Sha256};
 use subtle::ConstantTimeEq;
 
 use super::discovery::{Authority, IssuerError, Metadata, TENANT_TEMPLATE};
+use super::members::{self, Malformed, Members};
 use crate::clock::UnixSeconds;
 use crate::jose::{self, JwtError, Key, KeySet};
 
 /// One kind of JWT that the provider signs.
 pub trait ClaimsProfile {
-    /// The claims that are read. Members without a default are required.
-    type Claims: DeserializeOwned;
+    /// The claims that are read.
+    type Claims;
     /// The accepted values of `typ`, as for [`jose::verify`].
     const TYPES: &'static [&'static str];
 
     /// Whether a key of the provider may sign a token with these claims; usually [`key_is_for_issuer`].
     fn key_may_sign(key: &Key, claims: &Self::Claims) -> bool;
+
+    /// Reads the claims of a payload.
+    ///
+    /// # Errors
+    /// The required claim that is missing or malformed.
+    fn read(payload: Members) -> Result<Self::Claims, Malformed>;
 
     /// Applies the rules of this kind.
     ///
@@ -63,6 +70,12 @@ pub enum TokenError {
     Subject,
     /// A token of the provider for a user of a tenant that may not sign in.
     Tenant,
+}
+
+impl From<Malformed> for TokenError {
+    fn from(Malformed(claim): Malformed) -> Self {
+        Self::Malformed(claim)
+    }
 }
 
 impl From<JwtError> for TokenError {
@@ -105,9 +118,23 @@ pub fn verify<P: ClaimsProfile>(
     profile: &P,
     context: &Context<'_>,
 ) -> Result<P::Claims, TokenError> {
-    let claims = jose::verify(token, keys, P::TYPES, P::key_may_sign)?;
+    // Claims that cannot be read have no issuer to compare with that of the key, and are rejected all the same.
+    let key_may_sign = |key: &Key, Payload(claims): &Payload<P>| {
+        claims.as_ref().is_ok_and(|claims| P::key_may_sign(key, claims)) || claims.is_err()
+    };
+    let Payload(claims) = jose::verify(token, keys, P::TYPES, key_may_sign)?;
+    let claims = claims?;
     profile.check(&claims, context)?;
     Ok(claims)
+}
+
+/// The payload of a JWT, read by a profile.
+struct Payload<P: ClaimsProfile>(Result<P::Claims, Malformed>);
+
+impl<'de, P: ClaimsProfile> Deserialize<'de> for Payload<P> {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        Members::deserialize(deserializer).map(|payload| Self(P::read(payload)))
+    }
 }
 
 /// Whether a key may sign for an issuer. Keys of Entra's multi-tenant key sets name the issuer that they sign for, some
@@ -117,23 +144,28 @@ pub fn key_is_for_issuer(key: &Key, iss: &str, tid: Option<&str>) -> bool {
     key.issuer().is_none_or(|issuer| issuer.replace(TENANT_TEMPLATE, tid.unwrap_or_default()) == iss)
 }
 
-/// `aud` (RFC 7519 section 4.1.3).
-#[derive(Debug, Deserialize)]
-#[serde(untagged)]
-pub enum Audience {
-    One(String),
-    Several(Vec<String>),
+/// `aud` (RFC 7519 section 4.1.3): one text, or a list of nothing but texts.
+pub(super) fn audiences(value: Value) -> Option<Vec<String>> {
+    match value {
+        Value::String(one) => Some(vec![one]),
+        Value::Array(several) => several.into_iter().map(members::text).collect(),
+        _ => None,
+    }
 }
 
 /// A `NumericDate` (RFC 7519 section 2): seconds since 1970, whole or fractional.
-#[derive(Debug, Deserialize)]
-pub struct NumericDate(serde_json::Number);
+#[derive(Debug, Clone, Copy)]
+pub struct NumericDate(f64);
 
 impl NumericDate {
+    pub(super) fn read(value: &Value) -> Option<Self> {
+        value.as_f64().map(Self)
+    }
+
     /// Whole seconds, if the value is between the years 1970 and 9999.
-    fn seconds(&self) -> Option<UnixSeconds> {
+    fn seconds(self) -> Option<UnixSeconds> {
         const YEAR_10000: f64 = 253_402_300_800.0;
-        let value = self.0.as_f64().filter(|value| (0.0..YEAR_10000).contains(value))?;
+        let value = Some(self.0).filter(|value| (0.0..YEAR_10000).contains(value))?;
         #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "the range was checked above")]
         Some(value as UnixSeconds)
     }
@@ -153,33 +185,31 @@ pub(super) fn subject(sub: &str) -> Result<(), TokenError> {
 }
 
 /// `aud` and `azp`: this client is an audience, and the authorized party where there are others.
-pub(super) fn audience(aud: &Audience, azp: Option<&str>, context: &Context<'_>) -> Result<(), TokenError> {
-    let several = match aud {
-        Audience::One(one) if one == context.client_id => false,
-        Audience::Several(all) if all.iter().any(|one| one == context.client_id) => all.len() > 1,
-        _ => return Err(TokenError::Audience),
-    };
+pub(super) fn audience(aud: &[String], azp: Option<&str>, context: &Context<'_>) -> Result<(), TokenError> {
+    if !aud.iter().any(|one| one == context.client_id) {
+        return Err(TokenError::Audience);
+    }
     match azp {
         Some(azp) if azp != context.client_id => Err(TokenError::AuthorizedParty),
-        None if several => Err(TokenError::AuthorizedParty),
+        None if aud.iter().any(|one| one != context.client_id) => Err(TokenError::AuthorizedParty),
         _ => Ok(()),
     }
 }
 
 /// `exp`: the last valid second is the one before `exp` and the tolerance.
-pub(super) fn expiry(exp: &NumericDate, context: &Context<'_>) -> Result<(), TokenError> {
+pub(super) fn expiry(exp: NumericDate, context: &Context<'_>) -> Result<(), TokenError> {
     let exp = exp.seconds().ok_or(TokenError::Malformed("exp"))?;
     if context.now < exp.saturating_add(context.clock_skew) { Ok(()) } else { Err(TokenError::Expired) }
 }
 
 /// `iat`: not in the future, the tolerance apart.
-pub(super) fn issued_at(iat: &NumericDate, context: &Context<'_>) -> Result<(), TokenError> {
+pub(super) fn issued_at(iat: NumericDate, context: &Context<'_>) -> Result<(), TokenError> {
     let iat = iat.seconds().ok_or(TokenError::Malformed("iat"))?;
     if iat <= context.now.saturating_add(context.clock_skew) { Ok(()) } else { Err(TokenError::IssuedAt) }
 }
 
 /// `nbf`, where there is one: not in the future, the tolerance apart.
-pub(super) fn not_before(nbf: Option<&NumericDate>, context: &Context<'_>) -> Result<(), TokenError> {
+pub(super) fn not_before(nbf: Option<NumericDate>, context: &Context<'_>) -> Result<(), TokenError> {
     let Some(nbf) = nbf else { return Ok(()) };
     let nbf = nbf.seconds().ok_or(TokenError::Malformed("nbf"))?;
     if nbf <= context.now.saturating_add(context.clock_skew) { Ok(()) } else { Err(TokenError::NotBefore) }
@@ -189,6 +219,22 @@ pub(super) fn not_before(nbf: Option<&NumericDate>, context: &Context<'_>) -> Re
 pub(super) fn nonce(nonce: Option<&str>, expected: &str) -> Result<(), TokenError> {
     let equal = nonce.is_some_and(|nonce| nonce.as_bytes().ct_eq(expected.as_bytes()).into());
     if equal { Ok(()) } else { Err(TokenError::Nonce) }
+}
+
+/// `nonce` of a refreshed ID token: where there is one, and the session knows that of its sign-in, they are equal
+/// (OpenID Connect Core 12.2).
+pub(super) fn same_nonce(nonce: Option<&str>, hash: Option<[u8; 8]>) -> Result<(), TokenError> {
+    match (nonce, hash) {
+        (Some(nonce), Some(hash)) if nonce_hash(nonce) != hash => Err(TokenError::Nonce),
+        _ => Ok(()),
+    }
+}
+
+/// What a session keeps of the nonce of its sign-in: the first 8 bytes of its SHA-256 hash.
+#[must_use]
+pub fn nonce_hash(nonce: &str) -> [u8; 8] {
+    let [a, b, c, d, e, f, g, h, ..]: [u8; 32] = Sha256::digest(nonce).into();
+    [a, b, c, d, e, f, g, h]
 }
 
 /// `at_hash`, where there is one: the hash of the access token in the same response.

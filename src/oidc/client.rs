@@ -24,7 +24,18 @@ pub struct Client {
 #[derive(Debug)]
 pub enum ClientAuthentication {
     Assertion(Assertion),
-    Secret(SecretString),
+    Secret(SecretString, SecretMethod),
+}
+
+/// How a secret is sent (RFC 6749 section 2.3.1).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum SecretMethod {
+    /// `client_secret_post` where the metadata names it, otherwise `client_secret_basic`.
+    Auto,
+    /// In the `Authorization` header.
+    Basic,
+    /// In the form.
+    Post,
 }
 
 /// Client assertions.
@@ -36,8 +47,7 @@ pub struct Assertion {
 }
 
 impl Client {
-    /// Adds the form and the client authentication to a request. A secret is sent as `client_secret_post` where the
-    /// metadata names that method, otherwise as `client_secret_basic`.
+    /// Adds the form and the client authentication to a request.
     ///
     /// # Errors
     /// There is no assertion; the text is for the log.
@@ -47,7 +57,10 @@ impl Client {
         metadata: &Metadata,
         mut form: Vec<(&'a str, &'a str)>,
     ) -> Result<reqwest::RequestBuilder, String> {
-        let methods = metadata.token_endpoint_auth_methods_supported.as_deref().unwrap_or_default();
+        let announced = || {
+            let methods = metadata.token_endpoint_auth_methods_supported.as_deref().unwrap_or_default();
+            methods.iter().any(|method| method == "client_secret_post")
+        };
         match &self.authentication {
             ClientAuthentication::Assertion(Assertion { credential, audience }) => {
                 let token = credential.token(&format!("{audience}/.default")).await;
@@ -57,12 +70,14 @@ impl Client {
                 form.push(("client_assertion", token.expose_secret()));
                 Ok(request.form(&form))
             }
-            ClientAuthentication::Secret(secret) if methods.iter().any(|method| method == "client_secret_post") => {
+            ClientAuthentication::Secret(secret, method)
+                if *method == SecretMethod::Post || (*method == SecretMethod::Auto && announced()) =>
+            {
                 form.push(("client_id", &self.id));
                 form.push(("client_secret", secret.expose_secret()));
                 Ok(request.form(&form))
             }
-            ClientAuthentication::Secret(secret) => {
+            ClientAuthentication::Secret(secret, _) => {
                 let encode = |text: &str| utf8_percent_encode(text, UNRESERVED).to_string();
                 Ok(request.basic_auth(encode(&self.id), Some(encode(secret.expose_secret()))).form(&form))
             }

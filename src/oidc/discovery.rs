@@ -1,9 +1,10 @@
 //! Provider metadata (OpenID Connect Discovery 1.0, RFC 8414), and which issuers and tenants are accepted.
 
-use serde::Deserialize;
 use url::Url;
 
+use super::members::{self, Malformed, Members};
 use crate::origin::{is_loopback, is_secure};
+use crate::telemetry::loggable_code;
 
 /// The placeholder for the tenant in Entra's multi-tenant issuers.
 pub(super) const TENANT_TEMPLATE: &str = "{tenantid}";
@@ -30,29 +31,54 @@ pub enum Tenants {
 }
 
 /// The members of the provider's metadata that are used.
-#[derive(Debug, Clone, Deserialize)]
+#[derive(Debug, Clone)]
 pub struct Metadata {
     /// May contain the tenant template.
     pub issuer: String,
     pub authorization_endpoint: Url,
     pub token_endpoint: Url,
     pub jwks_uri: Url,
-    #[serde(default)]
     pub end_session_endpoint: Option<Url>,
     /// Token revocation (RFC 7009).
-    #[serde(default)]
     pub revocation_endpoint: Option<Url>,
-    #[serde(default)]
     pub token_endpoint_auth_methods_supported: Option<Vec<String>>,
     /// Whether callbacks carry `iss` (RFC 9207).
-    #[serde(default)]
     pub authorization_response_iss_parameter_supported: bool,
     /// Which of its clouds this is. Only Entra sends it.
-    #[serde(default)]
     pub cloud_instance_name: Option<String>,
+    /// The first endpoint of the document, used or not, that is neither https nor on loopback.
+    insecure_endpoint: Option<String>,
 }
 
 impl Metadata {
+    /// Reads the metadata leniently where nothing depends on it (contract 7.4a).
+    ///
+    /// # Errors
+    /// The required member that is missing or malformed.
+    pub(super) fn read(mut document: Members) -> Result<Self, Malformed> {
+        let insecure = |(name, text): (&str, &str)| {
+            let is_endpoint = name.ends_with("_endpoint") || name == "jwks_uri";
+            let url = Url::parse(text).ok().filter(|url| is_endpoint && url.has_host())?;
+            (!is_secure(&url)).then(|| loggable_code(name))
+        };
+        let insecure_endpoint = document.texts().find_map(insecure);
+        Ok(Self {
+            insecure_endpoint,
+            issuer: document.required("issuer", members::text)?,
+            authorization_endpoint: document.required("authorization_endpoint", |url| members::url(&url))?,
+            token_endpoint: document.required("token_endpoint", |url| members::url(&url))?,
+            jwks_uri: document.required("jwks_uri", |url| members::url(&url))?,
+            end_session_endpoint: document.optional("end_session_endpoint", |url| members::url(&url)),
+            revocation_endpoint: document.optional("revocation_endpoint", |url| members::url(&url)),
+            token_endpoint_auth_methods_supported: document
+                .optional("token_endpoint_auth_methods_supported", members::texts),
+            authorization_response_iss_parameter_supported: document
+                .optional("authorization_response_iss_parameter_supported", |value| value.as_bool())
+                .unwrap_or_default(),
+            cloud_instance_name: document.optional("cloud_instance_name", members::text),
+        })
+    }
+
     /// Whether the client declares to the provider that it handles claims challenges (`cp1`). Only Entra understands
     /// that.
     #[must_use]
@@ -72,29 +98,36 @@ impl Authority {
     /// # Errors
     /// What is wrong with it, for the log.
     pub fn validate(&self, metadata: &Metadata) -> Result<(), String> {
-        let configured = self.url.as_str().trim_end_matches('/');
-        let same = metadata.issuer.trim_end_matches('/') == configured;
         let template = metadata.issuer.contains(TENANT_TEMPLATE);
         // Entra's issuer has the tenant's id where the authority may have a word such as `common`, so that only the
         // origins can be compared.
-        let issuer = Url::parse(&metadata.issuer.replace(TENANT_TEMPLATE, "tenant"));
-        let same_origin = issuer.is_ok_and(|issuer| issuer.origin() == self.url.origin());
+        let issuer = Url::parse(&metadata.issuer.replace(TENANT_TEMPLATE, "tenant")).ok();
+        let same = issuer.as_ref().is_some_and(|issuer| without_slash(issuer) == without_slash(&self.url));
+        let same_origin = issuer.is_some_and(|issuer| issuer.origin() == self.url.origin());
         match (&self.tenants, same, template) {
             (Tenants::Unchecked, true, false) => {}
             (Tenants::One(_), _, false) | (Tenants::Listed(_) | Tenants::Any, _, true) if same_origin => {}
             (Tenants::Unchecked, _, true) => {
-                return Err("the issuer has a tenant template: set CLOAKROOM_ALLOWED_TENANTS".to_owned());
+                return Err("issuer: it has a tenant template: set CLOAKROOM_ALLOWED_TENANTS".to_owned());
             }
             (Tenants::Listed(_) | Tenants::Any, true, false) => {
-                return Err("the issuer has no tenant template: remove CLOAKROOM_ALLOWED_TENANTS".to_owned());
+                return Err("issuer: it has no tenant template: remove CLOAKROOM_ALLOWED_TENANTS".to_owned());
             }
-            _ => return Err(format!("the issuer {:?} is not the configured authority", metadata.issuer)),
+            _ => return Err(format!("issuer: {:?} is not the configured authority", metadata.issuer)),
         }
-        let endpoints = [&metadata.authorization_endpoint, &metadata.token_endpoint, &metadata.jwks_uri];
-        let optional = [&metadata.end_session_endpoint, &metadata.revocation_endpoint].into_iter().flatten();
-        let mut all = endpoints.into_iter().chain(optional);
-        match all.find(|url| !is_secure(url) || (url.scheme() == "http" && !is_loopback(&self.url))) {
-            Some(url) => Err(format!("the endpoint {url} is neither https nor on loopback")),
+        if let Some(name) = &metadata.insecure_endpoint {
+            return Err(format!("{name}: neither https nor on loopback"));
+        }
+        let used = [
+            ("authorization_endpoint", Some(&metadata.authorization_endpoint)),
+            ("token_endpoint", Some(&metadata.token_endpoint)),
+            ("jwks_uri", Some(&metadata.jwks_uri)),
+            ("end_session_endpoint", metadata.end_session_endpoint.as_ref()),
+            ("revocation_endpoint", metadata.revocation_endpoint.as_ref()),
+        ];
+        let is_local = is_loopback(&self.url);
+        match used.into_iter().find(|(_, url)| url.is_some_and(|url| url.scheme() == "http" && !is_local)) {
+            Some((name, _)) => Err(format!("{name}: on loopback, which the authority is not")),
             None => Ok(()),
         }
     }
@@ -115,6 +148,11 @@ impl Authority {
             _ => Err(IssuerError::WrongIssuer),
         }
     }
+}
+
+/// The normalised URL without one trailing slash (contract 7.4b).
+fn without_slash(url: &Url) -> &str {
+    url.as_str().strip_suffix('/').unwrap_or(url.as_str())
 }
 
 /// Why issuer and tenant of a token are rejected.
@@ -147,19 +185,19 @@ mod tests {
         Authority { url: Url::parse(url).unwrap(), tenants }
     }
 
-    fn metadata(issuer: &str) -> Metadata {
-        let endpoint = Url::parse("https://login.example/x").unwrap();
-        Metadata {
-            issuer: issuer.to_owned(),
-            authorization_endpoint: endpoint.clone(),
-            token_endpoint: endpoint.clone(),
-            jwks_uri: endpoint,
-            end_session_endpoint: None,
-            revocation_endpoint: None,
-            token_endpoint_auth_methods_supported: None,
-            authorization_response_iss_parameter_supported: false,
-            cloud_instance_name: None,
+    fn with(issuer: &str, more: &serde_json::Value) -> Metadata {
+        let endpoint = "https://login.example/x";
+        let mut document = serde_json::json!({
+            "issuer": issuer, "authorization_endpoint": endpoint, "token_endpoint": endpoint, "jwks_uri": endpoint,
+        });
+        for (name, value) in more.as_object().unwrap() {
+            document[name] = value.clone();
         }
+        Metadata::read(serde_json::from_value(document).unwrap()).unwrap()
+    }
+
+    fn metadata(issuer: &str) -> Metadata {
+        with(issuer, &serde_json::json!({}))
     }
 
     #[test]
@@ -186,14 +224,53 @@ mod tests {
         assert!(one.validate(&metadata("https://login.example/{tenantid}/v2.0")).is_err());
     }
 
+    /// Contract 7.4b.
     #[test]
-    fn endpoints_must_be_secure() {
-        let one = authority("https://login.example", Tenants::Unchecked);
-        let mut plain = metadata("https://login.example");
-        plain.token_endpoint = Url::parse("http://login.example/token").unwrap();
-        assert!(one.validate(&plain).is_err());
-        plain.token_endpoint = Url::parse("http://127.0.0.1/token").unwrap();
-        assert!(one.validate(&plain).is_err(), "http on loopback only for an authority on loopback");
+    fn the_issuer_is_compared_with_the_authority_as_a_normalised_url() {
+        let accepts = |configured: &str, issuer: &str| {
+            authority(configured, Tenants::Unchecked).validate(&metadata(issuer)).is_ok()
+        };
+        for (configured, issuer) in [
+            ("https://login.example", "https://login.example/"),
+            ("https://login.example/", "https://login.example"),
+            ("https://login.example/a", "https://login.example/a/"),
+            ("https://login.example/a/", "https://login.example/a"),
+            ("https://login.example/a", "HTTPS://Login.Example:443/a"),
+            ("https://LOGIN.example:443/A", "https://login.example/A"),
+            ("https://b\u{fc}cher.example/a", "https://xn--bcher-kva.example/a"),
+        ] {
+            assert!(accepts(configured, issuer), "{configured} {issuer}");
+        }
+        for (configured, issuer) in [
+            ("https://login.example/a", "https://login.example/A"),
+            ("https://login.example/a", "https://login.example/a//"),
+            ("https://login.example/a", "http://login.example/a"),
+            ("https://login.example/a", "https://login.example:8443/a"),
+            ("https://login.example/a", "https://login.example/a?b"),
+            ("https://login.example/a", "https://login.example/a#"),
+            ("https://login.example/a", "https://user@login.example/a"),
+            ("https://login.example/a", "https://login.example/a/b"),
+            ("https://login.example/a", "login.example/a"),
+        ] {
+            assert!(!accepts(configured, issuer), "{configured} {issuer}");
+        }
+    }
+
+    /// Contract 12.7.
+    #[test]
+    fn every_endpoint_must_be_https_or_on_loopback() {
+        let problem = |configured: &str, name: &str, value: &str| {
+            let metadata = with(configured, &serde_json::json!({name: value}));
+            authority(configured, Tenants::Unchecked).validate(&metadata).err()
+        };
+        for name in ["token_endpoint", "jwks_uri", "end_session_endpoint", "userinfo_endpoint"] {
+            let found = problem("https://login.example", name, "http://login.example/x").unwrap_or_default();
+            assert!(found.starts_with(name), "{name}: {found}");
+            assert_eq!(problem("https://login.example", name, "https://other.example/x"), None, "{name}");
+            assert_eq!(problem("http://127.0.0.1", name, "http://127.0.0.1/x"), None, "{name}");
+        }
+        let elsewhere = problem("https://login.example", "token_endpoint", "http://127.0.0.1/x");
+        assert!(elsewhere.is_some(), "http on loopback only for an authority on loopback");
     }
 
     #[test]

@@ -1,57 +1,67 @@
 //! Requests to the token endpoint (RFC 6749 sections 4.1.3, 5 and 6) and to the revocation endpoint (RFC 7009).
 
-use serde::Deserialize;
+use serde_json::Value;
 
 use super::client::Client;
 use super::discovery::Metadata;
 use super::http::{self, RequestError};
+use super::members::{self, Malformed, Members};
 use crate::secret::{ExposeSecret, SecretString};
 
-/// Lifetime of an access token without `expires_in`, in seconds.
-const DEFAULT_LIFE: u64 = 3_600;
+/// Lifetime of an access token without `expires_in`, in seconds (contract 7.4a).
+const DEFAULT_LIFE: u64 = 300;
 /// Longest lifetime that is believed, in seconds.
 const LONGEST_LIFE: u64 = 7 * 24 * 3_600;
 
 /// A successful token response (RFC 6749 section 5.1).
-#[derive(Debug, Deserialize)]
+#[derive(Debug)]
 pub struct TokenResponse {
     pub access_token: SecretString,
-    token_type: String,
-    #[serde(default)]
-    expires_in: Option<Lifetime>,
-    #[serde(default)]
+    /// Lifetime of the access token in seconds.
+    pub life: u64,
     pub refresh_token: Option<SecretString>,
-    #[serde(default)]
     pub id_token: Option<SecretString>,
-    /// The granted scopes, where they are not the requested ones (RFC 6749 section 3.3).
-    #[serde(default)]
+    /// The granted scopes, separated by spaces, where they are not the requested ones (RFC 6749 section 3.3).
     pub scope: Option<String>,
 }
 
-#[derive(Debug, Deserialize)]
-#[serde(untagged)]
-enum Lifetime {
-    Number(f64),
-    Text(String),
+impl TokenResponse {
+    /// Reads a response leniently where nothing depends on it (contract 7.4a, 7.5b).
+    ///
+    /// # Errors
+    /// What is wrong with it, for the log: it begins with the member's name.
+    fn read(mut response: Members) -> Result<Self, String> {
+        let usable = |name, token: Option<Option<SecretString>>| match token {
+            Some(None) => Err(format!("{name}: not one or more visible ASCII characters")),
+            token => Ok(token.flatten()),
+        };
+        let access_token = usable("access_token", Some(response.required("access_token", members::token)?))?;
+        let token_type = response.required("token_type", members::text)?;
+        if !token_type.eq_ignore_ascii_case("bearer") {
+            return Err("token_type: not Bearer".to_owned());
+        }
+        Ok(Self {
+            access_token: access_token.ok_or(Malformed("access_token"))?,
+            life: response.optional("expires_in", seconds).unwrap_or(DEFAULT_LIFE),
+            refresh_token: usable("refresh_token", response.optional("refresh_token", members::token))?,
+            id_token: usable("id_token", response.optional("id_token", members::token))?,
+            scope: response
+                .optional("scope", members::texts)
+                .map(|scopes| scopes.join(" "))
+                .filter(|all| !all.is_empty()),
+        })
+    }
 }
 
-impl TokenResponse {
-    /// Lifetime of the access token in seconds.
-    #[must_use]
-    pub fn life(&self) -> u64 {
-        let seconds = match &self.expires_in {
-            Some(Lifetime::Number(number)) => Some(*number),
-            Some(Lifetime::Text(text)) => text.parse().ok(),
-            None => None,
-        };
-        #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "the cast saturates, NaN is 0")]
-        seconds.map_or(DEFAULT_LIFE, |seconds: f64| (seconds as u64).min(LONGEST_LIFE))
-    }
-
-    #[must_use]
-    pub fn is_bearer(&self) -> bool {
-        self.token_type.eq_ignore_ascii_case("bearer")
-    }
+/// `expires_in`: a number that is not negative, or a text of digits.
+fn seconds(value: Value) -> Option<u64> {
+    let seconds = match value {
+        Value::Number(number) => number.as_f64().filter(|seconds| *seconds >= 0.0),
+        Value::String(text) if text.bytes().all(|byte| byte.is_ascii_digit()) => text.parse().ok(),
+        _ => None,
+    };
+    #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "the cast saturates")]
+    seconds.map(|seconds: f64| (seconds as u64).min(LONGEST_LIFE))
 }
 
 /// The parameters of a code exchange (RFC 6749 section 4.1.3).
@@ -62,6 +72,8 @@ pub struct CodeExchange<'a> {
     pub verifier: &'a SecretString,
     /// The redirect URI of the authorization request.
     pub redirect_uri: &'a str,
+    /// Space-separated; empty to name none.
+    pub scope: &'a str,
     /// Resource indicator of the API (RFC 8707).
     pub resource: Option<&'a str>,
 }
@@ -70,7 +82,7 @@ pub struct CodeExchange<'a> {
 #[derive(Debug)]
 pub struct RefreshGrant<'a> {
     pub refresh_token: &'a SecretString,
-    /// Space-separated.
+    /// Space-separated; empty to name none.
     pub scope: &'a str,
     /// Resource indicator of the API (RFC 8707).
     pub resource: Option<&'a str>,
@@ -94,6 +106,7 @@ pub async fn exchange_code(
         ("code_verifier", exchange.verifier.expose_secret()),
         ("redirect_uri", exchange.redirect_uri),
     ];
+    form.extend(Some(("scope", exchange.scope)).filter(|(_, scope)| !scope.is_empty()));
     form.extend(exchange.resource.map(|resource| ("resource", resource)));
     token_request(http, metadata, client, form).await
 }
@@ -109,11 +122,8 @@ pub async fn refresh(
     client: &Client,
     grant: &RefreshGrant<'_>,
 ) -> Result<TokenResponse, RequestError> {
-    let mut form = vec![
-        ("grant_type", "refresh_token"),
-        ("refresh_token", grant.refresh_token.expose_secret()),
-        ("scope", grant.scope),
-    ];
+    let mut form = vec![("grant_type", "refresh_token"), ("refresh_token", grant.refresh_token.expose_secret())];
+    form.extend(Some(("scope", grant.scope)).filter(|(_, scope)| !scope.is_empty()));
     form.extend(grant.resource.map(|resource| ("resource", resource)));
     form.extend(grant.claims.map(|claims| ("claims", claims)));
     token_request(http, metadata, client, form).await
@@ -127,12 +137,7 @@ async fn token_request(
 ) -> Result<TokenResponse, RequestError> {
     let request = http.post(metadata.token_endpoint.clone());
     let request = client.authenticate(request, metadata, form).await.map_err(RequestError::Unavailable)?;
-    let tokens: TokenResponse = http::json(request).await?;
-    if tokens.is_bearer() {
-        Ok(tokens)
-    } else {
-        Err(RequestError::Unavailable("the token type is not Bearer".to_owned()))
-    }
+    TokenResponse::read(http::json(request).await?).map_err(RequestError::Unavailable)
 }
 
 /// Revokes a refresh token. Does nothing where the provider has no revocation endpoint.
@@ -159,24 +164,66 @@ pub async fn revoke(
 mod tests {
     use super::*;
 
-    fn tokens(expires_in: &str) -> TokenResponse {
-        let json = format!(r#"{{"access_token":"CANARY","token_type":"bearer"{expires_in}}}"#);
-        serde_json::from_str(&json).unwrap()
+    fn read(members: &str) -> Result<TokenResponse, String> {
+        let json = format!(r#"{{"access_token":"CANARY","token_type":"bearer"{members}}}"#);
+        TokenResponse::read(serde_json::from_str(&json).unwrap())
     }
 
+    /// Contract 7.4a.
     #[test]
     fn lifetimes_are_lenient_and_bounded() {
         for (text, seconds) in [
-            ("", 3_600),
+            ("", 300),
             (r#","expires_in":3599"#, 3_599),
+            (r#","expires_in":3599.9"#, 3_599),
             (r#","expires_in":"3599""#, 3_599),
-            (r#","expires_in":-1"#, 0),
+            (r#","expires_in":"""#, 300),
+            (r#","expires_in":null"#, 300),
+            (r#","expires_in":-1"#, 300),
             (r#","expires_in":1e300"#, 604_800),
-            (r#","expires_in":"soon""#, 3_600),
+            (r#","expires_in":"soon""#, 300),
+            (r#","expires_in":"-1""#, 300),
+            (r#","expires_in":"1e9""#, 300),
+            (r#","expires_in":[3599]"#, 300),
         ] {
-            assert_eq!(tokens(text).life(), seconds, "{text}");
+            assert_eq!(read(text).unwrap().life, seconds, "{text}");
         }
-        assert!(tokens("").is_bearer());
-        assert!(!format!("{:?}", tokens("")).contains("CANARY"));
+        assert!(!format!("{:?}", read("").unwrap()).contains("CANARY"));
+    }
+
+    /// Contract 7.4a.
+    #[test]
+    fn a_scope_is_a_text_or_a_list() {
+        for (text, scope) in [
+            (r#","scope":"a b""#, Some("a b")),
+            (r#","scope":["a","b"]"#, Some("a b")),
+            (r#","scope":"""#, None),
+            (r#","scope":[]"#, None),
+            (r#","scope":7"#, None),
+        ] {
+            assert_eq!(read(text).unwrap().scope.as_deref(), scope, "{text}");
+        }
+    }
+
+    /// Contract 7.4a, 7.5b.
+    #[test]
+    fn an_unusable_response_is_rejected_with_the_name_of_the_member() {
+        for (json, member) in [
+            (r#"{"token_type":"Bearer"}"#, "access_token"),
+            (r#"{"access_token":"","token_type":"Bearer"}"#, "access_token"),
+            (r#"{"access_token":7,"token_type":"Bearer"}"#, "access_token"),
+            (r#"{"access_token":"a\r\nX: 1","token_type":"Bearer"}"#, "access_token"),
+            (r#"{"access_token":"a\tb","token_type":"Bearer"}"#, "access_token"),
+            (r#"{"access_token":"\u00e9","token_type":"Bearer"}"#, "access_token"),
+            (r#"{"access_token":"a"}"#, "token_type"),
+            (r#"{"access_token":"a","token_type":"DPoP"}"#, "token_type"),
+            (r#"{"access_token":"a","token_type":"Bearer","refresh_token":"a b"}"#, "refresh_token"),
+            (r#"{"access_token":"a","token_type":"Bearer","id_token":"a\u0000"}"#, "id_token"),
+        ] {
+            let problem = TokenResponse::read(serde_json::from_str(json).unwrap()).unwrap_err();
+            assert!(problem.starts_with(&format!("{member}: ")), "{json}: {problem}");
+        }
+        let empty = read(r#","refresh_token":"","id_token":"""#).unwrap();
+        assert!(empty.refresh_token.is_none() && empty.id_token.is_none(), "an empty one counts as absent");
     }
 }

@@ -1,10 +1,15 @@
 //! Requests to the provider: JSON responses of bounded size, every failure of a known kind.
 
-use serde::Deserialize;
-use serde::de::DeserializeOwned;
+use serde_json::Value;
+
+use super::discovery::is_guid;
+use super::members::{self, Malformed, Members};
+use crate::telemetry::loggable_code;
 
 /// Most bytes of a response (contract 7.4a).
 const LIMIT: usize = 512 * 1_024;
+/// U+FEFF in UTF-8, which a reader of JSON may ignore (RFC 8259 section 8.1).
+const BYTE_ORDER_MARK: &[u8] = b"\xEF\xBB\xBF";
 
 /// Why a request to the provider failed.
 #[derive(Debug)]
@@ -16,23 +21,48 @@ pub enum RequestError {
 }
 
 /// An error response of the token endpoint (RFC 6749 section 5.2).
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Default)]
 pub struct ErrorResponse {
     /// Such as `invalid_grant`.
     pub error: String,
     /// Entra's finer code.
-    #[serde(default)]
     pub suberror: Option<String>,
     /// The claims request for the next sign-in (Entra): a JSON object as text.
-    #[serde(default)]
     pub claims: Option<String>,
+    /// Entra's numbers of the error.
+    pub codes: Vec<u64>,
+    /// Identifies the request in Entra's logs.
+    pub correlation_id: Option<String>,
+}
+
+impl ErrorResponse {
+    fn read(mut document: Members) -> Result<Self, Malformed> {
+        let numbers = |value: Value| {
+            let several = value.as_array()?;
+            Some(several.iter().filter_map(Value::as_u64).take(8).collect())
+        };
+        Ok(Self {
+            error: document.required("error", members::text)?,
+            suberror: document.optional("suberror", members::text),
+            claims: document.optional("claims", members::text),
+            codes: document.optional("error_codes", numbers).unwrap_or_default(),
+            correlation_id: document.optional("correlation_id", members::text).filter(|id| is_guid(id)),
+        })
+    }
+
+    /// Logs what identifies the error at the provider. Its texts may echo the request, and are left out.
+    pub(super) fn warn(&self, meaning: &str, message: &str) {
+        let (error, suberror) = (loggable_code(&self.error), self.suberror.as_deref().map(loggable_code));
+        let Self { codes, correlation_id, .. } = self;
+        tracing::warn!(error, suberror, error_codes = ?codes, correlation_id, meaning, "{message}");
+    }
 }
 
 /// Sends a request and reads the JSON of its response.
 ///
 /// # Errors
 /// [`RequestError`], without anything that was sent.
-pub async fn json<T: DeserializeOwned>(request: reqwest::RequestBuilder) -> Result<T, RequestError> {
+pub async fn json(request: reqwest::RequestBuilder) -> Result<Members, RequestError> {
     let unavailable = |problem: String| RequestError::Unavailable(problem);
     let mut response = request.send().await.map_err(|error| unavailable(error.without_url().to_string()))?;
     let status = response.status();
@@ -43,24 +73,17 @@ pub async fn json<T: DeserializeOwned>(request: reqwest::RequestBuilder) -> Resu
         }
         body.extend_from_slice(&chunk);
     }
-    if !is_json(response.headers()) {
-        return Err(unavailable(format!("status {status}, and the content type is not JSON")));
+    // Whether it is JSON decides the parser: some providers send another content type, or a byte order mark.
+    let document = serde_json::from_slice::<Members>(body.strip_prefix(BYTE_ORDER_MARK).unwrap_or(&body));
+    match document {
+        Ok(document) if status.is_success() => Ok(document),
+        Ok(document) if status.is_client_error() => Err(ErrorResponse::read(document)
+            .map_or_else(|malformed| unavailable(format!("status {status}, {malformed}")), RequestError::Rejected)),
+        Err(error) if status.is_success() => {
+            // serde_json's text may quote the response, which may contain tokens; its position is enough.
+            let (line, column) = (error.line(), error.column());
+            Err(unavailable(format!("status {status}, and not a JSON object at line {line} column {column}")))
+        }
+        _ => Err(unavailable(format!("status {status}"))),
     }
-    if status.is_client_error()
-        && let Ok(error) = serde_json::from_slice::<ErrorResponse>(&body)
-    {
-        return Err(RequestError::Rejected(error));
-    }
-    if !status.is_success() {
-        return Err(unavailable(format!("status {status}")));
-    }
-    // serde_json's text may quote the response, which may contain tokens; its position is enough.
-    serde_json::from_slice(&body)
-        .map_err(|error| unavailable(format!("unexpected JSON, line {} column {}", error.line(), error.column())))
-}
-
-fn is_json(headers: &::http::HeaderMap) -> bool {
-    let Some(Ok(value)) = headers.get(::http::header::CONTENT_TYPE).map(|value| value.to_str()) else { return false };
-    let essence = value.split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
-    essence == "application/json" || essence.ends_with("+json")
 }

@@ -1,18 +1,17 @@
-//! The profiles of ID tokens, at a sign-in and at a refresh (contract 7.2 to 7.4, OpenID Connect Core 3.1.3.7, 12.2).
+//! The profiles of ID tokens, at a sign-in and at a refresh (contract 7.2 to 7.4a, OpenID Connect Core 3.1.3.7, 12.2).
 
-use serde::Deserialize;
-
-use super::claims::{self, Audience, ClaimsProfile, Context, NumericDate, TokenError};
+use super::claims::{self, ClaimsProfile, Context, NumericDate, TokenError};
 use super::discovery::Tenants;
+use super::members::{self, Malformed, Members};
 use crate::jose::Key;
 
 /// The claims of an ID token that the gateway reads.
-#[derive(Debug, Deserialize)]
+#[derive(Debug)]
 pub struct IdToken {
     iss: String,
     /// The user; stable for this client only.
     pub sub: String,
-    aud: Audience,
+    aud: Vec<String>,
     azp: Option<String>,
     exp: NumericDate,
     iat: NumericDate,
@@ -27,23 +26,11 @@ pub struct IdToken {
     pub preferred_username: Option<String>,
     pub email: Option<String>,
     /// App roles (Entra).
-    #[serde(default, deserialize_with = "one_or_several")]
     pub roles: Vec<String>,
     /// The session at the provider.
     pub sid: Option<String>,
     /// Sent back to the provider as `logout_hint` at a sign-out.
     pub login_hint: Option<String>,
-}
-
-/// Some providers send one role as a string, or null for none. A claim for display never fails a sign-in.
-fn one_or_several<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Vec<String>, D::Error> {
-    Ok(match serde_json::Value::deserialize(deserializer)? {
-        serde_json::Value::String(one) => vec![one],
-        serde_json::Value::Array(several) => {
-            several.into_iter().filter_map(|role| role.as_str().map(str::to_owned)).collect()
-        }
-        _ => Vec::new(),
-    })
 }
 
 /// An ID token of a code exchange.
@@ -55,7 +42,7 @@ pub struct SignIn<'a> {
     pub access_token: &'a str,
 }
 
-/// An ID token of a refresh: it needs no nonce, and is for the user who is signed in.
+/// An ID token of a refresh: for the user who is signed in; it needs no nonce, but has no other than the sign-in's.
 #[derive(Debug, Clone, Copy)]
 pub struct Refreshed<'a> {
     pub subject: Subject<'a>,
@@ -63,12 +50,14 @@ pub struct Refreshed<'a> {
     pub access_token: &'a str,
 }
 
-/// The user of a session.
+/// What a session knows of the ID token of its sign-in.
 #[derive(Debug, Clone, Copy)]
 pub struct Subject<'a> {
     pub sub: &'a str,
     /// The tenant, which is part of Entra's issuers.
     pub tid: Option<&'a str>,
+    /// [`claims::nonce_hash`]; sessions of older releases have none.
+    pub nonce_hash: Option<[u8; 8]>,
 }
 
 const TYPES: &[&str] = &["JWT"];
@@ -79,6 +68,10 @@ impl ClaimsProfile for SignIn<'_> {
 
     fn key_may_sign(key: &Key, token: &IdToken) -> bool {
         claims::key_is_for_issuer(key, &token.iss, token.tid.as_deref())
+    }
+
+    fn read(payload: Members) -> Result<IdToken, Malformed> {
+        IdToken::read(payload)
     }
 
     fn check(&self, token: &IdToken, context: &Context<'_>) -> Result<(), TokenError> {
@@ -95,8 +88,13 @@ impl ClaimsProfile for Refreshed<'_> {
         SignIn::key_may_sign(key, token)
     }
 
+    fn read(payload: Members) -> Result<IdToken, Malformed> {
+        IdToken::read(payload)
+    }
+
     fn check(&self, token: &IdToken, context: &Context<'_>) -> Result<(), TokenError> {
         token.check(self.access_token, context)?;
+        claims::same_nonce(token.nonce.as_deref(), self.subject.nonce_hash)?;
         let tenant_counts = context.authority.tenants != Tenants::Unchecked;
         let same_tenant = !tenant_counts || token.tid.as_deref() == self.subject.tid;
         if token.sub == self.subject.sub && same_tenant { Ok(()) } else { Err(TokenError::OtherUser) }
@@ -104,14 +102,36 @@ impl ClaimsProfile for Refreshed<'_> {
 }
 
 impl IdToken {
+    fn read(mut payload: Members) -> Result<Self, Malformed> {
+        Ok(Self {
+            iss: payload.required("iss", members::text)?,
+            sub: payload.required("sub", members::text)?,
+            aud: payload.required("aud", claims::audiences)?,
+            azp: payload.optional("azp", members::text),
+            exp: payload.required("exp", |date| NumericDate::read(&date))?,
+            iat: payload.required("iat", |date| NumericDate::read(&date))?,
+            nbf: payload.optional("nbf", |date| NumericDate::read(&date)),
+            nonce: payload.strict("nonce", members::text)?,
+            at_hash: payload.optional("at_hash", members::text),
+            tid: payload.optional("tid", members::text),
+            oid: payload.optional("oid", members::text),
+            name: payload.optional("name", members::text),
+            preferred_username: payload.optional("preferred_username", members::text),
+            email: payload.optional("email", members::text),
+            roles: payload.optional("roles", members::texts).unwrap_or_default(),
+            sid: payload.optional("sid", members::text),
+            login_hint: payload.optional("login_hint", members::text),
+        })
+    }
+
     /// The rules of every ID token.
     fn check(&self, access_token: &str, context: &Context<'_>) -> Result<(), TokenError> {
         claims::issuer(&self.iss, self.tid.as_deref(), context)?;
         claims::subject(&self.sub)?;
         claims::audience(&self.aud, self.azp.as_deref(), context)?;
-        claims::expiry(&self.exp, context)?;
-        claims::issued_at(&self.iat, context)?;
-        claims::not_before(self.nbf.as_ref(), context)?;
+        claims::expiry(self.exp, context)?;
+        claims::issued_at(self.iat, context)?;
+        claims::not_before(self.nbf, context)?;
         claims::access_token_hash(self.at_hash.as_deref(), access_token)
     }
 }

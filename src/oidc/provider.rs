@@ -3,6 +3,7 @@
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
+use serde_json::json;
 use tokio::sync::Mutex;
 use tokio::time::Instant;
 use url::Url;
@@ -13,6 +14,7 @@ use super::discovery::{Authority, Metadata};
 use super::grants::{self, CodeExchange, TokenResponse};
 use super::http::{self, RequestError};
 use super::id_token::{IdToken, SignIn};
+use super::members::Members;
 use crate::clock::Clock;
 use crate::jose::{JwtError, KeySet};
 use crate::net::OutboundClients;
@@ -281,23 +283,25 @@ impl Provider {
 
     async fn fetch_metadata(&self) -> Option<Metadata> {
         let url = self.config.authority.discovery_url();
-        let fetched = match self.document::<Metadata>(&url).await {
-            Ok(metadata) => self.config.authority.validate(&metadata).map(|()| metadata),
-            Err(problem) => Err(problem),
-        };
+        let fetched = self.document(&url).await.and_then(|document| {
+            let metadata = Metadata::read(document)?;
+            self.config.authority.validate(&metadata).map(|()| metadata)
+        });
         fetched
             .inspect_err(|problem| tracing::error!(%url, %problem, "the provider's metadata could not be loaded"))
             .ok()
     }
 
     async fn fetch_keys(&self, url: &Url) -> Option<KeySet> {
-        let fetched = self.document(url.as_str()).await.and_then(|keys: KeySet| {
-            if keys.is_empty() { Err("the key set has no key for RS256, PS256 or ES256".to_owned()) } else { Ok(keys) }
+        let fetched = self.document(url.as_str()).await.and_then(|mut document| {
+            let read = |keys| serde_json::from_value(json!({"keys": keys})).ok();
+            let keys: KeySet = document.required("keys", read)?;
+            if keys.is_empty() { Err("keys: none is for RS256, PS256 or ES256".to_owned()) } else { Ok(keys) }
         });
         fetched.inspect_err(|problem| tracing::error!(%url, %problem, "the provider's keys could not be loaded")).ok()
     }
 
-    async fn document<T: serde::de::DeserializeOwned>(&self, url: &str) -> Result<T, String> {
+    async fn document(&self, url: &str) -> Result<Members, String> {
         let client = self.net.http().ok_or("the HTTP client could not be created")?;
         http::json(client.get(url).timeout(DOCUMENT)).await.map_err(|error| match error {
             RequestError::Rejected(response) => format!("error {}", loggable_code(&response.error)),
@@ -318,9 +322,10 @@ impl Provider {
 fn code_exchange_error(error: &RequestError) -> SignInError {
     match error {
         RequestError::Rejected(response) => {
-            let (error, suberror) = (loggable_code(&response.error), response.suberror.as_deref().map(loggable_code));
-            tracing::warn!(error, ?suberror, "the provider rejected the code");
-            if is_transient(&response.error) { SignInError::Unavailable } else { SignInError::Failed }
+            let is_transient = is_transient(&response.error);
+            let meaning = if is_transient { "provider_unavailable" } else { "login_failed" };
+            response.warn(meaning, "the provider rejected the code");
+            if is_transient { SignInError::Unavailable } else { SignInError::Failed }
         }
         RequestError::Unavailable(problem) => {
             tracing::error!(%problem, "the code could not be exchanged");

@@ -6,9 +6,10 @@ use super::discovery::Metadata;
 use super::grants::{self, RefreshGrant, TokenResponse};
 use super::http::{ErrorResponse, RequestError};
 use super::id_token::{self, Subject};
+use super::scopes::lacks_all;
 use crate::clock::Clock;
+use crate::jose::JwtError;
 use crate::secret::{ExposeSecret, SecretString};
-use crate::telemetry::loggable_code;
 
 /// The claims request of a client that handles claims challenges (continuous access evaluation).
 pub const CAPABILITIES: &str = r#"{"access_token":{"xms_cc":{"values":["cp1"]}}}"#;
@@ -16,8 +17,8 @@ pub const CAPABILITIES: &str = r#"{"access_token":{"xms_cc":{"values":["cp1"]}}}
 /// The scopes of a refresh.
 #[derive(Debug, Clone, Copy)]
 pub struct Scopes<'a> {
-    /// Requested for every API.
-    pub always: &'a [String],
+    /// All that are requested, by [`super::scopes::of_token_request`].
+    pub requested: &'a [&'a str],
     /// Those of the API; empty if the refresh is for no API.
     pub of_api: &'a [String],
 }
@@ -64,8 +65,7 @@ impl Provider {
             return failed(RefreshError::Unavailable);
         };
         let claims = metadata.takes_capabilities().then_some(CAPABILITIES);
-        let all: Vec<&str> = scopes.always.iter().chain(scopes.of_api).map(String::as_str).collect();
-        let grant = RefreshGrant { refresh_token, scope: &all.join(" "), resource, claims };
+        let grant = RefreshGrant { refresh_token, scope: &scopes.requested.join(" "), resource, claims };
         let mut tokens = match grants::refresh(http, &metadata, self.client(), &grant).await {
             Ok(tokens) => tokens,
             Err(error) => return failed(classify_request_error(error)),
@@ -90,7 +90,11 @@ impl Provider {
             let profile = id_token::Refreshed { subject, access_token: tokens.access_token.expose_secret() };
             self.verify(metadata, id_token, &profile, clock).await.map_err(|error| {
                 tracing::warn!(reason = %error, "the ID token of a refresh is rejected");
-                if error == TokenError::KeysUnavailable { RefreshError::Unavailable } else { RefreshError::Expired }
+                match error {
+                    // Newer keys may accept it: this says nothing about the session (contract 7.4).
+                    TokenError::KeysUnavailable | TokenError::Jwt(JwtError::UnknownKey) => RefreshError::Unavailable,
+                    _ => RefreshError::Expired,
+                }
             })?;
         }
         if lacks_all(tokens.scope.as_deref(), scopes.of_api) { Err(RefreshError::ConsentRequired) } else { Ok(()) }
@@ -105,8 +109,7 @@ fn classify_request_error(error: RequestError) -> RefreshError {
         }
         RequestError::Rejected(response) => {
             let meaning = classify(&response);
-            let (error, suberror) = (loggable_code(&response.error), response.suberror.as_deref().map(loggable_code));
-            tracing::warn!(error, ?suberror, meaning = meaning.name(), "token refresh rejected");
+            response.warn(meaning.name(), "token refresh rejected");
             meaning
         }
     }
@@ -139,16 +142,6 @@ fn classify(response: &ErrorResponse) -> RefreshError {
         ("invalid_grant", _) => RefreshError::Expired,
         _ => RefreshError::Unavailable,
     }
-}
-
-/// Whether none of an API's scopes was granted: the user never consented to them.
-///
-/// Providers write scopes with and without the resource in front, so only the last segments are compared.
-fn lacks_all(granted: Option<&str>, scopes: &[String]) -> bool {
-    let last = |scope: &str| scope.rsplit('/').next().unwrap_or_default().to_owned();
-    let required: Vec<String> = scopes.iter().map(|scope| last(scope)).filter(|scope| scope != ".default").collect();
-    let Some(granted) = granted.filter(|_| !required.is_empty()) else { return false };
-    !granted.split_ascii_whitespace().any(|scope| required.contains(&last(scope)))
 }
 
 #[cfg(test)]
@@ -186,21 +179,9 @@ mod tests {
                 error: error.to_owned(),
                 suberror: Some(suberror.to_owned()).filter(|suberror| !suberror.is_empty()),
                 claims: claims.map(str::to_owned),
+                ..ErrorResponse::default()
             };
             assert_eq!(classify(&response), expected, "{error} {suberror} {claims:?}");
         }
-    }
-
-    #[test]
-    fn scopes_are_compared_by_their_last_segments() {
-        let requested = |scopes: &[&str]| scopes.iter().map(|scope| (*scope).to_owned()).collect::<Vec<_>>();
-        let graph = requested(&["https://graph.microsoft.com/User.Read", "https://graph.microsoft.com/Mail.Read"]);
-        assert!(!lacks_all(None, &graph), "without scope, the requested ones are granted");
-        assert!(!lacks_all(Some("openid User.Read"), &graph));
-        assert!(!lacks_all(Some("https://graph.microsoft.com/Mail.Read"), &graph));
-        assert!(lacks_all(Some("openid profile"), &graph));
-        assert!(lacks_all(Some(""), &graph));
-        assert!(!lacks_all(Some("openid"), &requested(&["api://orders/.default"])));
-        assert!(!lacks_all(Some("openid"), &[]));
     }
 }

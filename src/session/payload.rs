@@ -4,7 +4,6 @@
 
 use base64::Engine;
 use serde::{Deserialize, Serialize};
-use sha2::{Digest, Sha256};
 use zeroize::Zeroizing;
 
 use super::base64url::BASE64URL;
@@ -36,7 +35,7 @@ pub struct Session {
     pub access_tokens: Vec<AccessToken>,
     /// The `issuer` of the provider's metadata at the sign-in (contract 4.24b).
     pub issuer: Option<String>,
-    /// The first 8 bytes of the SHA-256 hash of the sign-in's nonce (contract 7.4).
+    /// [`crate::oidc::claims::nonce_hash`] of the sign-in's nonce (contract 7.4).
     pub nonce_hash: Option<[u8; 8]>,
     /// Scopes of `SCOPES` that a token response left out as not granted (contract 7.22).
     pub not_granted: Vec<String>,
@@ -282,13 +281,6 @@ impl Session {
     pub fn access_token(&self, api: &str, now: UnixSeconds) -> Option<&AccessToken> {
         self.access_tokens.iter().find(|held| held.api == api && !held.is_expired(now))
     }
-}
-
-/// What a session keeps of the nonce of its sign-in.
-#[must_use]
-pub fn nonce_hash(nonce: &str) -> [u8; 8] {
-    let [a, b, c, d, e, f, g, h, ..]: [u8; 32] = Sha256::digest(nonce).into();
-    [a, b, c, d, e, f, g, h]
 }
 
 impl Base<'_, SegmentRef<'_>> {

@@ -11,7 +11,7 @@ use crate::keyring::Ring;
 use crate::keyring::states::Parameters;
 use crate::keyring::static_key::StaticKey;
 use crate::secret::{ExposeSecret, Key32};
-use crate::session::payload::Session;
+use crate::session::payload::User;
 use crate::session::sealer::Sealer;
 use crate::session::{Limits, cookie};
 use crate::store::cookie::CookieStore;

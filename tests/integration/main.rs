@@ -43,6 +43,7 @@ mod oidc_provider;
 mod other_origins;
 mod packaged;
 mod paths;
+mod provider_documents;
 mod proxying;
 mod refresh;
 mod rejections;

@@ -41,7 +41,9 @@ impl ConfigParser<'_> {
 
     fn cookie_domain(&mut self, public_origin: Option<&Origin>) -> Parsed<Option<String>> {
         let Some(domain) = self.set_value(&COOKIE_DOMAIN) else { return Ok(None) };
-        let domain = domain.trim_start_matches('.').to_ascii_lowercase();
+        // As the parser of URLs writes host names: in lower case, and in ASCII (contract 12.7).
+        let domain = domain.trim_start_matches('.');
+        let domain = Host::parse(domain).map_or_else(|_| domain.to_owned(), |host| host.to_string());
         let covers = |origin: &Origin| match origin.url().host() {
             Some(Host::Domain(host)) => host == domain || host.ends_with(&format!(".{domain}")),
             _ => false,

@@ -54,6 +54,7 @@ impl ConfigParser<'_> {
         match setting.name {
             name if name == KEY_FILE.name => Ok(Arc::new(FileRing::new((*value).into()))),
             name if name == ENC_KEY.name => {
+                let value = self.secret(&ENC_KEY)?.unwrap_or_default();
                 let key = Key32::from_base64(value).ok_or("must be base64 or base64url of 32 bytes");
                 Ok(Arc::new(StaticKey::new(&self.or_record(&ENC_KEY, key)?)))
             }

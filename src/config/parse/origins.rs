@@ -17,9 +17,12 @@ impl ConfigParser<'_> {
         // PUBLIC_ORIGIN was recorded as an error already.
         let public = public.cloned().ok_or(Recorded(()))?;
         let text = self.text(&RETURN_URI);
-        let path_on = |origin: &Origin| {
-            let rest = text.strip_prefix(origin.as_str())?;
-            if rest.is_empty() { Some("/") } else { Some(rest).filter(|rest| rest.starts_with('/')) }
+        // The rest is taken as it was written, since a return path is not normalised.
+        let (origin, rest) = split_origin(text);
+        let path_on = |of: &Origin| {
+            let is_same = origin.as_ref().is_some_and(|origin| origin == of);
+            let rest = if rest.is_empty() { "/" } else { rest };
+            Some(rest).filter(|rest| is_same && rest.starts_with('/'))
         };
         let absolute =
             [&public].into_iter().chain(&allowed).find_map(|origin| Some((origin.clone(), path_on(origin)?)));
@@ -39,4 +42,12 @@ impl ConfigParser<'_> {
         let origins: Result<Vec<Origin>, &str> = list.split(',').map(|one| Origin::parse(one.trim())).collect();
         self.or_record(&ALLOWED_ORIGINS, origins.map_err(|_| RULE))
     }
+}
+
+/// The origin of an absolute URL, if it is one, and what follows it.
+fn split_origin(text: &str) -> (Option<Origin>, &str) {
+    let authority = text.find("://").map_or(0, |at| at + 3);
+    let end = text.get(authority..).and_then(|rest| rest.find(['/', '?', '#'])).map_or(text.len(), |at| authority + at);
+    let (origin, rest) = text.split_at(end);
+    (Origin::parse(origin).ok(), rest)
 }

@@ -3,6 +3,8 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use url::Url;
+
 use super::{ConfigParser, Parsed};
 use crate::api_map::base::Base;
 use crate::config::settings::{KEY_FILE, SPA};
@@ -28,7 +30,8 @@ impl ConfigParser<'_> {
 
     fn site(&mut self, url: &str, public_origin: Option<&Origin>) -> Parsed<Spa> {
         let base = self.or_record(&SPA, Base::parse(url))?;
-        if public_origin.is_some_and(|origin| url.starts_with(origin.as_str())) {
+        let origin = Url::parse(url).map(|url| url.origin().ascii_serialization());
+        if public_origin.is_some_and(|public| origin.is_ok_and(|origin| origin == public.as_str())) {
             let problem = format!("must not be {PREFIX}PUBLIC_ORIGIN itself; set the URL of the website");
             return Err(self.record(&SPA, problem));
         }

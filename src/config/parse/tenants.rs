@@ -6,8 +6,8 @@ use url::Url;
 
 use super::{ConfigParser, Parsed};
 use crate::config::PREFIX;
-use crate::config::settings::{ALLOWED_TENANTS, AUTHORITY, CLIENT_ID, CLIENT_SECRET, CLOUD, TENANT_ID};
-use crate::oidc::client::{Assertion, Client, ClientAuthentication};
+use crate::config::settings::{ALLOWED_TENANTS, AUTHORITY, CLIENT_AUTH, CLIENT_ID, CLIENT_SECRET, CLOUD, TENANT_ID};
+use crate::oidc::client::{Assertion, Client, ClientAuthentication, SecretMethod};
 use crate::oidc::discovery::{Authority, Tenants, is_guid};
 use crate::origin::{is_loopback, is_secure};
 
@@ -102,8 +102,14 @@ impl ConfigParser<'_> {
     }
 
     fn client_authentication(&mut self, authority: Option<&Authority>) -> Parsed<ClientAuthentication> {
-        if let Some(secret) = self.set_value(&CLIENT_SECRET) {
-            return Ok(ClientAuthentication::Secret(secret.into()));
+        let methods = [("auto", SecretMethod::Auto), ("basic", SecretMethod::Basic), ("post", SecretMethod::Post)];
+        let method = self.choice(&CLIENT_AUTH, &methods)?;
+        if let Some(secret) = self.secret(&CLIENT_SECRET)? {
+            return Ok(ClientAuthentication::Secret(secret.into(), method));
+        }
+        if method != SecretMethod::Auto {
+            let problem = format!("is only valid together with {PREFIX}CLIENT_SECRET");
+            return Err(self.record(&CLIENT_AUTH, problem));
         }
         if self.vars.get("IDENTITY_ENDPOINT").is_none() {
             let problem = "is required, because there is no managed identity (IDENTITY_ENDPOINT)";

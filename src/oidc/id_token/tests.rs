@@ -30,6 +30,8 @@ const SKEW: u64 = 300;
 const CLIENT: &str = "the-client";
 const SECRET: &str = "the-client-secret";
 const NONCE: &str = "the-nonce";
+/// The first 8 bytes of `printf the-nonce | sha256sum`.
+const NONCE_HASH: [u8; 8] = [0x19, 0x68, 0xc4, 0xe0, 0xab, 0x44, 0x85, 0x03];
 const SUB: &str = "ada";
 const ACCESS_TOKEN: &str = "an-access-token";
 const ISSUER: &str = "https://login.example/realm";
@@ -234,7 +236,7 @@ fn good(name: &'static str, token: String) -> Row {
 const SIGN_IN: SignIn<'_> = SignIn { nonce: NONCE, access_token: ACCESS_TOKEN };
 
 const fn refreshed(tid: Option<&str>) -> Refreshed<'_> {
-    Refreshed { subject: Subject { sub: SUB, tid }, access_token: ACCESS_TOKEN }
+    Refreshed { subject: Subject { sub: SUB, tid, nonce_hash: Some(NONCE_HASH) }, access_token: ACCESS_TOKEN }
 }
 
 fn verify_row<P: ClaimsProfile>(row: &Row, profile: &P) -> Verdict {
@@ -250,7 +252,7 @@ fn verify_row<P: ClaimsProfile>(row: &Row, profile: &P) -> Verdict {
     let metadata = json!({
         "issuer": issuer, "authorization_endpoint": ISSUER, "token_endpoint": ISSUER, "jwks_uri": ISSUER,
     });
-    let metadata: Metadata = serde_json::from_value(metadata).unwrap();
+    let metadata = Metadata::read(serde_json::from_value(metadata).unwrap()).unwrap();
     let authority = Authority { url: Url::parse(url).unwrap(), tenants };
     let context = Context { authority: &authority, metadata: &metadata, client_id: CLIENT, now: NOW, clock_skew: SKEW };
     let keys = if row.one_key { one() } else { many() };

@@ -72,13 +72,17 @@ impl Double {
             return failed(RefreshError::Expired);
         }
         pause().await;
-        let response = serde_json::json!({
-            "access_token": format!("a.{user}.{api}.{number}"), "token_type": "Bearer", "expires_in": self.life,
-        });
+        let response = TokenResponse {
+            access_token: format!("a.{user}.{api}.{number}").into(),
+            life: self.life,
+            refresh_token: None,
+            id_token: None,
+            scope: None,
+        };
         let outcome = if *self.without_consent.lock().unwrap() == Some(api) {
             Err(RefreshError::ConsentRequired)
         } else {
-            Ok(serde_json::from_value(response).unwrap())
+            Ok(response)
         };
         Refreshed { refresh_token: Some(format!("r.{user}.{}", number + 1).into()), outcome }
     }

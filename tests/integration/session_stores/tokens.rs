@@ -35,10 +35,13 @@ impl TokenEndpoint for Endpoint {
         _clock: Clock<'a>,
     ) -> BoxFuture<'a, Refreshed<TokenResponse>> {
         let number = self.0.fetch_add(1, Ordering::SeqCst) + 1;
-        let response = serde_json::json!({
-            "access_token": format!("a{number}"), "token_type": "Bearer", "expires_in": 3_600,
+        let outcome = Ok(TokenResponse {
+            access_token: format!("a{number}").into(),
+            life: 3_600,
+            refresh_token: None,
+            id_token: None,
+            scope: None,
         });
-        let outcome = Ok(serde_json::from_value(response).unwrap());
         let refreshed = Refreshed { refresh_token: Some(format!("r{number}").into()), outcome };
         async move {
             tokio::time::sleep(Duration::from_secs(1)).await;

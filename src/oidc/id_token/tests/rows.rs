@@ -196,7 +196,7 @@ fn payloads() -> Vec<Row> {
         bad("sub twice", also(r#""sub":"ada""#), Malformed),
         bad("iss twice", also(r#""iss":"https://evil.example""#), Malformed),
         bad("aud twice", also(r#""aud":"other""#), Malformed),
-        bad("nonce twice", also(r#""nonce":"other""#), Malformed),
+        bad("nonce twice", also(r#""nonce":"other""#), TokenError::Malformed("nonce")),
         bad("exp twice", also(r#""exp":1"#), Malformed),
         bad("a payload that is a list", payload(b"[]"), Malformed),
         bad("a payload that is a list of the claims", payload(in_order.to_string().as_bytes()), Malformed),
@@ -204,7 +204,7 @@ fn payloads() -> Vec<Row> {
         bad("a payload that is null", payload(b"null"), Malformed),
         bad("a payload that is a number", payload(b"7"), Malformed),
         bad("an empty payload", payload(b""), Malformed),
-        bad("an empty object", payload(b"{}"), Malformed),
+        bad("an empty object", payload(b"{}"), TokenError::Malformed("iss")),
         bad("half an object", payload(&text.as_bytes()[..40]), Malformed),
         bad("a payload with trailing characters", payload(format!("{text}{{}}").as_bytes()), Malformed),
         bad("a payload that is no UTF-8", payload(&[text.as_bytes(), b"\xff"].concat()), Malformed),
@@ -222,22 +222,24 @@ fn audiences() -> Vec<Row> {
     vec![
         good("a list of one audience", with("aud", json!([CLIENT]))),
         good("several audiences, authorized", several(Some(CLIENT))),
+        good("the same audience twice", with("aud", json!([CLIENT, CLIENT]))),
         bad("several audiences, not authorized", several(None), AuthorizedParty),
+        bad("several audiences, an empty azp", several(Some("")), AuthorizedParty),
         bad("several audiences, another authorized", several(Some("another")), AuthorizedParty),
         bad("one audience, another authorized", with("azp", "another"), AuthorizedParty),
         good("one audience, authorized", with("azp", CLIENT)),
-        bad("an empty azp", with("azp", ""), AuthorizedParty),
-        bad("an azp that is a list", with("azp", json!([CLIENT])), Malformed),
+        good("an empty azp", with("azp", "")),
+        good("an azp that is a list", with("azp", json!([CLIENT]))),
         bad("another audience", with("aud", "another"), Audience),
         bad("other audiences", with("aud", json!(["another", "third"])), Audience),
         bad("an audience with a common prefix", with("aud", format!("{CLIENT}-2")), Audience),
         bad("an audience in upper case", with("aud", CLIENT.to_uppercase()), Audience),
-        bad("an empty audience", with("aud", ""), Audience),
+        bad("an empty audience", with("aud", ""), TokenError::Malformed("aud")),
         bad("a list of no audience", with("aud", json!([])), Audience),
-        bad("no aud", without("aud"), Malformed),
-        bad("an aud that is null", with("aud", Value::Null), Malformed),
-        bad("an aud that is a number", with("aud", 1), Malformed),
-        bad("an aud with a number in it", with("aud", json!([CLIENT, 1])), Malformed),
+        bad("no aud", without("aud"), TokenError::Malformed("aud")),
+        bad("an aud that is null", with("aud", Value::Null), TokenError::Malformed("aud")),
+        bad("an aud that is a number", with("aud", 1), TokenError::Malformed("aud")),
+        bad("an aud with a number in it", with("aud", json!([CLIENT, 1])), TokenError::Malformed("aud")),
     ]
 }
 
@@ -248,9 +250,9 @@ fn issuers() -> Vec<Row> {
         bad("an issuer by http", with("iss", ISSUER.replace("https", "http")), Issuer),
         bad("an issuer in upper case", with("iss", ISSUER.to_uppercase()), Issuer),
         bad("an issuer with a longer host", with("iss", format!("{ISSUER}.evil.example")), Issuer),
-        bad("an empty issuer", with("iss", ""), Issuer),
-        bad("no iss", without("iss"), Malformed),
-        bad("an iss that is a list", with("iss", json!([ISSUER])), Malformed),
+        bad("an empty issuer", with("iss", ""), TokenError::Malformed("iss")),
+        bad("no iss", without("iss"), TokenError::Malformed("iss")),
+        bad("an iss that is a list", with("iss", json!([ISSUER])), TokenError::Malformed("iss")),
         good("a plain provider's tid", with("tid", "anything")),
         bad("a key that signs for another issuer", headed("kid", "elsewhere"), Issuer),
     ]
@@ -274,7 +276,7 @@ fn tenants() -> Vec<Row> {
         bad("no tenant", of(TENANT, Value::Null, "rsa"), Issuer),
         bad("the template itself", of("{tenantid}", "{tenantid}".into(), "rsa"), Issuer),
         bad("a tenant that is no GUID", of("contoso", "contoso".into(), "rsa"), Issuer),
-        bad("a tenant that is a number", of(TENANT, 1.into(), "rsa"), Malformed),
+        bad("a tenant that is a number", of(TENANT, 1.into(), "rsa"), Issuer),
         bad("an issuer without a tenant", with("iss", "https://login.example/v2.0"), Issuer),
     ];
     rows.into_iter().map(|row| Row { tenants: true, ..row }).collect()
@@ -286,10 +288,10 @@ fn subjects() -> Vec<Row> {
         Row { refresh: Err(OtherUser), ..good("a sub in upper case", with("sub", "ADA")) },
         Row { refresh: Err(OtherUser), ..good("a sub of 255 bytes", with("sub", "s".repeat(255))) },
         bad("a sub of 256 bytes", with("sub", "s".repeat(256)), Subject),
-        bad("an empty sub", with("sub", ""), Subject),
-        bad("no sub", without("sub"), Malformed),
-        bad("a sub that is a number", with("sub", 7), Malformed),
-        bad("a sub that is null", with("sub", Value::Null), Malformed),
+        bad("an empty sub", with("sub", ""), TokenError::Malformed("sub")),
+        bad("no sub", without("sub"), TokenError::Malformed("sub")),
+        bad("a sub that is a number", with("sub", 7), TokenError::Malformed("sub")),
+        bad("a sub that is null", with("sub", Value::Null), TokenError::Malformed("sub")),
     ]
 }
 
@@ -305,10 +307,10 @@ fn expiries() -> Vec<Row> {
         bad("exp 1e300", with("exp", 1e300), TokenError::Malformed("exp")),
         bad("exp beyond 64 bits", with("exp", u64::MAX), TokenError::Malformed("exp")),
         bad("a negative exp", with("exp", -1), TokenError::Malformed("exp")),
-        bad("an exp that is a text", with("exp", (NOW + 60).to_string()), Malformed),
-        bad("an exp that is true", with("exp", true), Malformed),
-        bad("an exp that is null", with("exp", Value::Null), Malformed),
-        bad("no exp", without("exp"), Malformed),
+        bad("an exp that is a text", with("exp", (NOW + 60).to_string()), TokenError::Malformed("exp")),
+        bad("an exp that is true", with("exp", true), TokenError::Malformed("exp")),
+        bad("an exp that is null", with("exp", Value::Null), TokenError::Malformed("exp")),
+        bad("no exp", without("exp"), TokenError::Malformed("exp")),
     ]
 }
 
@@ -317,30 +319,30 @@ fn other_times() -> Vec<Row> {
         good("issued at the limit of the tolerance", with("iat", NOW + SKEW)),
         bad("issued a second beyond the tolerance", with("iat", NOW + SKEW + 1), IssuedAt),
         good("issued long ago", with("iat", 0)),
-        bad("no iat", without("iat"), Malformed),
-        bad("an iat that is a text", with("iat", NOW.to_string()), Malformed),
+        bad("no iat", without("iat"), TokenError::Malformed("iat")),
+        bad("an iat that is a text", with("iat", NOW.to_string()), TokenError::Malformed("iat")),
         bad("a negative iat", with("iat", -1), TokenError::Malformed("iat")),
         bad("iat 1e300", with("iat", 1e300), TokenError::Malformed("iat")),
         good("valid from the limit of the tolerance", with("nbf", NOW + SKEW)),
         bad("valid from a second beyond the tolerance", with("nbf", NOW + SKEW + 1), NotBefore),
         good("an nbf that is null", with("nbf", Value::Null)),
-        bad("an nbf that is a text", with("nbf", NOW.to_string()), Malformed),
+        good("an nbf that is a text", with("nbf", NOW.to_string())),
         bad("nbf 1e300", with("nbf", 1e300), TokenError::Malformed("nbf")),
     ]
 }
 
-/// An ID token of a refresh needs no nonce; one that is there is not compared yet.
+/// An ID token of a refresh needs no nonce; one that is there is that of the sign-in (contract 7.4).
 fn nonces() -> Vec<Row> {
     let at_sign_in = |name, token, error| Row { sign_in: Err(error), ..good(name, token) };
     vec![
-        at_sign_in("another nonce", with("nonce", "another"), Nonce),
+        bad("another nonce", with("nonce", "another"), Nonce),
         at_sign_in("no nonce", without("nonce"), Nonce),
         at_sign_in("an empty nonce", with("nonce", ""), Nonce),
         at_sign_in("a nonce that is null", with("nonce", Value::Null), Nonce),
-        at_sign_in("a nonce with a common prefix", with("nonce", format!("{NONCE}-2")), Nonce),
-        at_sign_in("half a nonce", with("nonce", &NONCE[..4]), Nonce),
-        bad("a nonce that is a list", with("nonce", json!([NONCE])), Malformed),
-        bad("a nonce that is a number", with("nonce", 7), Malformed),
+        bad("a nonce with a common prefix", with("nonce", format!("{NONCE}-2")), Nonce),
+        bad("half a nonce", with("nonce", &NONCE[..4]), Nonce),
+        bad("a nonce that is a list", with("nonce", json!([NONCE])), TokenError::Malformed("nonce")),
+        bad("a nonce that is a number", with("nonce", 7), TokenError::Malformed("nonce")),
     ]
 }
 
@@ -352,7 +354,7 @@ fn hashes() -> Vec<Row> {
         bad("the at_hash of another token", with("at_hash", at_hash("another")), AtHash),
         bad("an at_hash of the whole hash", with("at_hash", whole), AtHash),
         bad("a padded at_hash", with("at_hash", format!("{}==", at_hash(ACCESS_TOKEN))), AtHash),
-        bad("an empty at_hash", with("at_hash", ""), AtHash),
-        bad("an at_hash that is a number", with("at_hash", 7), Malformed),
+        good("an empty at_hash", with("at_hash", "")),
+        good("an at_hash that is a number", with("at_hash", 7)),
     ]
 }
