@@ -130,7 +130,7 @@ impl Upstream {
     }
 }
 
-/// A request body that tells since when the upstream, and not the client, is to act.
+/// A request body that reports since when the gateway waits for the upstream and not for the client.
 struct Sending {
     body: Body,
     /// Since when the upstream has had all that the client sent; `None` while the client is to send more.

@@ -1,4 +1,4 @@
-//! Response headers: which the browser always gets, which the API map may add, and which nobody can (contract 10.9).
+//! Response headers: which the browser always gets, which the API map may add, and which it cannot add (contract 10.9).
 
 use http::HeaderName;
 

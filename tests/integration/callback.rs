@@ -205,16 +205,16 @@ async fn fifty_abandoned_sign_ins_leave_room_for_the_next() {
 #[tokio::test]
 async fn a_failing_token_endpoint_never_causes_a_500() {
     let app = TestApp::start().await;
-    let refused = |error| Fault::Error(OAuthError::new(error));
+    let rejected = |error| Fault::Error(OAuthError::new(error));
     for (fault, code) in [
         (Fault::status(500), "provider_unavailable"),
         (Fault::Html, "provider_unavailable"),
         (Fault::Garbage, "provider_unavailable"),
         (Fault::Truncated, "provider_unavailable"),
         (Fault::HangUp, "provider_unavailable"),
-        (refused("invalid_grant"), "login_failed"),
-        (refused("invalid_client"), "login_failed"),
-        (refused("temporarily_unavailable"), "provider_unavailable"),
+        (rejected("invalid_grant"), "login_failed"),
+        (rejected("invalid_client"), "login_failed"),
+        (rejected("temporarily_unavailable"), "provider_unavailable"),
     ] {
         let case = format!("{fault:?}");
         app.provider.fault(&[Endpoint::Token], fault);

@@ -79,9 +79,9 @@ async fn no_secret_of_a_run_reaches_the_browser_or_a_log() {
         visitor.send("GET", "/graph/me", &stolen, "").await;
         for flaw in [devkit::provider::Flaw::BadSignature, devkit::provider::Flaw::WrongNonce] {
             app.provider.set_mutation(Some(flaw.into()));
-            let mut refused = app.visitor();
-            refused.sign_in(&app.provider, "grace.hopper@contoso.example", "/").await;
-            visitor.received.append(&mut refused.received);
+            let mut rejected = app.visitor();
+            rejected.sign_in(&app.provider, "grace.hopper@contoso.example", "/").await;
+            visitor.received.append(&mut rejected.received);
         }
         visitor.fetch("POST", "/auth/logout").await;
 

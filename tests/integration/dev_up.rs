@@ -34,25 +34,25 @@ async fn a_session_continues_while_keys_are_rotated_from_the_page() {
     let address = (Ipv4Addr::LOCALHOST, 0).into();
     let page = RingPage::start(address, BINARY.into(), stack.backends.settings.clone(), vault).await.unwrap();
     let port = page.url().rsplit(':').next().unwrap().parse().unwrap();
-    let ask = |line: &str| {
+    let request = |line: &str| {
         let head =
             format!("{line} HTTP/1.1\r\nHost: localhost:{port}\r\nContent-Length: 0\r\nConnection: close\r\n\r\n");
         raw::exchange(port, &head)
     };
-    assert_eq!(ask("GET /").matches("<tr class=").count(), 1);
-    wait("the first key seals by its age", || !ask("GET /").contains(", in ")).await;
-    assert_eq!(raw::status(&ask("POST /rotate")), 303);
-    let shown = ask("GET /");
+    assert_eq!(request("GET /").matches("<tr class=").count(), 1);
+    wait("the first key seals by its age", || !request("GET /").contains(", in ")).await;
+    assert_eq!(raw::status(&request("POST /rotate")), 303);
+    let shown = request("GET /");
     assert!(shown.contains("<tr class=\"active\">") && shown.contains("<tr class=\"published\">"), "{shown}");
 
     let started = Instant::now();
     loop {
         let response = visitor.fetch("GET", "/graph/me").await;
         assert_eq!(response.status, 200, "{}", response.text());
-        if response.header("set-cookie").is_some() && ask("GET /").contains("<tr class=\"retiring\">") {
+        if response.header("set-cookie").is_some() && request("GET /").contains("<tr class=\"retiring\">") {
             break;
         }
-        assert!(started.elapsed() < PATIENCE, "the new key does not become active: {}", ask("GET /"));
+        assert!(started.elapsed() < PATIENCE, "the new key does not become active: {}", request("GET /"));
         tokio::time::sleep(Duration::from_millis(250)).await;
     }
     assert_eq!(visitor.fetch("GET", "/graph/me").await.status, 200, "the session is sealed under the new key");

@@ -10,7 +10,7 @@ const ADA: &str = "ada.lovelace@contoso.example";
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Outcome {
     /// It is rejected and the connection closed; the API gets nothing.
-    Refused,
+    Rejected,
     /// The API gets it once, and the connection stays open.
     Once,
     /// The API gets it once, and the connection is closed.
@@ -19,7 +19,7 @@ enum Outcome {
     Broken,
 }
 
-use Outcome::{Broken, Last, Once, Refused};
+use Outcome::{Broken, Last, Once, Rejected};
 
 /// Framings of a POST: headers, body, and the expected result.
 fn framings() -> Vec<(&'static str, String, Outcome)> {
@@ -31,17 +31,17 @@ fn framings() -> Vec<(&'static str, String, Outcome)> {
         // Lengths.
         ("Content-Length: 5\r\n", "hello".to_owned(), Once),
         ("Content-Length: 5\r\nContent-Length: 5\r\n", "hello".to_owned(), Once),
-        ("Content-Length: 5\r\nContent-Length: 6\r\n", "hello!".to_owned(), Refused),
-        ("Content-Length: 0\r\nContent-Length: 49\r\n", smuggled.to_owned(), Refused),
-        ("Content-Length: 5, 5\r\n", "hello".to_owned(), Refused),
-        ("Content-Length: 5,6\r\n", "hello!".to_owned(), Refused),
-        ("Content-Length: +5\r\n", "hello".to_owned(), Refused),
-        ("Content-Length: -1\r\n", "hello".to_owned(), Refused),
-        ("Content-Length: 0x5\r\n", "hello".to_owned(), Refused),
-        ("Content-Length: 5 5\r\n", "hello".to_owned(), Refused),
-        ("Content-Length: \r\n", "hello".to_owned(), Refused),
-        ("Content-Length: 99999999999999999999\r\n", "hello".to_owned(), Refused),
-        ("Content-Length : 5\r\n", "hello".to_owned(), Refused),
+        ("Content-Length: 5\r\nContent-Length: 6\r\n", "hello!".to_owned(), Rejected),
+        ("Content-Length: 0\r\nContent-Length: 49\r\n", smuggled.to_owned(), Rejected),
+        ("Content-Length: 5, 5\r\n", "hello".to_owned(), Rejected),
+        ("Content-Length: 5,6\r\n", "hello!".to_owned(), Rejected),
+        ("Content-Length: +5\r\n", "hello".to_owned(), Rejected),
+        ("Content-Length: -1\r\n", "hello".to_owned(), Rejected),
+        ("Content-Length: 0x5\r\n", "hello".to_owned(), Rejected),
+        ("Content-Length: 5 5\r\n", "hello".to_owned(), Rejected),
+        ("Content-Length: \r\n", "hello".to_owned(), Rejected),
+        ("Content-Length: 99999999999999999999\r\n", "hello".to_owned(), Rejected),
+        ("Content-Length : 5\r\n", "hello".to_owned(), Rejected),
         // A length and chunks.
         ("Content-Length: 5\r\nTransfer-Encoding: chunked\r\n", five("0\r\n\r\n"), Last),
         ("Transfer-Encoding: chunked\r\nContent-Length: 5\r\n", five("0\r\n\r\n"), Last),
@@ -51,27 +51,27 @@ fn framings() -> Vec<(&'static str, String, Outcome)> {
         (chunked, five("0\r\n\r\n"), Once),
         (chunked, in_chunk, Once),
         ("Transfer-Encoding: CHUNKED\r\n", five("0\r\n\r\n"), Once),
-        ("Transfer-Encoding: identity\r\n", "hello".to_owned(), Refused),
-        ("Transfer-Encoding: chunked, identity\r\n", five("0\r\n\r\n"), Refused),
-        ("Transfer-Encoding: chunked\r\nTransfer-Encoding: identity\r\n", five("0\r\n\r\n"), Refused),
-        ("Transfer-Encoding: identity, chunked\r\n", five("0\r\n\r\n"), Refused),
-        ("Transfer-Encoding: gzip, chunked\r\n", five("0\r\n\r\n"), Refused),
-        ("Transfer-Encoding: chunked\r\nTransfer-Encoding: chunked\r\n", five("0\r\n\r\n"), Refused),
-        ("Transfer-Encoding: chunked, chunked\r\n", five("0\r\n\r\n"), Refused),
-        ("Transfer-Encoding: xchunked\r\n", five("0\r\n\r\n"), Refused),
-        ("Transfer-Encoding: \"chunked\"\r\n", five("0\r\n\r\n"), Refused),
-        ("Transfer-Encoding: chunked;a=b\r\n", five("0\r\n\r\n"), Refused),
-        ("Transfer-Encoding: \u{b}chunked\r\n", five("0\r\n\r\n"), Refused),
-        ("Transfer-Encoding : chunked\r\n", five("0\r\n\r\n"), Refused),
-        ("Transfer-Encoding:\r\n chunked\r\n", five("0\r\n\r\n"), Refused),
+        ("Transfer-Encoding: identity\r\n", "hello".to_owned(), Rejected),
+        ("Transfer-Encoding: chunked, identity\r\n", five("0\r\n\r\n"), Rejected),
+        ("Transfer-Encoding: chunked\r\nTransfer-Encoding: identity\r\n", five("0\r\n\r\n"), Rejected),
+        ("Transfer-Encoding: identity, chunked\r\n", five("0\r\n\r\n"), Rejected),
+        ("Transfer-Encoding: gzip, chunked\r\n", five("0\r\n\r\n"), Rejected),
+        ("Transfer-Encoding: chunked\r\nTransfer-Encoding: chunked\r\n", five("0\r\n\r\n"), Rejected),
+        ("Transfer-Encoding: chunked, chunked\r\n", five("0\r\n\r\n"), Rejected),
+        ("Transfer-Encoding: xchunked\r\n", five("0\r\n\r\n"), Rejected),
+        ("Transfer-Encoding: \"chunked\"\r\n", five("0\r\n\r\n"), Rejected),
+        ("Transfer-Encoding: chunked;a=b\r\n", five("0\r\n\r\n"), Rejected),
+        ("Transfer-Encoding: \u{b}chunked\r\n", five("0\r\n\r\n"), Rejected),
+        ("Transfer-Encoding : chunked\r\n", five("0\r\n\r\n"), Rejected),
+        ("Transfer-Encoding:\r\n chunked\r\n", five("0\r\n\r\n"), Rejected),
         // Lines.
-        ("X: a\r\n Content-Length: 5\r\n", "hello".to_owned(), Refused),
-        ("X: a\r\n\tb\r\nContent-Length: 5\r\n", "hello".to_owned(), Refused),
-        ("X: a\rContent-Length: 5\r\n", "hello".to_owned(), Refused),
-        ("X: a\0b\r\nContent-Length: 5\r\n", "hello".to_owned(), Refused),
-        (": a\r\nContent-Length: 5\r\n", "hello".to_owned(), Refused),
-        ("X\r\nContent-Length: 5\r\n", "hello".to_owned(), Refused),
-        ("Host: y\r\nContent-Length: 5\r\n", "hello".to_owned(), Refused),
+        ("X: a\r\n Content-Length: 5\r\n", "hello".to_owned(), Rejected),
+        ("X: a\r\n\tb\r\nContent-Length: 5\r\n", "hello".to_owned(), Rejected),
+        ("X: a\rContent-Length: 5\r\n", "hello".to_owned(), Rejected),
+        ("X: a\0b\r\nContent-Length: 5\r\n", "hello".to_owned(), Rejected),
+        (": a\r\nContent-Length: 5\r\n", "hello".to_owned(), Rejected),
+        ("X\r\nContent-Length: 5\r\n", "hello".to_owned(), Rejected),
+        ("Host: y\r\nContent-Length: 5\r\n", "hello".to_owned(), Rejected),
         // Chunks.
         (chunked, "5;a=b\r\nhello\r\n0\r\n\r\n".to_owned(), Once),
         (chunked, "5\r\nhello\r\n0\r\nX-Trailer: 1\r\nContent-Length: 9\r\n\r\n".to_owned(), Once),
@@ -102,14 +102,14 @@ pub fn round(app: &TestApp, cookie: &str) -> Vec<String> {
             received.into_iter().partition(|(target, _)| *target == format!("/v1.0/echo/{number}"));
         let earlier = |target: &str| target.strip_prefix("/v1.0/echo/").and_then(|of| of.parse::<usize>().ok());
         let one = received.len() <= 1 && late.iter().all(|(target, _)| earlier(target).is_some_and(|of| of < number));
-        let answers = response.matches("HTTP/1.1 ").count();
+        let responses = response.matches("HTTP/1.1 ").count();
         let fits = match outcome {
-            Refused => received.is_empty() && answers == 1 && raw::status(&response) == 400,
-            Once => received.len() == 1 && answers == 2 && raw::status(&response) == 200,
-            Last => received.len() == 1 && answers == 1 && raw::status(&response) == 200,
+            Rejected => received.is_empty() && responses == 1 && raw::status(&response) == 400,
+            Once => received.len() == 1 && responses == 2 && raw::status(&response) == 200,
+            Last => received.len() == 1 && responses == 1 && raw::status(&response) == 200,
             // The API records a digest for a complete body only.
             Broken => {
-                received.iter().all(|(_, digest)| digest.is_empty()) && answers == 1 && raw::status(&response) == 400
+                received.iter().all(|(_, digest)| digest.is_empty()) && responses == 1 && raw::status(&response) == 400
             }
         };
         if !one || !fits {

@@ -129,11 +129,11 @@ async fn an_app_without_a_host_name_is_a_failure_at_once() {
 }
 
 /// A stub of `az` for a registration: `$STAGE/uris` contains the redirect URIs, `$STAGE/trusted` whether the identity
-/// is trusted, and `$STAGE/refused` the operations that fail.
+/// is trusted, and `$STAGE/denied` the operations that fail.
 const AZ_AD: &str = r#"#!/bin/sh
-refused=$(cat "$STAGE/refused")
+denied=$(cat "$STAGE/denied")
 case "$*" in
-"${refused:-nothing}"*) exit 1 ;;
+"${denied:-nothing}"*) exit 1 ;;
 esac
 case "$1 $2 $3 $4" in
 "ad app show "*) case "$*" in
@@ -154,7 +154,7 @@ fn registration() -> TempDir {
     let folder = tempfile::tempdir().unwrap();
     let old = "https://old.example/auth/callback\nhttps://old.example/auth/logout\n";
     for (name, text) in
-        [("az", AZ_AD), ("azd", AZ_AD), ("uris", old), ("trusted", "0\n"), ("recorded", ""), ("refused", "")]
+        [("az", AZ_AD), ("azd", AZ_AD), ("uris", old), ("trusted", "0\n"), ("recorded", ""), ("denied", "")]
     {
         let path = folder.path().join(name);
         fs::write(&path, text).unwrap();
@@ -196,7 +196,7 @@ fn an_application_is_registered_once_and_without_a_secret() {
     let stage = registration();
     assert!(script(&stage, "register-app.sh", &[], &OUTPUTS).status.success());
     assert_eq!(read(&stage, "recorded"), "", "a configured one is used");
-    fs::write(stage.path().join("refused"), "ad sp show").unwrap();
+    fs::write(stage.path().join("denied"), "ad sp show").unwrap();
     let output = script(&stage, "register-app.sh", &[], &[("AZURE_ENV_NAME", "trial")]);
     assert!(output.status.success(), "{output:?}");
     let recorded = read(&stage, "recorded");
@@ -217,10 +217,10 @@ fn an_application_is_registered_once_and_without_a_secret() {
 #[test]
 fn a_missing_service_principal_is_created_or_the_command_is_printed() {
     let stage = registration();
-    fs::write(stage.path().join("refused"), "ad sp show").unwrap();
+    fs::write(stage.path().join("denied"), "ad sp show").unwrap();
     assert!(script(&stage, "register-app.sh", &[], &OUTPUTS).status.success());
     assert!(read(&stage, "recorded").starts_with("ad|sp|create|--id|client-1|"), "an interrupted run is completed");
-    fs::write(stage.path().join("refused"), "ad sp").unwrap();
+    fs::write(stage.path().join("denied"), "ad sp").unwrap();
     let output = script(&stage, "register-app.sh", &[], &OUTPUTS);
     let said = String::from_utf8_lossy(&output.stderr);
     assert!(output.status.success() && said.contains("az ad sp create --id client-1"), "{output:?}");
@@ -228,15 +228,15 @@ fn a_missing_service_principal_is_created_or_the_command_is_printed() {
 
 #[test]
 fn without_permission_the_script_prints_what_an_administrator_runs() {
-    for refused in ["ad app show", "ad app update", "ad app federated-credential create"] {
+    for denied in ["ad app show", "ad app update", "ad app federated-credential create"] {
         let stage = registration();
-        fs::write(stage.path().join("refused"), refused).unwrap();
+        fs::write(stage.path().join("denied"), denied).unwrap();
         let output = script(&stage, "trust-identity.sh", &[], &OUTPUTS);
-        assert_eq!(output.status.code(), Some(1), "{refused}");
+        assert_eq!(output.status.code(), Some(1), "{denied}");
         let said = String::from_utf8(output.stderr).unwrap();
         for part in ["https://new.example/auth/logout", "--id client-1", "\"subject\": \"principal-1\"", "azd up again"]
         {
-            assert!(said.contains(part), "{refused}: {part} is missing in {said}");
+            assert!(said.contains(part), "{denied}: {part} is missing in {said}");
         }
     }
 }

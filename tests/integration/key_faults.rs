@@ -153,11 +153,11 @@ async fn during_an_unknown_kid() {
         trouble.begin(&setup).await;
         setup.add(2, 30);
         let started = tokio::time::Instant::now();
-        let mut refused = 0;
+        let mut rejected = 0;
         // Until a request that was sent during the fault has ended: one that hangs takes until the deadline.
-        while started.elapsed() < SPELL || (refused == 0 && trouble != SLOW) {
+        while started.elapsed() < SPELL || (rejected == 0 && trouble != SLOW) {
             let (alive, going_on) = tokio::join!(is_alive(&mut unknown, case), known.fetch("GET", "/graph/me"));
-            refused += usize::from(alive.is_none());
+            rejected += usize::from(alive.is_none());
             assert!(alive.is_none() || trouble == SLOW, "{case}: the key cannot be known yet");
             assert_eq!(going_on.status, 200, "{case}: other sessions are not affected");
             tokio::time::sleep(PAUSE).await;

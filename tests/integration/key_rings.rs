@@ -12,7 +12,7 @@ use crate::key_vault::{Setup, kid};
 use crate::visitor::{CALL, Visitor};
 
 /// A ring, and the key that must seal, if any.
-struct Odd {
+struct UnusualRing {
     name: &'static str,
     seals: Option<u8>,
     fill: fn(&Setup),
@@ -20,11 +20,11 @@ struct Odd {
 
 const HOUR: u64 = 3_600;
 
-const ODD: [Odd; 13] = [
-    Odd { name: "none", seals: None, fill: |_| {} },
-    Odd { name: "26 versions", seals: Some(26), fill: |setup| fill(setup, 26) },
-    Odd { name: "60 versions", seals: Some(60), fill: |setup| fill(setup, 60) },
-    Odd {
+const RINGS: [UnusualRing; 13] = [
+    UnusualRing { name: "none", seals: None, fill: |_| {} },
+    UnusualRing { name: "26 versions", seals: Some(26), fill: |setup| fill(setup, 26) },
+    UnusualRing { name: "60 versions", seals: Some(60), fill: |setup| fill(setup, 60) },
+    UnusualRing {
         name: "only versions with a future activation",
         seals: Some(2),
         fill: |setup| {
@@ -33,7 +33,7 @@ const ODD: [Odd; 13] = [
             setup.add_with(2, 9, |version| version.not_before = Some(future));
         },
     },
-    Odd {
+    UnusualRing {
         name: "all disabled",
         seals: None,
         fill: |setup| {
@@ -41,7 +41,7 @@ const ODD: [Odd; 13] = [
             setup.add_with(2, HOUR, |version| version.enabled = false);
         },
     },
-    Odd {
+    UnusualRing {
         name: "the active one disabled",
         seals: Some(1),
         fill: |setup| {
@@ -49,7 +49,7 @@ const ODD: [Odd; 13] = [
             setup.add_with(2, 60, |version| version.enabled = false);
         },
     },
-    Odd {
+    UnusualRing {
         name: "two created in one second",
         seals: Some(9),
         fill: |setup| {
@@ -58,7 +58,7 @@ const ODD: [Odd; 13] = [
             setup.add_with(8, 60, |version| version.created = created);
         },
     },
-    Odd {
+    UnusualRing {
         name: "created by a clock 5 minutes ahead",
         seals: Some(1),
         fill: |setup| {
@@ -67,23 +67,23 @@ const ODD: [Odd; 13] = [
             setup.add(2, 0);
         },
     },
-    Odd {
+    UnusualRing {
         name: "the newest version is garbage",
         seals: Some(1),
         fill: |setup| add_invalid(setup, "no key at all", None),
     },
-    Odd { name: "of the wrong length", seals: Some(1), fill: |setup| add_invalid(setup, "AAAA", None) },
-    Odd {
+    UnusualRing { name: "of the wrong length", seals: Some(1), fill: |setup| add_invalid(setup, "AAAA", None) },
+    UnusualRing {
         name: "of another content type",
         seals: Some(1),
         fill: |setup| add_invalid(setup, &crate::key_vault::key(2), Some("application/x-pkcs12")),
     },
-    Odd {
+    UnusualRing {
         name: "without a content type",
         seals: Some(2),
         fill: |setup| add_invalid(setup, &crate::key_vault::key(2), None),
     },
-    Odd {
+    UnusualRing {
         name: "an expiry in the past",
         seals: Some(2),
         fill: |setup| {
@@ -111,15 +111,15 @@ fn add_invalid(setup: &Setup, value: &str, content_type: Option<&str>) {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_expected_key_seals_in_unusual_rings() {
-    let trial = async |odd: Odd| {
+    let trial = async |ring: UnusualRing| {
         let setup = Setup::empty().await;
-        (odd.fill)(&setup);
-        let Some(byte) = odd.seals else {
+        (ring.fill)(&setup);
+        let Some(byte) = ring.seals else {
             let app = setup.cloud.gateway().impatient().start().await;
-            eventually(&app, odd.name, async || (setup.vault.count_lists() > 1).then_some(())).await;
+            eventually(&app, ring.name, async || (setup.vault.count_lists() > 1).then_some(())).await;
             let ready = app.visitor().get("/health/ready").await;
-            assert_eq!((ready.status, &ready.json()["missing"][0]), (503, &"keys".into()), "{}", odd.name);
-            assert_eq!(app.visitor().navigate("/auth/login").await.code(), "keys_unavailable", "{}", odd.name);
+            assert_eq!((ready.status, &ready.json()["missing"][0]), (503, &"keys".into()), "{}", ring.name);
+            assert_eq!(app.visitor().navigate("/auth/login").await.code(), "keys_unavailable", "{}", ring.name);
             // A first key makes it work.
             setup.add(7, 0);
             app.wait_until_ready(200).await;
@@ -127,10 +127,10 @@ async fn the_expected_key_seals_in_unusual_rings() {
         };
         let app = setup.app().await;
         let mut visitor = app.signed_in(ADA).await;
-        assert_eq!(sealed_by(&visitor), kid(byte), "{}: {}", odd.name, app.log());
-        assert_eq!(visitor.fetch("GET", "/graph/me").await.status, 200, "{}", odd.name);
+        assert_eq!(sealed_by(&visitor), kid(byte), "{}: {}", ring.name, app.log());
+        assert_eq!(visitor.fetch("GET", "/graph/me").await.status, 200, "{}", ring.name);
     };
-    join_all(ODD.map(trial)).await;
+    join_all(RINGS.map(trial)).await;
 }
 
 /// Sessions sealed under the keys 1 to `count` by other instances.
@@ -151,7 +151,7 @@ fn holder(app: &TestApp, jar: &BTreeMap<String, String>) -> Visitor {
 }
 
 /// Status and error code of a call with this session.
-async fn ask(visitor: &mut Visitor) -> (u16, bool) {
+async fn session_status(visitor: &mut Visitor) -> (u16, bool) {
     let response = visitor.fetch("GET", "/auth/session").await;
     (response.status, response.status == 200 && response.json()["authenticated"] == true)
 }
@@ -181,9 +181,9 @@ async fn a_thousand_concurrent_calls_with_a_new_kid_cause_one_list_and_one_get()
         }
         async { request.send().await.unwrap().json::<serde_json::Value>().await.unwrap() }
     };
-    let answers = join_all((0..1_000).map(call)).await;
-    let shed = answers.iter().filter(|response| response["code"] == "overloaded").count();
-    let alive = answers.iter().filter(|response| response["authenticated"] == true).count();
+    let responses = join_all((0..1_000).map(call)).await;
+    let shed = responses.iter().filter(|response| response["code"] == "overloaded").count();
+    let alive = responses.iter().filter(|response| response["authenticated"] == true).count();
     assert_eq!(alive + shed, 1_000, "{}", app.log().len());
     assert!(alive >= 90, "the limit of requests in flight: {alive}");
     assert_eq!((setup.vault.count_lists(), setup.vault.count_gets()), (1, 1));
@@ -204,8 +204,8 @@ async fn a_revoked_key_ends_its_own_sessions_only() {
     let (code, text) = setup.cloud.keys(&["revoke", &kid(1)]);
     assert_eq!(code, Some(0), "{text}");
     eventually(&app, "revoked", async || {
-        assert_eq!(ask(&mut second).await, ALIVE);
-        assert_eq!(ask(&mut active).await, ALIVE);
+        assert_eq!(session_status(&mut second).await, ALIVE);
+        assert_eq!(session_status(&mut active).await, ALIVE);
         // A browser that still has its first cookie.
         idle.jar.clone_from(&jars[0]);
         (idle.fetch("GET", "/graph/me").await.code() == "session_expired").then_some(())

@@ -108,13 +108,13 @@ async fn a_rotation_reseals_the_session_without_interruption() {
 async fn a_token_that_the_vault_rejects_is_replaced() {
     let setup = Setup::with_key(60).await;
     let app = setup.app().await;
-    let asked = setup.cloud.identity.count();
+    let token_requests = setup.cloud.identity.count();
     setup.cloud.identity.expire_tokens();
     setup.add(2, 30);
     eventually(&app, "read by the gateway", async || (sealed_by(&app.signed_in(ADA).await) == kid(2)).then_some(()))
         .await;
     assert_eq!(app.visitor().get("/health/ready").await.json()["down"], serde_json::json!([]));
-    assert_eq!(setup.cloud.identity.count(), asked + 1, "with one new token");
+    assert_eq!(setup.cloud.identity.count(), token_requests + 1, "with one new token");
 }
 
 #[tokio::test(flavor = "multi_thread")]

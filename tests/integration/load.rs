@@ -37,9 +37,9 @@ async fn slow_calls_leave_capacity_for_sign_ins_and_health() {
     let grace = app.signed_in(GRACE).await;
     let mut calls = stuck(&app, &ada, 48).await;
     let mut tab = ada.clone();
-    let refused = tab.fetch("GET", "/graph/me").await;
-    assert_eq!((refused.status, refused.code()), (503, "overloaded"), "48 of one session");
-    assert_eq!(refused.header("retry-after"), Some("1"));
+    let rejected = tab.fetch("GET", "/graph/me").await;
+    assert_eq!((rejected.status, rejected.code()), (503, "overloaded"), "48 of one session");
+    assert_eq!(rejected.header("retry-after"), Some("1"));
     assert_eq!(grace.clone().fetch("GET", "/graph/me").await.status, 200, "other sessions have their own");
     calls.extend(stuck(&app, &grace, 32).await);
     for path in ["/graph/me", "/", "/index.html"] {

@@ -55,14 +55,14 @@ async fn links_are_absolute_for_a_page_on_another_origin() {
         let link = session["links"][link].as_str().unwrap();
         assert!(link.starts_with(&app.origin), "{link}");
     }
-    let refused = app.visitor().send("GET", "/graph/me", &from(PAGE, "same-site"), "").await;
-    assert_eq!(refused.json()["login_url"], format!("{}/auth/login", app.origin));
+    let rejected = app.visitor().send("GET", "/graph/me", &from(PAGE, "same-site"), "").await;
+    assert_eq!(rejected.json()["login_url"], format!("{}/auth/login", app.origin));
     let wanted = visitor.navigate("/auth/login?return_to=/there%3Fx%3D1").await;
     let callback = app.provider.sign_in(wanted.header("location").unwrap(), ADA).unwrap();
     let back = visitor.come_back(&callback.location()).await;
     assert_eq!(back.header("location"), Some(&*format!("{PAGE}/there?x=1")));
-    let asked = visitor.navigate("/auth/logout").await;
-    let policy = asked.header("content-security-policy").unwrap();
+    let page = visitor.navigate("/auth/logout").await;
+    let policy = page.header("content-security-policy").unwrap();
     assert!(
         policy.contains(&format!("{PAGE};")) || policy.contains(&format!("{PAGE} ")),
         "the policy allows the redirect: {policy}"
@@ -99,8 +99,8 @@ async fn preflights_are_answered_without_session_or_api() {
     let app = app().await;
     let before = app.graph.count();
     for path in ["/graph/me", "/auth/refresh", "/auth/session", "/graph/not-in-the-map"] {
-        let asked = [("origin", PAGE), ("access-control-request-method", "PATCH"), ("sec-fetch-site", "same-site")];
-        let response = app.visitor().send("OPTIONS", path, &asked, "").await;
+        let preflight = [("origin", PAGE), ("access-control-request-method", "PATCH"), ("sec-fetch-site", "same-site")];
+        let response = app.visitor().send("OPTIONS", path, &preflight, "").await;
         assert_eq!((response.status, response.text().as_str()), (204, ""), "{path}");
         assert_eq!(response.header("access-control-allow-origin"), Some(PAGE));
         assert!(response.header("access-control-allow-methods").unwrap().contains("PATCH"));
@@ -127,8 +127,8 @@ async fn without_listed_origins_there_is_no_cors() {
     let response = visitor.send("GET", "/auth/session", &from(PAGE, "same-site"), "").await;
     assert_eq!(response.status, 200);
     assert!(!response.headers.iter().any(|(name, _)| name.starts_with("access-control-")), "{:?}", response.headers);
-    let asked = [("origin", PAGE), ("access-control-request-method", "GET")];
-    assert_eq!(visitor.send("OPTIONS", "/graph/me", &asked, "").await.code(), "origin_denied");
+    let preflight = [("origin", PAGE), ("access-control-request-method", "GET")];
+    assert_eq!(visitor.send("OPTIONS", "/graph/me", &preflight, "").await.code(), "origin_denied");
 }
 
 #[tokio::test]

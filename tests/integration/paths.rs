@@ -15,11 +15,11 @@ use crate::raw;
 #[derive(Debug, PartialEq, Eq)]
 enum Expected {
     /// The API gets this target.
-    Passed(String),
+    Forwarded(String),
     /// The API gets this target, or the HTTP parser rejects it as no valid URL.
-    PassedOrRefused(String),
+    ForwardedOrRejected(String),
     /// No API gets a request.
-    Refused,
+    Rejected,
 }
 
 /// The result that contract section 10 requires: all of `/graph` may be called, of `/api/other` only `/secret`. What is
@@ -31,27 +31,27 @@ fn expected_of(target: &str) -> Expected {
     let under = |route: &str| path.strip_prefix(route).filter(|rest| rest.is_empty() || rest.starts_with('/'));
     let found = under("/graph").map(|rest| ("graph", rest)).or(under("/api/other").map(|rest| ("other", rest)));
     let Some((api, rest)) = found.filter(|(_, rest)| every_form_is_harmless(rest.as_bytes())) else {
-        return Expected::Refused;
+        return Expected::Rejected;
     };
     if api == "other" && forms(rest.as_bytes()).pop().unwrap() != b"/secret" {
-        return Expected::Refused;
+        return Expected::Rejected;
     }
     let rest = if rest == "/" { "" } else { rest };
     let query = query.map(|query| format!("?{query}")).unwrap_or_default();
     let passed = format!("{api} /v1.0{rest}{query}");
-    if is_by_the_book(target) { Expected::Passed(passed) } else { Expected::PassedOrRefused(passed) }
+    if is_valid_for_every_parser(target) { Expected::Forwarded(passed) } else { Expected::ForwardedOrRejected(passed) }
 }
 
 /// Whether every HTTP parser accepts a target, by RFC 3986 and by its length.
-fn is_by_the_book(target: &str) -> bool {
+fn is_valid_for_every_parser(target: &str) -> bool {
     let known = |byte: u8| byte.is_ascii_alphanumeric() || b"-._~!$&'()*+,;=:@/?%".contains(&byte);
     target.bytes().all(known) && target.len() < 30_000
 }
 
 /// The expected result behind a host, which changes targets.
 fn expected_through(mode: Mode, target: &str) -> Expected {
-    match handler_target(mode, target).map_or(Expected::Refused, |seen| expected_of(&seen)) {
-        Expected::Passed(passed) if !is_by_the_book(target) => Expected::PassedOrRefused(passed),
+    match handler_target(mode, target).map_or(Expected::Rejected, |seen| expected_of(&seen)) {
+        Expected::Forwarded(passed) if !is_valid_for_every_parser(target) => Expected::ForwardedOrRejected(passed),
         expected => expected,
     }
 }
@@ -133,7 +133,7 @@ async fn start(reach: Reach) -> (TestApp, Graph) {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn no_target_reaches_another_host_prefix_or_api() {
-    let mut passed_on = 0;
+    let mut forwarded = 0;
     let mut findings = Vec::new();
     for reach in EVERY_REACH {
         let (app, other) = start(reach).await;
@@ -158,12 +158,12 @@ async fn no_target_reaches_another_host_prefix_or_api() {
             if let Some(finding) = finding(&expected, &received, &response) {
                 findings.push(format!("{reach:?} {target:.200}: {finding}"));
             }
-            passed_on += received.len();
+            forwarded += received.len();
         }
         assert_eq!(app.pid(), pid, "{reach:?}");
     }
     assert!(findings.is_empty(), "{} of them\n{}", findings.len(), findings.join("\n"));
-    assert!(passed_on > 300, "the corpus has valid paths too: {passed_on}");
+    assert!(forwarded > 300, "the corpus has valid paths too: {forwarded}");
 }
 
 /// The targets that an API received, with its name. The record has one character per byte.
@@ -175,10 +175,10 @@ fn sent_on(name: &str, api: &Graph) -> Vec<String> {
 
 /// The difference between the expectation and what API and client received.
 fn finding(expected: &Expected, received: &[String], response: &str) -> Option<String> {
-    let refused = [400, 404, 405, 414, 431].contains(&raw::status(response));
+    let rejected = [400, 404, 405, 414, 431].contains(&raw::status(response));
     let fits = match (expected, received) {
-        (Expected::Refused | Expected::PassedOrRefused(_), []) => refused,
-        (Expected::Passed(target) | Expected::PassedOrRefused(target), [one]) => {
+        (Expected::Rejected | Expected::ForwardedOrRejected(_), []) => rejected,
+        (Expected::Forwarded(target) | Expected::ForwardedOrRejected(target), [one]) => {
             one == target && stays_under_the_base(one.split_once(' ').unwrap().1)
         }
         _ => false,
@@ -196,9 +196,9 @@ fn the_reference_recognises_what_leaves_the_base() {
     {
         assert!(!stays_under_the_base(target), "{target}");
     }
-    assert_eq!(expected_of("/graph/me?x=%2e%2e"), Expected::Passed("graph /v1.0/me?x=%2e%2e".to_owned()));
-    assert_eq!(expected_of("/api/other/%73ecret"), Expected::Passed("other /v1.0/%73ecret".to_owned()));
-    assert_eq!(expected_of("/api/other/me"), Expected::Refused);
-    assert_eq!(expected_of("/graph/%252e%252e/x"), Expected::Refused);
-    assert_eq!(expected_of("/graphx/me"), Expected::Refused);
+    assert_eq!(expected_of("/graph/me?x=%2e%2e"), Expected::Forwarded("graph /v1.0/me?x=%2e%2e".to_owned()));
+    assert_eq!(expected_of("/api/other/%73ecret"), Expected::Forwarded("other /v1.0/%73ecret".to_owned()));
+    assert_eq!(expected_of("/api/other/me"), Expected::Rejected);
+    assert_eq!(expected_of("/graph/%252e%252e/x"), Expected::Rejected);
+    assert_eq!(expected_of("/graphx/me"), Expected::Rejected);
 }

@@ -63,9 +63,9 @@ async fn consent_is_requested_for_one_api_only() {
     let (app, _apis) = start(Reach::Direct).await;
     let mut visitor = app.signed_in(ADA).await;
     assert_eq!(statuses(&mut visitor).await, json!(["ok", "ok", "ok"]));
-    let refused = visitor.fetch("GET", "/api/ledger/me").await;
-    assert_eq!((refused.status, refused.code()), (401, "consent_required"), "{}", app.log());
-    assert_eq!(refused.json()["login_url"], "/auth/login?api=ledger");
+    let rejected = visitor.fetch("GET", "/api/ledger/me").await;
+    assert_eq!((rejected.status, rejected.code()), (401, "consent_required"), "{}", app.log());
+    assert_eq!(rejected.json()["login_url"], "/auth/login?api=ledger");
     assert_eq!(statuses(&mut visitor).await, json!(["ok", "ok", "needs_consent"]));
     assert_eq!(visitor.fetch("GET", "/graph/me").await.status, 200, "the session is kept");
     let away = visitor.navigate("/auth/login?api=ledger").await;
@@ -85,11 +85,11 @@ async fn a_refresh_that_fails_for_one_api_writes_the_tokens_of_the_others() {
     let (app, _apis) = start(Reach::Direct).await;
     let mut visitor = app.signed_in(ADA).await;
     assert_eq!(visitor.fetch("GET", "/api/orders/me").await.status, 200);
-    let refused = devkit::provider::OAuthError {
+    let rejected = devkit::provider::OAuthError {
         suberror: Some("consent_required"),
         ..devkit::provider::OAuthError::new("invalid_grant")
     };
-    app.provider.fault_next(&[devkit::provider::Endpoint::Token], 1, devkit::provider::Fault::Error(refused));
+    app.provider.fault_next(&[devkit::provider::Endpoint::Token], 1, devkit::provider::Fault::Error(rejected));
     let before = visitor.jar.clone();
     let response = visitor.fetch("POST", "/auth/refresh").await;
     assert_eq!((response.status, response.code()), (401, "consent_required"));

@@ -10,15 +10,15 @@ use crate::visitor::NAVIGATION;
 /// A website of two files, with a record of its requests.
 struct Website {
     url: String,
-    asked: Arc<Mutex<Vec<String>>>,
+    requests: Arc<Mutex<Vec<String>>>,
 }
 
 impl Website {
     fn start() -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let url = format!("http://{}/site", listener.local_addr().unwrap());
-        let asked: Arc<Mutex<Vec<String>>> = Arc::default();
-        let requests = Arc::clone(&asked);
+        let requests: Arc<Mutex<Vec<String>>> = Arc::default();
+        let recorded = Arc::clone(&requests);
         std::thread::spawn(move || {
             for stream in listener.incoming() {
                 let Ok(mut stream) = stream else { return };
@@ -26,15 +26,15 @@ impl Website {
                 let head: Vec<String> = lines.map_while(Result::ok).take_while(|line| !line.is_empty()).collect();
                 let head = head.join("\n");
                 let response = response(&head);
-                requests.lock().unwrap().push(head);
+                recorded.lock().unwrap().push(head);
                 let _ = stream.write_all(response.as_bytes());
             }
         });
-        Self { url, asked }
+        Self { url, requests }
     }
 
-    fn asked(&self) -> Vec<String> {
-        std::mem::take(&mut *self.asked.lock().unwrap())
+    fn take_requests(&self) -> Vec<String> {
+        std::mem::take(&mut *self.requests.lock().unwrap())
     }
 }
 
@@ -71,7 +71,7 @@ async fn pages_come_from_the_website_in_every_mode() {
         let website = Website::start();
         let app = TestApp::builder().reach(reach).set("SPA", &website.url).start().await;
         let mut visitor = app.signed_in("ada.lovelace@contoso.example").await;
-        website.asked();
+        website.take_requests();
         let page = visitor.navigate("/").await;
         assert_eq!((page.status, page.text().as_str()), (200, "<html></html"), "{reach:?}: {}", app.log());
         assert_eq!(page.header("cache-control"), Some("no-cache"));
@@ -86,9 +86,9 @@ async fn pages_come_from_the_website_in_every_mode() {
         let deep = visitor.navigate("/some/route?of=the&app").await;
         assert_eq!((deep.status, deep.text().as_str()), (200, "<html></html"), "history fallback");
         assert_eq!(visitor.fetch("GET", "/some/file.txt").await.status, 404, "but not for scripts");
-        let asked = website.asked();
-        assert!(asked[1].starts_with("GET /site/assets/app-BfX2k3aQ.js?v=1 "), "{asked:?}");
-        for head in &asked {
+        let requests = website.take_requests();
+        assert!(requests[1].starts_with("GET /site/assets/app-BfX2k3aQ.js?v=1 "), "{requests:?}");
+        for head in &requests {
             let head = head.to_lowercase();
             for never in ["cookie:", "authorization:", "x-csrf", "x-forwarded", "x-ms-", "origin:", "referer:"] {
                 assert!(!head.contains(never), "{reach:?} {never}: {head}");
@@ -124,10 +124,10 @@ async fn conditionals_and_ranges_pass_and_redirects_stay_inside() {
     assert_eq!((posted.status, posted.header("allow")), (405, Some("GET, HEAD")));
     let route = visitor.send("GET", "/auth/nothing", &NAVIGATION, "").await;
     assert_eq!(route.code(), "route_denied", "the gateway's own paths never reach it");
-    website.asked();
+    website.take_requests();
     let probe = format!("GET / HTTP/1.1\r\nHost: 127.0.0.1:{}\r\n\r\n", app.port);
     assert_eq!(crate::raw::status(&crate::raw::exchange(app.port, &probe)), 200);
-    assert!(website.asked().is_empty(), "and neither does the host's readiness probe");
+    assert!(website.take_requests().is_empty(), "and neither does the host's readiness probe");
 }
 
 /// A website with short addresses: it redirects `/index.html` to the root.

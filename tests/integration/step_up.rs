@@ -17,10 +17,10 @@ async fn response(app: &TestApp, visitor: &mut Visitor, login_url: &str, user: &
 }
 
 async fn challenged(visitor: &mut Visitor) -> String {
-    let refused = visitor.fetch("GET", "/graph/me").await;
-    assert_eq!((refused.status, refused.code()), (401, "step_up_required"));
-    assert_eq!(refused.header("www-authenticate"), None);
-    let login_url = refused.json()["login_url"].as_str().unwrap().to_owned();
+    let rejected = visitor.fetch("GET", "/graph/me").await;
+    assert_eq!((rejected.status, rejected.code()), (401, "step_up_required"));
+    assert_eq!(rejected.header("www-authenticate"), None);
+    let login_url = rejected.json()["login_url"].as_str().unwrap().to_owned();
     assert!(login_url.starts_with("/auth/login?challenge="), "{login_url}");
     login_url
 }
@@ -77,9 +77,9 @@ async fn a_challenge_is_valid_for_its_session_only() {
     app.graph.require_context(None);
     let mut grace = app.signed_in(GRACE).await;
     for url in [login_url.clone(), format!("{login_url}x"), "/auth/login?challenge=".to_owned()] {
-        let refused = grace.navigate(&url).await;
-        assert_eq!((refused.status, refused.code()), (400, "bad_request"), "{url}");
-        assert_eq!(refused.header("set-cookie"), None);
+        let rejected = grace.navigate(&url).await;
+        assert_eq!((rejected.status, rejected.code()), (400, "bad_request"), "{url}");
+        assert_eq!(rejected.header("set-cookie"), None);
     }
     let twice = format!("{login_url}&challenge=x");
     assert_eq!(ada.navigate(&twice).await.status, 400);
@@ -92,10 +92,10 @@ async fn claims_required_at_a_refresh_are_passed_on() {
     let claims = r#"{"access_token":{"acrs":{"essential":true,"value":"c2"}}}"#;
     let body = OAuthError { claims: Some(claims), ..OAuthError::new("interaction_required") };
     app.provider.fault_next(&[Endpoint::Token], 1, Fault::Error(body));
-    let refused = visitor.fetch("POST", "/auth/refresh").await;
-    assert_eq!((refused.status, refused.code()), (401, "step_up_required"));
+    let rejected = visitor.fetch("POST", "/auth/refresh").await;
+    assert_eq!((rejected.status, rejected.code()), (401, "step_up_required"));
     assert!(visitor.jar.contains_key("__Host-Http-cloakroom"), "the session is kept");
-    let login_url = refused.json()["login_url"].as_str().unwrap().to_owned();
+    let login_url = rejected.json()["login_url"].as_str().unwrap().to_owned();
     app.graph.require_context(Some("c2"));
     response(&app, &mut visitor, &login_url, ADA).await;
     assert_eq!(visitor.fetch("GET", "/graph/me").await.status, 200, "{}", app.log());

@@ -565,8 +565,8 @@ fn every_test_cited_in_docs_exists() {
             && word.bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'_')
     };
     let mut findings = Vec::new();
-    for path in ["docs/architecture.md", "docs/threats.md"] {
-        for word in quoted(&read(path)).filter(test_name) {
+    for (path, text) in pages() {
+        for word in quoted(&text).filter(test_name) {
             if !existing.contains(word) {
                 findings.push(format!("{path}: there is no test {word}; cite the test that proves this now"));
             }

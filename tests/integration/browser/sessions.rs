@@ -14,7 +14,7 @@ use crate::app::{Reach, TestApp};
 /// Parallel calls, and the statuses of their responses.
 const FIFTY_CALLS: &str =
     "const calls = Array.from({ length: 50 }, () => fetch('/graph/me', { headers: { 'X-CSRF': '1' } }));
-    return Promise.all(calls).then((answers) => answers.map((response) => response.status));";
+    return Promise.all(calls).then((responses) => responses.map((response) => response.status));";
 /// Starts a call with a slow response; [`SLOW_RESPONSE`] waits for it.
 const SLOW_CALL: &str =
     "window.slow = fetch('/graph/slow?first=2500&total=2500&chunks=1', { headers: { 'X-CSRF': '1' } })

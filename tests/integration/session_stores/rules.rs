@@ -224,7 +224,7 @@ async fn activity_is_stored(here: &Instance) {
     assert_eq!(here.load(&cookie, NOW + 100).await.unwrap().session.active_at, NOW + 100);
 }
 
-/// A slow request is answered after one that came later.
+/// A slow request gets its response after one that was sent later.
 async fn activity_never_goes_back(here: &Instance) {
     let (open, cookie) = stored(here, session()).await;
     let cookie = here.store.touch(&open, NOW + 100).await.unwrap().unwrap_or(cookie);
@@ -371,7 +371,7 @@ async fn lock_is_free_when_dropped(here: &Instance) {
     drop(held);
     let next = timeout(Duration::from_secs(5), here.store.lock_refresh(&open)).await.unwrap().unwrap();
     assert!(next.is_some());
-    // Who waits while new tokens are stored gets either the lock or the answer that there are some.
+    // A waiter gets either the lock or, if new tokens were stored meanwhile, none.
     let waits = timeout(Duration::from_secs(5), here.store.lock_refresh(&open));
     let saves = async {
         here.store.save_tokens(&open, new_tokens("r1", None), NOW).await.unwrap();

@@ -129,22 +129,22 @@ async fn join(times: Times) -> Vec<Duration> {
 
 /// Cookies with invented kids at a constant rate; returns how many were rejected as expected.
 async fn flood(port: u16, rate: u32, time: Duration) -> u64 {
-    let refused = Arc::new(AtomicU64::new(0));
+    let rejected = Arc::new(AtomicU64::new(0));
     let mut flooders = JoinSet::new();
     for _ in 0..FLOODERS {
-        let refused = Arc::clone(&refused);
+        let rejected = Arc::clone(&rejected);
         flooders.spawn(async move {
             let mut connection = Connection::to(port);
             let mut pace = Pace::of(rate / FLOODERS, time);
             while pace.next().await {
                 let response = call(&mut connection, &made_up()).await.unwrap();
                 assert_eq!((response.status, response.code()), (401, "session_expired"), "{}", response.text());
-                refused.fetch_add(1, Ordering::Relaxed);
+                rejected.fetch_add(1, Ordering::Relaxed);
             }
         });
     }
     flooders.join_all().await;
-    refused.load(Ordering::Relaxed)
+    rejected.load(Ordering::Relaxed)
 }
 
 /// A well-formed cookie with an unknown kid.
