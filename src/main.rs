@@ -24,6 +24,10 @@ fn serve(vars: &Vars) -> ExitCode {
     for warning in &config.warnings {
         tracing::warn!("{warning}");
     }
+    tracing::info!(
+        "sessions are stored in cookies: several instances need a provider whose refresh tokens can be used more than \
+         once, such as Entra ID; see docs/sessions.md"
+    );
     let runtime = match command::runtime() {
         Ok(runtime) => runtime,
         Err(code) => return code,

@@ -17,7 +17,7 @@ use tracing::Instrument;
 use super::states::{Parameters, State};
 use super::{Key, KeyId, KeySource, SourceFuture, SourceUnavailable};
 use crate::clock::{Clock, UnixSeconds};
-use memory::{Fetched, Lookup, Memory, View, dedup_by_kid};
+use memory::{Fetched, Lookup, Memory, View};
 
 /// Deadline of one request to the source, its retry included (contract 6.23).
 pub(super) const SOURCE_DEADLINE: Duration = Duration::from_secs(5);
@@ -25,8 +25,6 @@ pub(super) const SOURCE_DEADLINE: Duration = Duration::from_secs(5);
 const FIRST_ATTEMPT: Duration = Duration::from_secs(2);
 /// Shortest interval between two lists because of unknown key IDs (contract 6.19).
 const UNKNOWN_KID_PAUSE: Duration = Duration::from_secs(15);
-/// How late an hourly rotation may publish a successor before the active key is reported as too old, in seconds.
-const LATE_ROTATION: u64 = 3_600;
 /// Pauses after a list that failed: the first, and the longest. Together with a request that was sent during the
 /// outage, whose second attempt starts after 2 s, the ring recovers within 5 s of the end of the outage.
 const BACKOFF: std::ops::RangeInclusive<Duration> = Duration::from_millis(500)..=Duration::from_millis(1_500);
@@ -227,7 +225,6 @@ impl Ring {
         });
         match listed {
             Ok(versions) => {
-                let versions = dedup_by_kid(versions);
                 self.write(|memory| {
                     memory.set_list(versions);
                     memory.list_problem = None;
@@ -271,7 +268,7 @@ impl Ring {
 
     fn check_age(&self, now: UnixSeconds) {
         let since = self.with_view(now, |memory| memory.view.sealing.map(|(_, activation)| activation));
-        let life = self.parameters.life.as_secs() + LATE_ROTATION;
+        let life = self.parameters.life.as_secs();
         let is_overdue = self.source.can_rotate() && since.is_some_and(|since| now > since.saturating_add(life));
         if is_overdue {
             tracing::error!(
@@ -290,10 +287,12 @@ impl Ring {
         let fetched = match value.key() {
             Some(material) => Fetched::Key(Arc::new(Key::new(kid, &material))),
             None => {
-                tracing::error!(
-                    %kid,
-                    "key version ignored: its value is not base64url of 32 bytes, or its content type is another"
-                );
+                if self.write(|memory| memory.is_first_report(id)) {
+                    tracing::error!(
+                        %kid,
+                        "key version ignored: its value is not base64url of 32 bytes, or its content type is another"
+                    );
+                }
                 Fetched::NotAKey
             }
         };

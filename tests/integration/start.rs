@@ -199,3 +199,34 @@ fn until(condition: impl Fn() -> bool, gateway: &Gateway) {
         std::thread::sleep(Duration::from_millis(20));
     }
 }
+
+/// Contract 5.4, 6.14 (once per process and version, not at every list) and 7.33.
+#[tokio::test(flavor = "multi_thread")]
+async fn faults_of_key_versions_are_logged_once_and_one_time_refresh_tokens_are_mentioned() {
+    use std::os::unix::fs::PermissionsExt;
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("keys.json");
+    let key = |id: &str, value: &str, created: u64| {
+        serde_json::json!({"id": id, "value": value, "enabled": true, "created": created, "not_before": null,
+            "expires": null, "tags": {}})
+    };
+    let good = "A".repeat(43);
+    let keys = [
+        key("aaaaaaaaaaaaaaaa0000000000000001", &good, 1_700_000_000),
+        key("aaaaaaaaaaaaaaaa0000000000000002", &good, 1_700_000_001),
+        key("bbbbbbbbbbbbbbbb0000000000000003", "not a key", 1_700_000_002),
+    ];
+    std::fs::write(&path, serde_json::json!({"keys": keys}).to_string()).unwrap();
+    std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o600)).unwrap();
+    let builder = TestApp::builder().set("ENC_KEY", "").set("KEY_FILE", path.display().to_string());
+    let builder = builder.set("KEY_REFRESH", "1s").set("KEY_PROPAGATION", "3s").set("CLOCK_SKEW", "1s");
+    let app = builder.start().await;
+    tokio::time::sleep(Duration::from_millis(3_500)).await;
+    for text in
+        ["an earlier one has the same kid", "its value is not base64url of 32 bytes", "refresh tokens can be used"]
+    {
+        app.wait_for_log(text).await;
+        assert_eq!(app.log().matches(text).count(), 1, "{text}: {}", app.log());
+    }
+    assert!(app.log().contains("aaaaaaaaaaaaaaaa"), "the kid is named");
+}

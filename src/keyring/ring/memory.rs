@@ -28,6 +28,8 @@ pub(super) struct Memory {
     pub(super) failed_at: Option<Instant>,
     /// When the last list because of an unknown key ID started.
     pub(super) listed_for_unknown: Option<Instant>,
+    /// The IDs in the source of the versions whose fault was logged: once per version and process (contract 5.4, 6.14).
+    reported: HashSet<String>,
     pub(super) was_ready: bool,
     pub(super) is_overdue: bool,
 }
@@ -94,7 +96,19 @@ impl Memory {
         failing.then(|| self.sealing_key()).flatten()
     }
 
+    /// Whether the fault of a version was not logged before; from now on it counts as logged.
+    pub(super) fn is_first_report(&mut self, id: &str) -> bool {
+        self.reported.insert(id.to_owned())
+    }
+
+    /// Stores a good list. Of two versions with one `kid` the one that was created later is ignored (contract 5.4).
     pub(super) fn set_list(&mut self, versions: Vec<Version>) {
+        let (versions, ignored) = dedup_by_kid(versions);
+        for Version { id, kid, .. } in ignored {
+            if self.is_first_report(&id) {
+                tracing::error!(%kid, version = %id, "key version ignored: an earlier one has the same kid");
+            }
+        }
         let listed: HashSet<KeyId> = versions.iter().map(|version| version.kid).collect();
         self.keys.retain(|kid, _| listed.contains(kid));
         self.versions = versions;
@@ -128,16 +142,22 @@ impl Memory {
     }
 }
 
-/// Removes, of two versions with one `kid`, the one that was created later (contract 5.4).
-pub(super) fn dedup_by_kid(mut versions: Vec<Version>) -> Vec<Version> {
+/// The versions that count, and those with the `kid` of one that was created earlier.
+fn dedup_by_kid(mut versions: Vec<Version>) -> (Vec<Version>, Vec<Version>) {
     versions.sort_by(|a, b| (a.created, &a.id).cmp(&(b.created, &b.id)));
     let mut seen = HashSet::new();
-    versions.retain(|version| {
-        let first = seen.insert(version.kid);
-        if !first {
-            tracing::error!(version = %version.id, "key version ignored: an earlier one begins with the same 16 hex digits");
-        }
-        first
-    });
-    versions
+    versions.into_iter().partition(|version| seen.insert(version.kid))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_fault_of_a_version_is_reported_once_even_if_it_leaves_the_list_and_returns() {
+        let mut memory = Memory::default();
+        assert!(memory.is_first_report("a") && memory.is_first_report("b"));
+        memory.set_list(Vec::new());
+        assert!(!memory.is_first_report("a") && !memory.is_first_report("b"));
+    }
 }
