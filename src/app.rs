@@ -12,6 +12,7 @@ use crate::keyring::Ring;
 use crate::net::OutboundClients;
 use crate::oidc::Provider;
 use crate::proxy::forward::Proxy;
+use crate::reply::CommonHeaders;
 use crate::session::Sessions;
 use crate::session::cookie::SessionCookies;
 use crate::session::sealer::Sealer;
@@ -32,6 +33,7 @@ pub struct App {
     pub origins: Arc<Origins>,
     /// `None` if the gateway does not serve the SPA.
     pub spa: Option<spa::Spa>,
+    pub common_headers: CommonHeaders,
     pub host: HostModeObserver,
     /// The port that the gateway listens on.
     pub port: u16,
@@ -61,6 +63,7 @@ impl App {
             rotate_keys,
             provider,
             spa: config.spa,
+            common_headers: config.common_headers,
             host: HostModeObserver::default(),
             port: config.port,
         })

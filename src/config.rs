@@ -13,6 +13,7 @@ use std::time::Duration;
 use crate::api_map::ApiMap;
 use crate::keyring::{KeySource, states};
 use crate::net::OutboundClients;
+use crate::reply::CommonHeaders;
 use crate::session::{Limits, cookie};
 use crate::{auth, oidc, spa, telemetry, tokens};
 pub use settings::{SETTINGS, Setting, documentation};
@@ -93,6 +94,7 @@ pub struct Config {
     pub apis: Arc<ApiMap>,
     /// `None`: the gateway serves no SPA.
     pub spa: Option<spa::Spa>,
+    pub common_headers: CommonHeaders,
     pub log: telemetry::Config,
     /// Shared with the key source and the client's assertion.
     pub net: Arc<OutboundClients>,

@@ -5,7 +5,7 @@ pub mod body;
 use bytes::Bytes;
 use http::header::{
     ACCEPT, ALLOW, CACHE_CONTROL, CONTENT_SECURITY_POLICY, CONTENT_TYPE, LOCATION, REFERRER_POLICY, RETRY_AFTER,
-    X_CONTENT_TYPE_OPTIONS,
+    STRICT_TRANSPORT_SECURITY, X_CONTENT_TYPE_OPTIONS,
 };
 use http::{HeaderMap, HeaderName, HeaderValue, Response, StatusCode};
 use http_body_util::{BodyExt, Full, combinators::BoxBody};
@@ -21,6 +21,8 @@ pub type Reply = Response<Body>;
 /// Distinguishes a 401 of the gateway from one of an API (contract 8.4).
 pub const CLOAKROOM_ERROR: HeaderName = HeaderName::from_static("cloakroom-error");
 
+const CROSS_ORIGIN_RESOURCE_POLICY: HeaderName = HeaderName::from_static("cross-origin-resource-policy");
+const CLEAR_SITE_DATA: HeaderName = HeaderName::from_static("clear-site-data");
 const SEC_FETCH_MODE: HeaderName = HeaderName::from_static("sec-fetch-mode");
 
 const PAGE_POLICY: &str =
@@ -196,6 +198,31 @@ pub fn escape(text: &str) -> String {
 pub fn add_security_headers(headers: &mut HeaderMap) {
     headers.insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
     headers.entry(REFERRER_POLICY).or_insert(HeaderValue::from_static("no-referrer"));
+}
+
+/// What every response carries, by settings (contract 8.9a).
+#[derive(Debug, Clone)]
+pub struct CommonHeaders {
+    /// `Strict-Transport-Security`.
+    pub hsts: Option<HeaderValue>,
+    /// `Cross-Origin-Resource-Policy` of all responses but the SPA's files.
+    pub resource_policy: HeaderValue,
+}
+
+impl CommonHeaders {
+    pub fn add(&self, headers: &mut HeaderMap, is_spa_file: bool) {
+        if let Some(hsts) = &self.hsts {
+            headers.insert(STRICT_TRANSPORT_SECURITY, hsts.clone());
+        }
+        if !is_spa_file {
+            headers.insert(CROSS_ORIGIN_RESOURCE_POLICY, self.resource_policy.clone());
+        }
+    }
+}
+
+/// Makes the browser drop what it has cached of this origin, so that the next user does not see it (contract 8.9b).
+pub fn clear_cache(headers: &mut HeaderMap) {
+    headers.insert(CLEAR_SITE_DATA, HeaderValue::from_static("\"cache\""));
 }
 
 fn build(status: StatusCode, content_type: Option<&'static str>, body: Bytes) -> Reply {

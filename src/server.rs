@@ -135,6 +135,7 @@ where
     app.host.observe(request.headers(), app.port);
     if let Err(why) = well_formed(&request) {
         let mut rejection = problem(&Error::BadRequest(why), &context(&trace));
+        app.common_headers.add(rejection.headers_mut(), false);
         // Where this request ends may be in doubt, so nothing more is read from the connection.
         rejection.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
         return into_response(rejection);
@@ -151,7 +152,11 @@ where
     match AssertUnwindSafe(routes.call(request)).catch_unwind().await {
         Ok(Ok(response)) => response,
         Ok(Err(never)) => match never {},
-        Err(_) => into_response(problem(&Error::Internal, &context(&head.trace))),
+        Err(_) => {
+            let mut failure = problem(&Error::Internal, &context(&head.trace));
+            app.common_headers.add(failure.headers_mut(), false);
+            into_response(failure)
+        }
     }
 }
 

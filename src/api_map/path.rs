@@ -70,14 +70,28 @@ fn reject_traversal(path: &[u8]) -> Result<(), &'static str> {
     if path.iter().any(u8::is_ascii_control) {
         return Err("the path contains a control character");
     }
-    let dots = |segment: &[u8]| {
-        let name = segment.split(|byte| *byte == b';').next().unwrap_or_default();
-        name == b"." || name == b".."
-    };
-    if path.split(|byte| *byte == b'/').any(dots) {
+    if path.split(|byte| *byte == b'/').any(is_dots) {
         return Err("the path contains a . or .. segment");
     }
     Ok(())
+}
+
+/// Whether a server might read a segment as `.` or `..`: some cut parameters off, some trim spaces, some fold dots of
+/// other scripts to ASCII.
+fn is_dots(segment: &[u8]) -> bool {
+    let name = segment.split(|byte| *byte == b';').next().unwrap_or_default();
+    if name.len() > 32 || !name.iter().any(|byte| *byte == b'.' || !byte.is_ascii()) {
+        return false;
+    }
+    let mut dots = 0;
+    for character in String::from_utf8_lossy(name).chars().filter(|character| !character.is_whitespace()) {
+        dots += match character {
+            '.' | '\u{2024}' | '\u{ff0e}' => 1,
+            '\u{2025}' => 2,
+            _ => return false,
+        };
+    }
+    dots == 1 || dots == 2
 }
 
 fn count_slashes(path: &[u8]) -> usize {
@@ -147,6 +161,13 @@ mod tests {
             "/%zz",
             "/a%u002e",
             "/%25252541",
+            "/..%20/x",
+            "/%20../x",
+            "/..%C2%A0/x",
+            "/%EF%BC%8E%EF%BC%8E/x",
+            "/%E2%80%A5/x",
+            "/%E2%80%A4%E2%80%A4/x",
+            "/.%20;a/x",
             "/%c0%ae%c0%ae/x",
             "/%ff",
         ] {

@@ -21,7 +21,7 @@ use crate::oidc::claims::nonce_hash;
 use crate::oidc::grants::{CodeExchange, TokenResponse};
 use crate::oidc::id_token::IdToken;
 use crate::oidc::scopes;
-use crate::reply::{Reply, redirect};
+use crate::reply::{Reply, clear_cache, redirect};
 use crate::secret::{ExposeSecret, Key32};
 use crate::session::RequiredInteraction;
 use crate::session::payload::{AccessToken, Session, SessionId, User};
@@ -68,6 +68,10 @@ impl Auth {
         };
         let cookies = self.sessions.cookies();
         let mut reply = redirect(status, &self.config.origins.page(&location));
+        // Contract 8.9b: nothing here proves that it is the user of before.
+        if !lines.is_empty() && self.config.apis.is_cached() {
+            clear_cache(reply.headers_mut());
+        }
         let deletion = cookies.delete(&cookies.login(transaction.state.id()));
         for line in lines.into_iter().chain([deletion]) {
             reply.headers_mut().append(SET_COOKIE, line);

@@ -15,7 +15,7 @@ use crate::clock::UnixSeconds;
 use crate::error::Error;
 use crate::guard::csrf::{self, FormOrigin};
 use crate::keyring::Purpose;
-use crate::reply::{Reply, form_page, json as json_reply, redirect};
+use crate::reply::{Reply, clear_cache, form_page, json as json_reply, redirect};
 use crate::session::OpenSession;
 
 /// How long a sign-out waits for the revocation, which then continues in the background (contract 7.19).
@@ -127,6 +127,9 @@ impl Auth {
         let logins = cookies.logins(headers).into_iter().map(|(name, _)| cookies.delete(&cookies.login_named(name)));
         for line in cookies.delete_session().into_iter().chain(logins) {
             reply.headers_mut().append(SET_COOKIE, line);
+        }
+        if self.config.apis.is_cached() {
+            clear_cache(reply.headers_mut());
         }
         reply
     }

@@ -86,6 +86,7 @@ impl<'a> ConfigParser<'a> {
         let cookies = self.cookies(public, response_mode.as_ref().ok().copied());
         let spa = self.spa(public);
         let auth = self.auth(public, response_mode, apis.as_ref().ok());
+        let common_headers = self.common_headers(auth.as_ref().ok().map(|auth| auth.origins.as_ref()));
         let log = self.or_record(&LOG, telemetry::Config::parse(self.text(&LOG)));
         let (sessions, auth, apis) = (sessions?, auth?, apis?);
         let provider =
@@ -102,6 +103,7 @@ impl<'a> ConfigParser<'a> {
             tokens,
             apis,
             spa: spa?,
+            common_headers: common_headers?,
             log: log?,
             net: Arc::clone(&self.net),
             warnings: Vec::new(),

@@ -73,6 +73,14 @@ settings! {
         "SPA origins other than `PUBLIC_ORIGIN`, comma-separated: their scripts can call with the user's session";
     SPA, Rule("`web/dist` if it exists"),
         "folder of the SPA, or URL of the static website that the gateway fronts; `none` serves no SPA";
+    SPA_IMMUTABLE, Text("assets"),
+        "folders of the SPA whose files never change if their names contain a hash (8 or more characters of base64url or hex, with a digit), comma-separated";
+    SPA_FRAME_ANCESTORS, Text("'self'"),
+        "who may frame the SPA's pages, as the CSP source list of `frame-ancestors`; `none` leaves the header out";
+    SPA_OPENER_POLICY, Text("same-origin"),
+        "`Cross-Origin-Opener-Policy` of the SPA's pages; `none` leaves the header out";
+    HSTS, Rule("`max-age=31536000` if `PUBLIC_ORIGIN` is https without a port, and neither `localhost` nor an address"),
+        "value of `Strict-Transport-Security`, which holds for the whole host; `none` leaves the header out";
     LOG, Text("info"),
         "level (`error`, `warn`, `info`, `debug`), format (`json`, `text`), or both with a comma; without a format: text on a terminal, otherwise JSON";
     STORE, Text("cookie"), "`cookie`: the session is in the cookie (a Redis store is not built yet)";

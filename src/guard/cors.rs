@@ -14,7 +14,7 @@ use super::origins::Origins;
 /// Response headers of the gateway that a page on another origin may read, whether the response has them or not.
 const EXPOSED: &str = "Cloakroom-Error, Retry-After, Allow";
 /// Response headers that the gateway sets and pages do not need. Every other is an API's.
-const NOT_EXPOSED: [HeaderName; 13] = [
+const NOT_EXPOSED: [HeaderName; 14] = [
     ACCESS_CONTROL_ALLOW_HEADERS,
     ACCESS_CONTROL_ALLOW_METHODS,
     ACCESS_CONTROL_MAX_AGE,
@@ -28,6 +28,7 @@ const NOT_EXPOSED: [HeaderName; 13] = [
     X_CONTENT_TYPE_OPTIONS,
     HeaderName::from_static("clear-site-data"),
     HeaderName::from_static("cloakroom-error"),
+    HeaderName::from_static("cross-origin-resource-policy"),
 ];
 /// Methods that a preflight allows; the API map decides which of them an API accepts.
 const METHODS: &str = "GET, HEAD, POST, PUT, PATCH, DELETE";

@@ -27,7 +27,7 @@ use crate::guard::navigation::reject_prefetch;
 use crate::path::strip_prefix_segments;
 use crate::proxy::forward::has_body;
 use crate::reply::body::{GuardedBody, Incomplete, Limit};
-use crate::reply::{Body, BodyError, Context, Rejected, Reply, empty, full, is_navigation, problem};
+use crate::reply::{Body, BodyError, Context, Rejected, Reply, clear_cache, empty, full, is_navigation, problem};
 
 /// Longest pause in the body of a request while its handler waits for more (contract 11.10).
 const BODY_IDLE: Duration = Duration::from_secs(15);
@@ -146,8 +146,10 @@ impl Route {
             Some(Preflight::Allowed(_)) => Ok(preflight_response(&app)),
             Some(Preflight::Denied) => Err(Error::OriginDenied.into()),
         };
+        // The last line is the SPA's.
+        let is_spa_file = outcome.is_ok() && matches!(self.path, Path::Any);
         let mut reply = outcome.unwrap_or_else(|rejected| rejection(&app, rejected, &head));
-        self.add_common_headers(&app, &mut reply, &head);
+        self.add_common_headers(&app, &mut reply, &head, is_spa_file);
         let size = header_bytes(reply.headers());
         if size > HEADER_BYTES {
             let api = app.proxy.apis.iter().find(|api| api.path_below(head.target.path()).is_some());
@@ -155,13 +157,14 @@ impl Route {
             tracing::warn!(api, size, "the headers of the response are too long for the host");
             let cookies = reply.headers().get_all(SET_COOKIE).iter().cloned().collect();
             reply = rejection(&app, Rejected { cookies, ..Error::UpstreamUnavailable.into() }, &head);
-            self.add_common_headers(&app, &mut reply, &head);
+            self.add_common_headers(&app, &mut reply, &head, false);
         }
         into_response(reply, head.method == Method::HEAD, place)
     }
 
     /// Adds what every response of this route carries.
-    fn add_common_headers(&self, app: &App, reply: &mut Reply, head: &RequestHead) {
+    fn add_common_headers(&self, app: &App, reply: &mut Reply, head: &RequestHead, is_spa_file: bool) {
+        app.common_headers.add(reply.headers_mut(), is_spa_file);
         if self.is_guarded {
             reply.headers_mut().append(VARY, HeaderValue::from_static(csrf::VARY));
         }
@@ -213,6 +216,10 @@ fn rejection(app: &App, rejected: Rejected, head: &RequestHead) -> Reply {
     let link_base = app.origins.link_base().to_owned();
     let context = Context { trace_id: head.trace.trace_id.clone(), as_page: is_navigation(&head.headers), link_base };
     let mut reply = problem(&error, &context);
+    let may_be_of_another_user = head.method == Method::POST && head.target.path() == "/auth/refresh";
+    if facts.code == "session_expired" && may_be_of_another_user && app.proxy.apis.is_cached() {
+        clear_cache(reply.headers_mut());
+    }
     for line in cookies.into_iter().chain(deleted) {
         reply.headers_mut().append(SET_COOKIE, line);
     }

@@ -1,5 +1,6 @@
 //! The SPA's folder: which file a path names, and the response that serves it (contract 3.24, 3.25, RFC 9110).
 
+use std::ffi::OsStr;
 use std::fs::File;
 use std::io::{self, Read, Seek, SeekFrom};
 use std::ops::RangeInclusive;
@@ -19,7 +20,7 @@ use tokio::io::AsyncReadExt;
 use tokio_util::io::ReaderStream;
 
 use super::tags::Tags;
-use super::{INDEX, add_file_headers};
+use super::{FileHeaders, INDEX};
 use crate::error::Error;
 use crate::reply::{Body, BodyError, Reply, full, is_navigation};
 use crate::telemetry::spawn_blocking;
@@ -32,6 +33,7 @@ const PIECE: usize = 64 * 1_024;
 pub struct Folder {
     root: PathBuf,
     tags: Arc<Tags>,
+    file_headers: Arc<FileHeaders>,
 }
 
 /// What a request says about the file that it gets.
@@ -49,7 +51,7 @@ impl Folder {
     ///
     /// # Errors
     /// What is wrong with the path.
-    pub fn open(path: &Path) -> Result<Self, &'static str> {
+    pub fn open(path: &Path, file_headers: FileHeaders) -> Result<Self, &'static str> {
         let root = path.canonicalize().map_err(|_| "must be an existing folder, or empty")?;
         if !root.is_dir() {
             return Err("must be an existing folder, or empty");
@@ -57,7 +59,7 @@ impl Folder {
         if root.join("host.json").exists() {
             return Err("must not be the folder of the gateway itself: its settings would be served");
         }
-        Ok(Self { root, tags: Arc::default() })
+        Ok(Self { root, tags: Arc::default(), file_headers: Arc::new(file_headers) })
     }
 
     #[must_use]
@@ -90,6 +92,7 @@ impl Folder {
         };
         let metadata = file.metadata()?;
         let length = metadata.len();
+        let kind = mime_guess::from_path(&name).first_or_octet_stream();
         let etag = self.tags.etag_for(&name, &mut file, &metadata)?;
         let mut reply = Response::new(full(Bytes::new()));
         if request.if_none_match.as_ref().is_some_and(|condition| !condition.precondition_passes(&etag)) {
@@ -102,7 +105,7 @@ impl Folder {
             let (start, count) = range.map_or((0, length), |range| (*range.start(), range.end() - range.start() + 1));
             reply.headers_mut().typed_insert(AcceptRanges::bytes());
             reply.headers_mut().typed_insert(ContentLength(count));
-            reply.headers_mut().typed_insert(ContentType::from(mime_guess::from_path(&name).first_or_octet_stream()));
+            reply.headers_mut().typed_insert(ContentType::from(kind.clone()));
             if !request.is_head {
                 *reply.body_mut() = content(file, start, count)?;
             }
@@ -111,7 +114,7 @@ impl Folder {
             reply.headers_mut().typed_insert(ContentRange::unsatisfied_bytes(length));
         }
         reply.headers_mut().typed_insert(etag);
-        add_file_headers(reply.headers_mut(), path);
+        self.file_headers.add(reply.headers_mut(), path, kind.essence_str() == "text/html");
         Ok(Some(reply))
     }
 
@@ -133,8 +136,10 @@ impl Folder {
     fn resolve(&self, path: &str) -> Option<PathBuf> {
         let decoded = percent_decode_str(path.trim_start_matches('/')).decode_utf8().ok()?;
         let relative = Path::new(decoded.as_ref());
-        let plain =
-            |part: Component<'_>| matches!(part, Component::Normal(name) if !name.as_encoded_bytes().starts_with(b"."));
+        // Contract 12.12: of dotfiles only those that well-known URIs name (RFC 8615).
+        let is_well_known = relative.starts_with(".well-known");
+        let is_hidden = |name: &OsStr| name.as_encoded_bytes().starts_with(b".");
+        let plain = |part: Component<'_>| matches!(part, Component::Normal(name) if is_well_known || !is_hidden(name));
         if decoded.contains(['\\', '\0']) || !relative.components().all(plain) {
             return None;
         }

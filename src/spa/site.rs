@@ -9,7 +9,7 @@ use http::{HeaderMap, HeaderName, Method, Request, StatusCode};
 use http_body_util::BodyExt;
 use tokio::time::Instant;
 
-use super::{INDEX, add_file_headers};
+use super::{FileHeaders, INDEX};
 use crate::api_map::Locations;
 use crate::api_map::base::Base;
 use crate::api_map::path::ProvenPath;
@@ -35,13 +35,14 @@ pub struct Site {
     base: Base,
     upstream: Upstream,
     left_out: LeftOut,
+    file_headers: FileHeaders,
 }
 
 impl Site {
     #[must_use]
-    pub fn new(base: Base, net: Arc<OutboundClients>) -> Self {
+    pub fn new(base: Base, net: Arc<OutboundClients>, file_headers: FileHeaders) -> Self {
         let upstream = Upstream::new(net, CONNECT, IDLE, base.is_https());
-        Self { base, upstream, left_out: LeftOut::default() }
+        Self { base, upstream, left_out: LeftOut::default(), file_headers }
     }
 
     /// Fetches a file by `GET` or `HEAD`, or the app's page for a navigation to a path that is not a file.
@@ -119,7 +120,9 @@ impl Site {
         let kind = reply.headers().get(CONTENT_TYPE).and_then(|kind| kind.to_str().ok()).unwrap_or_default();
         let is_page = kind.starts_with("text/html");
         let exists = !is_page && (reply.status().is_success() || reply.status() == StatusCode::NOT_MODIFIED);
-        add_file_headers(reply.headers_mut(), if exists { path } else { INDEX });
+        // A 304 has no content type, and its headers replace those in the browser's cache.
+        let is_page = is_page || (reply.status() == StatusCode::NOT_MODIFIED && path.ends_with(".html"));
+        self.file_headers.add(reply.headers_mut(), if exists { path } else { INDEX }, is_page);
         Ok(reply)
     }
 }

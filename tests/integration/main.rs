@@ -43,6 +43,7 @@ mod oidc_provider;
 mod other_origins;
 mod packaged;
 mod paths;
+mod protections;
 mod provider_documents;
 mod proxying;
 mod refresh;

@@ -72,7 +72,10 @@ fn every_form_is_harmless(path: &[u8]) -> bool {
         let odd = form.iter().any(|byte| *byte < 0x20 || *byte == 0x7F || *byte == b'\\');
         let climbs = form.split(|byte| *byte == b'/').any(|segment| {
             let name = segment.split(|byte| *byte == b';').next().unwrap();
-            name == b"." || name == b".."
+            // Some servers trim spaces, or fold dots of other scripts.
+            let name: String = String::from_utf8_lossy(name).chars().filter(|of| !of.is_whitespace()).collect();
+            let name = name.replace(['\u{2024}', '\u{ff0e}'], ".").replace('\u{2025}', "..");
+            name == "." || name == ".."
         });
         !odd && !climbs && slashes(form) == slashes(path)
     };

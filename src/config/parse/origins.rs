@@ -2,12 +2,15 @@
 
 use std::sync::Arc;
 
+use http::HeaderValue;
+
 use super::{ConfigParser, Parsed, Recorded};
 use crate::config::PREFIX;
-use crate::config::settings::{ALLOWED_ORIGINS, RETURN_URI, SAMESITE};
+use crate::config::settings::{ALLOWED_ORIGINS, HSTS, RETURN_URI, SAMESITE};
 use crate::guard::origins::Origins;
 use crate::guard::return_to::ReturnTo;
-use crate::origin::Origin;
+use crate::origin::{Origin, is_loopback};
+use crate::reply::CommonHeaders;
 
 impl ConfigParser<'_> {
     /// The origins, and where the browser goes after a sign-in without a return path. `RETURN_URI` decides which of the
@@ -33,6 +36,30 @@ impl ConfigParser<'_> {
         let return_uri = self.or_record(&RETURN_URI, return_uri)?;
         let cross_site = self.text(&SAMESITE) == "none";
         Ok((Arc::new(Origins { public, spa, allowed, cross_site }), return_uri))
+    }
+
+    /// What every response carries (contract 8.9a).
+    pub(super) fn common_headers(&mut self, origins: Option<&Origins>) -> Parsed<CommonHeaders> {
+        let is_public_host = |origin: &Origin| {
+            let url = origin.url();
+            url.scheme() == "https" && url.port().is_none() && url.domain().is_some() && !is_loopback(url)
+        };
+        let hsts = match self.set_value(&HSTS) {
+            None if origins.is_some_and(|origins| is_public_host(&origins.public)) => {
+                Ok(Some(HeaderValue::from_static("max-age=31536000")))
+            }
+            None | Some("none") => Ok(None),
+            Some(value) => {
+                let value = HeaderValue::from_str(value).ok().filter(|_| value.starts_with("max-age="));
+                self.or_record(&HSTS, value.map(Some).ok_or("must begin with max-age=, or be none"))
+            }
+        };
+        let resource_policy = match origins {
+            Some(origins) if !origins.allowed.is_empty() && origins.cross_site => "cross-origin",
+            Some(origins) if !origins.allowed.is_empty() => "same-site",
+            _ => "same-origin",
+        };
+        Ok(CommonHeaders { hsts: hsts?, resource_policy: HeaderValue::from_static(resource_policy) })
     }
 
     fn allowed_origins(&mut self) -> Parsed<Vec<Origin>> {

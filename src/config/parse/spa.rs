@@ -3,15 +3,16 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use http::HeaderValue;
 use url::Url;
 
 use super::{ConfigParser, Parsed};
 use crate::api_map::base::Base;
-use crate::config::settings::{KEY_FILE, SPA};
+use crate::config::settings::{KEY_FILE, SPA, SPA_FRAME_ANCESTORS, SPA_IMMUTABLE, SPA_OPENER_POLICY};
 use crate::config::{PREFIX, app_root};
 use crate::origin::Origin;
 use crate::spa::site::Site;
-use crate::spa::{Folder, Spa};
+use crate::spa::{FileHeaders, Folder, Spa};
 
 /// The folder that is served if the setting is absent.
 const DEFAULT_FOLDER: &str = "web/dist";
@@ -19,27 +20,62 @@ const DEFAULT_FOLDER: &str = "web/dist";
 impl ConfigParser<'_> {
     pub(super) fn spa(&mut self, public_origin: Option<&Origin>) -> Parsed<Option<Spa>> {
         let root = app_root(self.vars);
+        let headers = self.file_headers()?;
         match self.set_value(&SPA) {
             Some("none") => Ok(None),
-            Some(url) if url.contains("://") => self.site(url, public_origin).map(Some),
-            Some(path) => self.folder(&root, &root.join(path)).map(Some),
-            None if root.join(DEFAULT_FOLDER).is_dir() => self.folder(&root, &root.join(DEFAULT_FOLDER)).map(Some),
+            Some(url) if url.contains("://") => self.site(url, public_origin, headers).map(Some),
+            Some(path) => self.folder(&root, &root.join(path), headers).map(Some),
+            None if root.join(DEFAULT_FOLDER).is_dir() => {
+                self.folder(&root, &root.join(DEFAULT_FOLDER), headers).map(Some)
+            }
             None => Ok(None),
         }
     }
 
-    fn site(&mut self, url: &str, public_origin: Option<&Origin>) -> Parsed<Spa> {
+    fn file_headers(&mut self) -> Parsed<FileHeaders> {
+        const FOLDERS: &str = "must be folders of the SPA, separated by commas, such as assets,static/js";
+        let folder = |text: &str| {
+            let text = text.trim().trim_matches('/');
+            (!text.is_empty() && text.bytes().all(|byte| byte.is_ascii_graphic())).then(|| format!("/{text}/"))
+        };
+        let folders: Option<Vec<String>> = self.text(&SPA_IMMUTABLE).split(',').map(folder).collect();
+        let immutable = self.or_record(&SPA_IMMUTABLE, folders.ok_or(FOLDERS));
+        let frame_policy = match self.text(&SPA_FRAME_ANCESTORS) {
+            "none" => Ok(None),
+            sources => {
+                let is_valid = sources.bytes().all(|byte| matches!(byte, b' '..=b'~') && !b";,".contains(&byte));
+                let policy = HeaderValue::try_from(format!("frame-ancestors {sources}")).ok().filter(|_| is_valid);
+                let rule = "must be sources separated by spaces, such as 'self' https://a.example.org, or none";
+                self.or_record(&SPA_FRAME_ANCESTORS, policy.map(Some).ok_or(rule))
+            }
+        };
+        let policy = |value: &'static str| Some(HeaderValue::from_static(value));
+        let opener_policy = match self.text(&SPA_OPENER_POLICY) {
+            "same-origin" => Ok(policy("same-origin")),
+            "same-origin-allow-popups" => Ok(policy("same-origin-allow-popups")),
+            "noopener-allow-popups" => Ok(policy("noopener-allow-popups")),
+            "unsafe-none" => Ok(policy("unsafe-none")),
+            "none" => Ok(None),
+            _ => {
+                let rule = "must be same-origin, same-origin-allow-popups, noopener-allow-popups, unsafe-none or none";
+                Err(self.record(&SPA_OPENER_POLICY, rule))
+            }
+        };
+        Ok(FileHeaders { immutable: immutable?, frame_policy: frame_policy?, opener_policy: opener_policy? })
+    }
+
+    fn site(&mut self, url: &str, public_origin: Option<&Origin>, headers: FileHeaders) -> Parsed<Spa> {
         let base = self.or_record(&SPA, Base::parse(url))?;
         let origin = Url::parse(url).map(|url| url.origin().ascii_serialization());
         if public_origin.is_some_and(|public| origin.is_ok_and(|origin| origin == public.as_str())) {
             let problem = format!("must not be {PREFIX}PUBLIC_ORIGIN itself; set the URL of the website");
             return Err(self.record(&SPA, problem));
         }
-        Ok(Spa::Site(Box::new(Site::new(base, Arc::clone(&self.net)))))
+        Ok(Spa::Site(Box::new(Site::new(base, Arc::clone(&self.net), headers))))
     }
 
-    fn folder(&mut self, root: &Path, folder: &Path) -> Parsed<Spa> {
-        let folder = self.or_record(&SPA, Folder::open(folder))?;
+    fn folder(&mut self, root: &Path, folder: &Path, headers: FileHeaders) -> Parsed<Spa> {
+        let folder = self.or_record(&SPA, Folder::open(folder, headers))?;
         let key_file = self.set_value(&KEY_FILE).and_then(|path| resolve(Path::new(path)));
         if key_file.is_some_and(|key_file| key_file.starts_with(folder.root())) {
             let problem = format!("must not contain the file of {PREFIX}KEY_FILE, which would be served");

@@ -2,25 +2,28 @@ use http::HeaderName;
 use http::header::{ACCEPT_RANGES, CONTENT_LENGTH, CONTENT_RANGE, CONTENT_TYPE, ETAG, IF_NONE_MATCH};
 
 use super::*;
+use crate::spa::tests::file_headers;
 
 fn folder() -> (tempfile::TempDir, Folder) {
     let outside = tempfile::tempdir().unwrap();
     let root = outside.path().join("dist");
     std::fs::create_dir_all(root.join("assets")).unwrap();
     std::fs::create_dir_all(root.join(".git")).unwrap();
+    std::fs::create_dir_all(root.join(".well-known")).unwrap();
     for (file, text) in [
         ("dist/index.html", "app"),
         ("dist/assets/a.js", "0123456789"),
         ("dist/assets/empty.css", ""),
         ("dist/.git/config", "x"),
         ("dist/.env", "x"),
+        ("dist/.well-known/microsoft-identity-association.json", "{}"),
         ("secret", "s"),
     ] {
         std::fs::write(outside.path().join(file), text).unwrap();
     }
     #[cfg(unix)]
     std::os::unix::fs::symlink(outside.path().join("secret"), root.join("link.txt")).unwrap();
-    let folder = Folder::open(&root).unwrap();
+    let folder = Folder::open(&root, file_headers()).unwrap();
     (outside, folder)
 }
 
@@ -37,7 +40,9 @@ async fn get(folder: &Folder, method: Method, path: &str, headers: &[(HeaderName
 #[test]
 fn only_plain_files_inside_the_folder_are_served() {
     let (_outside, folder) = folder();
-    for file in ["/", "/index.html", "/assets/a.js", "/%69ndex.html"] {
+    for file in
+        ["/", "/index.html", "/assets/a.js", "/%69ndex.html", "/.well-known/microsoft-identity-association.json"]
+    {
         assert!(folder.file(file).is_some(), "{file}");
     }
     for other in [
@@ -47,6 +52,9 @@ fn only_plain_files_inside_the_folder_are_served() {
         "/.git/config",
         "/%2eenv",
         "/link.txt",
+        "/.well-known/../.env",
+        "/.well-known-not/../.env",
+        "/assets/.well-known/x",
         "/../secret",
         "/%2e%2e/secret",
         "/..%2fsecret",
@@ -65,8 +73,8 @@ fn only_plain_files_inside_the_folder_are_served() {
 fn the_gateways_own_folder_is_rejected() {
     let (outside, _) = folder();
     std::fs::write(outside.path().join("dist/host.json"), "{}").unwrap();
-    assert!(Folder::open(&outside.path().join("dist")).is_err());
-    assert!(Folder::open(&outside.path().join("nope")).is_err());
+    assert!(Folder::open(&outside.path().join("dist"), file_headers()).is_err());
+    assert!(Folder::open(&outside.path().join("nope"), file_headers()).is_err());
 }
 
 #[tokio::test]
