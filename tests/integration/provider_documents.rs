@@ -440,3 +440,25 @@ async fn entras_error_number_and_correlation_id_are_logged() {
     assert!(line.to_string().contains("correlation_id"), "{line}");
     assert!(!log.contains("CANARY"));
 }
+
+/// Contract 7.5: `iss` is compared before the response has any effect, its error included.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_issuer_of_a_callback_is_compared_before_its_code_or_error_counts() {
+    let announced = Options { iss_parameter: true, ..Options::new("http://unused") };
+    let app = TestApp::builder().provider(announced).start().await;
+    for response in [
+        "error=access_denied",
+        "error=access_denied&iss=https%3A%2F%2Fevil.example",
+        "error=access_denied&iss=",
+        "code=any",
+        "code=any&iss=https%3A%2F%2Fevil.example",
+    ] {
+        let mut visitor = app.visitor();
+        let address = url::Url::parse(&visitor.begin("/").await).unwrap();
+        let state = address.query_pairs().find(|(name, _)| name == "state").unwrap().1.into_owned();
+        let response = format!("{}/auth/callback?{response}&state={state}", app.origin);
+        let location = visitor.come_back(&response).await.header("location").unwrap().to_owned();
+        assert!(location.starts_with("/?auth_error=login_failed"), "{response}: {location}");
+    }
+    assert_eq!(app.provider.token_requests(), 0);
+}
