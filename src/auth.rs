@@ -3,6 +3,8 @@
 pub mod callback;
 mod callback_dedup;
 mod error;
+mod exchange_limits;
+mod failure_log;
 pub mod login;
 pub mod logout;
 mod params;
@@ -13,6 +15,7 @@ mod transaction;
 use std::sync::Arc;
 
 use http::{HeaderValue, StatusCode};
+use url::Url;
 
 use crate::api_map::ApiMap;
 use crate::guard::origins::Origins;
@@ -22,6 +25,8 @@ use crate::session::Sessions;
 use crate::tokens::TokenService;
 use callback_dedup::CallbackDedup;
 pub use error::{AuthError, Facts};
+use exchange_limits::ExchangeLimits;
+use failure_log::FailureLog;
 
 /// How the provider returns the authorization response.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -39,6 +44,12 @@ pub struct Config {
     pub return_uri: ReturnTo,
     /// Requested at every sign-in, besides those of one API.
     pub scopes: Vec<String>,
+    /// More parameters of the authorization request, which those of a request replace.
+    pub login_params: Vec<(String, String)>,
+    /// Instead of the end-session endpoint of the metadata.
+    pub end_session_url: Option<Url>,
+    /// The end-session parameter with the address to return to.
+    pub end_session_return_param: String,
     pub response_mode: ResponseMode,
     /// Path prefixes that the gateway serves itself; no return path is under them (contract 3.40).
     pub reserved: Vec<String>,
@@ -53,6 +64,8 @@ pub struct Auth {
     sessions: Arc<Sessions>,
     tokens: Arc<TokenService>,
     callback_dedup: CallbackDedup,
+    exchange_limits: ExchangeLimits,
+    failure_log: FailureLog,
 }
 
 impl Auth {
@@ -63,7 +76,15 @@ impl Auth {
         sessions: Arc<Sessions>,
         tokens: Arc<TokenService>,
     ) -> Arc<Self> {
-        Arc::new(Self { config, provider, sessions, tokens, callback_dedup: CallbackDedup::default() })
+        Arc::new(Self {
+            config,
+            provider,
+            sessions,
+            tokens,
+            callback_dedup: CallbackDedup::default(),
+            exchange_limits: ExchangeLimits::default(),
+            failure_log: FailureLog::default(),
+        })
     }
 
     /// Whether `/auth/callback` accepts a posted form.

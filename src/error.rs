@@ -78,7 +78,7 @@ impl Error {
         match self {
             Self::BadRequest(_) => error(StatusCode::BAD_REQUEST, "bad_request", "The request is malformed."),
             Self::BodyTooLarge => {
-                error(StatusCode::PAYLOAD_TOO_LARGE, "body_too_large", "The request body is too large for this API.")
+                error(StatusCode::PAYLOAD_TOO_LARGE, "body_too_large", "The request body is too large.")
             }
             Self::ConsentRequired(_) => {
                 sign_in("consent_required", "This API requires the user's consent. Sign in to give it.")

@@ -2,6 +2,9 @@
 
 pub mod body;
 
+use std::sync::LazyLock;
+
+use base64::{Engine, engine::general_purpose::STANDARD};
 use bytes::Bytes;
 use http::header::{
     ACCEPT, ALLOW, CACHE_CONTROL, CONTENT_SECURITY_POLICY, CONTENT_TYPE, LOCATION, REFERRER_POLICY, RETRY_AFTER,
@@ -10,6 +13,7 @@ use http::header::{
 use http::{HeaderMap, HeaderName, HeaderValue, Response, StatusCode};
 use http_body_util::{BodyExt, Full, combinators::BoxBody};
 use serde_json::json;
+use sha2::{Digest, Sha256};
 
 use crate::error::Error;
 
@@ -25,8 +29,15 @@ const CROSS_ORIGIN_RESOURCE_POLICY: HeaderName = HeaderName::from_static("cross-
 const CLEAR_SITE_DATA: HeaderName = HeaderName::from_static("clear-site-data");
 const SEC_FETCH_MODE: HeaderName = HeaderName::from_static("sec-fetch-mode");
 
-const PAGE_POLICY: &str =
-    "default-src 'none'; style-src 'unsafe-inline'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
+const CROSS_ORIGIN_OPENER_POLICY: HeaderName = HeaderName::from_static("cross-origin-opener-policy");
+
+/// The style of every page of the gateway.
+const STYLE: &str = "body{font:1.1rem/1.6 system-ui,sans-serif;max-width:34rem;margin:15vh auto;padding:0 1.5rem}\
+                     button{font:inherit;padding:.5em 1.2em}small{opacity:.7}";
+
+/// `style-src` with the hash of [`STYLE`] (CSP 3 section 2.3.1).
+static STYLE_SOURCE: LazyLock<String> =
+    LazyLock::new(|| format!("style-src 'sha256-{}'", STANDARD.encode(Sha256::digest(STYLE))));
 
 /// What the response to a rejected request needs to know of the request.
 #[derive(Debug, Clone)]
@@ -86,13 +97,12 @@ pub fn page(status: StatusCode, title: &str, body: &str) -> Reply {
     let html = format!(
         "<!doctype html><html lang=en><meta charset=utf-8><meta name=viewport content='width=device-width'>\
          <meta name=color-scheme content='light dark'><title>{title}</title>\
-         <style>body{{font:1.1rem/1.6 system-ui,sans-serif;max-width:34rem;margin:15vh auto;padding:0 1.5rem}}\
-         button{{font:inherit;padding:.5em 1.2em}}small{{opacity:.7}}</style>\
+         <style>{STYLE}</style>\
          <main><h1>{title}</h1>{body}</main></html>",
         title = escape(title)
     );
     let mut reply = build(status, Some("text/html; charset=utf-8"), html.into());
-    reply.headers_mut().insert(CONTENT_SECURITY_POLICY, HeaderValue::from_static(PAGE_POLICY));
+    set_page_policy(&mut reply, "'none'");
     reply
 }
 
@@ -104,10 +114,7 @@ pub fn page(status: StatusCode, title: &str, body: &str) -> Reply {
 pub fn form_page(title: &str, body: &str, end_session_origin: Option<&str>) -> Reply {
     let mut reply = page(StatusCode::OK, title, body);
     let targets = end_session_origin.map_or_else(|| "'self'".to_owned(), |origin| format!("'self' {origin}"));
-    let policy = PAGE_POLICY.replace("form-action 'none'", &format!("form-action {targets}"));
-    if let Ok(policy) = HeaderValue::from_str(&policy) {
-        reply.headers_mut().insert(CONTENT_SECURITY_POLICY, policy);
-    }
+    set_page_policy(&mut reply, &targets);
     reply.headers_mut().insert(REFERRER_POLICY, HeaderValue::from_static("same-origin"));
     reply
 }
@@ -225,6 +232,28 @@ pub fn clear_cache(headers: &mut HeaderMap) {
     headers.insert(CLEAR_SITE_DATA, HeaderValue::from_static("\"cache\""));
 }
 
+/// Contract 8.9: `form_targets` are the sources of `form-action`.
+#[expect(clippy::expect_used, reason = "the sources are keywords and serialized origins")]
+fn set_page_policy(reply: &mut Reply, form_targets: &str) {
+    let policy = format!(
+        "default-src 'none'; {}; base-uri 'none'; form-action {form_targets}; frame-ancestors 'none'",
+        *STYLE_SOURCE
+    );
+    let policy = HeaderValue::from_str(&policy).expect("a policy is visible ASCII");
+    reply.headers_mut().insert(CONTENT_SECURITY_POLICY, policy);
+}
+
+/// Keeps other windows away from a reply whose address may contain an authorization code (contract 3.9a). A sandboxed
+/// page has an origin of its own, and windows of other origins lose their reference to it.
+#[expect(clippy::expect_used, reason = "a header value with ASCII text appended is a header value")]
+pub fn isolate(headers: &mut HeaderMap) {
+    headers.insert(CROSS_ORIGIN_OPENER_POLICY, HeaderValue::from_static("same-origin"));
+    if let Some(policy) = headers.get_mut(CONTENT_SECURITY_POLICY) {
+        let sandboxed = [policy.as_bytes(), b"; sandbox"].concat();
+        *policy = HeaderValue::from_bytes(&sandboxed).expect("a policy is visible ASCII");
+    }
+}
+
 fn build(status: StatusCode, content_type: Option<&'static str>, body: Bytes) -> Reply {
     let mut reply = Response::new(full(body));
     *reply.status_mut() = status;
@@ -235,4 +264,46 @@ fn build(status: StatusCode, content_type: Option<&'static str>, body: Bytes) ->
     headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
     add_security_headers(headers);
     reply
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn policy(reply: &Reply) -> &str {
+        reply.headers()[CONTENT_SECURITY_POLICY].to_str().unwrap()
+    }
+
+    fn html(reply: Reply) -> String {
+        let body = futures_util::FutureExt::now_or_never(reply.into_body().collect()).unwrap().unwrap();
+        String::from_utf8(body.to_bytes().to_vec()).unwrap()
+    }
+
+    /// Contract 8.9: `'unsafe-inline'` for the style of a page would allow that of an injected one too.
+    #[test]
+    fn a_pages_policy_allows_its_own_style_by_hash_and_nothing_unsafe() {
+        for reply in [page(StatusCode::OK, "Title", "text"), form_page("Title", "form", Some("https://login.example"))]
+        {
+            let found = policy(&reply).to_owned();
+            for required in ["default-src 'none'", "base-uri 'none'", "frame-ancestors 'none'", "form-action '"] {
+                assert!(found.contains(required), "{found}");
+            }
+            assert!(!found.contains("unsafe-") && !found.contains('*') && !found.contains("https:;"), "{found}");
+            let html = html(reply);
+            let style = html.split_once("<style>").unwrap().1.split_once("</style>").unwrap().0;
+            let hash = STANDARD.encode(Sha256::digest(style));
+            assert!(found.contains(&format!("; style-src 'sha256-{hash}';")), "{found}");
+        }
+    }
+
+    #[test]
+    fn an_isolated_page_is_sandboxed_and_leaves_its_opener() {
+        let mut reply = page(StatusCode::OK, "Title", "text");
+        isolate(reply.headers_mut());
+        assert!(policy(&reply).ends_with("; sandbox"));
+        assert_eq!(reply.headers()["cross-origin-opener-policy"], "same-origin");
+        let mut json = json(StatusCode::OK, &json!({}));
+        isolate(json.headers_mut());
+        assert!(!json.headers().contains_key(CONTENT_SECURITY_POLICY));
+    }
 }

@@ -25,7 +25,7 @@ use crate::reply::{Body, Rejected, Reply, empty};
 use crate::spa::Spa;
 use crate::telemetry::TraceContext;
 use admission::Admission::{Exempt, General, Proxied, SignIn};
-use admission::Places;
+use admission::{PlaceSlot, Places};
 use route::Path::{Any, Exact, FromHost};
 use route::{ANY, GET, GET_AND_POST, POST, Path, Route};
 
@@ -61,6 +61,7 @@ struct GatewayRequest {
     body: Body,
     /// Whether the request has a place (contract 10.19). Routes other than [`Proxied`] reject it otherwise.
     admitted: bool,
+    place: PlaceSlot,
     now: UnixSeconds,
 }
 
@@ -73,8 +74,8 @@ fn table(app: &App) -> Vec<Route> {
         Route::new(Path::under(apis), ANY, Proxied, proxy).guarded(),
         Route::new(FromHost(app.port, &["/"]), GET, Exempt, readiness_probe),
         Route::new(Exact("/auth/login"), GET, SignIn, login).without_prefetch(),
-        Route::new(Exact("/auth/callback"), callback_methods, SignIn, callback).without_prefetch(),
-        Route::new(Exact("/auth/session"), GET, SignIn, session).without_prefetch(),
+        Route::new(Exact("/auth/callback"), callback_methods, SignIn, callback).without_prefetch().isolated(),
+        Route::new(Exact("/auth/session"), GET, SignIn, session),
         Route::new(Exact("/auth/refresh"), POST, SignIn, refresh).without_prefetch().guarded(),
         Route::new(Exact("/auth/logout"), GET_AND_POST, SignIn, logout).without_prefetch().guarded(),
         Route::new(Exact("/health/live"), GET, Exempt, live),
@@ -102,11 +103,11 @@ pub fn routes(app: &Arc<App>) -> BoxedFilter<(Response,)> {
 /// Converts a reply that no route gave.
 #[must_use]
 pub fn into_response(reply: Reply) -> Response {
-    route::into_response(reply, false, None)
+    route::into_response(reply, false, PlaceSlot::default())
 }
 
 async fn proxy(app: Arc<App>, request: GatewayRequest) -> Result<Reply, Rejected> {
-    let GatewayRequest { head, body, admitted, now } = request;
+    let GatewayRequest { head, body, admitted, now, .. } = request;
     let RequestHead { method, target, headers, trace, .. } = head.as_ref();
     let (path, query) = (target.path(), target.query());
     app.proxy.call(Call { method, path, query, headers, trace, admitted, now }, body).await
@@ -122,12 +123,10 @@ async fn login(app: Arc<App>, request: GatewayRequest) -> Result<Reply, Error> {
 }
 
 async fn callback(app: Arc<App>, request: GatewayRequest) -> Result<Reply, Error> {
-    let GatewayRequest { head, body, now, .. } = request;
-    if head.method == Method::POST {
-        let form = text(body).await?;
-        return app.auth.callback(&head.method, &head.headers, &form, now).await;
-    }
-    app.auth.callback(&head.method, &head.headers, head.target.query().unwrap_or_default(), now).await
+    let GatewayRequest { head, body, place, now, .. } = request;
+    let form = if head.method == Method::POST { Some(text(body).await?) } else { None };
+    let params = form.as_deref().or(head.target.query()).unwrap_or_default();
+    app.auth.callback(&head.method, &head.headers, params, || place.release(), now).await
 }
 
 async fn session(app: Arc<App>, request: GatewayRequest) -> Result<Reply, Error> {
@@ -141,8 +140,7 @@ async fn refresh(app: Arc<App>, request: GatewayRequest) -> Result<Reply, Reject
 async fn logout(app: Arc<App>, request: GatewayRequest) -> Result<Reply, Error> {
     let GatewayRequest { head, body, now, .. } = request;
     if head.method == Method::POST {
-        let form = text(body).await?;
-        return app.auth.logout(&head.headers, &form, now).await;
+        return app.auth.logout(&head.headers, body, now).await;
     }
     Ok(app.auth.logout_page(&head.headers, head.target.query().unwrap_or_default(), now).await)
 }

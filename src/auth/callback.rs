@@ -1,15 +1,17 @@
 //! `/auth/callback`: completes a sign-in (OpenID Connect Core 3.1.2.5, RFC 9207).
 //!
-//! The response is a redirect, whatever the browser or the provider sent. Only if a key is unavailable it is a page of
-//! the gateway: the code is not exchanged and the transaction is kept, so that reloading works (contract 3.8).
+//! The response is a redirect, whatever the browser or the provider sent. Only if a key is unavailable or too many
+//! callbacks wait it is a page of the gateway: the code is not exchanged and the transaction is kept, so that reloading
+//! works (contract 3.8).
 
 use std::sync::Arc;
 
 use futures_util::FutureExt;
 use http::header::SET_COOKIE;
-use http::{HeaderMap, HeaderValue, Method};
+use http::{HeaderMap, HeaderValue, Method, StatusCode};
 
 use super::callback_dedup::{Attempt, Outcome};
+use super::exchange_limits::Slot;
 use super::params::callback::{AuthorizationResponse, CallbackParams, Malformed};
 use super::transaction::Transaction;
 use super::{Auth, AuthError, redirect_status};
@@ -18,11 +20,13 @@ use crate::clock::{self, UnixSeconds};
 use crate::error::Error;
 use crate::guard::return_to::ReturnTo;
 use crate::oidc::claims::nonce_hash;
+use crate::oidc::discovery::Metadata;
 use crate::oidc::grants::{CodeExchange, TokenResponse};
 use crate::oidc::id_token::IdToken;
+use crate::oidc::provider::SignInError;
 use crate::oidc::scopes;
 use crate::reply::{Reply, clear_cache, redirect};
-use crate::secret::{ExposeSecret, Key32};
+use crate::secret::{ExposeSecret, Key32, SecretString};
 use crate::session::RequiredInteraction;
 use crate::session::payload::{AccessToken, Session, SessionId, User};
 use crate::session::sealer::UnsealError;
@@ -30,44 +34,56 @@ use crate::session::store::EndReason;
 
 impl Auth {
     /// Exchanges the code of a callback and starts a session. `params`: the query, or the form of a POST.
+    /// `release_place` is called before it waits for the exchange (contract 3.9b).
     ///
     /// # Errors
-    /// [`Error::KeysUnavailable`] only.
+    /// [`Error::BadRequest`], [`Error::KeysUnavailable`] and [`Error::Overloaded`]; the transaction is kept then.
     pub async fn callback(
         self: &Arc<Self>,
         method: &Method,
         headers: &HeaderMap,
         params: &str,
+        release_place: impl FnOnce() + Send,
         now: UnixSeconds,
     ) -> Result<Reply, Error> {
         let status = redirect_status(method);
-        let CallbackParams { state, response } = CallbackParams::parse(params);
-        let transaction = match state {
-            Some(state) => Transaction::open(&self.sessions, headers, &state, now).await,
+        let CallbackParams { state, response } = CallbackParams::parse(params)?;
+        let metadata = self.provider.metadata().await;
+        let transaction = match &state {
+            Some(state) => Transaction::open(&self.sessions, headers, state, now).await,
             None => Err(UnsealError::Invalid),
         };
         let transaction = match transaction {
-            Ok(transaction) => transaction,
+            Ok(transaction) if metadata.as_ref().is_ok_and(|of| !transaction.is_for(&of.issuer)) => None,
+            Ok(transaction) => Some(transaction),
             Err(UnsealError::KeyUnavailable) => return Err(Error::KeysUnavailable),
-            Err(UnsealError::Invalid | UnsealError::UnknownKey) => {
-                let location = self.config.return_uri.with_error(AuthError::LoginExpired.code());
-                return Ok(redirect(status, &self.config.origins.page(&location)));
-            }
+            Err(UnsealError::Invalid | UnsealError::UnknownKey) => None,
+        };
+        let Some(transaction) = transaction else {
+            let location = self.config.return_uri.with_error(AuthError::LoginExpired.code());
+            return Ok(self.redirect_to_page(status, &location));
         };
         // The code can be exchanged only once, so everything else that the session needs must be available first.
         self.sessions.can_write(now).await.map_err(|_| Error::KeysUnavailable)?;
-        let outcome = self.complete(response, &transaction, now).await;
+        let outcome = match code(response, metadata.ok().as_deref()) {
+            Ok(code) => {
+                let slot = self.exchange_limits.slot().ok_or(Error::Overloaded)?;
+                release_place();
+                self.complete(code, slot, &transaction, now).await
+            }
+            Err(error) => Err(error),
+        };
         let return_to = ReturnTo::parse(&transaction.return_to, &self.config.origins.spa, &self.config.reserved)
             .unwrap_or_else(|| self.config.return_uri.clone());
         let (location, lines) = match outcome {
             Ok(lines) => (return_to.as_str().to_owned(), lines),
             Err(error) => {
-                tracing::info!(event = "sign_in_failed", code = error.code(), "sign-in failed");
+                self.failure_log.record(error);
                 (return_to.with_error(error.code()), Vec::new())
             }
         };
         let cookies = self.sessions.cookies();
-        let mut reply = redirect(status, &self.config.origins.page(&location));
+        let mut reply = self.redirect_to_page(status, &location);
         // Contract 8.9b: nothing here proves that it is the user of before.
         if !lines.is_empty() && self.config.apis.is_cached() {
             clear_cache(reply.headers_mut());
@@ -79,16 +95,34 @@ impl Auth {
         Ok(reply)
     }
 
+    /// Browsers carry the fragment of the callback's address over a redirect without one, and an attacker can have the
+    /// provider put a code there. So every redirect has a fragment, an empty one if need be (contract 3.9a).
+    fn redirect_to_page(&self, status: StatusCode, location: &str) -> Reply {
+        let mut location = self.config.origins.page(location);
+        if !location.contains('#') {
+            location.push('#');
+        }
+        redirect(status, &location)
+    }
+
     /// The cookie lines of the session that a callback starts, or of the one that the callback it repeats started.
     async fn complete(
         self: &Arc<Self>,
-        response: Result<AuthorizationResponse, Malformed>,
+        code: SecretString,
+        slot: Slot,
         transaction: &Transaction,
         now: UnixSeconds,
     ) -> Result<Vec<HeaderValue>, AuthError> {
+        // The exchange runs on if the browser disconnects, so it has the slot; of a repeated callback it is kept here.
+        let mut slot = Some(slot);
         let start = || {
-            let (auth, transaction) = (Arc::clone(self), transaction.clone());
-            async move { auth.exchange(response, &transaction, now).await }.boxed()
+            let (auth, transaction, slot) = (Arc::clone(self), transaction.clone(), slot.take());
+            let exchange = async move {
+                let outcome = auth.exchange(&code, &transaction, now).await;
+                drop(slot);
+                outcome
+            };
+            exchange.boxed()
         };
         let (exchange, is_first) = match self.callback_dedup.join_or_start(&transaction.state, start) {
             Attempt::First(exchange) => (exchange, true),
@@ -107,15 +141,8 @@ impl Auth {
         Ok(lines)
     }
 
-    async fn exchange(
-        &self,
-        response: Result<AuthorizationResponse, Malformed>,
-        transaction: &Transaction,
-        now: UnixSeconds,
-    ) -> Outcome {
-        let AuthorizationResponse { iss, result } = response.map_err(|Malformed| AuthError::LoginFailed)?;
-        self.check_issuer(iss.as_deref()).await?;
-        let code = result?;
+    async fn exchange(&self, code: &SecretString, transaction: &Transaction, now: UnixSeconds) -> Outcome {
+        let _turn = self.exchange_limits.turn().await.ok_or(AuthError::ProviderUnavailable)?;
         // The API map may have changed since the sign-in began.
         let api = transaction.api.as_deref().and_then(|name| self.config.apis.get(name));
         let requested = scopes::of_token_request(&self.config.scopes, &self.config.apis, api, &[]);
@@ -126,7 +153,12 @@ impl Auth {
             scope: &requested.join(" "),
             resource: api.and_then(|api| api.resource.as_deref()),
         };
-        let (tokens, id_token) = self.provider.sign_in(&exchange, &transaction.nonce, &clock::now).await?;
+        let nonce = transaction.nonce();
+        let signed_in = self.provider.sign_in(&exchange, &nonce, &clock::now).await;
+        if let Err(SignInError::RateLimited(pause)) = &signed_in {
+            self.exchange_limits.hold_back(*pause);
+        }
+        let (tokens, id_token) = signed_in?;
         if transaction.only_sub.as_ref().is_some_and(|sub| *sub != id_token.sub) {
             tracing::warn!("a user other than the one who got the claims challenge signed in; the sign-in is rejected");
             return Err(AuthError::LoginFailed);
@@ -135,7 +167,7 @@ impl Auth {
         let granted = api.filter(|api| !scopes::lacks_all(tokens.scope.as_deref(), &api.scopes));
         let session = Session {
             issuer: self.provider.cached_metadata().map(|metadata| metadata.issuer.clone()),
-            nonce_hash: Some(nonce_hash(&transaction.nonce)),
+            nonce_hash: Some(nonce_hash(&nonce)),
             not_granted: scopes::not_granted(&self.config.scopes, &requested, tokens.scope.as_deref()),
             handle: Some(Key32::random()),
             ..new_session(rand::random(), tokens, id_token, granted, now)
@@ -146,17 +178,21 @@ impl Auth {
         }
         Ok(open)
     }
+}
 
-    /// Contract 7.5: an issuer that is present must be the provider's, and a provider that announces the parameter must
-    /// send it. Metadata that is not cached yet is loaded, so that a callback right after a start is checked as well.
-    async fn check_issuer(&self, iss: Option<&str>) -> Result<(), AuthError> {
-        let metadata = self.provider.metadata().await.map_err(|_| AuthError::ProviderUnavailable)?;
-        let is_valid = match iss {
-            Some(iss) => iss == metadata.issuer,
-            None => !metadata.authorization_response_iss_parameter_supported,
-        };
-        if is_valid { Ok(()) } else { Err(AuthError::LoginFailed) }
-    }
+/// The code of an authorization response, after its issuer was compared (contract 7.5): one that is present must be the
+/// provider's, and a provider that announces the parameter must send it. Without metadata that is not known.
+fn code(
+    response: Result<AuthorizationResponse, Malformed>,
+    metadata: Option<&Metadata>,
+) -> Result<SecretString, AuthError> {
+    let AuthorizationResponse { iss, result } = response.map_err(|Malformed| AuthError::LoginFailed)?;
+    let metadata = metadata.ok_or(AuthError::ProviderUnavailable)?;
+    let is_valid = match iss {
+        Some(iss) => iss == metadata.issuer,
+        None => !metadata.authorization_response_iss_parameter_supported,
+    };
+    if is_valid { result } else { Err(AuthError::LoginFailed) }
 }
 
 fn new_session(id: SessionId, tokens: TokenResponse, claims: IdToken, api: Option<&Api>, now: UnixSeconds) -> Session {

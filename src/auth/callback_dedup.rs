@@ -91,7 +91,7 @@ mod tests {
     use super::*;
 
     fn callback(table: &CallbackDedup, number: usize) -> Attempt {
-        let state = State::parse(&format!("{number:0>33}")).unwrap();
+        let state = State::parse(&format!("{number:0>32}A")).unwrap();
         table.join_or_start(&state, || futures_util::future::ready(Err(AuthError::LoginFailed)).boxed())
     }
 

@@ -114,7 +114,7 @@ impl From<SignInError> for AuthError {
         match error {
             SignInError::Failed => Self::LoginFailed,
             SignInError::TenantDenied => Self::TenantDenied,
-            SignInError::Unavailable => Self::ProviderUnavailable,
+            SignInError::RateLimited(_) | SignInError::Unavailable => Self::ProviderUnavailable,
         }
     }
 }

@@ -19,6 +19,7 @@ use crate::reply::{Reply, redirect};
 use crate::secret::ExposeSecret;
 use crate::session::OpenSession;
 use crate::session::cookie::surplus_logins;
+use crate::session::seal::Opened;
 use crate::session::sealer::UnsealError;
 use crate::tokens::challenge::{self, Challenge};
 
@@ -51,7 +52,7 @@ impl Auth {
             api: api.map(|api| api.name.clone()),
             replaces: open.map(|open| open.session.id),
             only_sub: challenge.as_ref().map(|challenge| challenge.sub.clone()),
-            ..Transaction::new(&params.return_to, clock::micros(), &mut rand::rng())
+            ..Transaction::new(&params.return_to, &metadata.issuer, clock::micros(), &mut rand::rng())
         };
         let sealed = transaction.seal(&self.sessions, now).await.ok_or(Error::KeysUnavailable)?;
         let claims = challenge.map(|challenge| challenge.claims);
@@ -99,7 +100,7 @@ impl Auth {
             .append_pair("redirect_uri", &self.redirect_uri())
             .append_pair("scope", &self.scopes(*api).join(" "))
             .append_pair("state", transaction.state.as_str())
-            .append_pair("nonce", &transaction.nonce)
+            .append_pair("nonce", &transaction.nonce())
             .append_pair("code_challenge", &code_challenge)
             .append_pair("code_challenge_method", "S256");
         let form_post = self.config.response_mode == ResponseMode::FormPost;
@@ -115,6 +116,10 @@ impl Auth {
             if let Some(value) = value {
                 query.append_pair(name, value);
             }
+        }
+        let is_set = |name: &str| optional.iter().any(|(of, value)| *of == name && value.is_some());
+        for (name, value) in self.config.login_params.iter().filter(|(name, _)| !is_set(name)) {
+            query.append_pair(name, value);
         }
         drop(query);
         url
@@ -136,7 +141,8 @@ impl Auth {
         let mut present = Vec::new();
         for (name, sealed) in self.sessions.cookies().logins(headers) {
             let opened = self.sessions.unseal(Purpose::Login, name, sealed, now).await;
-            let transaction = opened.ok().and_then(|opened| Transaction::decode(opened.payload()));
+            let decode = |opened: Opened| Transaction::decode(opened.payload(), name, opened.times.issued_at);
+            let transaction = opened.ok().and_then(decode);
             present.push((name, name.len() + 3 + sealed.len(), transaction.map(|transaction| transaction.begun)));
         }
         surplus_logins(present, new_bytes).into_iter().map(str::to_owned).collect()

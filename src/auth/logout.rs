@@ -14,8 +14,10 @@ use crate::api_map::CsrfMode;
 use crate::clock::UnixSeconds;
 use crate::error::Error;
 use crate::guard::csrf::{self, FormOrigin};
+use crate::guard::navigation;
 use crate::keyring::Purpose;
-use crate::reply::{Reply, clear_cache, form_page, json as json_reply, redirect};
+use crate::reply::body::text;
+use crate::reply::{Body, Reply, clear_cache, form_page, is_navigation, json as json_reply, redirect};
 use crate::session::OpenSession;
 
 /// How long a sign-out waits for the revocation, which then continues in the background (contract 7.19).
@@ -27,8 +29,8 @@ impl Auth {
     /// `POST`: by `fetch` with the CSRF header (contract 3.12), or by a form (contract 3.13).
     ///
     /// # Errors
-    /// [`Error::CsrfFailed`] or [`Error::OriginDenied`]; the session is unchanged then.
-    pub async fn logout(&self, headers: &HeaderMap, body: &str, now: UnixSeconds) -> Result<Reply, Error> {
+    /// [`Error::CsrfFailed`], [`Error::OriginDenied`] and those of reading a form; the session is unchanged then.
+    pub async fn logout(&self, headers: &HeaderMap, body: Body, now: UnixSeconds) -> Result<Reply, Error> {
         if !is_form(headers) {
             csrf::check(&Method::POST, headers, &self.config.origins, CsrfMode::Header)?;
             let open = self.sessions.open(headers, now).await.ok();
@@ -40,9 +42,12 @@ impl Auth {
             return Err(Error::OriginDenied);
         }
         let open = self.sessions.open(headers, now).await.ok();
-        let token = Params::parse(body).take_single("lt");
-        if origin == FormOrigin::Unknown && !self.is_logout_token(token.as_deref(), open.as_ref(), now).await {
-            return Err(Error::OriginDenied);
+        // Only a token makes the body matter, so it is not read otherwise.
+        if origin == FormOrigin::Unknown {
+            let token = Params::parse(&text(body).await?).take_single("lt");
+            if !self.is_logout_token(token.as_deref(), open.as_ref(), now).await {
+                return Err(Error::OriginDenied);
+            }
         }
         let logout_url = self.end(open.as_ref(), now).await;
         Ok(self.signed_out(redirect(StatusCode::SEE_OTHER, &logout_url), headers))
@@ -62,18 +67,33 @@ impl Auth {
             let logout_url = self.end(open.as_ref(), now).await;
             return self.signed_out(redirect(StatusCode::FOUND, &logout_url), headers);
         }
+        // A provider that does not return the state has just signed this browser out (contract 3.17).
+        if !self.sessions.cookies().has_session_or_companion(headers) {
+            return redirect(StatusCode::FOUND, &self.home());
+        }
         let metadata = self.provider.cached_metadata();
-        let end_session = metadata.and_then(|metadata| metadata.end_session_endpoint.clone());
+        let announced = metadata.and_then(|metadata| metadata.end_session_endpoint.clone());
+        let end_session = self.config.end_session_url.clone().or(announced);
         let provider = end_session.map(|url| url.origin().ascii_serialization());
         // `form-action` also applies to the redirects after the form: to the provider, and from there to the page.
         let origins = &self.config.origins;
         let page = (!origins.link_base().is_empty()).then(|| origins.spa.to_string());
         let targets: Vec<String> = provider.into_iter().chain(page).collect();
         let form_targets = (!targets.is_empty()).then(|| targets.join(" "));
-        // In forwarding mode the host drops the content type of an empty body, so the form has a field.
-        let form = "<form method=post action=/auth/logout><input type=hidden name=sign-out value=yes>\
-                    <p>This ends your session in this browser.</p><p><button autofocus>Sign out</button></p></form>";
-        form_page("Sign out?", form, form_targets.as_deref())
+        let token = match &open {
+            Some(open) => self.logout_token(open, now).await.unwrap_or_default(),
+            None => String::new(),
+        };
+        let form = format!(
+            "<form method=post action=/auth/logout><input type=hidden name=lt value=\"{token}\">\
+             <p>This ends your session in this browser.</p><p><button autofocus>Sign out</button></p></form>"
+        );
+        form_page("Sign out?", &form, form_targets.as_deref())
+    }
+
+    /// A logout token for one session only (contract 3.20); `None` if no key seals.
+    pub(super) async fn logout_token(&self, open: &OpenSession, now: UnixSeconds) -> Option<String> {
+        self.sessions.seal(Purpose::Logout, "", open.expires_at, now, &open.session.id).await.ok()
     }
 
     /// Whether a logout token belongs to the session of the request (contract 3.20).
@@ -105,13 +125,17 @@ impl Auth {
     }
 
     async fn end_session_url(&self, open: Option<&OpenSession>, now: UnixSeconds) -> Option<String> {
-        let mut url = self.provider.metadata().await.ok()?.end_session_endpoint.clone()?;
+        let mut url = match &self.config.end_session_url {
+            Some(url) => url.clone(),
+            None => self.provider.metadata().await.ok()?.end_session_endpoint.clone()?,
+        };
         let state = self.sessions.seal(Purpose::LogoutState, "", now + STATE_SECONDS, now, &[]).await.ok();
         let user = open.map(|open| &open.session.user);
         let hint = user.and_then(|user| user.login_hint.as_deref().or(user.preferred_username.as_deref()));
         let mut query = url.query_pairs_mut();
         query.append_pair("client_id", self.provider.client_id());
-        query.append_pair("post_logout_redirect_uri", &format!("{}/auth/logout", self.config.origins.public));
+        query
+            .append_pair(&self.config.end_session_return_param, &format!("{}/auth/logout", self.config.origins.public));
         for (name, value) in [("logout_hint", hint), ("state", state.as_deref())] {
             if let Some(value) = value {
                 query.append_pair(name, value);
@@ -135,11 +159,16 @@ impl Auth {
     }
 }
 
-/// Whether a POST is an HTML form: its content type, without the header that only a script can set.
+/// Whether a POST is an HTML form: by its content type, without the header that only a script can set. In forwarding
+/// mode the host drops the content type of an empty body, so a navigation without one is a form too.
 fn is_form(headers: &HeaderMap) -> bool {
-    let essence = |value: &http::HeaderValue| {
+    let is_form_type = |value: &http::HeaderValue| {
         let value = value.to_str().unwrap_or_default();
         value.split(';').next().unwrap_or_default().trim().eq_ignore_ascii_case("application/x-www-form-urlencoded")
     };
-    headers.get(CONTENT_TYPE).is_some_and(essence) && !headers.contains_key("x-csrf")
+    let has_form_type = match headers.get(CONTENT_TYPE) {
+        Some(content_type) => is_form_type(content_type),
+        None => is_navigation(headers) && navigation::require(headers).is_ok(),
+    };
+    has_form_type && !headers.contains_key("x-csrf")
 }

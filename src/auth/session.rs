@@ -7,7 +7,6 @@ use super::Auth;
 use crate::api_map::Api;
 use crate::clock::UnixSeconds;
 use crate::error::Error;
-use crate::keyring::Purpose;
 use crate::reply::{Reply, json as json_reply};
 use crate::session::{OpenError, OpenSession, RequiredInteraction};
 use crate::tokens::Status;
@@ -67,7 +66,7 @@ impl Auth {
 
     /// The link that signs out by navigation, with a logout token for this session only (contract 3.20).
     async fn logout_link(&self, open: &OpenSession, now: UnixSeconds) -> String {
-        let sealed = self.sessions.seal(Purpose::Logout, "", open.expires_at, now, &open.session.id).await;
-        sealed.map_or_else(|_| "/auth/logout".to_owned(), |token| format!("/auth/logout?lt={token}"))
+        let token = self.logout_token(open, now).await;
+        token.map_or_else(|| "/auth/logout".to_owned(), |token| format!("/auth/logout?lt={token}"))
     }
 }

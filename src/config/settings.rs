@@ -50,6 +50,11 @@ settings! {
         "where the browser goes after a sign-in without `return_to`; absolute if the SPA is on one of `ALLOWED_ORIGINS`";
     SCOPES, Text("openid profile email offline_access"),
         "scopes requested at sign-in in addition to those of one API, separated by spaces";
+    LOGIN_PARAMS, Rule("none"),
+        "more parameters of the authorization request as a query string, such as `audience=https://api.example.org&access_type=offline`; `prompt`, `acr_values`, `max_age` and `domain_hint` are defaults";
+    END_SESSION_URL, Rule("the metadata's `end_session_endpoint`"), "end-session endpoint of the provider; https, or http on loopback";
+    END_SESSION_RETURN_PARAM, Text("post_logout_redirect_uri"),
+        "name of the parameter with the address to return to after a sign-out; Auth0 `returnTo`, Cognito `logout_uri`";
     RESPONSE_MODE, Text("query"), "`query` or `form_post`";
     KEY_VAULT_URL, Rule("one of `KEY_VAULT_URL`, `KEY_FILE`, `ENC_KEY`"), "URL of the Key Vault with the key ring; https";
     KEY_NAME, Text("cloakroom-keys"), "with `KEY_VAULT_URL`: name of the secret whose versions are the keys";

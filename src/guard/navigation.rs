@@ -4,17 +4,17 @@ use http::HeaderMap;
 
 use crate::error::Error;
 
-/// Rejects a request whose fetch metadata says that it is not a top-level navigation. Absent headers pass.
+/// Rejects a request whose fetch metadata says that it is not a top-level navigation. A service worker that passes a
+/// navigation on sends the destination `empty`; the site tells it from a request of another page. Absent headers pass.
 ///
 /// # Errors
 /// [`Error::NavigationRequired`].
 pub fn require(headers: &HeaderMap) -> Result<(), Error> {
     let is = |name: &str, expected: &str| headers.get_all(name).iter().all(|value| value == expected);
-    if is("sec-fetch-mode", "navigate") && is("sec-fetch-dest", "document") {
-        Ok(())
-    } else {
-        Err(Error::NavigationRequired)
-    }
+    let to_document = is("sec-fetch-dest", "document");
+    let by_service_worker = is("sec-fetch-dest", "empty") && is("sec-fetch-site", "same-origin");
+    let is_navigation = is("sec-fetch-mode", "navigate") && (to_document || by_service_worker);
+    if is_navigation { Ok(()) } else { Err(Error::NavigationRequired) }
 }
 
 /// Rejects a prefetch, which would have an effect before the user navigates.
@@ -45,6 +45,18 @@ mod tests {
         assert!(require(&headers(&[("sec-fetch-mode", "navigate"), ("sec-fetch-dest", "document")])).is_ok());
         for bad in [("sec-fetch-mode", "cors"), ("sec-fetch-dest", "iframe"), ("sec-fetch-dest", "")] {
             assert_eq!(require(&headers(&[bad])), Err(Error::NavigationRequired), "{bad:?}");
+        }
+    }
+
+    #[test]
+    fn a_navigation_that_a_service_worker_passes_on_counts_if_it_is_same_origin() {
+        let passed_on = |site| {
+            let metadata = [("sec-fetch-mode", "navigate"), ("sec-fetch-dest", "empty"), ("sec-fetch-site", site)];
+            require(&headers(&metadata))
+        };
+        assert_eq!(passed_on("same-origin"), Ok(()));
+        for site in ["same-site", "cross-site", "none"] {
+            assert_eq!(passed_on(site), Err(Error::NavigationRequired), "{site}");
         }
     }
 

@@ -8,8 +8,8 @@ use crate::path::strip_prefix_segments;
 
 /// Longest return path in bytes.
 const LIMIT: usize = 1_024;
-/// A path that still changes after so many decodings is rejected.
-const DECODINGS: usize = 5;
+/// A path that still changes after so many decodings is rejected (contract 10.3).
+const DECODINGS: usize = 3;
 /// Characters that are escaped in the value of `auth_error`.
 const QUERY: &AsciiSet = &CONTROLS.add(b' ').add(b'"').add(b'#').add(b'&').add(b'<').add(b'>').add(b'+').add(b'%');
 
@@ -21,19 +21,25 @@ impl ReturnTo {
     /// Parses a return path. `reserved`: the path prefixes that the gateway serves itself.
     #[must_use]
     pub fn parse(text: &str, spa: &Origin, reserved: &[String]) -> Option<Self> {
-        let printable = text.bytes().all(|byte| byte.is_ascii_graphic() && byte != b'\\');
-        if text.is_empty() || text.len() > LIMIT || !printable || !text.starts_with('/') || text.starts_with("//") {
+        let printable = text.bytes().all(|byte| byte.is_ascii_graphic());
+        let path_length = text.find(['?', '#']).unwrap_or(text.len());
+        let (path, rest) = text.split_at(path_length);
+        let is_path = path.starts_with('/') && !path.starts_with("//") && !path.contains('\\');
+        let text = format!("{path}{}", rest.replace('\\', "%5C"));
+        if text.len() > LIMIT || !printable || !is_path {
             return None;
         }
         // Browsers resolve it by the same rules (WHATWG URL), so the result is where they would go.
-        let resolved = spa.url().join(text).ok()?;
-        if resolved.origin() != spa.url().origin() || is_reserved(&resolved, reserved)? {
+        let resolved = spa.url().join(&text).ok()?;
+        // A page that resolves its own path `//x` again arrives at another host.
+        let is_safe = resolved.origin() == spa.url().origin() && !resolved.path().starts_with("//");
+        if !is_safe || is_reserved(&resolved, reserved)? {
             return None;
         }
-        Some(Self(text.to_owned()))
+        Some(Self(text))
     }
 
-    /// As received, from its first `/`.
+    /// From its first `/`, as received but for a `\` in query or fragment, which is `%5C` here.
     #[must_use]
     pub fn as_str(&self) -> &str {
         &self.0
@@ -63,7 +69,7 @@ fn is_auth_error(pair: &str) -> bool {
 /// Whether a path is reserved at any stage of decoding; `None` if it still changes after [`DECODINGS`].
 fn is_reserved(url: &Url, reserved: &[String]) -> Option<bool> {
     let mut path = url.path().to_owned();
-    for _ in 0..DECODINGS {
+    for _ in 0..=DECODINGS {
         if reserved.iter().any(|prefix| strip_prefix_segments(&normalized(&path), prefix).is_some()) {
             return Some(true);
         }
@@ -96,7 +102,7 @@ mod tests {
     use super::*;
 
     fn parse(text: &str) -> Option<ReturnTo> {
-        let reserved = ["/auth", "/health", "/api", "/graph", "/rotate-keys"].map(str::to_owned);
+        let reserved = ["/auth", "/.auth", "/health", "/api", "/graph", "/rotate-keys"].map(str::to_owned);
         ReturnTo::parse(text, &Origin::parse("https://app.example.org").unwrap(), &reserved)
     }
 
@@ -172,6 +178,28 @@ mod tests {
     }
 
     #[test]
+    fn a_path_that_resolves_to_two_slashes_is_rejected() {
+        for bad in ["/.//x", "/..//x", "/%2e//x", "/x/%2e%2e//x", "/x/..//y", "/a/b/../..//x"] {
+            assert_eq!(parse(bad), None, "{bad}");
+        }
+    }
+
+    /// Browsers leave a `\` in query and fragment as it is, so addresses of pages have it.
+    #[test]
+    fn a_backslash_is_encoded_in_query_and_fragment_and_invalid_in_the_path() {
+        let sent = |text| parse(text).map(|path| path.as_str().to_owned());
+        assert_eq!(sent(r"/a?b=\c#d\"), Some("/a?b=%5Cc#d%5C".to_owned()));
+        assert_eq!(sent(r"/#a?\"), Some("/#a?%5C".to_owned()));
+        assert_eq!(sent(r"/a\b?c"), None);
+    }
+
+    #[test]
+    fn a_path_is_decoded_three_times() {
+        assert!(parse("/%252520x").is_some());
+        assert_eq!(parse("/%25252520x"), None);
+    }
+
+    #[test]
     fn paths_of_the_gateway_are_rejected_in_any_encoding() {
         for bad in [
             "/auth",
@@ -185,6 +213,8 @@ mod tests {
             "/x%2f..%2fauth",
             "/%5cauth/x",
             "/./auth",
+            "/.auth/me",
+            "/%2eauth/login/aad",
             "/graph/me",
             "/api/x",
             "/rotate-keys",

@@ -33,7 +33,9 @@ const BACKOFF: std::ops::RangeInclusive<Duration> = Duration::from_millis(500)..
 #[derive(Debug)]
 pub enum KeyForOpening {
     Found(Arc<Key>),
-    /// No such key, or one that no longer opens: the sealed value is invalid.
+    /// A key of the ring that no longer opens: revoked, retired or invalid.
+    Closed,
+    /// No such key: the sealed value is invalid, unless another instance knows the key already.
     Unknown,
     /// The source would have to be read, and is unavailable.
     Unavailable,

@@ -1,5 +1,8 @@
 //! Requests to the provider: JSON responses of bounded size, every failure of a known kind.
 
+use std::time::Duration;
+
+use ::http::StatusCode;
 use serde_json::Value;
 
 use super::discovery::is_guid;
@@ -10,12 +13,16 @@ use crate::telemetry::loggable_code;
 const LIMIT: usize = 512 * 1_024;
 /// U+FEFF in UTF-8, which a reader of JSON may ignore (RFC 8259 section 8.1).
 const BYTE_ORDER_MARK: &[u8] = b"\xEF\xBB\xBF";
+/// Longest pause that a `Retry-After` causes.
+const LONGEST_PAUSE: Duration = Duration::from_secs(30);
 
 /// Why a request to the provider failed.
 #[derive(Debug)]
 pub enum RequestError {
     /// The provider rejected the request.
     Rejected(ErrorResponse),
+    /// It said that there are too many requests (RFC 6585 section 4), and how long to wait.
+    RateLimited(Duration),
     /// It cannot be reached, is too slow, or its response is invalid. The text is for the log.
     Unavailable(String),
 }
@@ -73,6 +80,9 @@ pub async fn json(request: reqwest::RequestBuilder) -> Result<Members, RequestEr
         }
         body.extend_from_slice(&chunk);
     }
+    if status == StatusCode::TOO_MANY_REQUESTS {
+        return Err(RequestError::RateLimited(retry_after(response.headers())));
+    }
     // Whether it is JSON decides the parser: some providers send another content type, or a byte order mark.
     let document = serde_json::from_slice::<Members>(body.strip_prefix(BYTE_ORDER_MARK).unwrap_or(&body));
     match document {
@@ -86,4 +96,11 @@ pub async fn json(request: reqwest::RequestBuilder) -> Result<Members, RequestEr
         }
         _ => Err(unavailable(format!("status {status}"))),
     }
+}
+
+/// Contract 3.9b: 1 s without a number of seconds, and at most 30 s.
+fn retry_after(headers: &::http::HeaderMap) -> Duration {
+    let value = headers.get(::http::header::RETRY_AFTER).and_then(|value| value.to_str().ok());
+    let seconds = value.and_then(|text| text.trim().parse().ok()).unwrap_or(1);
+    Duration::from_secs(seconds).min(LONGEST_PAUSE)
 }

@@ -53,6 +53,8 @@ pub struct Unavailable;
 pub enum SignInError {
     /// The provider rejected the code, or its ID token is invalid.
     Failed,
+    /// The provider has too many requests; further ones must wait this long.
+    RateLimited(Duration),
     TenantDenied,
     Unavailable,
 }
@@ -305,6 +307,7 @@ impl Provider {
         let client = self.net.http().ok_or("the HTTP client could not be created")?;
         http::json(client.get(url).timeout(DOCUMENT)).await.map_err(|error| match error {
             RequestError::Rejected(response) => format!("error {}", loggable_code(&response.error)),
+            RequestError::RateLimited(_) => "status 429".to_owned(),
             RequestError::Unavailable(problem) => problem,
         })
     }
@@ -326,6 +329,10 @@ fn code_exchange_error(error: &RequestError) -> SignInError {
             let meaning = if is_transient { "provider_unavailable" } else { "login_failed" };
             response.warn(meaning, "the provider rejected the code");
             if is_transient { SignInError::Unavailable } else { SignInError::Failed }
+        }
+        RequestError::RateLimited(pause) => {
+            tracing::warn!(pause_s = pause.as_secs(), "the provider rejected a code exchange: too many requests");
+            SignInError::RateLimited(*pause)
         }
         RequestError::Unavailable(problem) => {
             tracing::error!(%problem, "the code could not be exchanged");

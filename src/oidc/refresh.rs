@@ -103,6 +103,10 @@ impl Provider {
 
 fn classify_request_error(error: RequestError) -> RefreshError {
     match error {
+        RequestError::RateLimited(_) => {
+            tracing::warn!("the tokens could not be refreshed: the provider has too many requests");
+            RefreshError::Unavailable
+        }
         RequestError::Unavailable(problem) => {
             tracing::error!(%problem, "the tokens could not be refreshed");
             RefreshError::Unavailable

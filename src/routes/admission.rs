@@ -3,7 +3,7 @@
 //! Requests beyond the limits are rejected at once, so that the host's own limit of 100 is never reached and sign-ins
 //! still succeed while API calls pile up.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
@@ -36,6 +36,21 @@ pub(super) struct Places {
 #[derive(Debug)]
 pub(super) struct Place {
     _permits: Vec<OwnedSemaphorePermit>,
+}
+
+/// Where a request's place is kept until its response was sent, or its handler gives it back.
+#[derive(Debug, Clone, Default)]
+pub(super) struct PlaceSlot(Arc<Mutex<Option<Place>>>);
+
+impl PlaceSlot {
+    pub(super) fn new(place: Option<Place>) -> Self {
+        Self(Arc::new(Mutex::new(place)))
+    }
+
+    /// Gives the place back.
+    pub(super) fn release(&self) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).take();
+    }
 }
 
 impl Default for Places {
@@ -76,6 +91,17 @@ mod tests {
         drop(sign_ins);
         let free = (places.all.available_permits(), places.general.available_permits());
         assert_eq!(free, (ALL, GENERAL), "every place is free again");
+    }
+
+    #[test]
+    fn a_place_that_its_handler_gave_back_is_free() {
+        let places = Places::default();
+        let slot = PlaceSlot::new(places.take(Admission::SignIn));
+        assert_eq!(places.all.available_permits(), ALL - 1);
+        let response = slot.clone();
+        slot.release();
+        assert_eq!(places.all.available_permits(), ALL, "while the response is sent");
+        drop(response);
     }
 
     #[test]

@@ -7,7 +7,7 @@ use std::time::Duration;
 use bytes::{Buf, Bytes};
 use futures_util::future::BoxFuture;
 use futures_util::{FutureExt, Stream, TryFutureExt, TryStreamExt};
-use http::header::{CONTENT_LENGTH, SET_COOKIE, VARY};
+use http::header::{CONNECTION, CONTENT_LENGTH, SET_COOKIE, VARY};
 use http::{HeaderMap, HeaderValue, Method, StatusCode};
 use http_body::{Body as _, Frame};
 use http_body_util::{BodyExt, StreamBody};
@@ -15,7 +15,7 @@ use warp::filters::BoxedFilter;
 use warp::reply::Response;
 use warp::{Filter, Reply as _};
 
-use super::admission::{Admission, Place, Places};
+use super::admission::{Admission, PlaceSlot, Places};
 use super::{GatewayRequest, RequestHead};
 use crate::app::App;
 use crate::clock::now;
@@ -26,8 +26,10 @@ use crate::guard::csrf;
 use crate::guard::navigation::reject_prefetch;
 use crate::path::strip_prefix_segments;
 use crate::proxy::forward::has_body;
-use crate::reply::body::{GuardedBody, Incomplete, Limit};
-use crate::reply::{Body, BodyError, Context, Rejected, Reply, clear_cache, empty, full, is_navigation, problem};
+use crate::reply::body::{FORM_LATE, GuardedBody, Incomplete, Limit};
+use crate::reply::{
+    Body, BodyError, Context, Rejected, Reply, clear_cache, empty, full, is_navigation, isolate, problem,
+};
 
 /// Longest pause in the body of a request while its handler waits for more (contract 11.10).
 const BODY_IDLE: Duration = Duration::from_secs(15);
@@ -73,6 +75,7 @@ pub(super) struct Route {
     admission: Admission,
     rejects_prefetch: bool,
     is_guarded: bool,
+    is_isolated: bool,
     handler: Handler,
 }
 
@@ -84,7 +87,7 @@ impl Route {
         E: Into<Rejected> + 'static,
     {
         let handler: Handler = Box::new(move |app, request| handler(app, request).map_err(Into::into).boxed());
-        Self { path, methods, admission, rejects_prefetch: false, is_guarded: false, handler }
+        Self { path, methods, admission, rejects_prefetch: false, is_guarded: false, is_isolated: false, handler }
     }
 
     /// Rejects prefetches (contract 3.33).
@@ -95,6 +98,11 @@ impl Route {
     /// States in each response, rejections included, which headers decide about a guarded request (contract 9.8).
     pub(super) fn guarded(self) -> Self {
         Self { is_guarded: true, ..self }
+    }
+
+    /// Isolates its replies from other windows (contract 3.9a).
+    pub(super) fn isolated(self) -> Self {
+        Self { is_isolated: true, ..self }
     }
 
     /// The line as a filter: its response, or a warp rejection that leaves the request to the next line.
@@ -112,8 +120,9 @@ impl Route {
                 let (route, app, place) = (Arc::clone(&route), Arc::clone(&app), places.take(route.admission));
                 // A body is announced (RFC 9112 section 6.3), and most requests have none.
                 let body = if has_body(&head.headers) { request_body(stream) } else { full(Bytes::new()) };
-                let request = GatewayRequest { head, body, admitted: place.is_some(), now: now() };
-                async move { route.respond(app, request, place).await }
+                let (admitted, place) = (place.is_some(), PlaceSlot::new(place));
+                let request = GatewayRequest { head, body, admitted, place, now: now() };
+                async move { route.respond(app, request).await }
             })
             .boxed()
     }
@@ -139,8 +148,8 @@ impl Route {
         self.methods.is_none_or(|methods| methods.split(", ").any(|allowed| allowed == method.as_str()))
     }
 
-    async fn respond(&self, app: Arc<App>, request: GatewayRequest, place: Option<Place>) -> Response {
-        let head = Arc::clone(&request.head);
+    async fn respond(&self, app: Arc<App>, request: GatewayRequest) -> Response {
+        let (head, place) = (Arc::clone(&request.head), request.place.clone());
         let outcome = match cors::preflight(&head.method, &head.headers, &app.origins) {
             None => self.handle(&app, request).await,
             Some(Preflight::Allowed(_)) => Ok(preflight_response(&app)),
@@ -170,6 +179,9 @@ impl Route {
         }
         let origin = cors::allowed_origin(&head.headers, &app.origins);
         cors::add_cors_headers(reply.headers_mut(), origin, &app.origins);
+        if self.is_isolated {
+            isolate(reply.headers_mut());
+        }
     }
 
     /// The checks that come before a handler, in the order of contract 8.7.
@@ -220,6 +232,9 @@ fn rejection(app: &App, rejected: Rejected, head: &RequestHead) -> Reply {
     if facts.code == "session_expired" && may_be_of_another_user && app.proxy.apis.is_cached() {
         clear_cache(reply.headers_mut());
     }
+    if error == FORM_LATE {
+        reply.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+    }
     for line in cookies.into_iter().chain(deleted) {
         reply.headers_mut().append(SET_COOKIE, line);
     }
@@ -230,7 +245,7 @@ fn rejection(app: &App, rejected: Rejected, head: &RequestHead) -> Reply {
 ///
 /// A known length is stated, since the body would be sent in chunks otherwise; but not for `HEAD`, where it would be
 /// the length of an empty body.
-pub(super) fn into_response(reply: Reply, is_head: bool, place: Option<Place>) -> Response {
+pub(super) fn into_response(reply: Reply, is_head: bool, place: PlaceSlot) -> Response {
     let (parts, body) = reply.into_parts();
     let length = body.size_hint().exact();
     let bodiless = parts.status == StatusCode::NO_CONTENT || parts.status == StatusCode::NOT_MODIFIED;

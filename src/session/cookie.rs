@@ -18,9 +18,9 @@ const LINE: usize = 4_095;
 /// Lifetime of a login transaction in seconds (contract 4.6).
 pub const LOGIN_SECONDS: u64 = 600;
 /// Most login transactions in a browser.
-const LOGINS: usize = 5;
+const LOGINS: usize = 10;
 /// Most bytes of login transactions in a browser.
-const LOGIN_BYTES: usize = 3_000;
+const LOGIN_BYTES: usize = 5_000;
 
 /// The `SameSite` attribute.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -225,6 +225,13 @@ impl SessionCookies {
             b"-3" => Some(3),
             _ => None,
         }
+    }
+
+    /// Whether a request carries the session cookie, valid or not, or its companion (contract 4.24a).
+    #[must_use]
+    pub fn has_session_or_companion(&self, headers: &HeaderMap) -> bool {
+        let is_companion = |name: &[u8]| name.strip_prefix(self.0.name.as_bytes()) == Some(b"-id");
+        self.pairs(headers).any(|(name, _)| self.part_index(name).is_some() || is_companion(name))
     }
 
     /// The value of a login transaction's cookie, by the transaction's ID.

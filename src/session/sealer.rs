@@ -20,7 +20,7 @@ pub struct Sealer {
 /// Why a value does not open (contract 5.12).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum UnsealError {
-    /// Not sealed by this gateway, damaged, of another binding, or expired.
+    /// Not sealed by this gateway, damaged, of another binding, expired, or sealed under a key that no longer opens.
     Invalid,
     /// The key source must be read to decide, and does not respond.
     KeyUnavailable,
@@ -85,6 +85,7 @@ impl Sealer {
         let envelope = Envelope::parse(sealed).ok_or(UnsealError::Invalid)?;
         let key = match self.ring.key_for_opening(envelope.kid(), now).await {
             KeyForOpening::Found(key) => key,
+            KeyForOpening::Closed => return Err(UnsealError::Invalid),
             KeyForOpening::Unknown => return Err(UnsealError::UnknownKey),
             KeyForOpening::Unavailable => return Err(UnsealError::KeyUnavailable),
         };

@@ -4,9 +4,11 @@
 //! The provider is on `127.0.0.1` and the page on `localhost`: different sites, as in production.
 
 mod chrome;
+mod client;
 mod elsewhere;
 mod graph_client;
 mod sessions;
+mod stolen_code;
 
 use std::path::Path;
 

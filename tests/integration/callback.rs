@@ -67,7 +67,7 @@ async fn a_state_that_differs_after_the_transactions_id_counts_as_absent() {
     let location = app.provider.sign_in(&address, ADA).unwrap().location();
     let state =
         url::Url::parse(&address).unwrap().query_pairs().find(|(name, _)| name == "state").unwrap().1.into_owned();
-    let last = if state.ends_with('A') { "B" } else { "A" };
+    let last = if state.ends_with('A') { "Q" } else { "A" };
     let forged = location.replace(&state, &format!("{}{last}", &state[..state.len() - 1]));
     assert_ne!(forged, location);
     let response = visitor.come_back(&forged).await;
@@ -84,6 +84,62 @@ async fn come_back_with(app: &TestApp, query: &str) -> (Visitor, crate::visitor:
     let state = address.query_pairs().find(|(name, _)| name == "state").unwrap().1.into_owned();
     let response = visitor.navigate(&format!("/auth/callback?{}", query.replace("STATE", &state))).await;
     (visitor, response)
+}
+
+/// Contract 3.9b: neither the transaction nor the code is used up.
+#[tokio::test]
+async fn more_than_32_parameters_get_a_page_and_change_nothing() {
+    for (mode, method) in [("query", "GET"), ("form_post", "POST")] {
+        let app = TestApp::builder().set("RESPONSE_MODE", mode).start().await;
+        let mut visitor = app.visitor();
+        let address = visitor.begin("/here").await;
+        let callback = app.provider.sign_in(&address, ADA).unwrap();
+        let many = format!("{}{}", callback.form(), "&".repeat(32));
+        let send = async |visitor: &mut Visitor, params: &str| match method {
+            "GET" => visitor.navigate(&format!("/auth/callback?{params}")).await,
+            _ => {
+                let form = [("content-type", "application/x-www-form-urlencoded"), ("sec-fetch-mode", "navigate")];
+                visitor.send("POST", "/auth/callback", &form, params).await
+            }
+        };
+        let response = send(&mut visitor, &many).await;
+        assert_eq!((response.status, response.code()), (400, "bad_request"));
+        assert_eq!(response.headers_named("set-cookie").count(), 0);
+        let policy = response.header("content-security-policy").unwrap();
+        assert!(policy.ends_with("; sandbox"), "contract 3.9a: {policy}");
+        assert_eq!(response.header("cross-origin-opener-policy"), Some("same-origin"));
+        assert_eq!(app.provider.token_requests(), 0);
+        assert_eq!(send(&mut visitor, &callback.form()).await.header("location"), Some("/here"));
+    }
+}
+
+/// Contract 3.9b.
+#[tokio::test]
+async fn a_form_over_64_kib_is_too_large_and_one_that_stalls_closes_the_connection() {
+    let app = TestApp::builder().set("RESPONSE_MODE", "form_post").start().await;
+    let form = [("content-type", "application/x-www-form-urlencoded")];
+    let response = app.visitor().send("POST", "/auth/callback", &form, "x".repeat(65_537)).await;
+    assert_eq!((response.status, response.code()), (413, "body_too_large"));
+    for path in ["/auth/callback", "/auth/logout"] {
+        let started = std::time::Instant::now();
+        let head = format!(
+            "POST {path} HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/x-www-form-urlencoded\r\n\
+             Content-Length: 100\r\n\r\nlt=x"
+        );
+        let address = ("127.0.0.1", app.port);
+        let received = tokio::task::spawn_blocking(move || {
+            use std::io::{Read, Write};
+            let mut stream = std::net::TcpStream::connect(address).unwrap();
+            stream.write_all(head.as_bytes()).unwrap();
+            let mut received = String::new();
+            stream.read_to_string(&mut received).map(|_| received)
+        });
+        let received = received.await.unwrap().unwrap();
+        assert!(received.starts_with("HTTP/1.1 400") && received.contains("bad_request"), "{path}: {received}");
+        assert!(received.to_lowercase().contains("connection: close"), "{path}: {received}");
+        let elapsed = started.elapsed().as_secs();
+        assert!((4..8).contains(&elapsed), "{path}: {elapsed} s");
+    }
 }
 
 #[tokio::test]
@@ -196,7 +252,7 @@ async fn fifty_abandoned_sign_ins_leave_room_for_the_next() {
     let mut visitor = app.visitor();
     for _ in 0..50 {
         visitor.begin("/somewhere/deep?with=a&query=x").await;
-        assert!(visitor.jar.len() <= 5 && visitor.cookie_header().len() <= 3_000 + 5 * 2);
+        assert!(visitor.jar.len() <= 10 && visitor.cookie_header().len() <= 5_000);
     }
     assert_eq!(visitor.sign_in(&app.provider, ADA, "/").await.header("location"), Some("/"));
     assert_eq!(visitor.fetch("GET", "/graph/me").await.status, 200);

@@ -169,7 +169,7 @@ async fn a_ring_is_created_sealed_with_and_revoked(place: &Place) {
     let id = source.list().await.unwrap().remove(0).id;
     source.disable(&id).await.unwrap();
     ring.refresh(now()).await;
-    assert!(matches!(ring.key_for_opening(first, now()).await, KeyForOpening::Unknown), "revoked");
+    assert!(matches!(ring.key_for_opening(first, now()).await, KeyForOpening::Closed), "revoked");
     assert!(ring.sealing_key(now()).await.is_err());
 }
 

@@ -60,9 +60,9 @@ impl Lab {
 
     /// Sends the callback; returns the address of the redirect.
     pub async fn come_back(&self, jar: &mut Jar, params: &str, now: u64) -> String {
-        let reply = self.app.auth.callback(&Method::GET, &headers(jar), params, now).await.unwrap();
+        let reply = self.app.auth.callback(&Method::GET, &headers(jar), params, || (), now).await.unwrap();
         keep(jar, reply.headers().get_all(SET_COOKIE));
-        location(&reply)
+        location(&reply).trim_end_matches('#').to_owned()
     }
 
     pub async fn signed_in(&self, now: u64) -> Jar {
@@ -117,7 +117,7 @@ impl Lab {
 
     /// `POST /auth/logout` by a page.
     pub async fn log_out(&self, jar: &mut Jar, now: u64) {
-        let reply = self.app.auth.logout(&headers(jar), "", now).await.unwrap();
+        let reply = self.app.auth.logout(&headers(jar), full(Bytes::new()), now).await.unwrap();
         keep(jar, reply.headers().get_all(SET_COOKIE));
     }
 

@@ -157,8 +157,8 @@ async fn a_logout_token_expires_with_its_session() {
     assert_eq!(status, 302);
     // The state that the provider returns is valid for ten minutes.
     let state = format!("state={}", parameter(&location, "state"));
-    assert_eq!(lab.logout_page(&Jar::new(), &state, started + 1_799 + 599).await, (302, "/".to_owned()));
-    assert_eq!(lab.logout_page(&Jar::new(), &state, started + 1_799 + 600).await.0, 200);
+    assert_eq!(lab.logout_page(&jar, &state, started + 1_799 + 599).await, (302, "/".to_owned()));
+    assert_eq!(lab.logout_page(&jar, &state, started + 1_799 + 600).await.0, 200);
     // A logout token from the first minute stays valid as long as its session, and no longer.
     let mut jar = lab.signed_in(started).await;
     let link = lab.session(&jar, started).await["links"]["logout"].as_str().unwrap().to_owned();

@@ -2,6 +2,7 @@
 
 use std::time::{Duration, Instant};
 
+use devkit::provider::{Endpoint, Fault};
 use futures_util::future::join_all;
 use serde_json::json;
 
@@ -115,4 +116,51 @@ async fn a_payload_gets_an_error_that_says_how_to_fix_it() {
     assert_eq!(app.visitor().get("/health/ready").await.json()["host"], "payload");
     assert_eq!(raw::status(&post("app.example.org", &body)), 405, "a client's request is none");
     assert_eq!(raw::status(&post(&ours, "{}")), 404);
+}
+
+/// Contract 3.9b: callbacks that wait for the provider leave all places to others.
+#[tokio::test(flavor = "multi_thread")]
+async fn callbacks_that_wait_take_no_places_and_their_number_is_bounded() {
+    let app = TestApp::start().await;
+    let mut ada = app.signed_in(ADA).await;
+    app.provider.fault(&[Endpoint::Token], Fault::Delay(Duration::from_secs(4)));
+    let mut callbacks = Vec::new();
+    for _ in 0..81 {
+        let mut visitor = app.visitor();
+        let address = visitor.begin("/").await;
+        let location = app.provider.sign_in(&address, GRACE).unwrap().location();
+        callbacks.push((visitor, location));
+    }
+    let callbacks = callbacks.into_iter().map(|(mut visitor, location)| {
+        tokio::spawn(async move {
+            let response = visitor.come_back(&location).await;
+            (response.status, visitor.jar.keys().any(|name| name.contains("-login-")))
+        })
+    });
+    let callbacks: Vec<_> = callbacks.collect();
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    assert_eq!(app.provider.token_requests(), 1 + 16, "16 exchanges run");
+    let calls = join_all((0..40).map(|_| {
+        let mut tab = ada.clone();
+        async move { tab.fetch("GET", "/graph/me").await.status }
+    }));
+    assert_eq!(calls.await, [200; 40], "and others have their places");
+    assert_eq!(ada.navigate("/auth/login").await.status, 302);
+    let outcomes: Vec<_> = join_all(callbacks).await.into_iter().map(Result::unwrap).collect();
+    let rejected: Vec<_> = outcomes.iter().filter(|(status, _)| *status == 503).collect();
+    assert_eq!(rejected, [&(503, true)], "64 wait; a further one keeps its transaction");
+    assert!(outcomes.iter().filter(|(status, _)| *status == 302).count() == 80);
+}
+
+/// Contract 3.9b: the provider's own limit holds exchanges back.
+#[tokio::test(flavor = "multi_thread")]
+async fn after_a_429_code_exchanges_wait_as_long_as_the_provider_says() {
+    let app = TestApp::start().await;
+    app.provider.fault_next(&[Endpoint::Token], 1, Fault::status(429));
+    let back = app.visitor().sign_in(&app.provider, ADA, "/").await;
+    assert_eq!(back.header("location"), Some("/?auth_error=provider_unavailable"));
+    let started = Instant::now();
+    let back = app.visitor().sign_in(&app.provider, ADA, "/").await;
+    assert_eq!(back.header("location"), Some("/"));
+    assert!(started.elapsed() > Duration::from_millis(700), "{:?}", started.elapsed());
 }

@@ -34,6 +34,23 @@ async fn the_authorization_request_has_everything_and_nothing_else() {
     assert_eq!(response.header("cache-control"), Some("no-store"));
 }
 
+/// Contract 12.22: what Auth0 and Google need; a request's own parameters replace the defaults.
+#[tokio::test]
+async fn more_parameters_are_added_to_the_authorization_request() {
+    let app = TestApp::builder().set("LOGIN_PARAMS", "audience=a%26b&prompt=consent&max_age=60").start().await;
+    let prompts = async |path: &str| {
+        let response = app.visitor().navigate(path).await;
+        let url = url::Url::parse(response.header("location").unwrap()).unwrap();
+        let values = |name: &str| -> Vec<String> {
+            url.query_pairs().filter(|(of, _)| of == name).map(|(_, value)| value.into_owned()).collect()
+        };
+        assert_eq!((values("audience"), values("max_age")), (vec!["a&b".to_owned()], vec!["60".to_owned()]));
+        values("prompt")
+    };
+    assert_eq!(prompts("/auth/login").await, ["consent"]);
+    assert_eq!(prompts("/auth/login?prompt=create").await, ["create"]);
+}
+
 #[tokio::test]
 async fn only_navigations_start_a_sign_in() {
     let app = TestApp::start().await;
@@ -43,11 +60,16 @@ async fn only_navigations_start_a_sign_in() {
     }
     let mut prefetch = NAVIGATION.to_vec();
     prefetch.push(("sec-purpose", "prefetch"));
-    for path in ["/auth/login", "/auth/callback", "/auth/session", "/auth/logout"] {
+    for path in ["/auth/login", "/auth/callback", "/auth/logout"] {
         let response = app.visitor().send("GET", path, &prefetch, "").await;
         assert_eq!((response.status, response.code()), (400, "bad_request"), "{path}");
         assert_eq!(response.headers_named("set-cookie").count(), 0);
     }
+    let prerendered = app.visitor().send("GET", "/auth/session", &prefetch, "").await;
+    assert_eq!(prerendered.json()["authenticated"], false, "a prerendered page learns its session (contract 3.33)");
+    let service_worker =
+        [("sec-fetch-mode", "navigate"), ("sec-fetch-dest", "empty"), ("sec-fetch-site", "same-origin")];
+    assert_eq!(app.visitor().send("GET", "/auth/login", &service_worker, "").await.status, 302, "contract 3.1");
     assert_eq!(app.visitor().send("GET", "/auth/login", &[], "").await.status, 302, "absent headers pass");
     assert_eq!(app.visitor().send("POST", "/auth/login", &[], "").await.header("allow"), Some("GET, HEAD"));
 }
@@ -59,6 +81,8 @@ async fn invalid_parameters_are_rejected_without_a_cookie() {
         "return_to=//evil",
         "return_to=https://evil",
         "return_to=/auth/logout",
+        "return_to=/.auth/logout",
+        "return_to=/..//evil",
         "return_to=%2Fgraph%2Fme",
         "return_to=",
         "return_to=/a&return_to=/b",
@@ -77,20 +101,22 @@ async fn invalid_parameters_are_rejected_without_a_cookie() {
     }
 }
 
+/// Contract 4.8: ten restored tabs, each with a return path of 200 bytes.
 #[tokio::test]
-async fn five_concurrent_logins_succeed_and_more_remove_the_oldest() {
+async fn ten_concurrent_logins_succeed_and_more_remove_the_oldest() {
     let app = TestApp::start().await;
     let mut visitor = app.visitor();
+    let path = |tab: usize| format!("/tab/{tab:0>195}");
     let mut addresses = Vec::new();
-    for tab in 0..7 {
-        addresses.push(visitor.begin(&format!("/tab/{tab}")).await);
-        let bytes: usize = visitor.jar.iter().map(|(name, value)| name.len() + value.len() + 3).sum();
-        assert!(visitor.jar.len() <= 5 && bytes <= 3_000, "{} cookies, {bytes} bytes", visitor.jar.len());
+    for tab in 0..12 {
+        addresses.push(visitor.begin(&path(tab)).await);
+        let bytes = visitor.cookie_header().len();
+        assert!(visitor.jar.len() <= 10 && bytes <= 5_000, "{} cookies, {bytes} bytes", visitor.jar.len());
     }
     for (tab, address) in addresses.iter().enumerate().skip(2) {
         let location = app.provider.sign_in(address, "grace.hopper@contoso.example").unwrap().location();
         let response = visitor.come_back(&location).await;
-        assert_eq!(response.header("location"), Some(format!("/tab/{tab}").as_str()));
+        assert_eq!(response.header("location"), Some(path(tab).as_str()));
     }
     let location = app.provider.sign_in(&addresses[0], "grace.hopper@contoso.example").unwrap().location();
     assert_eq!(visitor.come_back(&location).await.header("location"), Some("/?auth_error=login_expired"));

@@ -69,6 +69,59 @@ async fn sign_out_by_form_needs_same_origin_or_a_logout_token() {
     }
 }
 
+/// Contract 3.13: in forwarding mode the host drops the content type of an empty form.
+#[tokio::test]
+async fn an_empty_form_without_a_content_type_signs_out_if_its_origin_is_ours() {
+    for reach in EVERY_REACH {
+        let app = TestApp::builder().reach(reach).start().await;
+        let mut visitor = app.signed_in(ADA).await;
+        let mut foreign = NAVIGATION.to_vec();
+        foreign[3] = ("sec-fetch-site", "cross-site");
+        let response = visitor.send("POST", "/auth/logout", &foreign, "").await;
+        assert_eq!((response.status, response.code()), (403, "origin_denied"), "{reach:?}");
+        let response = visitor.send("POST", "/auth/logout", &NAVIGATION, "").await;
+        assert_eq!(response.status, 303, "{reach:?}: {}", response.text());
+        assert!(!is_signed_in(&mut visitor).await);
+    }
+}
+
+/// Contract 3.12: nobody holds a place with a body that does not arrive.
+#[tokio::test]
+async fn a_sign_out_is_checked_before_its_body_is_read() {
+    let app = TestApp::start().await;
+    for (headers, code) in [("", "origin_denied"), ("Sec-Fetch-Site: same-origin\r\n", "csrf_failed")] {
+        let head = format!("POST /auth/logout HTTP/1.1\r\nHost: localhost\r\n{headers}Content-Length: 10\r\n\r\na");
+        let address = ("127.0.0.1", app.port);
+        let received = tokio::task::spawn_blocking(move || {
+            use std::io::{Read, Write};
+            let mut stream = std::net::TcpStream::connect(address).unwrap();
+            stream.set_read_timeout(Some(std::time::Duration::from_secs(2))).unwrap();
+            stream.write_all(head.as_bytes()).unwrap();
+            let mut received = [0; 1_024];
+            let length = stream.read(&mut received).expect("a response at once");
+            String::from_utf8_lossy(&received[..length]).into_owned()
+        });
+        let received = received.await.unwrap();
+        assert!(received.starts_with("HTTP/1.1 403") && received.contains(code), "{received}");
+    }
+}
+
+/// Contract 3.17: Cognito and Auth0 return the browser without the state.
+#[tokio::test]
+async fn a_return_without_state_and_session_goes_to_the_page() {
+    let app = TestApp::start().await;
+    let response = app.visitor().navigate("/auth/logout").await;
+    assert_eq!((response.status, response.header("location")), (302, Some("/")));
+    let mut visitor = app.visitor();
+    visitor.jar.insert("__Host-Http-cloakroom-id".to_owned(), "x".to_owned());
+    assert_eq!(visitor.navigate("/auth/logout").await.status, 200, "this browser may have a session");
+    let mut visitor = app.signed_in(ADA).await;
+    let page = visitor.navigate("/auth/logout").await.text();
+    let token = page.split_once("name=lt value=\"").unwrap().1.split_once('"').unwrap().0;
+    let response = visitor.send("POST", "/auth/logout", &[FORM], format!("lt={token}")).await;
+    assert_eq!(response.status, 303, "the page's form signs out without fetch metadata, by its token");
+}
+
 #[tokio::test]
 async fn a_link_signs_out_with_a_token_and_asks_for_confirmation_without() {
     let app = TestApp::start().await;
@@ -110,6 +163,25 @@ async fn the_end_session_url_has_a_logout_hint_and_no_token() {
     let url = url::Url::parse(response["logout_url"].as_str().unwrap()).unwrap();
     let names: Vec<String> = url.query_pairs().map(|(name, _)| name.into_owned()).collect();
     assert_eq!(names, ["client_id", "post_logout_redirect_uri", "logout_hint", "state"]);
+}
+
+/// Contract 12.22: what Auth0 and Cognito need.
+#[tokio::test]
+async fn the_end_session_url_and_its_return_parameter_can_be_set() {
+    let app = TestApp::builder()
+        .set("END_SESSION_URL", "https://login.example/v2/logout?federated=1")
+        .set("END_SESSION_RETURN_PARAM", "returnTo")
+        .start()
+        .await;
+    let mut visitor = app.signed_in(ADA).await;
+    let policy = visitor.navigate("/auth/logout").await;
+    let policy = policy.header("content-security-policy").unwrap();
+    assert!(policy.contains("form-action 'self' https://login.example;"), "{policy}");
+    let response = visitor.fetch("POST", "/auth/logout").await.json();
+    let url = url::Url::parse(response["logout_url"].as_str().unwrap()).unwrap();
+    assert_eq!((url.host_str(), url.path()), (Some("login.example"), "/v2/logout"));
+    let names: Vec<String> = url.query_pairs().map(|(name, _)| name.into_owned()).collect();
+    assert_eq!(names, ["federated", "client_id", "returnTo", "logout_hint", "state"]);
 }
 
 #[tokio::test]

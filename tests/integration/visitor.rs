@@ -61,6 +61,15 @@ pub const NAVIGATION: [(&str, &str); 4] = [
 pub const CALL: [(&str, &str); 4] =
     [("sec-fetch-mode", "cors"), ("sec-fetch-dest", "empty"), ("sec-fetch-site", "same-origin"), ("x-csrf", "1")];
 
+/// Contract 3.9a: no redirect of the callback lets the browser carry the fragment of its address over. An empty
+/// fragment is removed, as pages do.
+fn check_fragment(location: &mut String) {
+    assert!(location.contains('#'), "{location} has no fragment");
+    if location.ends_with('#') {
+        location.pop();
+    }
+}
+
 impl Visitor {
     pub fn new(origin: &str) -> Self {
         let client = reqwest::Client::builder()
@@ -100,7 +109,11 @@ impl Visitor {
         let response = request.send().await.unwrap();
         let status = response.status().as_u16();
         let text = |value: &reqwest::header::HeaderValue| String::from_utf8_lossy(value.as_bytes()).into_owned();
-        let headers = response.headers().iter().map(|(name, value)| (name.to_string(), text(value))).collect();
+        let mut headers: Vec<_> =
+            response.headers().iter().map(|(name, value)| (name.to_string(), text(value))).collect();
+        if path.starts_with("/auth/callback") {
+            headers.iter_mut().filter(|(name, _)| name == "location").for_each(|(_, to)| check_fragment(to));
+        }
         let body = response.bytes().await.unwrap().to_vec();
         let response = Response { status, headers, body };
         self.keep(&response);

@@ -8,7 +8,12 @@ const at = (id) => document.getElementById(id);
 let current = null;
 let ends = null;
 
-start();
+// A page that is prerendered and never shown must not load the session.
+if (document.prerendering) {
+  document.addEventListener('prerenderingchange', start, { once: true });
+} else {
+  start();
+}
 
 async function start() {
   onClick('sign-in', () => signIn({ url: current?.links.login }));

@@ -59,9 +59,11 @@ export async function session() {
  *
  * @param {{returnTo?: string, api?: string, url?: string}} [options] `api` requests the consent that one API needs;
  *   `url` is a login URL of the gateway, such as `CloakroomError.loginUrl`
+ * @throws {TypeError} `url` is not on the own origin
  */
 export function signIn({ returnTo = currentAddress(), api, url = '/auth/login' } = {}) {
   const target = new URL(url, location.origin);
+  if (!isOwn(target)) throw new TypeError('url must be on the own origin');
   if (api) target.searchParams.set('api', api);
   if (returnTo.length <= LONGEST_RETURN_PATH) target.searchParams.set('return_to', returnTo);
   location.assign(target);
@@ -75,7 +77,10 @@ export function signIn({ returnTo = currentAddress(), api, url = '/auth/login' }
 export async function signOut() {
   const response = await fetch('/auth/logout', { method: 'POST' });
   const { logout_url: url } = await readJson(response);
-  location.assign(url);
+  const target = new URL(url, location.origin);
+  // It is the provider's, on any host, but never a script.
+  if (!['https:', 'http:'].includes(target.protocol)) throw new CloakroomError('unexpected');
+  location.assign(target);
 }
 
 /**
@@ -101,7 +106,7 @@ export async function refresh() {
  */
 export async function fetch(input, init) {
   const request = new Request(input, init);
-  if (new URL(request.url).origin !== location.origin) return send(request);
+  if (!isOwn(new URL(request.url))) return send(request);
   const retry = withCsrfHeader(request).clone();
   const response = await send(request);
   if (codeOf(response) !== 'session_expired') return response;
@@ -109,7 +114,8 @@ export async function fetch(input, init) {
 }
 
 /**
- * The error of the gateway in a response, or null if the response is the API's, whatever its status.
+ * The error of the gateway in a response, or null if the response is the API's, whatever its status, or another
+ * origin's.
  *
  * @param {Response} response its body stays readable
  * @returns {Promise<CloakroomError | null>}
@@ -128,13 +134,14 @@ export async function problem(response) {
 }
 
 /**
- * Why the last sign-in failed, if it did. Removes `auth_error` from the address, so that a reload does not repeat it.
+ * Why the last sign-in failed, if it did. Removes `auth_error` from the address, so that a reload does not repeat it,
+ * and the empty fragment of every redirect after a sign-in.
  *
  * @returns {string | null} a code
  */
 export function takeAuthError() {
   const code = new URLSearchParams(location.search).get('auth_error');
-  if (code === null) return null;
+  if (code === null && !location.href.endsWith('#')) return null;
   // Not with URLSearchParams, which would change the encoding of the other parameters.
   const others = location.search.slice(1).split('&').filter((pair) => pair.split('=')[0] !== 'auth_error');
   const search = others.length > 0 ? `?${others.join('&')}` : '';
@@ -152,7 +159,13 @@ function withCsrfHeader(request) {
 }
 
 function codeOf(response) {
-  return response.ok ? null : response.headers.get('Cloakroom-Error');
+  if (response.ok || !response.url || !isOwn(new URL(response.url))) return null;
+  return response.headers.get('Cloakroom-Error');
+}
+
+/** An origin is that of `https:` or `http:`, so script URLs are not own. */
+function isOwn(url) {
+  return url.origin === location.origin && url.protocol === location.protocol;
 }
 
 async function send(request) {

@@ -30,7 +30,8 @@ export class GatewayHandler {
     const { request, options } = context;
     const target = this.#atGateway(typeof request === 'string' ? request : request.url);
     if (target === null) {
-      context.response = await fetch(request, options);
+      // A link in a response must not aim the page, with its CSRF header, at another API of the gateway.
+      context.response = await window.fetch(request, options);
       return;
     }
     // The context is not changed, because a retried call passes here again.

@@ -3,7 +3,11 @@
 use super::Params;
 use crate::auth::AuthError;
 use crate::auth::transaction::State;
+use crate::error::Error;
 use crate::secret::SecretString;
+
+/// Most parameters that are read.
+const LIMIT: usize = 32;
 
 /// Parameters of `/auth/callback`.
 pub(in crate::auth) struct CallbackParams {
@@ -25,12 +29,18 @@ pub(in crate::auth) struct Malformed;
 
 impl CallbackParams {
     /// Parses a query or a form.
-    pub(in crate::auth) fn parse(text: &str) -> Self {
+    ///
+    /// # Errors
+    /// [`Error::BadRequest`]: it has more than 32 parameters, empty ones included (contract 3.9b).
+    pub(in crate::auth) fn parse(text: &str) -> Result<Self, Error> {
+        if text.split('&').nth(LIMIT).is_some() {
+            return Err(Error::BadRequest("the callback has more than 32 parameters"));
+        }
         let mut params = Params::parse(text);
         let has_duplicates = params.has_duplicates();
         let state = params.take_single("state").and_then(|state| State::parse(&state));
         let response = if has_duplicates { Err(Malformed) } else { AuthorizationResponse::from_params(&mut params) };
-        Self { state, response }
+        Ok(Self { state, response })
     }
 }
 
@@ -59,7 +69,7 @@ mod tests {
 
     /// The code, or the error that the page would get.
     fn result(query: &str) -> Result<String, AuthError> {
-        let params = CallbackParams::parse(&format!("state={STATE}&{query}"));
+        let params = CallbackParams::parse(&format!("state={STATE}&{query}")).unwrap();
         assert!(params.state.is_some(), "{query}");
         let response = params.response.map_err(|Malformed| AuthError::LoginFailed)?;
         response.result.map(|code| code.expose_secret().to_owned())
@@ -90,7 +100,15 @@ mod tests {
     #[test]
     fn a_state_is_absent_unless_it_is_single_and_of_our_form() {
         for bad in ["", "state=", "state=short", &format!("state={STATE}&state={STATE}"), &format!("state={STATE},x")] {
-            assert!(CallbackParams::parse(bad).state.is_none(), "{bad}");
+            assert!(CallbackParams::parse(bad).unwrap().state.is_none(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn more_than_32_parameters_are_not_read() {
+        assert!(CallbackParams::parse(&"a&".repeat(31)).is_ok());
+        for many in ["a&".repeat(32), "&".repeat(32)] {
+            assert!(matches!(CallbackParams::parse(&many), Err(Error::BadRequest(_))), "{many}");
         }
     }
 }

@@ -6,8 +6,8 @@ use crate::auth::Config;
 use crate::error::Error;
 use crate::guard::return_to::ReturnTo;
 
-/// Values of `prompt` that are passed on (OpenID Connect Core 3.1.2.1).
-const PROMPTS: [&str; 4] = ["login", "select_account", "consent", "none"];
+/// Values of `prompt` that are passed on (OpenID Connect Core 3.1.2.1, Prompt Create 1.0).
+const PROMPTS: [&str; 5] = ["login", "select_account", "consent", "create", "none"];
 /// Largest hint in bytes.
 const HINT: usize = 320;
 
@@ -40,7 +40,7 @@ impl<'a> LoginParams<'a> {
         let prompt = match single("prompt", "prompt is present more than once")? {
             None => None,
             Some(prompt) => {
-                const RULE: Error = Error::BadRequest("prompt must be login, select_account, consent or none");
+                const RULE: Error = Error::BadRequest("prompt must be login, select_account, consent, create or none");
                 Some(PROMPTS.into_iter().find(|known| *known == prompt).ok_or(RULE)?)
             }
         };

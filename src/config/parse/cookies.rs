@@ -9,6 +9,9 @@ use crate::config::settings::{COOKIE_BUDGET, COOKIE_DOMAIN, COOKIE_NAME, SAMESIT
 use crate::origin::Origin;
 use crate::session::cookie::{self, SameSite};
 
+/// Ends of the names of other cookies of a session (contract 4.2, 4.24a).
+const OTHER_COOKIES: [&str; 4] = ["-1", "-2", "-3", "-id"];
+
 impl ConfigParser<'_> {
     pub(super) fn cookies(
         &mut self,
@@ -36,7 +39,13 @@ impl ConfigParser<'_> {
         let name = self.text(&COOKIE_NAME);
         let allowed = |byte: u8| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte);
         let is_valid = name.len() <= 64 && !name.starts_with("__") && name.bytes().all(allowed);
-        self.or_record(&COOKIE_NAME, is_valid.then(|| name.to_owned()).ok_or(RULE))
+        let is_ambiguous = OTHER_COOKIES.iter().any(|end| name.ends_with(end)) || name.contains("-login-");
+        let checked = match (is_valid, is_ambiguous) {
+            (true, false) => Ok(name.to_owned()),
+            (true, true) => Err("must not end in -1, -2, -3 or -id, or contain -login-: other cookies have such names"),
+            (false, _) => Err(RULE),
+        };
+        self.or_record(&COOKIE_NAME, checked)
     }
 
     fn cookie_domain(&mut self, public_origin: Option<&Origin>) -> Parsed<Option<String>> {

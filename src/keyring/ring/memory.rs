@@ -65,10 +65,10 @@ impl Memory {
     pub(super) fn lookup(&self, kid: KeyId) -> Lookup {
         match self.view.states.get(&kid) {
             None => Lookup::Unlisted,
-            Some((state, _)) if !state.opens() => Lookup::Decided(KeyForOpening::Unknown),
+            Some((state, _)) if !state.opens() => Lookup::Decided(KeyForOpening::Closed),
             Some((_, id)) => match self.keys.get(&kid) {
                 Some(Fetched::Key(key)) => Lookup::Decided(KeyForOpening::Found(Arc::clone(key))),
-                Some(Fetched::NotAKey) => Lookup::Decided(KeyForOpening::Unknown),
+                Some(Fetched::NotAKey) => Lookup::Decided(KeyForOpening::Closed),
                 None => Lookup::Unfetched(id.clone()),
             },
         }

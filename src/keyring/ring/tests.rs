@@ -172,7 +172,7 @@ async fn when_the_newest_version_is_not_a_key_the_one_before_is_active() {
     source.set_value(2, "garbage", None);
     ring.refresh(10_000).await;
     assert_eq!(ring.sealing_key(10_000).await.unwrap().id, good);
-    assert!(matches!(ring.key_for_opening(bad, 10_000).await, KeyForOpening::Unknown));
+    assert!(matches!(ring.key_for_opening(bad, 10_000).await, KeyForOpening::Closed));
 }
 
 #[tokio::test(start_paused = true)]

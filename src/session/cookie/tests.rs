@@ -118,10 +118,11 @@ fn a_login_transaction_is_found_by_its_id() {
 
 #[test]
 fn the_oldest_login_transactions_are_deleted_first() {
-    let present = vec![("c", 10, Some(3)), ("a", 10, None), ("b", 10, Some(2)), ("d", 10, Some(4)), ("e", 10, Some(5))];
+    let mut present = vec![("c", 10, Some(3)), ("a", 10, None), ("b", 10, Some(2))];
+    present.extend((4..11).map(|begun| ("d", 10, Some(begun))));
     assert_eq!(surplus_logins(present.clone(), 10), ["a"]);
-    assert_eq!(surplus_logins(present[..4].to_vec(), 10), [""; 0]);
-    assert_eq!(surplus_logins(vec![("a", 1_500, Some(1)), ("b", 1_400, Some(2))], 500), ["a"]);
+    assert_eq!(surplus_logins(present[..9].to_vec(), 10), [""; 0]);
+    assert_eq!(surplus_logins(vec![("a", 2_500, Some(1)), ("b", 2_400, Some(2))], 500), ["a"]);
 }
 
 proptest::proptest! {

@@ -108,6 +108,11 @@ impl Chrome {
         self.client.execute(body, Vec::new()).await.unwrap()
     }
 
+    /// Runs a script that calls its last argument with the result.
+    pub async fn script_with(&self, body: &str, arguments: Vec<Value>) -> Value {
+        self.client.execute_async(body, arguments).await.unwrap()
+    }
+
     /// The browser's cookies for the gateway's host.
     pub async fn cookies(&self) -> Vec<Value> {
         let all = self.devtools("Network.getAllCookies", json!({})).await["cookies"].take();

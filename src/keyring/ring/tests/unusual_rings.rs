@@ -58,7 +58,7 @@ async fn with_all_versions_disabled_nothing_seals_and_nothing_opens() {
     source.edit(1, |version| version.enabled = false);
     ring.refresh(NOW).await;
     assert!(ring.sealing_key(NOW).await.is_err());
-    assert!(matches!(ring.key_for_opening(kid, NOW).await, KeyForOpening::Unknown), "revoked means revoked");
+    assert!(matches!(ring.key_for_opening(kid, NOW).await, KeyForOpening::Closed), "revoked means revoked");
     assert!(matches!(ring.key_for_opening(KeyId([9; 8]), NOW).await, KeyForOpening::Unavailable));
     assert!(ring.source_is_down(), "a list without a valid key");
 }
@@ -72,7 +72,7 @@ async fn when_the_active_version_is_disabled_the_one_before_is_active_again() {
     source.edit(2, |version| version.enabled = false);
     ring.refresh(NOW).await;
     assert_eq!(ring.sealing_key(NOW).await.unwrap().id, first);
-    assert!(matches!(ring.key_for_opening(second, NOW).await, KeyForOpening::Unknown));
+    assert!(matches!(ring.key_for_opening(second, NOW).await, KeyForOpening::Closed));
     assert!(opens(&ring, first, NOW).await);
 }
 
@@ -117,7 +117,7 @@ async fn assert_ignored(text: &str, content_type: Option<&str>) {
     ring.refresh(NOW).await;
     assert_eq!(ring.sealing_key(NOW).await.unwrap().id, good);
     assert!(opens(&ring, good, NOW + 10_000_000).await, "an ignored version retires nothing");
-    assert!(matches!(ring.key_for_opening(bad, NOW).await, KeyForOpening::Unknown));
+    assert!(matches!(ring.key_for_opening(bad, NOW).await, KeyForOpening::Closed));
     assert!(!ring.source_is_down());
     let requests = source.requests();
     ring.refresh(NOW).await;
