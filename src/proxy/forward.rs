@@ -27,7 +27,8 @@ use crate::net::OutboundClients;
 use crate::reply::body::{GuardedBody, Incomplete, Limit};
 use crate::reply::{Body, Rejected, Reply, full};
 use crate::secret::{ExposeSecret, SecretString};
-use crate::session::Sessions;
+use crate::session::payload::AccessToken;
+use crate::session::{OpenSession, Sessions};
 use crate::telemetry::{TRACEPARENT, TraceContext};
 use crate::tokens::{TokenService, challenge};
 use crate::upstream::{Failure, Upstream};
@@ -114,20 +115,18 @@ impl Proxy {
         let token = self.tokens.for_call(&open, &api.name, call.now).await?;
         let is_new = matches!(token, Cow::Owned(_));
         let deadline = api.timeouts.total.map(|total| Instant::now() + total);
-        let asked = send(api, upstream, &call, &url, &token.token, body, deadline).await;
-        let error = match asked.as_ref().map(|reply| challenge::claims_required_by(reply.status(), reply.headers())) {
-            Ok(None) => None,
-            Ok(Some(claims)) => {
-                Some(self.tokens.on_claims_challenge(&open, token.clone().into_owned(), &claims, call.now).await)
-            }
-            Err(error) => Some(error.clone()),
+        let received = match send(api, upstream, &call, &url, &token.token, body, deadline).await {
+            Ok(response) => self.without_challenge(response, &open, &token, call.now).await,
+            Err(error) => Err(error),
         };
-        if let Some(error) = error {
-            // The provider may accept nothing but the new refresh token any more, so it must not be lost.
-            let cookies = if is_new { self.sessions.write_or_log(&open, call.now).await } else { Vec::new() };
-            return Err(Rejected { error, cookies });
-        }
-        let mut reply = asked?;
+        let mut reply = match received {
+            Ok(response) => response,
+            Err(error) => {
+                // The provider may accept nothing but the new refresh token any more, so it must not be lost.
+                let cookies = if is_new { self.sessions.write_or_log(&open, call.now).await } else { Vec::new() };
+                return Err(Rejected { error, cookies });
+            }
+        };
         if reply.status() == StatusCode::UNAUTHORIZED {
             self.tokens.on_unauthorized(&open, &token);
         }
@@ -146,6 +145,20 @@ impl Proxy {
         }
         let limit = deadline.map_or(Limit::None, Limit::Deadline);
         Ok(reply.map(|body| GuardedBody::new(body, limit, place).boxed()))
+    }
+
+    /// A response that requires claims of a sign-in (contract 7.28) becomes the error that leads to that sign-in.
+    async fn without_challenge(
+        &self,
+        response: Response<Incoming>,
+        open: &OpenSession,
+        token: &AccessToken,
+        now: UnixSeconds,
+    ) -> Result<Response<Incoming>, Error> {
+        match challenge::claims_required_by(response.status(), response.headers()) {
+            None => Ok(response),
+            Some(claims) => Err(self.tokens.on_claims_challenge(open, token.clone(), &claims, now).await),
+        }
     }
 }
 
