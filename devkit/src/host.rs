@@ -8,15 +8,17 @@
 //! 3. `inspect`: checks a project without starting it
 //! 4. `script_host`: what is replaced when a file changes
 //! 5. `server`: the listener, and what the host responds itself
-//! 6. `timer`: timer functions
-//! 7. `http`: invocations, and how each mode changes requests and responses
-//! 8. `process`: the handler process
-//! 9. `config`: the project's files and app settings
-//! 10. `log`: the lines that host and handler write
-//! 11. `options`: how to run a host
+//! 6. `front`: what the listener rejects before it finds a function
+//! 7. `timer`: timer functions
+//! 8. `http`: invocations, and how each mode changes requests and responses
+//! 9. `process`: the handler process
+//! 10. `config`: the project's files and app settings
+//! 11. `log`: the lines that host and handler write
+//! 12. `options`: how to run a host
 
 mod cli;
 mod config;
+mod front;
 mod http;
 mod inspect;
 mod log;

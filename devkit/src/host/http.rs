@@ -9,6 +9,7 @@ mod invocation;
 mod path;
 mod payload;
 mod proxy;
+mod wire;
 
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -32,7 +33,7 @@ use self::proxy::proxy;
 use super::config::HttpFunction;
 use super::options::Mode;
 use crate::web::Body;
-use crate::web::response::empty;
+use crate::web::response::{empty, with};
 
 /// What .NET says of a chunked request that is forwarded.
 const CHUNKED: &str = "'Transfer-Encoding: chunked' header can not be used when content object is not specified.";
@@ -62,7 +63,8 @@ impl HttpInvoker {
         }
         let upload = match receive(&client.headers, body, self.body_limit).await {
             Ok(upload) => upload,
-            Err(status) => return empty(status),
+            // The rest of the body is not read.
+            Err(status) => return with(empty(status), "connection", "close"),
         };
         if !invocation.initialized().await {
             return empty(StatusCode::INTERNAL_SERVER_ERROR);
@@ -84,7 +86,7 @@ async fn receive(headers: &HeaderMap, body: Incoming, limit: usize) -> Result<Up
     }
     let length = headers.get(CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse::<usize>().ok());
     if length.is_some_and(|length| length > limit) {
-        return Err(StatusCode::PAYLOAD_TOO_LARGE);
+        return Err(StatusCode::INTERNAL_SERVER_ERROR);
     }
     let body = body.collect().await.map_err(|_| StatusCode::BAD_REQUEST)?;
     Ok(Upload::Whole(body.to_bytes()))

@@ -7,8 +7,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::stream;
-use http::header::{CONTENT_LENGTH, SERVER, USER_AGENT};
-use http::{HeaderValue, Method, Request, Response, StatusCode};
+use http::header::{CONNECTION, CONTENT_LENGTH, HOST, SERVER, USER_AGENT};
+use http::{HeaderValue, Method, Request, Response, StatusCode, Version};
 use http_body_util::{BodyExt, Limited, StreamBody};
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
@@ -21,6 +21,7 @@ use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
 
 use super::config::{Functions, HostConfig, HttpFunction};
+use super::front::{RENAMED_LENGTH, accepted};
 use super::http::{self as invoking, HttpInvoker, add_front_end, filtered, whole};
 use super::options::{CodeLookup, Options};
 use super::process::{Handler, Phase, Probe};
@@ -33,6 +34,9 @@ const GRACE: Duration = Duration::from_millis(250);
 
 /// Where functions are run by hand.
 const ADMIN: &str = "/admin/functions/";
+
+/// What the host itself answers, and only with its key.
+const PROTECTED: [&str; 3] = ["/admin/host/", ADMIN, "/runtime/webhooks/"];
 
 const SCALE_OUT: &str = "x-function-scaleout";
 
@@ -96,6 +100,7 @@ async fn connection(stream: TcpStream, peer: SocketAddr, current: watch::Receive
         let app = Arc::clone(&current.borrow());
         respond(app, peer.ip(), request)
     });
+    let Some(stream) = accepted(stream).await else { return };
     // An error is a client that disconnected or sent what hyper has rejected.
     let _ = http1::Builder::new().serve_connection(TokioIo::new(stream), service).await;
 }
@@ -105,6 +110,7 @@ async fn respond(app: Arc<App>, peer: IpAddr, mut request: Request<Incoming>) ->
         let target = request.uri().path_and_query().map_or(String::new(), ToString::to_string);
         add_front_end(request.headers_mut(), &target, &guid(rand::random()));
     }
+    let closes = request.version() == Version::HTTP_10 || request.headers().contains_key(RENAMED_LENGTH);
     let mut response = match app.outstanding.clone().map(Semaphore::try_acquire_owned).transpose() {
         Err(_) => with(empty(StatusCode::TOO_MANY_REQUESTS), SCALE_OUT, "1"),
         Ok(None) => dispatch(&app, peer, request).await,
@@ -123,16 +129,26 @@ async fn respond(app: Arc<App>, peer: IpAddr, mut request: Request<Incoming>) ->
     for (name, value) in &app.config.custom_headers {
         response.headers_mut().entry(name).or_insert_with(|| value.clone());
     }
+    if closes {
+        response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+    }
     response.headers_mut().entry(SERVER).or_insert(HeaderValue::from_static("Kestrel"));
     Ok(response)
 }
 
 async fn dispatch(app: &App, peer: IpAddr, request: Request<Incoming>) -> Response<Body> {
+    let no_host = request.headers().get(HOST).is_some_and(HeaderValue::is_empty);
+    if no_host || request.headers().values().any(|value| !value.as_bytes().is_ascii()) {
+        return empty(StatusCode::INTERNAL_SERVER_ERROR);
+    }
     // `*` and the authority of `CONNECT` are not paths to Kestrel.
     let raw = Some(request.uri().path()).filter(|path| path.starts_with('/')).unwrap_or_default();
     let Some(path) = invoking::decode(raw) else {
-        return empty(StatusCode::BAD_REQUEST);
+        return with(empty(StatusCode::BAD_REQUEST), "connection", "close");
     };
+    if path.starts_with("//") {
+        return empty(StatusCode::NOT_FOUND);
+    }
     if app.handler().state().phase == Phase::Stopped {
         return empty(StatusCode::SERVICE_UNAVAILABLE).map(|_| whole("Function host is not running."));
     }
@@ -145,9 +161,13 @@ async fn dispatch(app: &App, peer: IpAddr, request: Request<Incoming>) -> Respon
             if is_health_check(&request) {
                 app.probe.once().await;
             }
-            return empty(StatusCode::OK);
+            return with(with(empty(StatusCode::OK), "cache-control", "no-store,no-cache"), "pragma", "no-cache");
         }
         (&Method::POST, _) if lower.starts_with(ADMIN) => return run_now(app, lower.get(ADMIN.len()..), request).await,
+        (_, "/admin/vfs" | "/admin/vfs/") => return empty(StatusCode::UNAUTHORIZED),
+        _ if PROTECTED.iter().any(|prefix| lower.starts_with(prefix)) || lower == "/admin/functions" => {
+            return with(empty(StatusCode::UNAUTHORIZED), "www-authenticate", "Bearer");
+        }
         _ => {}
     }
     let Some(function) = app.functions.find(&path, request.method().as_str()) else {

@@ -5,6 +5,7 @@ mod forwarding;
 mod life;
 mod payloads;
 mod proxying;
+mod replay;
 mod serving;
 mod support;
 pub(super) mod tables;

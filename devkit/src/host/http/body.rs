@@ -8,7 +8,7 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use http_body::{Frame, SizeHint};
-use http_body_util::{BodyExt, Full, LengthLimitError, Limited};
+use http_body_util::{BodyExt, Full, Limited};
 use hyper::body::{Bytes, Incoming};
 use tokio::time::{Instant, sleep_until};
 
@@ -56,7 +56,6 @@ struct Shared {
     body: Mutex<Body>,
     activity: Arc<Activity>,
     started: AtomicBool,
-    too_long: AtomicBool,
 }
 
 impl ReplayableBody {
@@ -69,18 +68,12 @@ impl ReplayableBody {
             body: Mutex::new(body),
             activity: Arc::new(Activity(Mutex::new(Instant::now()))),
             started: AtomicBool::new(false),
-            too_long: AtomicBool::new(false),
         }))
     }
 
     /// Whether an attempt has begun to read.
     pub(super) fn started(&self) -> bool {
         self.0.started.load(Ordering::Acquire)
-    }
-
-    /// Whether the body was longer than the limit.
-    pub(super) fn too_long(&self) -> bool {
-        self.0.too_long.load(Ordering::Acquire)
     }
 
     pub(super) fn activity(&self) -> Arc<Activity> {
@@ -98,10 +91,6 @@ impl http_body::Body for ReplayableBody {
         let frame = Pin::new(&mut *lock(&shared.body)).poll_frame(context);
         if frame.is_ready() {
             shared.activity.touch();
-        }
-        if let Poll::Ready(Some(Err(error))) = &frame {
-            let too_long = error.get_ref().is_some_and(|cause| cause.is::<LengthLimitError>());
-            shared.too_long.fetch_or(too_long, Ordering::AcqRel);
         }
         frame
     }

@@ -1,15 +1,18 @@
 //! Forwarding mode: the request is rebuilt, the response is buffered whole.
 
 use http::header::{CONTENT_LENGTH, TRANSFER_ENCODING};
-use http::{HeaderValue, Method, Request, Response, StatusCode};
+use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode};
 use http_body_util::BodyExt;
 use hyper::body::Bytes;
+use hyper::ext::ReasonPhrase;
 
-use super::body::whole;
+use super::body::{ReplayableBody, Upload, whole};
+use super::client::Reply;
 use super::invocation::{Call, Invocation};
+use super::wire::Head;
 use super::{headers, path};
 use crate::web::Body;
-use crate::web::response::empty;
+use crate::web::response::{empty, with};
 
 /// Forwards a request. It runs to its end even if the client disconnects.
 pub(super) async fn forward(invocation: Invocation, call: Call, body: Bytes) -> Response<Body> {
@@ -23,41 +26,80 @@ pub(super) async fn forward(invocation: Invocation, call: Call, body: Bytes) -> 
 }
 
 async fn exchange(invocation: &Invocation, call: &Call, body: Bytes) -> Result<Response<Body>, String> {
-    let method = &call.client.method;
-    let request = request(call, body, &invocation.id)?;
-    let send = || request.clone().map(whole);
-    let client = &invocation.worker.client;
-    let response = match client.send(send()).await {
-        Err(failure) if failure.reused && matches!(*method, Method::GET | Method::HEAD) => {
-            client.send_on_new_connection(send()).await
-        }
-        outcome => outcome,
-    };
-    let (parts, body) = response.map_err(|failure| failure.cause)?.into_parts();
+    let length = body.len();
+    let headers = headers::forwarded(&call.client.headers, &call.client.method, length, &invocation.id);
+    let headers = headers.ok_or("the Content-Type cannot be parsed")?;
+    let request: Request<()> = call.request(&path::forwarded(&call.path, call.client.uri.query()), headers, ())?;
+    let body = ReplayableBody::new(Upload::Whole(body), length);
+    let reply = invocation.worker.client.send(&request, &body, length == 0).await;
+    let Reply { head, body } = reply.map_err(|failure| failure.cause)?;
+    if head.status.is_informational() {
+        return Err(format!("the handler's response is {}", head.status));
+    }
     let body = body.collect().await.map_err(|error| error.to_string())?.to_bytes();
-    response_to_client(method, Response::from_parts(parts, body)).map(|response| response.map(whole))
-}
-
-/// What the handler gets.
-fn request(call: &Call, body: Bytes, invocation: &str) -> Result<Request<Bytes>, String> {
-    let headers = headers::forwarded(&call.client.headers, body.len(), invocation);
-    call.request(&path::forwarded(&call.path, call.client.uri.query()), headers, body)
+    if head.has_chunks() && head.lines.iter().any(|(name, _)| name == CONTENT_LENGTH) {
+        let failed = invocation.failed("the response has both a length and chunks");
+        return Ok(with(failed, "connection", "close"));
+    }
+    Ok(response_to_client(&call.client.method, &head, body))
 }
 
 /// What the client gets, from the handler's response.
-fn response_to_client(method: &Method, mut response: Response<Bytes>) -> Result<Response<Bytes>, String> {
-    let status = response.status();
-    if status.is_informational() {
-        return Err(format!("the handler's response is {status}"));
+fn response_to_client(method: &Method, head: &Head, body: Bytes) -> Response<Body> {
+    let reason = ReasonPhrase::try_from(head.reason.as_slice()).ok().filter(|reason| !reason.as_bytes().is_empty());
+    let (mut response, headers) = match head.headers() {
+        Ok(headers) => {
+            let length = HeaderValue::from(body.len());
+            let mut response = Response::new(whole(body));
+            *response.status_mut() = head.status;
+            let mut headers = headers;
+            headers.remove(TRANSFER_ENCODING);
+            if *method != Method::HEAD
+                && head.status != StatusCode::NO_CONTENT
+                && head.status != StatusCode::NOT_MODIFIED
+            {
+                headers.insert(CONTENT_LENGTH, length.clone());
+            }
+            if head.status == StatusCode::NOT_MODIFIED {
+                headers.entry(CONTENT_LENGTH).or_insert(length);
+            }
+            (response, headers)
+        }
+        // The host has begun to copy, and fails then.
+        Err(mut headers) => {
+            headers.remove(CONTENT_LENGTH);
+            headers.remove("content-disposition");
+            (empty(StatusCode::INTERNAL_SERVER_ERROR), headers)
+        }
+    };
+    response.headers_mut().extend(rewritten(&headers));
+    if let Some(reason) = reason {
+        response.extensions_mut().insert(reason);
     }
-    let length = response.body().len();
-    let headers = response.headers_mut();
-    if headers.get(TRANSFER_ENCODING).is_some_and(|value| value.as_bytes().eq_ignore_ascii_case(b"chunked")) {
-        headers.remove(TRANSFER_ENCODING);
+    response
+}
+
+/// .NET parses some response headers and writes them again.
+fn rewritten(headers: &HeaderMap) -> HeaderMap {
+    let mut out = HeaderMap::new();
+    for name in headers.keys() {
+        let values = || headers.get_all(name).iter().filter(|value| !value.is_empty());
+        let texts = || values().filter_map(|value| value.to_str().ok());
+        let items = || texts().flat_map(|text| text.split(',')).map(str::trim).filter(|item| !item.is_empty());
+        let lines: Vec<String> = match name.as_str() {
+            "vary" | "allow" | "content-language" => items().map(str::to_owned).collect(),
+            "cache-control" => vec![items().map(headers::cache_directive).collect::<Vec<_>>().join(", ")],
+            "location" => texts().map(path::location).collect(),
+            _ => {
+                for value in values() {
+                    out.append(name, value.clone());
+                }
+                continue;
+            }
+        };
+        for value in lines.iter().filter_map(|line| HeaderValue::from_str(line).ok()) {
+            out.append(name, value);
+        }
     }
-    if method != Method::HEAD && !matches!(status.as_u16(), 204 | 304) {
-        headers.insert(CONTENT_LENGTH, HeaderValue::from(length));
-    }
-    *response.version_mut() = http::Version::HTTP_11;
-    Ok(response)
+    out
 }

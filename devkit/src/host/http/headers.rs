@@ -1,10 +1,10 @@
 //! How the host changes header lines.
 
-use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode};
 
 /// The version that the stand-in claims to be.
-const HOST_VERSION: &str = "4.1037.0";
-const USER_AGENT_SUFFIX: &str = "Azure-Functions-Host/4.1037.0";
+const HOST_VERSION: &str = "4.1037.0.0";
+const USER_AGENT_SUFFIX: &str = "Azure-Functions-Host/4.1037.0.0";
 
 const VERSION_HEADER: &str = "x-azure-functions-hostversion";
 const INVOCATION_HEADER: &str = "x-azure-functions-invocationid";
@@ -32,24 +32,63 @@ pub(super) struct Route<'a> {
 }
 
 /// The headers of a forwarded request.
-pub(super) fn forwarded(client: &HeaderMap, body_length: usize, invocation: &str) -> HeaderMap {
+///
+/// `None` if there is a body whose `Content-Type` .NET cannot parse.
+pub(super) fn forwarded(
+    client: &HeaderMap,
+    method: &Method,
+    body_length: usize,
+    invocation: &str,
+) -> Option<HeaderMap> {
     let mut headers = joined(client);
+    if let Some(kind) = headers.get("content-type").filter(|_| body_length > 0) {
+        let text = kind.to_str().ok()?;
+        let essence = text.split(';').next().unwrap_or_default().trim();
+        if essence.contains([' ', ',']) || !essence.contains('/') {
+            return None;
+        }
+    }
+    if headers.get("connection").is_some_and(|value| value.to_str().is_ok_and(|text| text.contains("keep-alive"))) {
+        set(&mut headers, "connection", "keep-alive");
+    }
     remove(&mut headers, &CONTENT_HEADERS);
     let kind = headers.remove("content-type").filter(|_| body_length > 0);
     headers.remove("content-length");
-    if body_length > 0 {
+    if body_length > 0 || has_content(method) {
         set(&mut headers, "content-length", &body_length.to_string());
     }
     headers.extend(kind.map(|kind| (HeaderName::from_static("content-type"), kind)));
     append(&mut headers, "user-agent", " ", USER_AGENT_SUFFIX);
     append(&mut headers, VERSION_HEADER, ", ", HOST_VERSION);
     append(&mut headers, INVOCATION_HEADER, ", ", invocation);
-    headers
+    Some(headers)
+}
+
+/// Whether .NET sends a length with a request even if it has no body.
+fn has_content(method: &Method) -> bool {
+    let without = ["GET", "HEAD", "DELETE", "OPTIONS", "CONNECT"];
+    !without.iter().any(|name| method.as_str().eq_ignore_ascii_case(name))
+}
+
+/// A directive of `Cache-Control` as .NET writes it: words that it knows in lower case.
+pub(super) fn cache_directive(item: &str) -> String {
+    let (name, value) = item.split_at(item.find('=').unwrap_or(item.len()));
+    format!("{}{value}", name.to_ascii_lowercase())
 }
 
 /// The headers of a proxied request. A streamed body is always chunked, whatever the method is.
-pub(super) fn proxied(client: &HeaderMap, route: &Route<'_>, streamed: bool, invocation: &str) -> HeaderMap {
+pub(super) fn proxied(
+    client: &HeaderMap,
+    method: &Method,
+    route: &Route<'_>,
+    streamed: bool,
+    invocation: &str,
+) -> HeaderMap {
     let mut headers = joined(client);
+    let content = ["allow", "expires", "last-modified"].iter().any(|name| headers.contains_key(*name));
+    if !streamed && !headers.contains_key("content-length") && (content || has_content(method)) {
+        set(&mut headers, "content-length", "0");
+    }
     remove(&mut headers, &HOP_BY_HOP);
     remove(&mut headers, &["forwarded", "x-forwarded-prefix", "x-forwarded-host"]);
     if streamed {
@@ -72,12 +111,12 @@ pub(super) fn proxied(client: &HeaderMap, route: &Route<'_>, streamed: bool, inv
 }
 
 /// The headers of an invocation in payload mode, all of them.
-pub(super) fn payload(handler_port: u16, length: usize, invocation: &str) -> HeaderMap {
+pub(super) fn payload(handler_port: u16, invocation: &str) -> HeaderMap {
     let mut headers = HeaderMap::new();
     for (name, value) in [
         ("host", format!("127.0.0.1:{handler_port}").as_str()),
         ("content-type", "application/json; charset=utf-8"),
-        ("content-length", length.to_string().as_str()),
+        ("transfer-encoding", "chunked"),
         ("user-agent", USER_AGENT_SUFFIX),
         (VERSION_HEADER, HOST_VERSION),
         (INVOCATION_HEADER, invocation),
@@ -117,7 +156,11 @@ pub(crate) fn add_front_end(headers: &mut HeaderMap, target: &str, log_id: &str)
 /// All headers, each in one line. .NET joins cookies by their own separator.
 fn joined(headers: &HeaderMap) -> HeaderMap {
     let one_line = |name: &HeaderName| {
-        let separator: &[u8] = if name == "cookie" { b"; " } else { b", " };
+        let separator: &[u8] = match name.as_str() {
+            "cookie" => b"; ",
+            "user-agent" => b" ",
+            _ => b", ",
+        };
         let lines: Vec<_> = headers.get_all(name).iter().map(HeaderValue::as_bytes).collect();
         Some((name.clone(), HeaderValue::from_bytes(&lines.join(separator)).ok()?))
     };
@@ -159,8 +202,8 @@ mod tests {
         let content = CONTENT_HEADERS.map(|name| (name, "content"));
         let client = map(content.into_iter().chain(HOP_BY_HOP.map(|name| (name, "hop"))).chain(own));
         let route = Route { peer: "127.0.0.1", scheme: "http", handler_port: 9 };
-        let forwarded = forwarded(&client, 3, "ID");
-        let proxied = proxied(&client, &route, false, "ID");
+        let forwarded = forwarded(&client, &Method::POST, 3, "ID").unwrap();
+        let proxied = proxied(&client, &Method::POST, &route, false, "ID");
         let count = |headers: &HeaderMap, value: &str| headers.values().filter(|other| *other == value).count();
         assert_eq!((count(&forwarded, "content"), count(&forwarded, "hop")), (0, HOP_BY_HOP.len()));
         assert_eq!((count(&proxied, "content"), count(&proxied, "hop")), (CONTENT_HEADERS.len(), 0));

@@ -37,7 +37,10 @@ pub(super) struct Call {
 impl Call {
     /// The request to the handler, whose target and headers the mode decides.
     pub(super) fn request<B>(&self, target: &str, headers: HeaderMap, body: B) -> Result<Request<B>, String> {
-        request(self.client.method.clone(), target, headers, body)
+        let method = self.client.method.as_str().to_ascii_uppercase();
+        let known = ["GET", "HEAD", "POST", "PUT", "DELETE", "OPTIONS", "PATCH", "TRACE", "CONNECT"];
+        let method = known.iter().find(|known| **known == method).and_then(|known| known.parse().ok());
+        request(method.unwrap_or_else(|| self.client.method.clone()), target, headers, body)
     }
 }
 

@@ -5,11 +5,11 @@ use percent_encoding::{percent_decode, percent_encode_byte};
 use crate::host::options::Mode;
 
 /// The target that the handler gets for the one that a client sent. `None` if the host rejects it or sends a payload
-/// instead. Which function matches is not considered. Only the path of an absolute target counts, and a fragment is
-/// removed.
+/// instead. Which function matches is not considered. Only the path of an absolute target counts, and a `#` is a
+/// character like others.
 #[must_use]
 pub fn handler_target(mode: Mode, target: &str) -> Option<String> {
-    let target = target.split('#').next().unwrap_or_default();
+    let target = &*target.replace('#', "%23");
     let target = match target.split_once("://").filter(|(scheme, _)| !scheme.contains('/')) {
         Some((_, rest)) => rest.find('/').and_then(|at| rest.get(at..)).unwrap_or("/"),
         None => target,
@@ -37,7 +37,7 @@ pub(super) fn forwarded(decoded: &str, query: Option<&str>) -> String {
 /// The target of a proxied request, from the decoded path and the raw query. Every `%` that is left in the path is
 /// encoded once more, that of `%2F` included.
 pub(super) fn proxied(decoded: &str, query: Option<&str>) -> String {
-    with_query(encode(decoded, b"!$&'()*+,-./:;=@_~"), query)
+    with_query(encode(decoded, b"!$&'()*+,-./:;=@_~"), query.map(proxied_query).as_deref())
 }
 
 fn with_query(path: String, query: Option<&str>) -> String {
@@ -45,23 +45,38 @@ fn with_query(path: String, query: Option<&str>) -> String {
     query.map_or(path.clone(), |query| format!("{path}?{query}"))
 }
 
+/// `Location` as .NET writes it, a URI with what is not allowed escaped.
+pub(super) fn location(text: &str) -> String {
+    encode(text, b"-._~!$&'()*+,;=:@/[]%?#")
+}
+
+/// The query of a proxied request: all but a few characters as the client sent them.
+fn proxied_query(raw: &str) -> String {
+    encode(&escape_stray_percents(raw), b"-._~!$&'()*+,;=:@/[]%?")
+}
+
 /// Parses the query and writes it again. `None` when no parameter is left.
 ///
-/// Keys that differ by case only are one key, at the position and with the spelling of the first, and their values are
-/// joined by commas.
+/// Keys that differ by case only are one key, at the position of the first and with the spelling of the second (of the
+/// first with more than ten different keys), and their values are joined by commas, an empty first one left out.
 fn forwarded_query(raw: &str) -> Option<String> {
     let decode = |text: &str| unescape(&text.replace('+', " "), |_| true);
     let escape = |text: &str| encode(text, b"-._~!$()*,;@");
-    let mut pairs: Vec<(String, String)> = Vec::new();
+    let mut pairs: Vec<(String, String, Option<String>)> = Vec::new();
     for part in raw.split('&').filter(|part| !part.is_empty()) {
         let (key, value) = part.split_once('=').unwrap_or((part, ""));
         let (key, value) = (decode(key), decode(value));
-        match pairs.iter_mut().find(|(other, _)| other.to_uppercase() == key.to_uppercase()) {
-            Some((_, values)) => *values = format!("{values},{value}"),
-            None => pairs.push((key, value)),
+        match pairs.iter_mut().find(|pair| pair.0.to_uppercase() == key.to_uppercase()) {
+            Some(pair) => {
+                pair.2.get_or_insert(key);
+                pair.1 = if pair.1.is_empty() { value } else { format!("{},{value}", pair.1) };
+            }
+            None => pairs.push((key, value, None)),
         }
     }
-    let written: Vec<_> = pairs.iter().map(|(key, value)| format!("{}={}", escape(key), escape(value))).collect();
+    let many = pairs.len() > 10;
+    let pairs = pairs.into_iter().map(|(first, value, second)| (second.filter(|_| !many).unwrap_or(first), value));
+    let written: Vec<_> = pairs.map(|(key, value)| format!("{}={}", escape(&key), escape(&value))).collect();
     (!written.is_empty()).then(|| written.join("&"))
 }
 

@@ -11,7 +11,7 @@ use http_body_util::BodyExt;
 use hyper::body::Bytes;
 use serde_json::{Map, Value, json};
 
-use super::body::whole;
+use super::body::{ReplayableBody, Upload, whole};
 use super::headers;
 use super::invocation::{Call, Invocation, request};
 use crate::host::config::{HttpFunction, dotnet_time};
@@ -56,12 +56,15 @@ async fn exchange(invocation: &Invocation, data: &Members) -> Result<Option<Memb
         "RandGuid": guid(rand::random()),
     }});
     let text = json!({"Data": data, "Metadata": metadata}).to_string();
-    let headers = headers::payload(invocation.worker.handler.port, text.len(), &invocation.id);
-    let request = request(Method::POST, &format!("/{}", invocation.function), headers, whole(text))?;
-    let response = invocation.worker.client.send(request).await.map_err(|failure| failure.cause)?;
-    let (parts, body) = response.into_parts();
-    let body = body.collect().await.map_err(|error| error.to_string())?.to_bytes();
-    members(&Response::from_parts(parts, body))
+    let headers = headers::payload(invocation.worker.handler.port, &invocation.id);
+    let request = request(Method::POST, &format!("/{}", invocation.function), headers, ())?;
+    let length = text.len();
+    let body = ReplayableBody::new(Upload::Whole(text.into()), length);
+    let reply = invocation.worker.client.send(&request, &body, false).await.map_err(|failure| failure.cause)?;
+    let mut response = Response::new(reply.body.collect().await.map_err(|error| error.to_string())?.to_bytes());
+    *response.status_mut() = reply.head.status;
+    *response.headers_mut() = reply.head.headers().map_err(|_| "a header of the response is not valid")?;
+    members(&response)
 }
 
 fn members(response: &Response<Bytes>) -> Result<Option<Members>, String> {

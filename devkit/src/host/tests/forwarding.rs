@@ -5,7 +5,7 @@ use std::time::Duration;
 use tokio::io::AsyncWriteExt;
 use tokio::time::{sleep, timeout};
 
-use super::support::{Recorder, body, get, has_line, ok, open, read_message, scripted, send, stage, status, until};
+use super::support::{Recorder, body, get, has_line, open, read_message, scripted, send, stage, status, until};
 use crate::host::Mode;
 
 #[tokio::test]
@@ -30,28 +30,6 @@ async fn a_response_is_sent_only_when_it_is_complete() {
     let early = timeout(Duration::from_millis(150), client.readable()).await;
     assert!(early.is_err(), "the response was not buffered");
     assert_eq!(body(&read_message(&mut client, false).await.unwrap()), "abcdef");
-}
-
-#[tokio::test]
-async fn a_request_without_response_is_500_and_not_repeated() {
-    let silent = Recorder::start(|number, _| if number == usize::MAX { ok("") } else { Vec::new() }).await;
-    let (_project, recorder, host) = stage(Mode::Forward, silent).await;
-    let response = get(&host, "/x").await;
-    assert_eq!((status(&response), body(&response)), ("500", ""));
-    assert_eq!(recorder.requests().len(), 1);
-}
-
-#[tokio::test]
-async fn a_get_is_repeated_if_a_reused_connection_closes() {
-    for (method, expected_status, expected_count) in [("GET", "200", 3), ("DELETE", "500", 2)] {
-        let second_fails = Recorder::start(|number, _| if number == 1 { Vec::new() } else { ok("") }).await;
-        let (_project, recorder, host) = stage(Mode::Forward, second_fails).await;
-        get(&host, "/x").await;
-        // A task of its own returns the connection to the pool.
-        sleep(Duration::from_millis(100)).await;
-        let response = send(&host, &format!("{method} /x"), "", "").await;
-        assert_eq!((status(&response), recorder.requests().len()), (expected_status, expected_count), "{method}");
-    }
 }
 
 #[tokio::test]

@@ -3,12 +3,12 @@
 use serde_json::{Value, json};
 
 use super::support::{
-    Project, Recorder, body, get, has_line, json_ok, ok, restarts, send, stage, started, status, until, values,
+    Project, Recorder, body, get, has_line, json_ok, ok, payload, restarts, send, stage, started, status, until, values,
 };
 use crate::host::{Mode, Options};
 
 fn data(recorder: &Recorder) -> Value {
-    let payload: Value = serde_json::from_str(body(&recorder.last())).unwrap();
+    let payload: Value = payload(&recorder.last());
     payload["Data"]["req"].clone()
 }
 

@@ -203,6 +203,11 @@ pub(super) fn body(message: &str) -> &str {
     message.split_once("\r\n\r\n").unwrap().1
 }
 
+/// The JSON of an invocation, which comes in one chunk.
+pub(super) fn payload(request: &str) -> Value {
+    serde_json::from_str(body(request).split("\r\n").nth(1).unwrap()).unwrap()
+}
+
 /// Sends raw bytes and reads one response. It is empty if the connection was closed.
 pub(super) async fn exchange(host: &Host, request: &str) -> String {
     let mut stream = TcpStream::connect(host.addr()).await.unwrap();

@@ -6,15 +6,11 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use super::support::{Project, Recorder, body, get, has_line, json_ok, send, started, status, until, values};
+use super::support::{Project, Recorder, body, get, has_line, json_ok, payload, send, started, status, until, values};
 use crate::host::{Host, Level, Mode, Options};
 
 /// Midnight of a day that is not near.
 const RARE: &str = "0 0 0 29 2 *";
-
-fn payload(request: &str) -> Value {
-    serde_json::from_str(body(request)).unwrap()
-}
 
 async fn succeeding() -> Recorder {
     let response = json_ok(r#"{"Outputs": {}, "Logs": ["one key was made", {"n": 1}], "ReturnValue": null}"#);
@@ -33,8 +29,8 @@ async fn a_timer_is_invoked_whenever_it_is_due() {
     for (name, expected) in [
         ("host", handler.as_str()),
         ("content-type", "application/json; charset=utf-8"),
-        ("user-agent", "Azure-Functions-Host/4.1037.0"),
-        ("x-azure-functions-hostversion", "4.1037.0"),
+        ("user-agent", "Azure-Functions-Host/4.1037.0.0"),
+        ("x-azure-functions-hostversion", "4.1037.0.0"),
     ] {
         assert_eq!(values(&request, name), [expected], "{name}");
     }
@@ -94,7 +90,7 @@ async fn a_timer_can_be_run_by_hand() {
         let response = send(&host, &format!("POST /admin/functions/{name}"), "", text).await;
         assert_eq!(status(&response), expected, "{name} {text}");
     }
-    assert_eq!(status(&get(&host, "/admin/functions/nightly").await), "404");
+    assert_eq!(status(&get(&host, "/admin/functions/nightly").await), "401");
     assert_eq!(recorder.requests().len(), 1);
     let locked = Options { key: Some("K".to_owned()), ..project.options(Mode::Proxy) };
     let host = started(locked, recorder.port).await;
