@@ -48,21 +48,20 @@ impl Auth {
     ) -> Result<Reply, Error> {
         let status = redirect_status(method);
         let CallbackParams { state, response } = CallbackParams::parse(params)?;
-        let metadata = self.provider.metadata().await;
         let transaction = match &state {
             Some(state) => Transaction::open(&self.sessions, headers, state, now).await,
             None => Err(UnsealError::Invalid),
         };
         let transaction = match transaction {
-            Ok(transaction) if metadata.as_ref().is_ok_and(|of| !transaction.is_for(&of.issuer)) => None,
-            Ok(transaction) => Some(transaction),
+            Ok(transaction) => transaction,
             Err(UnsealError::KeyUnavailable) => return Err(Error::KeysUnavailable),
-            Err(UnsealError::Invalid | UnsealError::UnknownKey) => None,
+            Err(UnsealError::Invalid | UnsealError::UnknownKey) => return Ok(self.login_expired(status)),
         };
-        let Some(transaction) = transaction else {
-            let location = self.config.return_uri.with_error(AuthError::LoginExpired.code());
-            return Ok(self.redirect_to_page(status, &location));
-        };
+        // Only now: without a transaction, a callback must not wait for the provider.
+        let metadata = self.provider.metadata().await;
+        if metadata.as_ref().is_ok_and(|of| !transaction.is_for(&of.issuer)) {
+            return Ok(self.login_expired(status));
+        }
         // The code can be exchanged only once, so everything else that the session needs must be available first.
         self.sessions.can_write(now).await.map_err(|_| Error::KeysUnavailable)?;
         let outcome = match code(response, metadata.ok().as_deref()) {
@@ -93,6 +92,11 @@ impl Auth {
             reply.headers_mut().append(SET_COOKIE, line);
         }
         Ok(reply)
+    }
+
+    /// The response without a transaction (contract 3.7): nothing is written, and no token request is sent.
+    fn login_expired(&self, status: StatusCode) -> Reply {
+        self.redirect_to_page(status, &self.config.return_uri.with_error(AuthError::LoginExpired.code()))
     }
 
     /// Browsers carry the fragment of the callback's address over a redirect without one, and an attacker can have the

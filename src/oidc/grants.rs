@@ -64,8 +64,7 @@ fn seconds(value: Value) -> Option<u64> {
     seconds.map(|seconds: f64| (seconds as u64).min(LONGEST_LIFE))
 }
 
-/// The parameters of a code exchange (RFC 6749 section 4.1.3).
-#[derive(Debug)]
+/// The parameters of a code exchange (RFC 6749 section 4.1.3). It has no `Debug`, since the code is in it.
 pub struct CodeExchange<'a> {
     pub code: &'a str,
     /// The PKCE verifier of the login transaction (RFC 7636).

@@ -2,6 +2,7 @@
 //!
 //! The table is bounded, and an entry ends with its session. Sessions without a rejection have none.
 
+use std::borrow::Cow;
 use std::num::NonZeroUsize;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
@@ -53,6 +54,17 @@ impl Rejections {
             let is_rejected = |held: &AccessToken| entry.access_tokens.iter().any(|token| token.is_same(held));
             session.access_tokens.retain(|held| !is_rejected(held));
         }
+    }
+
+    /// The session without rejected access tokens: an API may have rejected one since the session was opened, and a
+    /// write must not bring it back (contract 7.28).
+    pub(super) fn without_rejected_tokens<'a>(&self, open: &'a OpenSession) -> Cow<'a, OpenSession> {
+        if self.table().peek(&open.session.id).is_none_or(|entry| entry.access_tokens.is_empty()) {
+            return Cow::Borrowed(open);
+        }
+        let mut open = open.clone();
+        self.remove_from(&mut open.session);
+        Cow::Owned(open)
     }
 
     /// Adds an access token for which its API demands another authentication (contract 7.28).

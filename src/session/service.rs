@@ -81,7 +81,7 @@ impl Sessions {
     /// # Errors
     /// [`WriteError`].
     pub async fn start(&self, new: &OpenSession, now: UnixSeconds) -> Result<Vec<HeaderValue>, WriteError> {
-        let created = self.store.create(new, now).await;
+        let created = self.store.create(&self.rejections.without_rejected_tokens(new), now).await;
         self.lines(created.map(Some))
     }
 
@@ -91,7 +91,7 @@ impl Sessions {
     /// # Errors
     /// [`WriteError`].
     pub async fn write(&self, open: &OpenSession, now: UnixSeconds) -> Result<Vec<HeaderValue>, WriteError> {
-        self.lines(self.store.touch(open, now).await)
+        self.lines(self.store.touch(&self.rejections.without_rejected_tokens(open), now).await)
     }
 
     fn lines(&self, sealed: Result<Option<String>, SaveError>) -> Result<Vec<HeaderValue>, WriteError> {

@@ -26,6 +26,11 @@ const MAP: &str = r#"{
 const APIS: [&str; 2] = ["one", "two"];
 
 fn service(double: Double) -> (Arc<TokenService>, Arc<Double>) {
+    let (service, double, _) = service_and_ring(double);
+    (service, double)
+}
+
+fn service_and_ring(double: Double) -> (Arc<TokenService>, Arc<Double>, Arc<Ring>) {
     let day = Duration::from_secs(86_400);
     let parameters = Parameters { propagation: day, life: day, retention: day };
     let ring = Ring::new(Arc::new(StaticKey::new(&Key32::new([7; 32]))), parameters, day);
@@ -37,13 +42,13 @@ fn service(double: Double) -> (Arc<TokenService>, Arc<Double>) {
         budget: 7_000,
     });
     let limits = Limits { idle: day, max: day, clock_skew: Duration::from_secs(300) };
-    let sealer = Arc::new(Sealer::new(ring, "client".to_owned(), 300));
+    let sealer = Arc::new(Sealer::new(Arc::clone(&ring), "client".to_owned(), 300));
     let store = Arc::new(CookieStore::new(Arc::clone(&sealer), cookies.clone()));
     let sessions = Arc::new(Sessions::new(sealer, cookies, limits, store));
     let apis = Arc::new(ApiMap::parse(MAP).unwrap());
     let config = Config { scopes: vec!["openid".to_owned()], apis, skew: 60 };
     let double = Arc::new(double);
-    (TokenService::new(config, Arc::<Double>::clone(&double), sessions), double)
+    (TokenService::new(config, Arc::<Double>::clone(&double), sessions), double, ring)
 }
 
 /// A cookie as the sign-in wrote it: every tab that sends it lacks the newer tokens.
@@ -103,6 +108,34 @@ async fn in_20_000_interleaved_refreshes_no_user_gets_anothers_token_and_no_refr
     assert!(double.requests() >= 20_000);
     assert_eq!(double.reused.load(Ordering::SeqCst), 0);
     assert!(service.in_flight().is_empty(), "a refresh that has ended is removed");
+}
+
+/// Contract 7.28. A parallel call that opened the session before the rejection must not write the token again.
+#[tokio::test]
+async fn a_token_rejected_by_a_claims_challenge_is_not_written_again() {
+    let (instance, _, ring) = service_and_ring(Double::new(0));
+    let (another, _) = service(Double::new(0));
+    ring.refresh(NOW).await;
+    let (open, parallel) = {
+        let open = with_token("ada", HOUR);
+        (open.clone(), open)
+    };
+    let held = |open: &OpenSession| open.session.access_token("one", NOW).is_some();
+    let before = another.sessions.open(&cookies(&instance.sessions.write(&open, NOW).await.unwrap()), NOW).await;
+    assert!(held(&before.unwrap()));
+    let token = open.session.access_token("one", NOW).unwrap().clone();
+    let _ = instance.on_claims_challenge(&open, token, "{}", NOW).await;
+    for lines in [instance.sessions.write(&parallel, NOW).await, instance.sessions.start(&parallel, NOW).await] {
+        let written = another.sessions.open(&cookies(&lines.unwrap()), NOW).await.unwrap();
+        assert!(!held(&written));
+    }
+}
+
+/// The `Cookie` header of a browser that got these lines.
+fn cookies(lines: &[http::HeaderValue]) -> http::HeaderMap {
+    let pair = |line: &http::HeaderValue| line.to_str().unwrap().split(';').next().unwrap().to_owned();
+    let pairs: Vec<String> = lines.iter().map(pair).filter(|pair| !pair.ends_with('=')).collect();
+    http::HeaderMap::from_iter([(http::header::COOKIE, pairs.join("; ").parse().unwrap())])
 }
 
 #[tokio::test]
