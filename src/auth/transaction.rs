@@ -47,7 +47,7 @@ pub(super) struct Transaction {
     pub(super) issuer: Option<IssuerHash>,
 }
 
-/// Tells issuers of one configuration after another apart; it proves nothing.
+/// Distinguishes the issuers of successive configurations; it proves nothing.
 pub(super) type IssuerHash = [u8; 8];
 
 /// The payload of version 3. Everything is as short as it can be, so that ten transactions with return paths of 200

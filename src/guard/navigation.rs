@@ -5,7 +5,8 @@ use http::HeaderMap;
 use crate::error::Error;
 
 /// Rejects a request whose fetch metadata says that it is not a top-level navigation. A service worker that passes a
-/// navigation on sends the destination `empty`; the site tells it from a request of another page. Absent headers pass.
+/// navigation on sends the destination `empty`; its site is same-origin, unlike that of another page. Absent headers
+/// pass.
 ///
 /// # Errors
 /// [`Error::NavigationRequired`].

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use ::http::StatusCode;
+use reqwest::StatusCode;
 use serde_json::Value;
 
 use super::discovery::is_guid;

@@ -18,7 +18,7 @@ const FORM_BYTES: usize = 64 * 1_024;
 /// Deadline for reading one.
 const FORM_DEADLINE: Duration = Duration::from_secs(5);
 
-/// A form that has not arrived by its deadline. The rest of it is not waited for: the connection closes (contract 3.9b).
+/// A form that has not arrived by its deadline. The connection closes, since the rest may never come (contract 3.9b).
 pub const FORM_LATE: Error = Error::BadRequest("the form did not arrive within 5 s");
 
 /// Why the body of a request is incomplete, in words for the client.

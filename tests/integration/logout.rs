@@ -85,7 +85,7 @@ async fn an_empty_form_without_a_content_type_signs_out_if_its_origin_is_ours() 
     }
 }
 
-/// Contract 3.12: nobody holds a place with a body that does not arrive.
+/// Contract 3.12: no client holds a place with a body that does not arrive.
 #[tokio::test]
 async fn a_sign_out_is_checked_before_its_body_is_read() {
     let app = TestApp::start().await;

@@ -559,8 +559,9 @@ fn every_test_cited_in_docs_exists() {
     };
     let existing: BTreeSet<String> = files("", ".rs").iter().flat_map(|(_, text)| names(text)).collect();
     let test_name = |word: &&str| {
-        // Crates of the Azure SDK have names as long as those of tests.
+        // Crates of the Azure SDK and a parameter of OpenID Connect have names as long as those of tests.
         !word.starts_with("azure_")
+            && *word != "post_logout_redirect_uri"
             && word.matches('_').count() > 2
             && word.bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'_')
     };
