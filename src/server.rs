@@ -1,6 +1,7 @@
 //! The listening socket: an accept loop around `warp::service` with the limits that `warp::serve` lacks.
 
 mod connection;
+mod request_body;
 
 use std::convert::Infallible;
 use std::io;
@@ -12,7 +13,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use futures_util::FutureExt;
-use http::header::{CONNECTION, HOST, TRANSFER_ENCODING};
+use http::header::{CONNECTION, EXPECT, HOST, TRANSFER_ENCODING};
 use http::{HeaderValue, Request, Response, Version};
 use http_body::Body;
 use hyper::body::Incoming;
@@ -34,6 +35,7 @@ use crate::reply::{BodyError, Context, problem};
 use crate::routes::{RequestHead, into_response, routes};
 use crate::telemetry::{TraceContext, report_dropped_lines};
 use connection::{ConnState, TimeoutStream};
+use request_body::{RequestBody, ResponseBody, Rest};
 
 /// Most bytes of the head of a request.
 const HEADER_BYTES: usize = 32 * 1_024;
@@ -112,13 +114,21 @@ async fn respond<S>(
     request: Request<Incoming>,
 ) -> Result<Response<impl Body<Data = Bytes, Error = BodyError>>, Infallible>
 where
-    S: Service<Request<Incoming>, Response = WarpResponse, Error = Infallible>,
+    S: Service<Request<RequestBody>, Response = WarpResponse, Error = Infallible>,
 {
     let active = state.begin_request();
     let trace = TraceContext::from_headers(request.headers());
     let span = trace.span();
-    let response = guarded(routes, app, trace, span.clone(), request).instrument(span.clone()).await;
-    Ok(response.map(|body| GuardedBody::new(body, Limit::None, active).in_span(span)))
+    let expects_continue = request.headers().contains_key(EXPECT);
+    let (head, incoming) = request.into_parts();
+    let (body, mut rest) = request_body::shared(incoming);
+    let request = Request::from_parts(head, body);
+    let mut response = guarded(routes, app, trace, span.clone(), &mut rest, request).instrument(span.clone()).await;
+    if expects_continue && rest.is_unread() {
+        // Whether the client will send the body without a 100 is not known (RFC 9110, section 10.1.1).
+        response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+    }
+    Ok(response.map(|body| ResponseBody::new(GuardedBody::new(body, Limit::None, ()).in_span(span), rest, active)))
 }
 
 /// Rejects malformed requests before warp, which panics on some; a panic of a handler becomes a 500 (contract 11.8).
@@ -127,16 +137,18 @@ async fn guarded<S>(
     app: Arc<App>,
     trace: TraceContext,
     span: Span,
-    mut request: Request<Incoming>,
+    rest: &mut Rest,
+    mut request: Request<RequestBody>,
 ) -> WarpResponse
 where
-    S: Service<Request<Incoming>, Response = WarpResponse, Error = Infallible>,
+    S: Service<Request<RequestBody>, Response = WarpResponse, Error = Infallible>,
 {
     app.host.observe(request.headers(), app.port);
     if let Err(why) = well_formed(&request) {
         let mut rejection = problem(&Error::BadRequest(why), &context(&trace));
         app.common_headers.add(rejection.headers_mut(), false);
         // Where this request ends may be in doubt, so nothing more is read from the connection.
+        rest.abandon();
         rejection.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
         return into_response(rejection);
     }

@@ -5,7 +5,7 @@
 
 use std::io;
 use std::pin::Pin;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -22,7 +22,15 @@ const WRITE: Duration = Duration::from_secs(30);
 
 /// What a connection is doing and since when, shared by its socket and its requests.
 #[derive(Debug, Clone)]
-pub(super) struct ConnState(Arc<Mutex<(Activity, Instant)>>);
+pub(super) struct ConnState(Arc<Mutex<Now>>);
+
+#[derive(Debug)]
+struct Now {
+    activity: Activity,
+    since: Instant,
+    /// How many requests the connection has carried.
+    requests: u64,
+}
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Activity {
@@ -34,27 +42,39 @@ enum Activity {
     Request,
 }
 
-/// A request of a connection in progress; dropping it makes the connection idle.
+/// A request of a connection in progress; dropping it makes the connection idle, unless the next one has begun.
 #[derive(Debug)]
-pub(super) struct ActiveRequest(ConnState);
+pub(super) struct ActiveRequest {
+    state: ConnState,
+    number: u64,
+}
 
 impl ConnState {
     pub(super) fn new() -> Self {
-        Self(Arc::new(Mutex::new((Activity::Idle, Instant::now()))))
+        let now = Now { activity: Activity::Idle, since: Instant::now(), requests: 0 };
+        Self(Arc::new(Mutex::new(now)))
     }
 
     /// Records that a head has arrived: from now on the deadlines of the request itself apply.
     pub(super) fn begin_request(&self) -> ActiveRequest {
         self.set(Activity::Request);
-        ActiveRequest(self.clone())
+        let mut now = self.lock();
+        now.requests += 1;
+        ActiveRequest { state: self.clone(), number: now.requests }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Now> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn set(&self, activity: Activity) {
-        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = (activity, Instant::now());
+        let mut now = self.lock();
+        (now.activity, now.since) = (activity, Instant::now());
     }
 
     fn get(&self) -> (Activity, Instant) {
-        *self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        let now = self.lock();
+        (now.activity, now.since)
     }
 
     fn deadline(&self) -> Option<Instant> {
@@ -68,7 +88,10 @@ impl ConnState {
 
 impl Drop for ActiveRequest {
     fn drop(&mut self) {
-        self.0.set(Activity::Idle);
+        let is_last = self.state.lock().requests == self.number;
+        if is_last {
+            self.state.set(Activity::Idle);
+        }
     }
 }
 

@@ -60,3 +60,4 @@ mod start;
 mod step_up;
 mod streams;
 mod tidy;
+mod uploads;
