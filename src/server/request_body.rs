@@ -1,4 +1,4 @@
-//! Request bodies that are discarded once nobody reads them any more (contract 11.12).
+//! Request bodies that are discarded once they have no reader any more (contract 11.12).
 //!
 //! hyper closes a connection whose request body is dropped unread. The host, which reads a response only after it has
 //! sent the whole body, would make that a 500. hyper reads on as long as the body is polled.
@@ -44,7 +44,7 @@ struct Shared {
 
 struct State {
     incoming: Option<Incoming>,
-    /// Whether anybody has begun to read.
+    /// Whether a reader has begun to read.
     is_polled: bool,
     /// Whether the reader is gone.
     is_dropped: bool,
@@ -111,7 +111,7 @@ async fn discard(mut incoming: Incoming, mut progress: Instant, active: Arc<Acti
 }
 
 impl Rest {
-    /// Whether nobody has begun to read a body, so that no `100 Continue` was sent.
+    /// Whether no reader has begun to read a body, so that no `100 Continue` was sent.
     pub(super) fn is_unread(&self) -> bool {
         self.0.as_ref().is_some_and(|shared| !shared.lock().is_polled)
     }

@@ -1,5 +1,5 @@
-//! Uploads whose response comes before the body has been read (contract 11.12), through the host in both modes. The host
-//! reads a response only after it has sent the whole body, as the real one does.
+//! Uploads whose response comes before the body has been read (contract 11.12), through the host in both modes. The
+//! host reads a response only after it has sent the whole body, as the real one does.
 
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
@@ -30,7 +30,9 @@ fn early_api(closes: bool) -> u16 {
                     _ => break,
                 }
             }
-            let _ = stream.write_all(b"HTTP/1.1 409 Conflict\r\nContent-Length: 5\r\n\r\nearly");
+            // Without `Connection: close` the gateway would use the connection again.
+            let response = b"HTTP/1.1 409 Conflict\r\nConnection: close\r\nContent-Length: 5\r\n\r\nearly";
+            let _ = stream.write_all(response);
             if closes {
                 let _ = stream.shutdown(std::net::Shutdown::Write);
             }
@@ -105,7 +107,7 @@ async fn an_early_response_reaches_the_client_at_the_first_attempt() {
 #[tokio::test(flavor = "multi_thread")]
 async fn no_100_follows_a_final_response_and_the_connection_closes() {
     let app = TestApp::start().await;
-    let head = "POST /graph/echo/x HTTP/1.1\r\nHost: localhost\r\nX-CSRF: 1\r\nExpect: 100-continue\r\n\
+    let head = "POST /graph/echo/x HTTP/1.1\r\nHost: localhost\r\nX-CSRF: 1\r\nSec-Fetch-Site: same-origin\r\nExpect: 100-continue\r\n\
         Content-Length: 300000\r\n\r\n";
     let mut stream = raw::open(app.port);
     stream.write_all(head.as_bytes()).unwrap();
