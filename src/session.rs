@@ -1,6 +1,8 @@
 //! Sessions: a pure codec (payload, seal, cookie), and the service over a store.
 
 mod base64url;
+#[cfg(test)]
+mod captured_log;
 pub mod cookie;
 pub mod ended;
 pub mod payload;

@@ -56,10 +56,8 @@ impl EndedSessions {
 
 #[cfg(test)]
 mod tests {
-    use std::io;
-    use std::sync::Arc;
-
     use super::*;
+    use crate::session::captured_log::Capture;
 
     fn key(number: usize, expires_at: UnixSeconds) -> SessionKey {
         SessionKey { id: (number as u128).to_be_bytes(), handle: None, expires_at }
@@ -71,37 +69,16 @@ mod tests {
         }
     }
 
-    /// What is logged while `run` runs.
-    fn logged(run: impl FnOnce()) -> String {
-        let log = Arc::new(Mutex::new(Vec::new()));
-        let writer = {
-            let log = Arc::clone(&log);
-            move || Writer(Arc::clone(&log))
-        };
-        tracing::subscriber::with_default(tracing_subscriber::fmt().with_writer(writer).finish(), run);
-        String::from_utf8(log.lock().unwrap().clone()).unwrap()
-    }
-
-    struct Writer(Arc<Mutex<Vec<u8>>>);
-
-    impl io::Write for Writer {
-        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-            self.0.lock().unwrap().extend_from_slice(bytes);
-            Ok(bytes.len())
-        }
-
-        fn flush(&mut self) -> io::Result<()> {
-            Ok(())
-        }
-    }
-
     #[test]
     fn the_table_is_bounded_and_logs_when_it_forgets_a_session() {
         let ended = EndedSessions::default();
-        assert_eq!(logged(|| fill(&ended)), "");
-        assert_eq!(logged(|| ended.insert(&key(1, 1_000), EndReason::SignedOut, 0)), "", "it is there already");
+        let capture = Capture::start();
         fill(&ended);
-        let log = logged(|| ended.insert(&key(LIMIT.get(), 1_000), EndReason::SignedOut, 0));
+        ended.insert(&key(1, 1_000), EndReason::SignedOut, 0);
+        assert_eq!(capture.text(), "", "it was there already");
+        fill(&ended);
+        ended.insert(&key(LIMIT.get(), 1_000), EndReason::SignedOut, 0);
+        let log = capture.text();
         assert!(log.contains("WARN") && log.contains("table of ended sessions is full"), "{log}");
         assert_eq!(ended.table().len(), LIMIT.get());
         assert_eq!(ended.get(&key(0, 0).id), None);

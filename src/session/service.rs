@@ -272,3 +272,6 @@ impl Sessions {
         self.sealer.unseal(purpose, name, sealed, now).await
     }
 }
+
+#[cfg(test)]
+mod tests;

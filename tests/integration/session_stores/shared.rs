@@ -3,7 +3,7 @@
 
 use std::collections::HashMap;
 use std::fmt;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -34,11 +34,23 @@ pub struct Shared {
     records: Mutex<HashMap<Handle, Session>>,
     locks: Mutex<HashMap<Handle, Arc<()>>>,
     is_down: AtomicBool,
+    /// How long the next read takes.
+    next_read: Mutex<Duration>,
+    /// How often a refresh lock was taken.
+    locked: AtomicUsize,
 }
 
 impl Shared {
     pub fn set_down(&self, is_down: bool) {
         self.is_down.store(is_down, Ordering::SeqCst);
+    }
+
+    pub fn delay_next_read(&self, delay: Duration) {
+        *self.next_read.lock().unwrap() = delay;
+    }
+
+    pub fn locked(&self) -> usize {
+        self.locked.load(Ordering::SeqCst)
     }
 
     fn reach(&self) -> Result<(), StoreUnavailable> {
@@ -95,6 +107,8 @@ impl SessionStore for SharedStore {
 
     fn reload<'a>(&'a self, open: &'a OpenSession, _now: u64) -> StoreFuture<'a, Result<OpenSession, LoadError>> {
         Box::pin(async move {
+            let delay = std::mem::take(&mut *self.shared.next_read.lock().unwrap());
+            tokio::time::sleep(delay).await;
             let mut newest = open.clone();
             newest.session = self.shared.record(&handle(&open.session))?;
             Ok(newest)
@@ -157,6 +171,7 @@ impl SessionStore for SharedStore {
                 let lock = Arc::clone(self.shared.locks.lock().unwrap().entry(handle).or_default());
                 // Held as long as a guard holds one more reference.
                 if Arc::strong_count(&lock) == 2 {
+                    self.shared.locked.fetch_add(1, Ordering::SeqCst);
                     return Ok(Some(RefreshLock::new(lock, Some(Instant::now() + LOCK))));
                 }
                 drop(lock);

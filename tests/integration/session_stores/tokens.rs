@@ -73,6 +73,16 @@ impl Gateway {
         Self { instance, service }
     }
 
+    /// A session without an access token; returns its cookie.
+    async fn sign_in(&self) -> String {
+        let session = Session {
+            refresh_token: Some("r0".into()),
+            handle: Some(Key32::random()),
+            ..Session::new(rand::random(), User::default(), NOW)
+        };
+        self.instance.store.create(&OpenSession::new(session, NOW + 28_800), NOW).await.unwrap()
+    }
+
     async fn call(&self, open: &OpenSession, now: u64) -> String {
         let token = self.service.for_call(open, "orders", now).await.unwrap();
         token.token.expose_secret().to_owned()
@@ -83,13 +93,7 @@ impl Gateway {
 async fn two_instances_over_a_shared_store_send_one_token_request() {
     let (place, endpoint) = (SharedPlace::default(), Arc::new(Endpoint::default()));
     let gateways = [Gateway::new(&place, &endpoint).await, Gateway::new(&place, &endpoint).await];
-    let session = Session {
-        refresh_token: Some("r0".into()),
-        handle: Some(Key32::random()),
-        ..Session::new(rand::random(), User::default(), NOW)
-    };
-    let new = OpenSession::new(session, NOW + 28_800);
-    let cookie = gateways[0].instance.store.create(&new, NOW).await.unwrap();
+    let cookie = gateways[0].sign_in().await;
     for (round, now) in [(1, NOW), (2, NOW + 3_600)] {
         // Both read the session before either has refreshed it.
         let mut calls = Vec::new();
@@ -100,4 +104,16 @@ async fn two_instances_over_a_shared_store_send_one_token_request() {
         assert_eq!(join_all(calls).await, vec![format!("a{round}"); 10]);
         assert_eq!(endpoint.0.load(Ordering::SeqCst), round);
     }
+}
+
+/// A token request may take 10 s, and its result must be stored before the lock expires.
+#[tokio::test(start_paused = true)]
+async fn a_lock_that_expires_soon_is_taken_again_before_a_token_request() {
+    let (place, endpoint) = (SharedPlace::default(), Arc::new(Endpoint::default()));
+    let gateway = Gateway::new(&place, &endpoint).await;
+    let cookie = gateway.sign_in().await;
+    let open = gateway.instance.load(&cookie, NOW).await.unwrap();
+    place.0.delay_next_read(Duration::from_secs(4));
+    assert_eq!(gateway.call(&open, NOW).await, "a1");
+    assert_eq!((place.0.locked(), endpoint.0.load(Ordering::SeqCst)), (2, 1), "after 4 of its 15 s");
 }

@@ -1,0 +1,114 @@
+//! What the service does when a store does not respond.
+
+use std::time::Duration;
+
+use http::header::COOKIE;
+
+use super::*;
+use crate::error::Error;
+use crate::keyring::Ring;
+use crate::keyring::states::Parameters;
+use crate::keyring::static_key::StaticKey;
+use crate::secret::Key32;
+use crate::session::captured_log::Capture;
+use crate::session::cookie::{SameSite, Settings};
+use crate::session::payload::User;
+use crate::session::store::{LoadError, StoreFuture};
+
+const NAME: &str = "__Host-Http-x";
+const NOW: UnixSeconds = 1_000;
+
+/// A store that does not respond.
+#[derive(Debug)]
+struct Down;
+
+fn down<'a, T: Send + 'a, E: Send + 'a>(error: E) -> StoreFuture<'a, Result<T, E>> {
+    Box::pin(async { Err(error) })
+}
+
+impl SessionStore for Down {
+    fn load<'a>(&'a self, _cookie: &'a Opened, _now: u64) -> StoreFuture<'a, Result<OpenSession, LoadError>> {
+        down(LoadError::StoreUnavailable)
+    }
+
+    fn reload<'a>(&'a self, _open: &'a OpenSession, _now: u64) -> StoreFuture<'a, Result<OpenSession, LoadError>> {
+        down(LoadError::StoreUnavailable)
+    }
+
+    fn create<'a>(&'a self, _new: &'a OpenSession, _now: u64) -> StoreFuture<'a, Result<String, SaveError>> {
+        down(SaveError::StoreUnavailable)
+    }
+
+    fn touch<'a>(&'a self, _open: &'a OpenSession, _now: u64) -> StoreFuture<'a, Result<Option<String>, SaveError>> {
+        down(SaveError::StoreUnavailable)
+    }
+
+    fn save_tokens<'a>(
+        &'a self,
+        _open: &'a OpenSession,
+        _new: NewTokens,
+        _now: u64,
+    ) -> StoreFuture<'a, Result<(), SaveError>> {
+        down(SaveError::StoreUnavailable)
+    }
+
+    fn lock_refresh<'a>(&'a self, _open: &'a OpenSession) -> StoreFuture<'a, Result<Option<RefreshLock>, LoadError>> {
+        down(LoadError::StoreUnavailable)
+    }
+
+    fn end<'a>(
+        &'a self,
+        _session: &'a SessionKey,
+        _reason: EndReason,
+        _now: u64,
+    ) -> StoreFuture<'a, Result<(), StoreUnavailable>> {
+        down(StoreUnavailable)
+    }
+
+    fn end_all<'a>(&'a self, _whose: &'a Whose, _now: u64) -> StoreFuture<'a, Result<u64, EndAllError>> {
+        down(EndAllError::StoreUnavailable)
+    }
+
+    fn ended_here(&self, _id: &SessionId) -> Option<EndReason> {
+        None
+    }
+}
+
+async fn sessions() -> Sessions {
+    let day = Duration::from_secs(86_400);
+    let parameters = Parameters { propagation: day, life: day, retention: day };
+    let ring = Ring::new(Arc::new(StaticKey::new(&Key32::new([7; 32]))), parameters, day);
+    ring.refresh(NOW).await;
+    let cookies = SessionCookies::new(Settings {
+        name: NAME.to_owned(),
+        domain: None,
+        same_site: SameSite::Strict,
+        login_same_site: SameSite::Lax,
+        budget: 7_000,
+    });
+    let limits = Limits { idle: day, max: day, clock_skew: day };
+    Sessions::new(Arc::new(Sealer::new(ring, "app".to_owned(), 300)), cookies, limits, Arc::new(Down))
+}
+
+/// Contract 15.12: 503, never 401, and the cookie is kept.
+#[tokio::test]
+async fn a_store_that_does_not_respond_signs_no_user_out() {
+    let sessions = sessions().await;
+    let sealed = sessions.seal(Purpose::Session, NAME, NOW + 1, NOW, b"a handle").await.unwrap();
+    let cookie = HeaderValue::from_str(&format!("{NAME}={sealed}")).unwrap();
+    let error = sessions.open(&HeaderMap::from_iter([(COOKIE, cookie)]), NOW).await.unwrap_err();
+    assert_eq!(Error::from(error), Error::StoreUnavailable);
+    let open = sessions.begin(Session::new([1; 16], User::default(), NOW), NOW);
+    assert_eq!(sessions.start(&open, NOW).await, Err(WriteError::StoreUnavailable));
+    assert!(!sessions.has_newer_tokens(&open, NOW).await);
+}
+
+#[tokio::test]
+async fn a_cookie_that_was_not_written_and_a_session_that_was_not_ended_are_logged() {
+    let (sessions, capture) = (sessions().await, Capture::start());
+    let open = sessions.begin(Session::new([1; 16], User::default(), NOW), NOW);
+    assert!(sessions.write_or_log(&open, NOW).await.is_empty());
+    assert!(capture.text().contains("WARN") && capture.text().contains("cookie was not written"));
+    sessions.end(&open, NOW).await;
+    assert!(capture.text().contains("ERROR") && capture.text().contains("sign_out_incomplete"));
+}
