@@ -104,7 +104,7 @@ async fn a_101_of_an_api_is_a_502() {
 #[tokio::test(flavor = "multi_thread")]
 async fn values_with_other_bytes_than_visible_ascii_are_repaired_or_removed() {
     let lines = b"Content-Disposition: attachment; filename=\"caf\xc3\xa9.txt\"\r\nETag: \"\xc3\xa9\"\r\n\
-                  X-Total: 1\r\nLocation: /v1.0/caf\xc3\xa9\r\nContent-Language: de,\ten\r\n";
+                  X-Total: 1\r\nLocation: /v1.0/caf\xc3\xa9\r\nX-Page: 1\t2\r\n";
     for reach in EVERY_REACH {
         let app = TestApp::builder().reach(reach).graph_entry(json!({"base": api("201 Created", lines)})).start().await;
         let mut visitor = app.signed_in(ADA).await;
@@ -114,7 +114,7 @@ async fn values_with_other_bytes_than_visible_ascii_are_repaired_or_removed() {
         assert_eq!(response.header("content-disposition"), Some(disposition), "{reach:?}");
         assert_eq!(response.header("location"), Some("/graph/caf%C3%A9"), "{reach:?}");
         assert_eq!((response.header("etag"), response.header("x-total")), (None, Some("1")), "{reach:?}");
-        assert_eq!(response.header("content-language"), Some("de,\ten"), "{reach:?}");
+        assert_eq!(response.header("x-page"), Some("1\t2"), "{reach:?}");
     }
     let latin1 = response_with(b"Content-Disposition: attachment; filename=\"caf\xe9.txt\"\r\n").await;
     let disposition = "attachment; filename=\"caf_.txt\"; filename*=UTF-8''caf%C3%A9.txt";

@@ -30,8 +30,8 @@ const PAGE: &str = r#"<!doctype html><meta charset="utf-8"><title>Elsewhere</tit
 </script>
 "#;
 
-/// The result if nothing worked: a response that may not be read is an error or opaque.
-pub const NOTHING: &str = "TypeError TypeError opaque opaque opaque broken";
+/// The result if nothing worked: no response may be read or embedded (contract 8.9a), so each is an error.
+pub const NOTHING: &str = "TypeError TypeError TypeError TypeError TypeError broken";
 
 /// Serves the page until it is dropped.
 pub struct Elsewhere {
