@@ -143,7 +143,7 @@ export function takeAuthError() {
   const code = new URLSearchParams(location.search).get('auth_error');
   if (code === null && !location.href.endsWith('#')) return null;
   // Not with URLSearchParams, which would change the encoding of the other parameters.
-  const others = location.search.slice(1).split('&').filter((pair) => pair.split('=')[0] !== 'auth_error');
+  const others = location.search.slice(1).split('&').filter((pair) => pair && pair.split('=')[0] !== 'auth_error');
   const search = others.length > 0 ? `?${others.join('&')}` : '';
   history.replaceState(history.state, '', location.pathname + search + location.hash);
   return code;
