@@ -124,7 +124,10 @@ where
     let (body, mut rest) = request_body::shared(incoming);
     let request = Request::from_parts(head, body);
     let mut response = guarded(routes, app, trace, span.clone(), &mut rest, request).instrument(span.clone()).await;
-    if expects_continue && rest.is_unread() {
+    if response.headers().contains_key(CONNECTION) {
+        // A form that did not arrive (contract 3.9b): the connection closes at once, since the rest may never come.
+        rest.abandon();
+    } else if expects_continue && rest.is_unread() {
         // Whether the client will send the body without a 100 is not known (RFC 9110, section 10.1.1).
         response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
     }

@@ -33,7 +33,7 @@ async fn sign_in(provider: &Provider, origin: &str, there: &mut Connection, back
     let transaction = cookies(&login).unwrap();
     let came = [("cookie", transaction.as_str()), ("sec-fetch-mode", "navigate"), ("sec-fetch-site", "cross-site")];
     let response = back.get(callback.strip_prefix(origin).unwrap(), &came).await.unwrap();
-    assert_eq!((response.status, response.header("location")), (302, Some("/")), "{}", response.text());
+    assert_eq!((response.status, response.header("location")), (302, Some("/#")), "{}", response.text());
     cookies(&response).unwrap()
 }
 
