@@ -157,7 +157,7 @@ var host = {
 var site = staticWebsite ? { CLOAKROOM_SPA: website!.outputs.endpoint } : {}
 
 // Without the right to write keys the timer could only fail.
-var timer = rotateInApp ? {} : { 'AzureWebJobs.rotate-keys.Disabled': 'true' }
+var timer = rotateInApp ? {} : { 'AzureWebJobs.rotate_keys.Disabled': 'true' }
 
 var settings = union(host, gateway, site, timer, gatewaySettings)
 

@@ -30,7 +30,7 @@ use route::Path::{Any, Exact, FromHost};
 use route::{ANY, GET, GET_AND_POST, POST, Path, Route};
 
 /// Where the host posts the payload of the timer.
-const ROTATE_KEYS: &str = "/rotate-keys";
+const ROTATE_KEYS: &str = "/rotate_keys";
 /// The names of our HTTP functions, to which a misconfigured host posts payloads.
 const HTTP_FUNCTIONS: [&str; 9] = [
     "/api-proxy",

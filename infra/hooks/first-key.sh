@@ -1,5 +1,5 @@
 #!/bin/sh
-# Creates the first key of the ring: runs the timer function rotate-keys once, instead of waiting for its hour, and waits
+# Creates the first key of the ring: runs the timer function rotate_keys once, instead of waiting for its hour, and waits
 # until the gateway has the key. The key is not displayed. Nor is the host's master key, which this script needs: it is
 # piped from az to curl, so that it is in no variable, on no command line and in no log.
 #
@@ -20,7 +20,7 @@ looks=13
 pause=5
 
 disabled=$(az functionapp config appsettings list --resource-group "$group" --name "$app" \
-  --query "[?name=='AzureWebJobs.rotate-keys.Disabled'].value" --output tsv)
+  --query "[?name=='AzureWebJobs.rotate_keys.Disabled'].value" --output tsv)
 if [ "$disabled" = true ]; then
   echo "The timer of $app is disabled. A pipeline must create its keys: cloakroom keys rotate."
   exit 0
@@ -50,7 +50,7 @@ rotate() {
     sed 's/^/header = "x-functions-key: /; s/[[:space:]]*$/"/' |
     curl --disable --config - --silent --show-error --max-time 60 --proto =https --output /dev/null \
       --write-out '%{http_code}' --request POST --header 'content-type: application/json' --data '{"input":null}' \
-      "$origin/admin/functions/rotate-keys" || true
+      "$origin/admin/functions/rotate_keys" || true
 }
 
 attempt=1
@@ -60,7 +60,7 @@ while [ "$attempt" -le "$attempts" ]; do
     exit 0
   fi
   status=$(rotate)
-  echo "Attempt $attempt of $attempts: rotate-keys responded ${status:-nothing}."
+  echo "Attempt $attempt of $attempts: rotate_keys responded ${status:-nothing}."
   look=1
   while [ "$look" -le "$looks" ]; do
     sleep "$pause"

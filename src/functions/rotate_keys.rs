@@ -1,4 +1,4 @@
-//! The timer function `rotate-keys`: the host posts a payload and gets the same kind of response for every outcome.
+//! The timer function `rotate_keys`: the host posts a payload and gets the same kind of response for every outcome.
 //!
 //! A status other than 2xx, or a body that is not a JSON object, would fail or hang the invocation, and the host ends
 //! the process of an invocation that hangs. So a failed rotation is only logged, and the timer tries again after an

@@ -102,7 +102,7 @@ mod tests {
     use super::*;
 
     fn parse(text: &str) -> Option<ReturnTo> {
-        let reserved = ["/auth", "/.auth", "/health", "/api", "/graph", "/rotate-keys"].map(str::to_owned);
+        let reserved = ["/auth", "/.auth", "/health", "/api", "/graph", "/rotate_keys"].map(str::to_owned);
         ReturnTo::parse(text, &Origin::parse("https://app.example.org").unwrap(), &reserved)
     }
 
@@ -217,7 +217,7 @@ mod tests {
             "/%2eauth/login/aad",
             "/graph/me",
             "/api/x",
-            "/rotate-keys",
+            "/rotate_keys",
             "/health/live",
             "/%25252525252561uth",
         ] {

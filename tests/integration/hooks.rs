@@ -16,7 +16,7 @@ echo "az $*" >> "$STAGE/recorded"
 case "$*" in
 *"--query defaultHostName || properties.defaultHostName --output tsv") cat "$STAGE/host" ;;
 *masterKey*) cat "$STAGE/key" ;;
-*rotate-keys.Disabled*) cat "$STAGE/disabled" ;;
+*rotate_keys.Disabled*) cat "$STAGE/disabled" ;;
 *) exit 2 ;;
 esac
 "#;
@@ -25,7 +25,7 @@ const CURL: &str = r#"#!/bin/sh
 echo "curl $*" >> "$STAGE/recorded"
 [ "$1" = --disable ] || exit 2
 case "$*" in
-*/admin/functions/rotate-keys)
+*/admin/functions/rotate_keys)
   cat > "$STAGE/config"
   echo call >> "$STAGE/calls"
   printf 202 ;;
@@ -88,7 +88,7 @@ async fn the_first_key_is_created_and_the_master_key_is_not_exposed() {
     assert_eq!(read(&stage, "config"), format!("header = \"x-functions-key: {MASTER_KEY}\"\n"));
     assert_eq!(read(&stage, "calls").lines().count(), 2, "the first call may precede the role assignment");
     let recorded = read(&stage, "recorded");
-    assert!(recorded.contains("https://app-1.azurewebsites.net/admin/functions/rotate-keys"), "{recorded}");
+    assert!(recorded.contains("https://app-1.azurewebsites.net/admin/functions/rotate_keys"), "{recorded}");
     assert!(!recorded.contains(MASTER_KEY) && !said.contains(MASTER_KEY), "{recorded}{said}");
 }
 

@@ -18,7 +18,7 @@ fn payload(past_due: bool) -> String {
             "ScheduleStatus": {"Last": "0001-01-01T00:00:00", "Next": "2026-11-24T01:17:00", "LastUpdated": null},
             "IsPastDue": past_due,
         }},
-        "Metadata": {"sys": {"MethodName": "rotate-keys", "UtcNow": "2026-11-24T00:17:00Z", "RandGuid": "x"}},
+        "Metadata": {"sys": {"MethodName": "rotate_keys", "UtcNow": "2026-11-24T00:17:00Z", "RandGuid": "x"}},
     })
     .to_string()
 }
@@ -26,7 +26,7 @@ fn payload(past_due: bool) -> String {
 /// Posts a body as the host does, with additional header lines.
 fn post(app: &TestApp, body: &str, more: &str) -> (u16, Value) {
     let head = format!(
-        "POST /rotate-keys HTTP/1.1\r\nHost: 127.0.0.1:{}\r\nUser-Agent: Azure-Functions-Host/4.1037.0\r\n\
+        "POST /rotate_keys HTTP/1.1\r\nHost: 127.0.0.1:{}\r\nUser-Agent: Azure-Functions-Host/4.1037.0\r\n\
          Content-Type: application/json; charset=utf-8\r\nContent-Length: {}\r\n{more}\r\n",
         app.port,
         body.len()
@@ -87,16 +87,16 @@ async fn only_the_host_can_rotate_keys() {
     for body in ["", "null", "{}", r#"{"Data": {}}"#, "not json"] {
         assert_eq!(post(&app, body, "").0, 404, "{body}");
     }
-    let get = format!("GET /rotate-keys HTTP/1.1\r\nHost: 127.0.0.1:{}\r\n\r\n", app.port);
+    let get = format!("GET /rotate_keys HTTP/1.1\r\nHost: 127.0.0.1:{}\r\n\r\n", app.port);
     assert_eq!(raw::status(&raw::exchange(app.port, &get)), 404);
     assert!(!path.exists());
     for reach in EVERY_REACH {
         let app = TestApp::builder().reach(reach).start().await;
-        let response = app.visitor().send("POST", "/rotate-keys", &[("content-type", "application/json")], "{}").await;
+        let response = app.visitor().send("POST", "/rotate_keys", &[("content-type", "application/json")], "{}").await;
         assert_eq!(response.status, 404, "{reach:?}");
         let body = payload(false);
         let response =
-            app.visitor().send("POST", "/rotate-keys", &[("content-type", "application/json")], body.as_str()).await;
+            app.visitor().send("POST", "/rotate_keys", &[("content-type", "application/json")], body.as_str()).await;
         assert_eq!(response.status, 404, "{reach:?}");
         assert!(!app.log().contains("rotated"), "{reach:?}: {}", app.log());
     }

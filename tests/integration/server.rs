@@ -73,7 +73,7 @@ async fn the_gateways_paths_never_reach_the_spa() {
     for reach in EVERY_REACH {
         let app = TestApp::builder().reach(reach).start().await;
         let mut visitor = app.visitor();
-        for path in ["/auth", "/auth/", "/auth/nope", "/auth/login/", "/health", "/health/nope", "/rotate-keys"] {
+        for path in ["/auth", "/auth/", "/auth/nope", "/auth/login/", "/health", "/health/nope", "/rotate_keys"] {
             let response = visitor.navigate(path).await;
             assert_eq!((response.status, response.code()), (404, "route_denied"), "{reach:?} {path}");
         }
@@ -81,7 +81,7 @@ async fn the_gateways_paths_never_reach_the_spa() {
             assert_eq!(visitor.fetch("GET", path).await.code(), "session_missing", "{reach:?} {path}");
         }
         let response = visitor
-            .send("POST", "/rotate-keys", &[("content-type", "application/json")], r#"{"Data":{},"Metadata":{}}"#)
+            .send("POST", "/rotate_keys", &[("content-type", "application/json")], r#"{"Data":{},"Metadata":{}}"#)
             .await;
         assert_eq!(response.status, 404, "{reach:?}");
         for path in ["/authors", "/graphs/x", "/healthy"] {

@@ -75,7 +75,7 @@ const FUNCTIONS: &[(&str, Option<&str>)] = &[
     ("auth-session", Some("auth/session")),
     ("graph-proxy", Some("graph/{*path}")),
     ("health", Some("health/{*path}")),
-    ("rotate-keys", None),
+    ("rotate_keys", None),
     ("spa", Some("{*path}")),
 ];
 /// Names in the docs that look like settings of the gateway but are not.
@@ -453,6 +453,9 @@ fn functions_are_anonymous_and_leave_methods_to_the_gateway() {
         };
         let Some(route) = route else {
             expect(bindings.len() == 1 && bindings[0]["type"] == "timerTrigger", "keep the timer as its only binding");
+            // Contract 6.25: the name is part of an app setting's name, AzureWebJobs.<name>.Disabled.
+            let settable = folder.chars().all(|one| one.is_ascii_alphanumeric() || one == '_' || one == '.');
+            expect(settable, "name it with letters, digits, `.` and `_`, or it cannot be disabled on Linux");
             continue;
         };
         let types: Vec<_> = bindings.iter().map(|binding| (&binding["type"], &binding["direction"])).collect();

@@ -189,10 +189,10 @@ impl LocalStack {
     /// Runs the timer function now, as a deployment does.
     async fn make_first_key(&self) -> Result<()> {
         let host = format!("http://{}", self.host.addr());
-        let function = format!("{host}/admin/functions/rotate-keys");
+        let function = format!("{host}/admin/functions/rotate_keys");
         let run = client::send("POST", &function, &[], r#"{"input": null}"#).await?;
         if run.status() != StatusCode::ACCEPTED {
-            return Err(format!("the function rotate-keys cannot be run: {}", run.status()).into());
+            return Err(format!("the function rotate_keys cannot be run: {}", run.status()).into());
         }
         let started = Instant::now();
         loop {

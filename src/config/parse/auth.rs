@@ -12,7 +12,7 @@ use crate::config::settings::{END_SESSION_RETURN_PARAM, END_SESSION_URL, LOGIN_P
 use crate::origin::{Origin, is_secure};
 
 /// Path prefixes that the gateway or the platform serves, besides the routes of the APIs (contract 3.40).
-const OWN_PATHS: [&str; 5] = ["/auth", "/.auth", "/health", "/api", "/rotate-keys"];
+const OWN_PATHS: [&str; 5] = ["/auth", "/.auth", "/health", "/api", "/rotate_keys"];
 
 /// Parameters of the authorization request that the gateway sets itself, or whose meaning it must decide (contract
 /// 12.22).

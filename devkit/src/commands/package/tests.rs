@@ -20,7 +20,7 @@ const LISTING: [&str; 21] = [
     "100644 graph-proxy/function.json",
     "100644 health/function.json",
     "100644 host.json",
-    "100644 rotate-keys/function.json",
+    "100644 rotate_keys/function.json",
     "100644 spa/function.json",
     "100644 web/dist/app.css",
     "100644 web/dist/app.js",
@@ -134,8 +134,8 @@ fn each_fault_is_reported() {
     let faults = planted(|entries, _| entry(entries, "cloakroom").name = "handler".to_owned());
     assert!(faults.contains(&"cloakroom is missing".to_owned()), "{faults:?}");
     assert!(faults.contains(&"handler is not part of a package".to_owned()), "{faults:?}");
-    let faults = planted(|entries, _| entries.retain(|entry| entry.name != "rotate-keys/function.json"));
-    assert_eq!(faults, ["rotate-keys/function.json is missing"]);
+    let faults = planted(|entries, _| entries.retain(|entry| entry.name != "rotate_keys/function.json"));
+    assert_eq!(faults, ["rotate_keys/function.json is missing"]);
     for surplus in ["local.settings.json", "spa/readme.md", "web/dist/.env", "web/dist/.git/config", "zz/function.json"]
     {
         let faults = planted(|entries, _| {
