@@ -27,7 +27,7 @@ param workspaceId string
 var keyVaultSecretsUser = '4633458b-17de-408a-b874-0445c86b69e6'
 var here = resourceGroup().id
 
-resource vault 'Microsoft.KeyVault/vaults@2024-11-01' = {
+resource vault 'Microsoft.KeyVault/vaults@2026-02-01' = {
   name: name
   location: location
   tags: tags

@@ -3,6 +3,7 @@
 import re
 from pathlib import Path
 
+from api_versions import ApiVersions
 from bicep_file import BicepFile, Fault, plain_string, properties
 from bicep_types import ResourceType, Types
 from bicep_values import ANY, BASIC, FUNCTIONS, Value, Values, loops_around
@@ -15,9 +16,10 @@ EVERYWHERE = {"dependsOn", "parent", "scope"}
 class Checker:
     """Checks every Bicep file under a folder, including those that modules reference."""
 
-    def __init__(self, root: Path, types: Types):
+    def __init__(self, root: Path, types: Types, api_versions: ApiVersions):
         self.root = root
         self.types = types
+        self.api_versions = api_versions
         self.files: dict[Path, BicepFile] = {}
         self.values: dict[str, Values] = {}
 
@@ -49,7 +51,7 @@ class Checker:
             elif one.kind == "module":
                 self._module(file, one, values)
             elif one.value is not None:
-                self._expect(file, one.value, values, one.type.rstrip("?"), one.name)
+                self._expect(file, one.value, values, one.type, one.name)
         if file.path.suffix == ".bicepparam":
             self._parameter_file(file, values)
 
@@ -104,8 +106,9 @@ class Checker:
         if isinstance(found, str):
             file.fault(one.node, f"{name}: {found}")
             return None
-        if version not in found.versions:
-            file.fault(one.node, f"{name}: the version that is checked is {found.versions[0]}, not {version}")
+        message = self.api_versions.message(name, version, found.versions)
+        if message:
+            file.fault(one.node, message)
             return None
         return found
 
@@ -272,7 +275,7 @@ class Checker:
                 file.fault(value, f"{where}: {target.name} has no param '{name}'")
                 continue
             one = wanted[name]
-            self._expect(file, value, values, one.type.rstrip("?"), f"param '{name}' of {target.name}")
+            self._expect(file, value, values, one.type, f"param '{name}' of {target.name}")
             self._constraints(file, value, values, target, one)
         needed = {name for name, one in wanted.items() if one.value is None and not one.type.endswith("?")}
         missing = needed - set(given)
@@ -295,10 +298,16 @@ class Checker:
 
     def _expect(self, file, node, values, kind, where):
         """Checks a value against a declared type."""
-        wanted = "array" if kind.endswith("[]") else kind
+        kind = kind.rstrip("?")
+        member = re.fullmatch(r"\{ \*: (\w+) \}", kind)
+        wanted = "object" if member else "array" if kind.endswith("[]") else kind
         for value in values.of(node):
             if wanted in BASIC and value.kind not in ("any", "null", wanted):
                 file.fault(node, f"{where} is {_article(wanted)}, not {_article(value.kind)}")
+            elif member and value.node is not None:
+                inner = Values(value.file, self._resource_property, self._module_output)
+                for key, _, child in properties(value.file, value.node):
+                    self._expect(value.file, child, inner, member[1], f"'{key}' of {where}")
 
     def _parameter_file(self, file, values):
         target = self._target(file, file.root, file.parameters_of or "")

@@ -114,7 +114,8 @@ class Values:
         if "allowed" in one.decorators:
             choices = one.decorators["allowed"][0].named_children
             return [value for choice in choices for value in self.of(choice)]
-        kind = "array" if one.type.rstrip("?").endswith("[]") else one.type.rstrip("?")
+        kind = one.type.rstrip("?")
+        kind = "array" if kind.endswith("[]") else "object" if kind.startswith("{") else kind
         return [Value(kind if kind in BASIC else "any")]
 
     def _elements(self, array):

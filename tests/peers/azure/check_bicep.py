@@ -1,13 +1,15 @@
 """Checks the Bicep files of `infra/` against the real types of Azure, and their settings against the gateway's.
 
-    python check_bicep.py [--root FOLDER] --cache FOLDER
+    python check_bicep.py [--root FOLDER] [--today YYYY-MM-DD] --cache FOLDER
 """
 
 import argparse
 import re
 import sys
+from datetime import date
 from pathlib import Path
 
+from api_versions import ApiVersions
 from bicep_check import Checker
 from bicep_file import Fault
 from bicep_types import Types
@@ -51,9 +53,9 @@ def event_faults(root: Path) -> list[Fault]:
     return [Fault(str(path.relative_to(root)), 1, f"the gateway logs no event '{name}'") for name in unknown]
 
 
-def faults(root: Path, cache: Path) -> tuple[list[Fault], int]:
+def faults(root: Path, cache: Path, today: date) -> tuple[list[Fault], int]:
     """The faults, and how many files there are."""
-    checker = Checker(root, Types(cache))
+    checker = Checker(root, Types(cache), ApiVersions.read(today))
     found = checker.run(root / "infra")
     found += setting_faults(root, (PROJECT / "docs/configuration.md").read_text())
     main = checker.files.get((root / "infra/main.bicep").resolve())
@@ -68,8 +70,9 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--root", type=Path, default=PROJECT)
     parser.add_argument("--cache", type=Path, required=True)
+    parser.add_argument("--today", type=date.fromisoformat, default=date.today())
     arguments = parser.parse_args()
-    found, count = faults(arguments.root, arguments.cache)
+    found, count = faults(arguments.root, arguments.cache, arguments.today)
     for fault in found:
         print(fault)
     print(f"{count} Bicep files, {len(found)} faults")

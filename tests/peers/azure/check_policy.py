@@ -6,10 +6,14 @@
 import argparse
 import json
 import os
+import shutil
 import subprocess
 import sys
+import tempfile
 import tomllib
 from pathlib import Path
+
+from bicep_file import for_pycep
 
 PROJECT = Path(__file__).resolve().parents[3]
 SKIPS = Path(__file__).parent / "policy.toml"
@@ -18,6 +22,15 @@ NOT_FOR_CHECKOV = "app-registration"
 
 
 def scan(checkov: Path, folder: Path) -> dict:
+    """The report of checkov on a copy of the templates that it can read."""
+    with tempfile.TemporaryDirectory() as copy:
+        shutil.copytree(folder, copy, dirs_exist_ok=True)
+        for path in Path(copy).rglob("*.bicep"):
+            path.write_text(for_pycep(path.read_text()))
+        return run(checkov, Path(copy))
+
+
+def run(checkov: Path, folder: Path) -> dict:
     """The report of checkov, which runs without network access."""
     command = [checkov, "--directory", folder, "--framework", "bicep", "--skip-path", NOT_FOR_CHECKOV]
     command += ["--skip-download", "--quiet", "--compact", "--output", "json"]

@@ -9,11 +9,13 @@ import subprocess
 import sys
 import tempfile
 import unittest
+from datetime import date
 from pathlib import Path
 
 import check_bicep
 import check_policy
 import command_tables
+from api_versions import ApiVersions
 from bicep_types import ResourceType, Types
 from shell_commands import commands, in_script
 
@@ -21,6 +23,8 @@ HERE = Path(__file__).resolve().parent
 CACHE, CHECKOV, AZURE_CLI, HOME = (
     Path(os.environ[f"CHECKS_{name}"]) for name in ("CACHE", "CHECKOV", "AZURE_CLI", "HOME")
 )
+# The day of the tests. Dates of retirement are compared with it.
+TODAY = date(2026, 12, 1)
 WORKFLOW = """\
 name: test
 on: { push: { branches: [main] } }
@@ -55,7 +59,8 @@ BICEP_FAULTS = [
     ("modules/monitoring.bicep", "= component.id", "= listKeys(component.id, '1').a", "reads a secret"),
     ("modules/alerts.bicep", "scopes: [\n      componentId\n    ]", "scopes: componentId", "scopes is an array, not"),
     ("modules/vault.bicep", "    sku: {", "    hsmPoolResourceId: name\n    sku: {", "hsmPoolResourceId is read-only"),
-    ("modules/vault.bicep", "vaults@2024-11-01", "vaults@2023-07-01", "the version that is checked is 2024-11-01"),
+    ("modules/vault.bicep", "vaults@2026-02-01", "vaults@2023-07-01", "does not list the version 2023-07-01"),
+    ("modules/vault.bicep", "vaults@2026-02-01", "vaults@2024-11-01", "retires the version 2024-11-01 on 2027-02-27"),
     ("modules/vault.bicep", "KeyVault/vaults@", "KeyVault/vault@", "azmcp knows no such type"),
     ("modules/vault.bicep", "vaultUri", "vaultUrl", "vault has no property 'properties.vaultUrl'"),
     ("modules/vault.bicep", "guid(vault.id", "gui(vault.id", "'gui' is no function"),
@@ -118,14 +123,14 @@ class Bicep(Planted):
     """check_bicep.py"""
 
     def test_the_templates_have_no_faults_and_their_copy_has_none_either(self):
-        self.assertEqual(check_bicep.faults(self.root, CACHE)[0], [])
+        self.assertEqual(check_bicep.faults(self.root, CACHE, TODAY)[0], [])
 
     def test_every_planted_fault_is_reported_with_its_file(self):
         for path, old, new, expected in BICEP_FAULTS:
             with self.subTest(expected):
                 original = (self.root / "infra" / path).read_text()
                 self.replace(path, old, new)
-                output = [str(fault) for fault in check_bicep.faults(self.root, CACHE)[0]]
+                output = [str(fault) for fault in check_bicep.faults(self.root, CACHE, TODAY)[0]]
                 (self.root / "infra" / path).write_text(original)
                 named = [line for line in output if expected in line and line.startswith(f"infra/{path}:")]
                 self.assertTrue(named, f"{expected!r} is not among {output}")
@@ -139,6 +144,20 @@ class Bicep(Planted):
     def test_a_folder_without_templates_is_a_fault(self):
         shutil.rmtree(self.root / "infra")
         self.assertEqual(self.run_check("check_bicep.py", "--cache", CACHE)[0], 1)
+
+    def test_members_of_an_object_of_texts_are_texts(self):
+        self.write("infra/a.bicep", "@description('a')\nparam all { *: string } = { some: 1 }\noutput out object = all\n")
+        found = [str(fault) for fault in check_bicep.faults(self.root, CACHE, TODAY)[0]]
+        self.assertIn("infra/a.bicep:2: 'some' of all is a string, not a number", found)
+        self.assertEqual([fault for fault in found if "syntax" in fault], [])
+
+    def test_a_version_that_lasts_another_year_passes(self):
+        listed = ApiVersions({"A/b": {"2026-01-01": {"retires": date(2027, 12, 1)}}}, TODAY)
+        self.assertIsNone(listed.message("A/b", "2026-01-01", ("2026-01-01",)))
+
+    def test_types_of_a_version_that_the_list_does_not_expect_are_reported(self):
+        listed = ApiVersions({"A/b": {"2026-01-01": {"types": "2024-01-01"}}}, TODAY)
+        self.assertIn("but there are 2025-01-01", listed.message("A/b", "2026-01-01", ("2025-01-01",)))
 
     def test_the_definitions_are_microsofts(self):
         site = Types(CACHE).get("Microsoft.Web/sites")
