@@ -8,15 +8,19 @@
 // offline.
 targetScope = 'resourceGroup'
 
-@description('Region of all resources.')
-param location string = resourceGroup().location
+@description('Region of all resources. Empty: the group\'s.')
+param location string = ''
 
+// Azure allows 60 characters for a plan, which is named plan-<name> here.
 @description('Name of the function app, unique in Azure: it becomes <name>.azurewebsites.net. Empty: a generated name.')
-@maxLength(60)
+@maxLength(55)
 param appName string = ''
 
 @description('Scheme and host that browsers see; the redirect URI is this and /auth/callback. Empty: the app\'s own.')
 param publicOrigin string = ''
+
+@description('Origins of pages besides publicOrigin that may call the gateway, comma-separated. Empty: none.')
+param allowedOrigins string = ''
 
 @description('Entra tenant whose users sign in.')
 param tenantId string = tenant().tenantId
@@ -65,7 +69,7 @@ param keyName string = 'cloakroom-keys'
 param staticWebsite bool = false
 
 @description('Further settings of the gateway, such as { CLOAKROOM_SESSION_IDLE: \'15m\' }.')
-param gatewaySettings object = {}
+param gatewaySettings { *: string } = {}
 
 @description('Address for alerts. Empty: no alerts are created.')
 param alertEmail string = ''
@@ -74,37 +78,39 @@ param alertEmail string = ''
 param deployerPrincipalId string = ''
 
 @description('Tags of everything.')
-param tags object = {}
+param tags { *: string } = {}
 
 var isFlex = hostingPlan == 'flex'
-// main.bicepparam passes an empty string for a variable that is not set, so empty means the default.
+// Empty means the default: so main.bicepparam and `az` can pass what is not set.
+var region = empty(location) ? resourceGroup().location : location
 var name = empty(appName) ? 'cloakroom-${uniqueString(resourceGroup().id)}' : appName
-var origin = empty(publicOrigin) ? 'https://${name}.azurewebsites.net' : publicOrigin
+var given = empty(publicOrigin) ? 'https://${name}.azurewebsites.net' : publicOrigin
+// An origin has no slash at the end, nor has one of the list; browsers and the provider compare exactly.
+var origin = endsWith(given, '/') ? take(given, length(given) - 1) : given
+var listed = replace(replace('${allowedOrigins},', ' ', ''), '/,', ',')
+var origins = take(listed, length(listed) - 1)
 
 module identity 'modules/identity.bicep' = {
-  name: 'identity'
   params: {
     name: 'id-${name}'
-    location: location
+    location: region
     tags: tags
   }
 }
 
 module monitoring 'modules/monitoring.bicep' = {
-  name: 'monitoring'
   params: {
     appName: name
-    location: location
+    location: region
     tags: tags
     publisherPrincipalId: identity.outputs.principalId
   }
 }
 
 module storage 'modules/storage.bicep' = {
-  name: 'storage'
   params: {
     name: 'st${uniqueString(resourceGroup().id, name)}'
-    location: location
+    location: region
     tags: tags
     ownerPrincipalId: identity.outputs.principalId
     uploaderPrincipalId: isFlex ? '' : deployerPrincipalId
@@ -112,10 +118,9 @@ module storage 'modules/storage.bicep' = {
 }
 
 module vault 'modules/vault.bicep' = {
-  name: 'vault'
   params: {
     name: empty(keyVaultName) ? 'kv-${uniqueString(resourceGroup().id, name)}' : keyVaultName
-    location: location
+    location: region
     tags: tags
     appName: name
     gatewayPrincipalId: identity.outputs.principalId
@@ -125,10 +130,9 @@ module vault 'modules/vault.bicep' = {
 }
 
 module website 'modules/static-website.bicep' = if (staticWebsite) {
-  name: 'static-website'
   params: {
     name: 'web${uniqueString(resourceGroup().id, name)}'
-    location: location
+    location: region
     tags: tags
     uploaderPrincipalId: deployerPrincipalId
   }
@@ -156,19 +160,21 @@ var host = {
 
 var site = staticWebsite ? { CLOAKROOM_SPA: website!.outputs.endpoint } : {}
 
+var pages = empty(origins) ? {} : { CLOAKROOM_ALLOWED_ORIGINS: origins }
+
 // Without the right to write keys the timer could only fail.
 var timer = rotateInApp ? {} : { 'AzureWebJobs.rotate_keys.Disabled': 'true' }
 
-var settings = union(host, gateway, site, timer, gatewaySettings)
+var settings = union(host, gateway, site, pages, timer, gatewaySettings)
 
 module flex 'modules/flex.bicep' = if (isFlex) {
-  name: 'flex'
   params: {
     name: name
-    location: location
+    location: region
     tags: tags
     identityId: identity.outputs.id
     settings: settings
+    allowedOrigins: empty(origins) ? [] : split(origins, ',')
     packageContainerUrl: storage.outputs.packageContainerUrl
     instanceMemoryMB: instanceMemoryMB
     maximumInstanceCount: maximumInstanceCount
@@ -177,22 +183,21 @@ module flex 'modules/flex.bicep' = if (isFlex) {
 }
 
 module consumption 'modules/consumption.bicep' = if (!isFlex) {
-  name: 'consumption'
   params: {
     name: name
-    location: location
+    location: region
     tags: tags
     identityId: identity.outputs.id
     settings: settings
+    allowedOrigins: empty(origins) ? [] : split(origins, ',')
     packageContainerUrl: storage.outputs.packageContainerUrl
   }
 }
 
 module alerts 'modules/alerts.bicep' = if (!empty(alertEmail)) {
-  name: 'alerts'
   params: {
     appName: name
-    location: location
+    location: region
     tags: tags
     componentId: monitoring.outputs.componentId
     email: alertEmail

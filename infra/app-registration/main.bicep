@@ -7,8 +7,7 @@
 //   az deployment group create -g <group> -f infra/app-registration/main.bicep -p publicOrigin=https://<host> \
 //     identityPrincipalId=<AZURE_IDENTITY_PRINCIPAL_ID>
 //
-// `cargo dev check-infra` knows the types of Graph only from a transcription of what is used here, not from Microsoft's
-// own definitions, which no package brings.
+// Without a Bicep compiler, `cargo dev check-infra` knows the types of Graph from a transcription of what is used here.
 targetScope = 'resourceGroup'
 
 extension microsoftGraphV1
@@ -33,6 +32,8 @@ param identityPrincipalId string = ''
 ])
 param signInAudience string = 'AzureADMyOrg'
 
+// An origin has no slash at the end; Entra compares redirect URIs exactly.
+var origin = endsWith(publicOrigin, '/') ? take(publicOrigin, length(publicOrigin) - 1) : publicOrigin
 var microsoftGraph = '00000003-0000-0000-c000-000000000000'
 var userRead = 'e1fe6dd8-ba31-4d61-89e7-88639da4683d'
 
@@ -43,8 +44,8 @@ resource registration 'Microsoft.Graph/applications@v1.0' = {
   web: {
     // The second is where the provider redirects users after it has signed them out.
     redirectUris: [
-      '${publicOrigin}/auth/callback'
-      '${publicOrigin}/auth/logout'
+      '${origin}/auth/callback'
+      '${origin}/auth/logout'
     ]
   }
   requiredResourceAccess: [

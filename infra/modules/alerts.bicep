@@ -8,7 +8,7 @@ param appName string
 param location string
 
 @description('Their tags.')
-param tags object
+param tags { *: string }
 
 @description('Resource id of Application Insights.')
 param componentId string
@@ -43,7 +43,8 @@ var rules = [
     title: 'Cloakroom: server errors'
     description: 'Too many responses with a 5xx status. See docs/operations.md.'
     severity: 2
-    query: 'requests | where toint(resultCode) >= 500'
+    // A request that was sampled stands for itemCount of them.
+    query: 'requests | where toint(resultCode) >= 500 | mv-expand one = range(1, itemCount)'
     most: mostServerErrors
   }
   {
@@ -73,40 +74,42 @@ resource group 'Microsoft.Insights/actionGroups@2023-01-01' = {
   }
 }
 
-resource alerts 'Microsoft.Insights/scheduledQueryRules@2023-12-01' = [for rule in rules: {
-  name: 'alert-${appName}-${rule.name}'
-  location: location
-  tags: tags
-  kind: 'LogAlert'
-  properties: {
-    displayName: rule.title
-    description: rule.description
-    enabled: true
-    severity: rule.severity
-    scopes: [
-      componentId
-    ]
-    evaluationFrequency: 'PT15M'
-    windowSize: 'PT15M'
-    autoMitigate: true
-    criteria: {
-      allOf: [
-        {
-          query: rule.query
-          timeAggregation: 'Count'
-          operator: 'GreaterThan'
-          threshold: rule.most
-          failingPeriods: {
-            numberOfEvaluationPeriods: 1
-            minFailingPeriodsToAlert: 1
+resource alerts 'Microsoft.Insights/scheduledQueryRules@2026-03-01' = [
+  for rule in rules: {
+    name: 'alert-${appName}-${rule.name}'
+    location: location
+    tags: tags
+    kind: 'LogAlert'
+    properties: {
+      displayName: rule.title
+      description: rule.description
+      enabled: true
+      severity: rule.severity
+      scopes: [
+        componentId
+      ]
+      evaluationFrequency: 'PT15M'
+      windowSize: 'PT15M'
+      autoMitigate: true
+      criteria: {
+        allOf: [
+          {
+            query: rule.query
+            timeAggregation: 'Count'
+            operator: 'GreaterThan'
+            threshold: rule.most
+            failingPeriods: {
+              numberOfEvaluationPeriods: 1
+              minFailingPeriodsToAlert: 1
+            }
           }
-        }
-      ]
-    }
-    actions: {
-      actionGroups: [
-        group.id
-      ]
+        ]
+      }
+      actions: {
+        actionGroups: [
+          group.id
+        ]
+      }
     }
   }
-}]
+]

@@ -16,13 +16,16 @@ param name string
 param location string
 
 @description('Tags of plan and app.')
-param tags object
+param tags { *: string }
 
 @description('Resource id of the app\'s identity.')
 param identityId string
 
 @description('App settings: name and text.')
-param settings object
+param settings { *: string }
+
+@description('Origins of pages besides the app\'s own.')
+param allowedOrigins string[]
 
 @description('Address of the container of packages.')
 param packageContainerUrl string
@@ -34,7 +37,14 @@ var platform = {
   WEBSITE_RUN_FROM_PACKAGE_BLOB_MI_RESOURCE_ID: identityId
 }
 
-resource plan 'Microsoft.Web/serverfarms@2024-11-01' = {
+// On this plan the host answers every preflight itself, by this list: calls from an origin that is not in it fail. The
+// gateway decides every call again, by CLOAKROOM_ALLOWED_ORIGINS, which is the same list.
+var cors = {
+  allowedOrigins: allowedOrigins
+  supportCredentials: true
+}
+
+resource plan 'Microsoft.Web/serverfarms@2025-03-01' = {
   name: 'plan-${name}'
   location: location
   tags: tags
@@ -48,7 +58,7 @@ resource plan 'Microsoft.Web/serverfarms@2024-11-01' = {
   }
 }
 
-resource app 'Microsoft.Web/sites@2024-11-01' = {
+resource app 'Microsoft.Web/sites@2025-03-01' = {
   name: name
   location: location
   // azd finds the app by this tag.
@@ -62,13 +72,17 @@ resource app 'Microsoft.Web/sites@2024-11-01' = {
   }
   properties: {
     serverFarmId: plan.id
+    keyVaultReferenceIdentity: identityId
     httpsOnly: true
     reserved: true
     siteConfig: {
-      appSettings: [for setting in items(union(platform, settings)): {
-        name: setting.key
-        value: setting.value
-      }]
+      appSettings: [
+        for setting in items(union(platform, settings)): {
+          name: setting.key
+          value: setting.value
+        }
+      ]
+      cors: empty(allowedOrigins) ? null : cors
       ftpsState: 'Disabled'
       http20Enabled: true
       linuxFxVersion: ''
@@ -79,7 +93,7 @@ resource app 'Microsoft.Web/sites@2024-11-01' = {
 }
 
 // Deployments sign in with Entra; there is no publishing password.
-resource noPassword 'Microsoft.Web/sites/basicPublishingCredentialsPolicies@2024-11-01' = {
+resource noPassword 'Microsoft.Web/sites/basicPublishingCredentialsPolicies@2025-03-01' = {
   parent: app
   name: 'scm'
   properties: {
@@ -87,7 +101,7 @@ resource noPassword 'Microsoft.Web/sites/basicPublishingCredentialsPolicies@2024
   }
 }
 
-resource noFtp 'Microsoft.Web/sites/basicPublishingCredentialsPolicies@2024-11-01' = {
+resource noFtp 'Microsoft.Web/sites/basicPublishingCredentialsPolicies@2025-03-01' = {
   parent: app
   name: 'ftp'
   properties: {

@@ -7,13 +7,16 @@ param name string
 param location string
 
 @description('Tags of plan and app.')
-param tags object
+param tags { *: string }
 
 @description('Resource id of the app\'s identity.')
 param identityId string
 
 @description('App settings: name and text.')
-param settings object
+param settings { *: string }
+
+@description('Origins of pages besides the app\'s own.')
+param allowedOrigins string[]
 
 @description('Address of the container of packages.')
 param packageContainerUrl string
@@ -27,7 +30,21 @@ param maximumInstanceCount int
 @description('Instances that are kept started for requests.')
 param alwaysReadyInstances int
 
-resource plan 'Microsoft.Web/serverfarms@2024-11-01' = {
+var alwaysReady = [
+  {
+    name: 'http'
+    instanceCount: alwaysReadyInstances
+  }
+]
+
+// On this plan the host answers every preflight itself, by this list: calls from an origin that is not in it fail. The
+// gateway decides every call again, by CLOAKROOM_ALLOWED_ORIGINS, which is the same list.
+var cors = {
+  allowedOrigins: allowedOrigins
+  supportCredentials: true
+}
+
+resource plan 'Microsoft.Web/serverfarms@2025-03-01' = {
   name: 'plan-${name}'
   location: location
   tags: tags
@@ -41,7 +58,7 @@ resource plan 'Microsoft.Web/serverfarms@2024-11-01' = {
   }
 }
 
-resource app 'Microsoft.Web/sites@2024-11-01' = {
+resource app 'Microsoft.Web/sites@2025-03-01' = {
   // checkov:skip=CKV_AZURE_78: Flex Consumption has no FTP; the policy below still disables its password.
   name: name
   location: location
@@ -56,6 +73,7 @@ resource app 'Microsoft.Web/sites@2024-11-01' = {
   }
   properties: {
     serverFarmId: plan.id
+    keyVaultReferenceIdentity: identityId
     httpsOnly: true
     functionAppConfig: {
       runtime: {
@@ -75,12 +93,7 @@ resource app 'Microsoft.Web/sites@2024-11-01' = {
       scaleAndConcurrency: {
         instanceMemoryMB: instanceMemoryMB
         maximumInstanceCount: maximumInstanceCount
-        alwaysReady: alwaysReadyInstances == 0 ? [] : [
-          {
-            name: 'http'
-            instanceCount: alwaysReadyInstances
-          }
-        ]
+        alwaysReady: alwaysReadyInstances == 0 ? [] : alwaysReady
         triggers: {
           http: {
             // Calls wait for APIs most of the time; the gateway itself rejects more than 90.
@@ -90,10 +103,13 @@ resource app 'Microsoft.Web/sites@2024-11-01' = {
       }
     }
     siteConfig: {
-      appSettings: [for setting in items(settings): {
-        name: setting.key
-        value: setting.value
-      }]
+      appSettings: [
+        for setting in items(settings): {
+          name: setting.key
+          value: setting.value
+        }
+      ]
+      cors: empty(allowedOrigins) ? null : cors
       http20Enabled: true
       minTlsVersion: '1.2'
       scmMinTlsVersion: '1.2'
@@ -102,7 +118,7 @@ resource app 'Microsoft.Web/sites@2024-11-01' = {
 }
 
 // Deployments sign in with Entra; there is no publishing password.
-resource noPassword 'Microsoft.Web/sites/basicPublishingCredentialsPolicies@2024-11-01' = {
+resource noPassword 'Microsoft.Web/sites/basicPublishingCredentialsPolicies@2025-03-01' = {
   parent: app
   name: 'scm'
   properties: {
@@ -110,7 +126,7 @@ resource noPassword 'Microsoft.Web/sites/basicPublishingCredentialsPolicies@2024
   }
 }
 
-resource noFtp 'Microsoft.Web/sites/basicPublishingCredentialsPolicies@2024-11-01' = {
+resource noFtp 'Microsoft.Web/sites/basicPublishingCredentialsPolicies@2025-03-01' = {
   parent: app
   name: 'ftp'
   properties: {

@@ -7,7 +7,7 @@ param appName string
 param location string
 
 @description('Tags of both resources.')
-param tags object
+param tags { *: string }
 
 @description('Object id of the principal that sends telemetry.')
 param publisherPrincipalId string

@@ -15,7 +15,7 @@ param name string
 param location string
 
 @description('Its tags.')
-param tags object
+param tags { *: string }
 
 @description('Object id of the principal that uploads the files. Empty: none.')
 param uploaderPrincipalId string

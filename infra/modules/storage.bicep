@@ -10,7 +10,7 @@ param name string
 param location string
 
 @description('Its tags.')
-param tags object
+param tags { *: string }
 
 @description('Object id of the app\'s identity.')
 param ownerPrincipalId string

@@ -10,7 +10,7 @@ param name string
 param location string
 
 @description('Its tags.')
-param tags object
+param tags { *: string }
 
 @description('Name of the function app, for the name of the role.')
 param appName string

@@ -156,6 +156,11 @@ def for_pycep(text: str) -> str:
     return re.sub(r"\{ \*: \w+ \}", "object", text)
 
 
+def for_checkov(text: str) -> str:
+    """As above, and without `string[]`, which the older pycep of checkov cannot read."""
+    return re.sub(r"(?m)^(param \w+) \w+\[\]", r"\1 array", for_pycep(text))
+
+
 @functools.cache
 def pycep_error(text):
     """The line and the message of a syntax error by pycep, or None."""

@@ -8,16 +8,17 @@ from bicep_file import plain_string, properties
 
 # What the functions of Bicep give; `=` is what the arguments give. A function that is not here is unknown.
 FUNCTIONS = {
-    "any": "any", "array": "array", "base64": "string", "bool": "bool", "concat": "=", "contains": "bool",
-    "deployment": "any", "empty": "bool", "endsWith": "bool", "environment": "any", "extensionResourceId": "string",
-    "filter": "array", "first": "any", "flatten": "array", "format": "string", "guid": "string", "indexOf": "int",
-    "int": "int", "intersection": "any", "items": "array", "join": "string", "json": "any", "last": "any",
-    "length": "int", "loadTextContent": "string", "map": "array", "max": "int", "min": "int", "object": "object",
-    "padLeft": "string", "range": "array", "readEnvironmentVariable": "string", "replace": "string",
-    "resourceGroup": "any", "resourceId": "string", "skip": "any", "split": "array", "startsWith": "bool",
-    "string": "string", "subscription": "any", "subscriptionResourceId": "string", "substring": "string",
-    "take": "any", "tenant": "any", "tenantResourceId": "string", "toLower": "string", "toObject": "object",
-    "toUpper": "string", "trim": "string", "union": "=", "uniqueString": "string", "uri": "string",
+    "any": "any", "array": "array", "base64": "string", "bool": "bool", "cidrSubnet": "string", "concat": "=",
+    "contains": "bool", "deployment": "any", "empty": "bool", "endsWith": "bool", "environment": "any",
+    "extensionResourceId": "string", "fail": "any", "filter": "array", "first": "any", "flatten": "array",
+    "format": "string", "guid": "string", "indexOf": "int", "int": "int", "intersection": "any", "items": "array",
+    "join": "string", "json": "any", "last": "any", "length": "int", "loadTextContent": "string", "map": "array",
+    "max": "int", "min": "int", "object": "object", "padLeft": "string", "range": "array",
+    "readEnvironmentVariable": "string", "replace": "string", "resourceGroup": "any", "resourceId": "string",
+    "skip": "any", "split": "array", "startsWith": "bool", "string": "string", "subscription": "any",
+    "subscriptionResourceId": "string", "substring": "string", "take": "any", "tenant": "any",
+    "tenantResourceId": "string", "toLower": "string", "toObject": "object", "toUpper": "string", "trim": "string",
+    "union": "=", "uniqueString": "string", "uri": "string",
 }  # fmt: skip
 BASIC = ("string", "int", "bool", "array", "object")
 OPERATORS = {"+": "int", "-": "int", "*": "int", "/": "int", "%": "int"}

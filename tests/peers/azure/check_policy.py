@@ -13,7 +13,7 @@ import tempfile
 import tomllib
 from pathlib import Path
 
-from bicep_file import for_pycep
+from bicep_file import for_checkov
 
 PROJECT = Path(__file__).resolve().parents[3]
 SKIPS = Path(__file__).parent / "policy.toml"
@@ -26,7 +26,7 @@ def scan(checkov: Path, folder: Path) -> dict:
     with tempfile.TemporaryDirectory() as copy:
         shutil.copytree(folder, copy, dirs_exist_ok=True)
         for path in Path(copy).rglob("*.bicep"):
-            path.write_text(for_pycep(path.read_text()))
+            path.write_text(for_checkov(path.read_text()))
         return run(checkov, Path(copy))
 
 
