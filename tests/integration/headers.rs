@@ -9,7 +9,7 @@ use crate::visitor::Visitor;
 const ADA: &str = "ada.lovelace@contoso.example";
 
 /// Request headers that must never be forwarded, each with a harmful value.
-const OF_CLIENTS: [&str; 63] = [
+pub const OF_CLIENTS: [&str; 63] = [
     "Authorization: Bearer stolen",
     "authorization: Basic eDp4",
     "Authorization_: Bearer stolen",
@@ -346,5 +346,89 @@ async fn redirects_are_rewritten_to_the_apis_route_or_removed() {
         }
         let created = visitor.fetch("GET", &with_headers(&[("content-location", &to)])).await;
         assert_eq!(created.header("content-location"), expected, "{to}");
+    }
+}
+
+/// What a client or a proxy in between may say about the host, the scheme and the path that the client used.
+const ADDRESSES: [&str; 12] = [
+    "X-Forwarded-Host: evil.example",
+    "X-Forwarded-Proto: evil.example",
+    "X-Forwarded-Port: 666",
+    "X-Forwarded-Prefix: /evil.example",
+    "X-Forwarded-For: evil.example",
+    "Forwarded: host=evil.example;proto=http",
+    "X-Original-Host: evil.example",
+    "X-Original-URL: //evil.example/",
+    "X-Rewrite-URL: //evil.example/",
+    "X-Host: evil.example",
+    "Disguised-Host: evil.example",
+    "Referer: https://evil.example/",
+];
+
+/// A header of a raw response.
+fn header<'a>(response: &'a str, name: &str) -> Option<&'a str> {
+    let mut lines = response.lines().take_while(|line| !line.is_empty());
+    lines.find_map(|line| line.split_once(": ").filter(|(of, _)| of.eq_ignore_ascii_case(name))).map(|(_, value)| value)
+}
+
+/// Contract 11.4 (RFC 9700, sections 2.1 and 4.11): redirects, links and the redirect URI follow from the
+/// configuration, at a whole sign-in, at rejections and at a sign-out.
+#[tokio::test(flavor = "multi_thread")]
+async fn no_header_of_a_client_controls_a_redirect_or_a_link() {
+    for reach in EVERY_REACH {
+        let app = TestApp::builder().reach(reach).start().await;
+        let hostile = ADDRESSES.join("\r\n");
+        let send = |request: &str, lines: &str| {
+            let head = format!("{request} HTTP/1.1\r\nHost: evil.example\r\n{hostile}\r\n{lines}");
+            let response = raw::exchange(app.port, &format!("{head}Accept: text/html\r\n\r\n"));
+            assert_ne!(raw::status(&response), 0, "{reach:?} {request}");
+            assert!(!response.contains("evil.example") && !response.contains("666"), "{reach:?} {request}: {response}");
+            response
+        };
+        let begun = send("GET /auth/login?return_to=/a", "");
+        let address = url::Url::parse(header(&begun, "location").unwrap()).unwrap();
+        let parameter = |url: &url::Url, name: &str| {
+            url.query_pairs().find(|(of, _)| of == name).map(|(_, value)| value.into_owned())
+        };
+        assert_eq!(parameter(&address, "redirect_uri"), Some(format!("{}/auth/callback", app.origin)), "{reach:?}");
+        let login = header(&begun, "set-cookie").unwrap().split(';').next().unwrap();
+        let callback = app.provider.sign_in(address.as_str(), ADA).unwrap().location();
+        let callback = callback.strip_prefix(&app.origin).unwrap();
+        let back = send(&format!("GET {callback}"), &format!("Cookie: {login}\r\n"));
+        assert_eq!((raw::status(&back), header(&back, "location")), (302, Some("/a#")), "{reach:?}: {}", app.log());
+
+        let mut visitor = app.signed_in(ADA).await;
+        let cookie = format!("Cookie: {}\r\n", visitor.cookie_header());
+        let guarded = format!("{cookie}X-CSRF: 1\r\nSec-Fetch-Site: same-origin\r\n");
+        send("GET /auth/callback?code=x&state=y", "");
+        send("GET /auth/login?return_to=//x", "");
+        send("GET /auth/logout?state=x", &cookie);
+        send("GET /graph/me", "X-CSRF: 1\r\nSec-Fetch-Site: same-origin\r\n");
+        send("GET /auth/session", &cookie);
+        send("GET /graph/redirect?to=/v1.0/me", &guarded);
+        let out = send("POST /auth/logout", &format!("{guarded}Content-Length: 0\r\n"));
+        let out = out.split_once("\"logout_url\":\"").unwrap().1.split_once('"').unwrap().0;
+        let back = parameter(&url::Url::parse(out).unwrap(), "post_logout_redirect_uri");
+        assert_eq!(back, Some(format!("{}/auth/logout", app.origin)), "{reach:?}");
+        assert_eq!(visitor.fetch("GET", "/auth/session").await.json()["authenticated"], false, "{reach:?}");
+    }
+}
+
+/// Contract 3.9a: what the host answers by itself at the callback's address, before the gateway sees the request.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_hosts_own_responses_leave_their_opener_and_cannot_be_framed() {
+    for reach in EVERY_REACH.into_iter().filter(|reach| *reach != Reach::Direct) {
+        let app = TestApp::builder().reach(reach).start().await;
+        for (request, lines, status) in [
+            ("GET //auth/callback?code=x&state=y", "", 404),
+            ("GET /auth/callback?code=x&state=y", "X-Name: caf\u{e9}\r\n", 500),
+        ] {
+            let request = format!("{request} HTTP/1.1\r\nHost: localhost\r\nAccept: text/html\r\n{lines}\r\n");
+            let response = raw::exchange(app.port, &request);
+            assert_eq!(raw::status(&response), status, "{reach:?}: {response}");
+            assert_eq!(header(&response, "cloakroom-error"), None, "{reach:?}: the gateway did not respond");
+            assert_eq!(header(&response, "cross-origin-opener-policy"), Some("same-origin"), "{reach:?}: {response}");
+            assert_eq!(header(&response, "x-frame-options"), Some("DENY"), "{reach:?}: {response}");
+        }
     }
 }

@@ -160,3 +160,26 @@ async fn an_unavailable_website_is_reported() {
     assert_eq!((page.status, page.code()), (502, "upstream_unavailable"));
     assert_eq!(app.visitor().get("/health/live").await.status, 200);
 }
+
+/// Contract 12.12 (RFC 9700, section 4.13): the same list as for an API.
+#[tokio::test(flavor = "multi_thread")]
+async fn none_of_a_clients_hostile_headers_reaches_the_website() {
+    for reach in EVERY_REACH {
+        let website = Website::start();
+        let app = TestApp::builder().reach(reach).set("SPA", &website.url).start().await;
+        let cookie = app.signed_in("ada.lovelace@contoso.example").await.cookie_header();
+        let mut connection = crate::raw::Wire::to(app.port);
+        for hostile in crate::headers::OF_CLIENTS {
+            website.take_requests();
+            let request =
+                format!("GET /index.html HTTP/1.1\r\nHost: localhost\r\nCookie: {cookie}\r\n{hostile}\r\n\r\n");
+            let response = connection.exchange(request.as_bytes());
+            assert_eq!(crate::raw::status(&response), 200, "{reach:?} {hostile}: {response}");
+            let head = website.take_requests().remove(0).to_lowercase();
+            let mut names: Vec<&str> = head.lines().skip(1).filter_map(|line| Some(line.split_once(':')?.0)).collect();
+            names.sort_unstable();
+            assert_eq!(names, ["host", "traceparent"], "{reach:?} {hostile}");
+            assert!(!head.contains("evil"), "{reach:?} {hostile}: {head}");
+        }
+    }
+}

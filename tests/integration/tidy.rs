@@ -3,6 +3,7 @@
 //! Every failure message says what to do.
 
 mod imports;
+mod standards;
 mod wording;
 
 use std::collections::BTreeSet;
@@ -474,6 +475,11 @@ fn functions_are_anonymous_and_leave_methods_to_the_gateway() {
 fn host_json_enables_both_modes_and_samples_no_alert_data() {
     let host: Value = serde_json::from_str(&read("host.json")).unwrap();
     assert_eq!(host["extensions"]["http"]["routePrefix"], "", "host.json: keep routePrefix empty");
+    let protections = serde_json::json!({"Cross-Origin-Opener-Policy": "same-origin", "X-Frame-Options": "DENY"});
+    assert_eq!(
+        host["extensions"]["http"]["customHeaders"], protections,
+        "host.json: keep the headers of what the host answers by itself (contract 3.9a)"
+    );
     for flag in ["enableForwardingHttpRequest", "enableProxyingHttpRequest"] {
         assert_eq!(host["customHandler"][flag], true, "host.json: keep {flag} true, otherwise the host sends payloads");
     }
