@@ -10,6 +10,7 @@ pub mod logout;
 mod params;
 pub mod refresh;
 pub mod session;
+mod step_up;
 mod transaction;
 
 use std::sync::Arc;
@@ -21,6 +22,7 @@ use crate::api_map::ApiMap;
 use crate::guard::origins::Origins;
 use crate::guard::return_to::ReturnTo;
 use crate::oidc::Provider;
+use crate::oidc::acr::MaxAge;
 use crate::session::Sessions;
 use crate::tokens::TokenService;
 use callback_dedup::CallbackDedup;
@@ -54,6 +56,14 @@ pub struct Config {
     /// Path prefixes that the gateway serves itself; no return path is under them (contract 3.40).
     pub reserved: Vec<String>,
     pub apis: Arc<ApiMap>,
+}
+
+impl Config {
+    /// `max_age` of the authorization requests that ask for no other. The configuration checks its form.
+    fn default_max_age(&self) -> Option<MaxAge> {
+        let default = self.login_params.iter().find(|(name, _)| name == "max_age");
+        default.and_then(|(_, seconds)| MaxAge::parse(seconds))
+    }
 }
 
 /// The endpoints under `/auth`.

@@ -1,5 +1,6 @@
 //! The OpenID Connect relying party: discovery, claims profiles, token requests, client authentication.
 
+pub mod acr;
 pub mod claims;
 pub mod client;
 pub mod discovery;

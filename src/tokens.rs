@@ -27,6 +27,7 @@ use crate::secret::SecretString;
 use crate::session::payload::{AccessToken, Session, SessionId};
 use crate::session::store::{NewTokens, RefreshLock, SaveError};
 use crate::session::{OpenError, OpenSession, RequiredInteraction, Sessions};
+use challenge::Requirement;
 use endpoint::TokenEndpoint;
 
 /// How long a call waits for a refresh while its access token is still valid (contract 7.17).
@@ -185,18 +186,20 @@ impl TokenService {
         if is_refreshable || open.session.access_token(api, now).is_some() { Status::Ok } else { Status::Expired }
     }
 
-    /// Handles a claims challenge of an API (contract 7.28): the token is not used again. Returns the response, which
-    /// sends the user to the sign-in.
-    pub async fn on_claims_challenge(
+    /// Handles a challenge of an API. Returns the response, which sends the user to the sign-in. After a claims
+    /// challenge the token is not used again (contract 7.28); after one of RFC 9470 it stays good for other calls.
+    pub async fn on_challenge(
         &self,
         open: &OpenSession,
         token: AccessToken,
-        claims: &str,
+        required: Requirement,
         now: UnixSeconds,
     ) -> Error {
         let api = token.api.clone();
-        self.sessions.reject_access_token(open, token, now);
-        self.error(open, &api, RefreshError::StepUpRequired(Some(claims.to_owned())).into(), now).await
+        if required.claims.is_some() {
+            self.sessions.reject_access_token(open, token, now);
+        }
+        Error::StepUpRequired(challenge::login_url(&self.sessions, open, &api, Some(&required), now).await.into())
     }
 
     /// Handles another 401 of an API: requests with an older cookie do not get this token from the cache any more.
@@ -353,20 +356,18 @@ impl TokenService {
 
     /// The response to a failure, with the URL that helps against it (contract 7.24, 7.26).
     async fn error(&self, open: &OpenSession, api: &str, failure: Failure, now: UnixSeconds) -> Error {
-        let login_url = if api.is_empty() { "/auth/login".to_owned() } else { format!("/auth/login?api={api}") };
         match failure {
             Failure::Internal => Error::Internal,
             Failure::Session(error) => error.into(),
             Failure::Refresh(RefreshError::Expired) => Error::SessionExpired,
             Failure::Refresh(RefreshError::Unavailable) => Error::ProviderUnavailable,
-            Failure::Refresh(RefreshError::ConsentRequired) => Error::ConsentRequired(login_url.into()),
+            Failure::Refresh(RefreshError::ConsentRequired) => {
+                Error::ConsentRequired(challenge::plain_login_url(api).into())
+            }
             Failure::Refresh(RefreshError::StepUpRequired(claims)) => {
-                let challenge = match claims {
-                    Some(claims) => challenge::seal(&self.sessions, open, api, &claims, now).await,
-                    None => None,
-                };
-                let url = challenge.map(|challenge| format!("/auth/login?challenge={challenge}"));
-                Error::StepUpRequired(url.unwrap_or(login_url).into())
+                let required = claims.map(|claims| Requirement { claims: Some(claims), ..Requirement::default() });
+                let url = challenge::login_url(&self.sessions, open, api, required.as_ref(), now).await;
+                Error::StepUpRequired(url.into())
             }
         }
     }

@@ -73,6 +73,7 @@ impl StandIn<State> {
             audience: options.audience,
             core: Core::default(),
             required_context: Mutex::default(),
+            challenge: Mutex::default(),
             events: broadcast::Sender::new(EVENTS),
         };
         Self::serve(listener, None, state)
@@ -99,6 +100,11 @@ impl StandIn<State> {
     pub fn require_context(&self, context: Option<&str>) {
         *lock(&self.state.required_context) = context.map(str::to_owned);
     }
+
+    /// From now on answers 401 with this `WWW-Authenticate`, whatever the token; `None` ends it.
+    pub fn set_challenge(&self, challenge: Option<&str>) {
+        *lock(&self.state.challenge) = challenge.map(str::to_owned);
+    }
 }
 
 #[derive(Debug)]
@@ -109,6 +115,7 @@ pub struct State {
     audience: String,
     core: Core<()>,
     required_context: Mutex<Option<String>>,
+    challenge: Mutex<Option<String>>,
     events: broadcast::Sender<String>,
 }
 
@@ -161,6 +168,9 @@ impl Handler for State {
             Ok(claims) => claims,
             Err(why) => return Ok(unauthorized(why, CHALLENGE)),
         };
+        if let Some(challenge) = lock(&self.challenge).clone() {
+            return Ok(unauthorized("Another authentication is required.", &challenge));
+        }
         let required = lock(&self.required_context).clone();
         let has = |context: &str| claims["acrs"].as_array().is_some_and(|acrs| acrs.iter().any(|acr| acr == context));
         match required.filter(|context| !has(context)) {

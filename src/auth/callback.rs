@@ -12,9 +12,10 @@ use http::{HeaderMap, HeaderValue, Method, StatusCode};
 
 use super::callback_dedup::{Attempt, Outcome};
 use super::exchange_limits::Slot;
+use super::failure_log::Failure;
 use super::params::callback::{AuthorizationResponse, CallbackParams, Malformed};
 use super::transaction::Transaction;
-use super::{Auth, AuthError, redirect_status};
+use super::{Auth, AuthError, redirect_status, step_up};
 use crate::api_map::Api;
 use crate::clock::{self, UnixSeconds};
 use crate::error::Error;
@@ -70,15 +71,15 @@ impl Auth {
                 release_place();
                 self.complete(code, slot, &transaction, now).await
             }
-            Err(error) => Err(error),
+            Err(error) => Err(error.into()),
         };
         let return_to = ReturnTo::parse(&transaction.return_to, &self.config.origins.spa, &self.config.reserved)
             .unwrap_or_else(|| self.config.return_uri.clone());
         let (location, lines) = match outcome {
             Ok(lines) => (return_to.as_str().to_owned(), lines),
-            Err(error) => {
-                self.failure_log.record(error);
-                (return_to.with_error(error.code()), Vec::new())
+            Err(failure) => {
+                self.failure_log.record(failure);
+                (return_to.with_error(failure.error.code()), Vec::new())
             }
         };
         let cookies = self.sessions.cookies();
@@ -116,7 +117,7 @@ impl Auth {
         slot: Slot,
         transaction: &Transaction,
         now: UnixSeconds,
-    ) -> Result<Vec<HeaderValue>, AuthError> {
+    ) -> Result<Vec<HeaderValue>, Failure> {
         // The exchange runs on if the browser disconnects, so it has the slot; of a repeated callback it is kept here.
         let mut slot = Some(slot);
         let start = || {
@@ -131,13 +132,13 @@ impl Auth {
         let (exchange, is_first) = match self.callback_dedup.join_or_start(&transaction.state, start) {
             Attempt::First(exchange) => (exchange, true),
             Attempt::Repeated(exchange) => (exchange, false),
-            Attempt::Expired => return Err(AuthError::LoginExpired),
+            Attempt::Expired => return Err(AuthError::LoginExpired.into()),
         };
         let open = exchange.await?;
         if !is_first && self.sessions.ended_here(&open.session.id) == Some(EndReason::SignedOut) {
-            return Err(AuthError::LoginExpired);
+            return Err(AuthError::LoginExpired.into());
         }
-        let lines = self.sessions.start(&open, now).await?;
+        let lines = self.sessions.start(&open, now).await.map_err(AuthError::from)?;
         if let Some(replaced) = transaction.replaces {
             self.sessions.replace(replaced, open.expires_at, now).await;
         }
@@ -162,11 +163,13 @@ impl Auth {
         if let Err(SignInError::RateLimited(pause)) = &signed_in {
             self.exchange_limits.hold_back(*pause);
         }
-        let (tokens, id_token) = signed_in?;
+        let (tokens, id_token) = signed_in.map_err(AuthError::from)?;
         if transaction.only_sub.as_ref().is_some_and(|sub| *sub != id_token.sub) {
-            tracing::warn!("a user other than the one who got the claims challenge signed in; the sign-in is rejected");
-            return Err(AuthError::LoginFailed);
+            tracing::warn!("a user other than the one who got the challenge signed in; the sign-in is rejected");
+            return Err(AuthError::LoginFailed.into());
         }
+        step_up::check(transaction, &id_token, now)
+            .map_err(|claim| Failure { error: AuthError::LoginFailed, reason: Some(claim) })?;
         // A token without any scope of the API is good for nothing there (contract 7.22).
         let granted = api.filter(|api| !scopes::lacks_all(tokens.scope.as_deref(), &api.scopes));
         let session = Session {
@@ -226,6 +229,8 @@ fn user(claims: IdToken) -> User {
         roles: claims.roles,
         login_hint: claims.login_hint,
         provider_sid: claims.sid,
-        ..User::default()
+        acr: claims.acr,
+        amr: claims.amr,
+        auth_time: claims.auth_time,
     }
 }

@@ -13,7 +13,7 @@ use lru::LruCache;
 use tokio::time::Instant;
 use tracing::Instrument;
 
-use super::AuthError;
+use super::failure_log::Failure;
 use super::transaction::State;
 use crate::session::OpenSession;
 use crate::session::cookie::LOGIN_SECONDS;
@@ -23,7 +23,7 @@ const LIMIT: NonZeroUsize = NonZeroUsize::MIN.saturating_add(999);
 /// How long a repeated callback gets the session of the first one.
 const RESULT_LIFE: Duration = Duration::from_secs(60);
 
-pub(super) type Outcome = Result<OpenSession, AuthError>;
+pub(super) type Outcome = Result<OpenSession, Failure>;
 /// The exchange of one code, shared by all callbacks that wait for it.
 pub(super) type Exchange = Shared<BoxFuture<'static, Outcome>>;
 
@@ -89,10 +89,11 @@ fn remove_expired(table: &mut LruCache<String, Entry>) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::auth::AuthError;
 
     fn callback(table: &CallbackDedup, number: usize) -> Attempt {
         let state = State::parse(&format!("{number:0>32}A")).unwrap();
-        table.join_or_start(&state, || futures_util::future::ready(Err(AuthError::LoginFailed)).boxed())
+        table.join_or_start(&state, || futures_util::future::ready(Err(AuthError::LoginFailed.into())).boxed())
     }
 
     /// Entries, and those of them that have a result.

@@ -7,6 +7,21 @@ use tokio::time::{Instant, sleep_until};
 
 use super::AuthError;
 
+/// Why a sign-in failed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Failure {
+    /// What the page gets.
+    pub(super) error: AuthError,
+    /// The claim that does not fit what was required (contract 21.2).
+    pub(super) reason: Option<&'static str>,
+}
+
+impl From<AuthError> for Failure {
+    fn from(error: AuthError) -> Self {
+        Self { error, reason: None }
+    }
+}
+
 /// Most failures in a minute that are logged one by one.
 const SINGLE: u32 = 20;
 const MINUTE: Duration = Duration::from_secs(60);
@@ -26,7 +41,7 @@ struct Counts {
 
 impl FailureLog {
     /// Logs a failure, or counts it for the event at the end of the minute.
-    pub(super) fn record(&self, error: AuthError) {
+    pub(super) fn record(&self, Failure { error, reason }: Failure) {
         let mut counts = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let now = Instant::now();
         if counts.ends.is_none_or(|ends| now >= ends) {
@@ -35,7 +50,7 @@ impl FailureLog {
         }
         if counts.logged < SINGLE {
             counts.logged += 1;
-            tracing::info!(event = "sign_in_failed", code = error.code(), "sign-in failed");
+            tracing::info!(event = "sign_in_failed", code = error.code(), reason, "sign-in failed");
             return;
         }
         counts.others += 1;
@@ -61,7 +76,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn after_twenty_failures_in_a_minute_others_are_only_counted() {
         let log = FailureLog::default();
-        let record = |count| (0..count).for_each(|_| log.record(AuthError::LoginFailed));
+        let record = |count| (0..count).for_each(|_| log.record(AuthError::LoginFailed.into()));
         let counts = || {
             let counts = log.0.lock().unwrap();
             (counts.logged, counts.others)

@@ -14,6 +14,7 @@ use crate::clock::{self, UnixSeconds};
 use crate::error::Error;
 use crate::guard::navigation;
 use crate::keyring::Purpose;
+use crate::oidc::acr::AcrValues;
 use crate::oidc::refresh::CAPABILITIES;
 use crate::reply::{Reply, redirect};
 use crate::secret::ExposeSecret;
@@ -30,6 +31,8 @@ struct AuthorizationRequest<'a> {
     api: Option<&'a Api>,
     /// The `claims` parameter (OpenID Connect Core 5.5).
     claims: Option<&'a str>,
+    acr_values: Option<&'a str>,
+    max_age: Option<&'a str>,
 }
 
 impl Auth {
@@ -48,17 +51,29 @@ impl Auth {
         };
         let api = challenge.as_ref().map_or(params.api, |challenge| self.config.apis.get(&challenge.api));
         let metadata = self.provider.metadata().await.map_err(|_| Error::ProviderUnavailable)?;
+        let (only_sub, required) = challenge.map(|challenge| (challenge.sub, challenge.requirement)).unzip();
+        let required = required.unwrap_or_default();
+        let max_age = required.max_age.or(params.max_age).or(self.config.default_max_age());
         let transaction = Transaction {
             api: api.map(|api| api.name.clone()),
             replaces: open.map(|open| open.session.id),
-            only_sub: challenge.as_ref().map(|challenge| challenge.sub.clone()),
+            only_sub,
+            required_acr: required.acr_values.clone(),
+            max_age,
             ..Transaction::new(&params.return_to, &metadata.issuer, clock::micros(), &mut rand::rng())
         };
         let sealed = transaction.seal(&self.sessions, now).await.ok_or(Error::KeysUnavailable)?;
-        let claims = challenge.map(|challenge| challenge.claims);
-        let claims = claims.or_else(|| metadata.takes_capabilities().then(|| CAPABILITIES.to_owned()));
-        let request =
-            AuthorizationRequest { transaction: &transaction, params: &params, api, claims: claims.as_deref() };
+        let capabilities = metadata.takes_capabilities().then_some(CAPABILITIES);
+        let max_age = max_age.map(|max_age| max_age.seconds().to_string());
+        let request = AuthorizationRequest {
+            transaction: &transaction,
+            params: &params,
+            api,
+            claims: required.claims.as_deref().or(capabilities),
+            // A challenge goes before parameters (contract 21.2).
+            acr_values: required.acr_values.as_ref().or(params.acr_values.as_ref()).map(AcrValues::as_str),
+            max_age: max_age.as_deref(),
+        };
         let location = self.authorization_url(&metadata.authorization_endpoint, &request);
         let mut reply = redirect(StatusCode::FOUND, location.as_str());
         let cookies = self.sessions.cookies();
@@ -72,7 +87,7 @@ impl Auth {
         Ok(reply)
     }
 
-    /// Opens the claims challenge of the request's own session. Without a session, the callback checks that the
+    /// Opens the challenge of the request's own session. Without a session, the callback checks that the
     /// challenged user signs in (contract 7.29, 7.32).
     async fn open_challenge(
         &self,
@@ -90,7 +105,7 @@ impl Auth {
     }
 
     fn authorization_url(&self, endpoint: &Url, request: &AuthorizationRequest<'_>) -> Url {
-        let AuthorizationRequest { transaction, params, api, claims } = request;
+        let AuthorizationRequest { transaction, params, api, claims, acr_values, max_age } = request;
         let mut url = endpoint.clone();
         let code_challenge = URL_SAFE_NO_PAD.encode(Sha256::digest(transaction.verifier().expose_secret()));
         let mut query = url.query_pairs_mut();
@@ -111,6 +126,8 @@ impl Auth {
             ("domain_hint", params.domain_hint.as_deref()),
             ("resource", api.and_then(|api| api.resource.as_deref())),
             ("claims", *claims),
+            ("acr_values", *acr_values),
+            ("max_age", *max_age),
         ];
         for (name, value) in optional {
             if let Some(value) = value {

@@ -8,6 +8,7 @@ use crate::api_map::Api;
 use crate::clock::UnixSeconds;
 use crate::error::Error;
 use crate::reply::{Reply, json as json_reply};
+use crate::session::payload::User;
 use crate::session::{OpenError, OpenSession, RequiredInteraction};
 use crate::tokens::Status;
 
@@ -21,14 +22,10 @@ impl Auth {
         let csrf = json!({"header": "X-CSRF", "value": "1"});
         let body = match self.sessions.open(headers, now).await {
             Ok(open) => {
-                let user = &open.session.user;
                 let idle_until = self.sessions.idle_expiry(&open.session);
                 json!({
                     "authenticated": true,
-                    "user": {
-                        "sub": user.sub, "oid": user.oid, "tid": user.tid, "name": user.name,
-                        "preferred_username": user.preferred_username, "email": user.email, "roles": user.roles,
-                    },
+                    "user": user(&open.session.user),
                     "session": {
                         "expires_in": open.expires_at.saturating_sub(now),
                         "idle_expires_in": idle_until.min(open.expires_at).saturating_sub(now),
@@ -69,4 +66,23 @@ impl Auth {
         let token = self.logout_token(open, now).await;
         token.map_or_else(|| "/auth/logout".to_owned(), |token| format!("/auth/logout?lt={token}"))
     }
+}
+
+/// The claims of the user. Those about the authentication are only there where the sign-in's ID token had them
+/// (contract 21.3).
+fn user(user: &User) -> Map<String, Value> {
+    let always = [
+        ("sub", json!(user.sub)),
+        ("oid", json!(user.oid)),
+        ("tid", json!(user.tid)),
+        ("name", json!(user.name)),
+        ("preferred_username", json!(user.preferred_username)),
+        ("email", json!(user.email)),
+        ("roles", json!(user.roles)),
+    ];
+    let acr = user.acr.as_ref().map(|acr| ("acr", json!(acr)));
+    let amr = (!user.amr.is_empty()).then(|| ("amr", json!(user.amr)));
+    let auth_time = user.auth_time.map(|time| ("auth_time", json!(time)));
+    let all = always.into_iter().chain(acr).chain(amr).chain(auth_time);
+    all.map(|(name, value)| (name.to_owned(), value)).collect()
 }

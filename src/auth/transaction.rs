@@ -10,6 +10,7 @@ use zeroize::Zeroizing;
 use crate::clock::UnixSeconds;
 use crate::guard::return_to::ReturnTo;
 use crate::keyring::Purpose;
+use crate::oidc::acr::{AcrValues, MaxAge};
 use crate::secret::SecretString;
 use crate::session::Sessions;
 use crate::session::cookie::LOGIN_SECONDS;
@@ -41,6 +42,10 @@ pub(super) struct Transaction {
     pub(super) replaces: Option<SessionId>,
     /// The only `sub` that may complete this sign-in: the user whose call got the claims challenge (contract 7.32).
     pub(super) only_sub: Option<String>,
+    /// What a challenge asked for: the user must have authenticated in one of these ways (contract 21.2).
+    pub(super) required_acr: Option<AcrValues>,
+    /// The `max_age` that was sent.
+    pub(super) max_age: Option<MaxAge>,
     /// Start of the sign-in in microseconds since 1970, so that the oldest of several is removed first.
     pub(super) begun: u64,
     /// The provider that the browser was sent to (contract 7.5), as a hash. Version 2 has none.
@@ -63,6 +68,9 @@ struct Version3<'a> {
     only_sub: Option<&'a str>,
     begun_micros: u32,
     issuer: Option<IssuerHash>,
+    /// Empty for none.
+    required_acr: &'a str,
+    max_age: Option<u32>,
 }
 
 /// The payload of version 2.
@@ -89,9 +97,16 @@ impl Transaction {
             api: None,
             replaces: None,
             only_sub: None,
+            required_acr: None,
+            max_age: None,
             begun,
             issuer: Some(issuer_hash(issuer)),
         }
+    }
+
+    /// Start of the sign-in.
+    pub(super) const fn begun_at(&self) -> UnixSeconds {
+        self.begun / SECOND
     }
 
     pub(super) fn nonce(&self) -> String {
@@ -143,6 +158,8 @@ impl Transaction {
             only_sub: self.only_sub.as_deref(),
             begun_micros: u32::try_from(self.begun % SECOND).expect("a second has a million microseconds"),
             issuer: self.issuer,
+            required_acr: self.required_acr.as_ref().map(AcrValues::as_str).unwrap_or_default(),
+            max_age: self.max_age.map(MaxAge::seconds),
         };
         Zeroizing::new(postcard::to_extend(&form, vec![VERSION]).expect("bytes, strings and numbers serialize"))
     }
@@ -162,6 +179,8 @@ impl Transaction {
                     api: form.api.map(str::to_owned),
                     replaces: form.replaces,
                     only_sub: form.only_sub.map(str::to_owned),
+                    required_acr: AcrValues::parse(form.required_acr),
+                    max_age: form.max_age.and_then(MaxAge::new),
                     begun: issued_at.saturating_mul(SECOND).saturating_add(form.begun_micros.into()),
                     issuer: form.issuer,
                 })
@@ -179,6 +198,8 @@ impl Transaction {
             api: form.api,
             replaces: form.replaces,
             only_sub: form.only_sub,
+            required_acr: None,
+            max_age: None,
             begun: form.begun,
             issuer: None,
         })
@@ -276,6 +297,8 @@ mod tests {
             api: Some("graph".to_owned()),
             replaces: Some([7; 16]),
             only_sub: Some("ada".to_owned()),
+            required_acr: AcrValues::parse("c1 c2"),
+            max_age: MaxAge::new(300),
             ..transaction(1)
         };
         let (payload, cookie) = (one.encode(), cookie(&one));
@@ -284,6 +307,7 @@ mod tests {
         assert_eq!(decoded.encode(), payload);
         assert_eq!((decoded.state.as_str(), decoded.begun), (one.state.as_str(), one.begun));
         assert_eq!(decoded.return_to, "/inbox?a=b");
+        assert_eq!((decoded.required_acr, decoded.max_age), (AcrValues::parse("c1 c2"), MaxAge::new(300)));
         assert!(decode(&[&[VERSION + 1], &payload[1..]].concat()).is_none(), "another version is invalid");
         assert!(decode(&payload[..payload.len() - 1]).is_none());
         assert!(decode(&[]).is_none());
@@ -328,6 +352,7 @@ mod tests {
         payload.extend([3; 32]);
         payload.extend(b"\x0a/inbox?a=b\x01\x05graph\0\0\xf0\xa2\x04\x01");
         payload.extend([4; 8]);
+        payload.extend(b"\0\0");
         assert_eq!(one.encode().as_slice(), payload);
     }
 

@@ -163,7 +163,7 @@ impl NumericDate {
     }
 
     /// Whole seconds, if the value is between the years 1970 and 9999.
-    fn seconds(self) -> Option<UnixSeconds> {
+    pub(super) fn seconds(self) -> Option<UnixSeconds> {
         const YEAR_10000: f64 = 253_402_300_800.0;
         let value = Some(self.0).filter(|value| (0.0..YEAR_10000).contains(value))?;
         #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "the range was checked above")]

@@ -3,6 +3,7 @@
 use super::claims::{self, ClaimsProfile, Context, NumericDate, TokenError};
 use super::discovery::Tenants;
 use super::members::{self, Malformed, Members};
+use crate::clock::UnixSeconds;
 use crate::jose::Key;
 
 /// The claims of an ID token that the gateway reads.
@@ -31,6 +32,12 @@ pub struct IdToken {
     pub sid: Option<String>,
     /// Sent back to the provider as `logout_hint` at a sign-out.
     pub login_hint: Option<String>,
+    /// Authentication context class.
+    pub acr: Option<String>,
+    /// Authentication methods.
+    pub amr: Vec<String>,
+    /// When the user authenticated at the provider.
+    pub auth_time: Option<UnixSeconds>,
 }
 
 /// An ID token of a code exchange.
@@ -121,7 +128,16 @@ impl IdToken {
             roles: payload.optional("roles", members::texts).unwrap_or_default(),
             sid: payload.optional("sid", members::text),
             login_hint: payload.optional("login_hint", members::text),
+            acr: payload.optional("acr", members::text),
+            amr: payload.optional("amr", members::texts).unwrap_or_default(),
+            auth_time: payload.optional("auth_time", |date| NumericDate::read(&date)?.seconds()),
         })
+    }
+
+    /// How long before this token the user had authenticated, in seconds of the provider's own clock.
+    #[must_use]
+    pub fn authentication_age(&self) -> Option<u64> {
+        Some(self.iat.seconds()?.saturating_sub(self.auth_time?))
     }
 
     /// The rules of every ID token.

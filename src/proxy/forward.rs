@@ -147,7 +147,8 @@ impl Proxy {
         Ok(reply.map(|body| GuardedBody::new(body, limit, place).boxed()))
     }
 
-    /// A response that requires claims of a sign-in (contract 7.28) becomes the error that leads to that sign-in.
+    /// A response that requires something of a sign-in (contract 7.28, 21.1) becomes the error that leads to that
+    /// sign-in.
     async fn without_challenge(
         &self,
         response: Response<Incoming>,
@@ -155,9 +156,9 @@ impl Proxy {
         token: &AccessToken,
         now: UnixSeconds,
     ) -> Result<Response<Incoming>, Error> {
-        match challenge::claims_required_by(response.status(), response.headers()) {
+        match challenge::required_by(response.status(), response.headers()) {
             None => Ok(response),
-            Some(claims) => Err(self.tokens.on_claims_challenge(open, token.clone(), &claims, now).await),
+            Some(required) => Err(self.tokens.on_challenge(open, token.clone(), required, now).await),
         }
     }
 }

@@ -1,16 +1,16 @@
-//! Claims challenges: the claims that an API or the provider requires of the next sign-in (OpenID Connect Core section
-//! 5.5), sealed into `login_url` (contract 7.28 to 7.32).
+//! Challenges: what an API or the provider requires of the next sign-in, sealed into `login_url`. Either claims (OpenID
+//! Connect Core section 5.5, contract 7.28 to 7.32), or how and when the user authenticated (RFC 9470, contract 21.1).
 
 use base64::Engine;
 use base64::alphabet;
 use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
 use http::header::WWW_AUTHENTICATE;
 use http::{HeaderMap, StatusCode};
-use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 
 use crate::clock::UnixSeconds;
 use crate::keyring::Purpose;
+use crate::oidc::acr::{AcrValues, MaxAge};
 use crate::session::payload::SessionId;
 use crate::session::sealer::UnsealError;
 use crate::session::{OpenSession, Sessions};
@@ -19,16 +19,27 @@ use crate::session::{OpenSession, Sessions};
 const SECONDS: u64 = 600;
 /// Maximum size of a claims request in bytes (contract 7.30).
 const LIMIT: usize = 2_048;
-/// Version of the payload after the times.
-const FORMAT: u8 = 1;
+/// Version of the payload after the times. Version 1 is read too (contract 5.8).
+const VERSION: u8 = 2;
 /// Standard base64, with or without padding: Entra sends both.
 const BASE64: GeneralPurpose = GeneralPurpose::new(
     &alphabet::STANDARD,
     GeneralPurposeConfig::new().with_decode_padding_mode(DecodePaddingMode::Indifferent),
 );
 
+/// What the next sign-in must bring.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Requirement {
+    /// A claims request: JSON with the one member `access_token` once it is sealed.
+    pub claims: Option<String>,
+    /// Authentication context classes, of which one is required.
+    pub acr_values: Option<AcrValues>,
+    /// Most seconds since the user authenticated.
+    pub max_age: Option<MaxAge>,
+}
+
 /// An opened challenge.
-#[derive(Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, PartialEq, Eq)]
 pub struct Challenge {
     /// The session that was challenged.
     pub session: SessionId,
@@ -36,45 +47,82 @@ pub struct Challenge {
     pub sub: String,
     /// The API that sent the challenge; empty if the provider did, for no API.
     pub api: String,
-    /// The claims request: JSON with the one member `access_token`.
-    pub claims: String,
+    pub requirement: Requirement,
 }
 
-/// The claims request in an API's 401 with `insufficient_claims` (RFC 6750 section 3, continuous access evaluation).
+/// Version 1, and the first part of version 2: session, `sub`, API and claims request, which is empty for none.
+type Base<'a> = (SessionId, &'a str, &'a str, &'a str);
+/// What version 2 adds: `acr_values`, which is empty for none, and `max_age`.
+type Authentication<'a> = (&'a str, Option<u32>);
+
+/// What an API's 401 requires of a sign-in: claims (`insufficient_claims`, continuous access evaluation), or another
+/// authentication (`insufficient_user_authentication`, RFC 9470).
 #[must_use]
-pub fn claims_required_by(status: StatusCode, headers: &HeaderMap) -> Option<String> {
+pub fn required_by(status: StatusCode, headers: &HeaderMap) -> Option<Requirement> {
     if status != StatusCode::UNAUTHORIZED {
         return None;
     }
     let lines = headers.get_all(WWW_AUTHENTICATE).iter().filter_map(|line| line.to_str().ok());
     let mut challenges = lines.filter_map(|line| http_auth::parse_challenges(line).ok()).flatten();
-    let encoded = challenges.find_map(|challenge| {
+    challenges.find_map(|challenge| {
         let value = |name: &str| {
             let found = challenge.params.iter().find(|(of, _)| of.eq_ignore_ascii_case(name));
             found.map(|(_, value)| value.to_unescaped())
         };
-        let insufficient = value("error").is_some_and(|error| error == "insufficient_claims");
-        let bearer = challenge.scheme.eq_ignore_ascii_case("bearer");
-        if bearer && insufficient { value("claims") } else { None }
-    })?;
-    String::from_utf8(BASE64.decode(encoded).ok()?).ok()
+        let error = value("error").filter(|_| challenge.scheme.eq_ignore_ascii_case("bearer"))?;
+        match error.as_str() {
+            "insufficient_claims" => {
+                let claims = String::from_utf8(BASE64.decode(value("claims")?).ok()?).ok()?;
+                Some(Requirement { claims: Some(claims), ..Requirement::default() })
+            }
+            // What the gateway does not pass on is left out, so that the user is asked all the same.
+            "insufficient_user_authentication" => Some(Requirement {
+                acr_values: value("acr_values").and_then(|values| AcrValues::within_bounds(&values)),
+                max_age: value("max_age").and_then(|seconds| MaxAge::parse(&seconds)),
+                claims: None,
+            }),
+            _ => None,
+        }
+    })
 }
 
-/// Seals a claims request. `None` if it cannot be passed on, or if no key seals.
-pub async fn seal(
+/// The URL of the sign-in for an API, whose name is empty for none, with what it must bring sealed into it.
+pub async fn login_url(
     sessions: &Sessions,
     open: &OpenSession,
     api: &str,
-    claims: &str,
+    required: Option<&Requirement>,
+    now: UnixSeconds,
+) -> String {
+    let sealed = match required {
+        Some(required) => seal(sessions, open, api, required, now).await,
+        None => None,
+    };
+    sealed.map_or_else(|| plain_login_url(api), |challenge| format!("/auth/login?challenge={challenge}"))
+}
+
+/// The URL of the sign-in for an API, whose name is empty for none.
+#[must_use]
+pub fn plain_login_url(api: &str) -> String {
+    if api.is_empty() { "/auth/login".to_owned() } else { format!("/auth/login?api={api}") }
+}
+
+/// Seals a challenge. `None` if its claims request cannot be passed on, or if no key seals.
+async fn seal(
+    sessions: &Sessions,
+    open: &OpenSession,
+    api: &str,
+    requirement: &Requirement,
     now: UnixSeconds,
 ) -> Option<String> {
-    let challenge = Challenge {
-        session: open.session.id,
-        sub: open.session.user.sub.clone(),
-        api: api.to_owned(),
-        claims: request(claims)?,
+    let claims = match &requirement.claims {
+        Some(claims) => request(claims)?,
+        None => String::new(),
     };
-    let payload = postcard::to_extend(&challenge, vec![FORMAT]).ok()?;
+    let base: Base<'_> = (open.session.id, &open.session.user.sub, api, &claims);
+    let acr_values = requirement.acr_values.as_ref().map(AcrValues::as_str).unwrap_or_default();
+    let authentication: Authentication<'_> = (acr_values, requirement.max_age.map(MaxAge::seconds));
+    let payload = postcard::to_extend(&(base, authentication), vec![VERSION]).ok()?;
     sessions.seal(Purpose::Challenge, "", now + SECONDS, now, &payload).await.ok()
 }
 
@@ -84,8 +132,20 @@ pub async fn seal(
 /// [`UnsealError`].
 pub async fn open(sessions: &Sessions, sealed: &str, now: UnixSeconds) -> Result<Challenge, UnsealError> {
     let opened = sessions.unseal(Purpose::Challenge, "", sealed.as_bytes(), now).await?;
-    let Some((&FORMAT, payload)) = opened.payload().split_first() else { return Err(UnsealError::Invalid) };
-    postcard::from_bytes(payload).map_err(|_| UnsealError::Invalid)
+    decode(opened.payload()).ok_or(UnsealError::Invalid)
+}
+
+fn decode(payload: &[u8]) -> Option<Challenge> {
+    let (&version @ (1 | VERSION), bytes) = payload.split_first()? else { return None };
+    let ((session, sub, api, claims), rest): (Base<'_>, _) = postcard::take_from_bytes(bytes).ok()?;
+    let ((acr_values, max_age), rest): (Authentication<'_>, _) =
+        if version == VERSION { postcard::take_from_bytes(rest).ok()? } else { (("", None), rest) };
+    let requirement = Requirement {
+        claims: Some(claims).filter(|claims| !claims.is_empty()).map(str::to_owned),
+        acr_values: AcrValues::parse(acr_values),
+        max_age: max_age.and_then(MaxAge::new),
+    };
+    rest.is_empty().then(|| Challenge { session, sub: sub.to_owned(), api: api.to_owned(), requirement })
 }
 
 /// The claims request to pass on: only the member `access_token` of strict JSON, merged with `cp1`, the capability to
@@ -114,9 +174,13 @@ mod tests {
 
     use super::*;
 
-    fn claims_in(line: &str) -> Option<String> {
+    fn challenge_in(line: &str) -> Option<Requirement> {
         let headers = HeaderMap::from_iter([(WWW_AUTHENTICATE, HeaderValue::from_str(line).unwrap())]);
-        claims_required_by(StatusCode::UNAUTHORIZED, &headers)
+        required_by(StatusCode::UNAUTHORIZED, &headers)
+    }
+
+    fn claims_in(line: &str) -> Option<String> {
+        challenge_in(line)?.claims
     }
 
     #[test]
@@ -161,10 +225,59 @@ mod tests {
         }
     }
 
+    /// Contract 21.1.
+    #[test]
+    fn a_challenge_of_rfc_9470_is_found_and_what_is_beyond_its_bounds_is_left_out() {
+        let long = "x".repeat(201);
+        let many: Vec<String> = (0..11).map(|number| format!("c{number}")).collect();
+        let (ten, many) = (many[..10].join(" "), many.join(" "));
+        for (parameters, acr_values, max_age) in [
+            (r#"acr_values="urn:mfa loa3", max_age="300""#, Some("urn:mfa loa3"), Some(300)),
+            (r"max_age=0", None, Some(0)),
+            (r#"acr_values="c1", max_age="86400""#, Some("c1"), Some(86_400)),
+            (r#"acr_values="c1", max_age="86401""#, Some("c1"), None),
+            (r#"acr_values="c1", max_age="-1""#, Some("c1"), None),
+            (r#"acr_values="", max_age="""#, None, None),
+            (r#"acr_values="c\"1 c\\2 c3""#, Some("c3"), None),
+            (&format!("acr_values=\"{many}\""), Some(ten.as_str()), None),
+            (&format!("acr_values=\"{long} c1\""), Some("c1"), None),
+            ("realm=x", None, None),
+        ] {
+            let line = format!("Bearer error=\"insufficient_user_authentication\", {parameters}");
+            let found = challenge_in(&line).unwrap();
+            let of = found.acr_values.as_ref().map(AcrValues::as_str);
+            assert_eq!((of, found.max_age.map(MaxAge::seconds), &found.claims), (acr_values, max_age, &None), "{line}");
+        }
+        assert_eq!(challenge_in(r#"DPoP error="insufficient_user_authentication", max_age=1"#), None);
+    }
+
+    /// Known answers (contract 5.8): what the release before this version wrote, and what this one writes.
+    #[test]
+    fn both_versions_are_read() {
+        let mut payload = vec![1];
+        payload.extend([7; 16]);
+        payload.extend(b"\x03ada\x05graph\x02{}");
+        let mut challenge = Challenge {
+            session: [7; 16],
+            sub: "ada".to_owned(),
+            api: "graph".to_owned(),
+            requirement: Requirement { claims: Some("{}".to_owned()), ..Requirement::default() },
+        };
+        assert_eq!(decode(&payload).as_ref(), Some(&challenge));
+        payload.extend(b"\x02c1\x01\xac\x02");
+        assert_eq!(decode(&payload), None, "version 1 has no more");
+        payload[0] = 2;
+        challenge.requirement.acr_values = AcrValues::parse("c1");
+        challenge.requirement.max_age = MaxAge::new(300);
+        assert_eq!(decode(&payload), Some(challenge));
+        payload[0] = 3;
+        assert_eq!(decode(&payload), None, "another version is invalid");
+    }
+
     proptest::proptest! {
         #[test]
         fn no_header_panics(line in "[ -~]{0,200}") {
-            let _ = claims_in(&line);
+            let _ = challenge_in(&line);
         }
     }
 }

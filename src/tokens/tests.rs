@@ -124,7 +124,8 @@ async fn a_token_rejected_by_a_claims_challenge_is_not_written_again() {
     let before = another.sessions.open(&cookies(&instance.sessions.write(&open, NOW).await.unwrap()), NOW).await;
     assert!(held(&before.unwrap()));
     let token = open.session.access_token("one", NOW).unwrap().clone();
-    let _ = instance.on_claims_challenge(&open, token, "{}", NOW).await;
+    let required = Requirement { claims: Some("{}".to_owned()), ..Requirement::default() };
+    let _ = instance.on_challenge(&open, token, required, NOW).await;
     for lines in [instance.sessions.write(&parallel, NOW).await, instance.sessions.start(&parallel, NOW).await] {
         let written = another.sessions.open(&cookies(&lines.unwrap()), NOW).await.unwrap();
         assert!(!held(&written));

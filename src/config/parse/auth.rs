@@ -9,6 +9,7 @@ use super::{ConfigParser, Parsed};
 use crate::api_map::ApiMap;
 use crate::auth::{Config, ResponseMode};
 use crate::config::settings::{END_SESSION_RETURN_PARAM, END_SESSION_URL, LOGIN_PARAMS, RESPONSE_MODE, SCOPES};
+use crate::oidc::acr::MaxAge;
 use crate::origin::{Origin, is_secure};
 
 /// Path prefixes that the gateway or the platform serves, besides the routes of the APIs (contract 3.40).
@@ -73,6 +74,9 @@ impl ConfigParser<'_> {
             Some(name) => Some(format!("must not contain {name}, which the gateway sets itself or never sends")),
             None if names.contains("") || names.len() < params.len() => {
                 Some("must be a query string with one value for each name".to_owned())
+            }
+            None if params.iter().any(|(name, value)| name == "max_age" && MaxAge::parse(value).is_none()) => {
+                Some("must have a number of seconds from 0 to 86400 as max_age".to_owned())
             }
             None => None,
         };
