@@ -62,8 +62,20 @@ param rotateInApp bool = true
 @maxLength(24)
 param keyVaultName string = ''
 
+@description('Region of the vault, where an app of another region shares it. Empty: that of all resources.')
+param keyVaultLocation string = ''
+
 @description('Name of the secret whose versions are the key ring.')
 param keyName string = 'cloakroom-keys'
+
+@description('Whether vault and storage are closed to all callers but the app, by a virtual network (flex only).')
+param virtualNetwork bool = false
+
+@description('Further subnets that may reach the vault: those of other apps that share it.')
+param otherSubnetIds string[] = []
+
+@description('Id of the Front Door that alone may call the app: frontDoorId of its profile. Empty: any caller.')
+param frontDoorId string = ''
 
 @description('Whether to make a storage account for the SPA, which the gateway then fronts.')
 param staticWebsite bool = false
@@ -90,6 +102,9 @@ var origin = endsWith(given, '/') ? take(given, length(given) - 1) : given
 var listed = replace(replace('${allowedOrigins},', ' ', ''), '/,', ',')
 var origins = take(listed, length(listed) - 1)
 
+// Silence would leave vault and storage open.
+var closed = virtualNetwork && !isFlex ? fail('virtualNetwork needs hostingPlan=flex') : virtualNetwork
+
 module identity 'modules/identity.bicep' = {
   params: {
     name: 'id-${name}'
@@ -107,25 +122,52 @@ module monitoring 'modules/monitoring.bicep' = {
   }
 }
 
+module network 'modules/network.bicep' = if (closed) {
+  params: {
+    appName: name
+    location: region
+    tags: tags
+  }
+}
+
+var subnetId = closed ? network!.outputs.subnetId : ''
+var ownSubnetIds = [
+  subnetId
+]
+
 module storage 'modules/storage.bicep' = {
   params: {
     name: 'st${uniqueString(resourceGroup().id, name)}'
     location: region
     tags: tags
     ownerPrincipalId: identity.outputs.principalId
+    subnetId: subnetId
+  }
+}
+
+module packages 'modules/packages.bicep' = {
+  params: {
+    name: 'pk${uniqueString(resourceGroup().id, name)}'
+    location: region
+    tags: tags
+    readerPrincipalId: identity.outputs.principalId
+    mayUpload: isFlex
     uploaderPrincipalId: isFlex ? '' : deployerPrincipalId
+    subnetId: subnetId
+    workspaceId: monitoring.outputs.workspaceId
   }
 }
 
 module vault 'modules/vault.bicep' = {
   params: {
     name: empty(keyVaultName) ? 'kv-${uniqueString(resourceGroup().id, name)}' : keyVaultName
-    location: region
+    location: empty(keyVaultLocation) ? region : keyVaultLocation
     tags: tags
     appName: name
     gatewayPrincipalId: identity.outputs.principalId
     mayRotate: rotateInApp
     workspaceId: monitoring.outputs.workspaceId
+    subnetIds: closed ? union(ownSubnetIds, otherSubnetIds) : []
   }
 }
 
@@ -175,7 +217,9 @@ module flex 'modules/flex.bicep' = if (isFlex) {
     identityId: identity.outputs.id
     settings: settings
     allowedOrigins: empty(origins) ? [] : split(origins, ',')
-    packageContainerUrl: storage.outputs.packageContainerUrl
+    frontDoorId: frontDoorId
+    packageContainerUrl: packages.outputs.containerUrl
+    subnetId: subnetId
     instanceMemoryMB: instanceMemoryMB
     maximumInstanceCount: maximumInstanceCount
     alwaysReadyInstances: alwaysReadyInstances
@@ -190,7 +234,8 @@ module consumption 'modules/consumption.bicep' = if (!isFlex) {
     identityId: identity.outputs.id
     settings: settings
     allowedOrigins: empty(origins) ? [] : split(origins, ',')
-    packageContainerUrl: storage.outputs.packageContainerUrl
+    frontDoorId: frontDoorId
+    packageContainerUrl: packages.outputs.containerUrl
   }
 }
 
@@ -228,5 +273,8 @@ output CLOAKROOM_PUBLIC_ORIGIN string = origin
 @description('Storage account of the static website, empty without one.')
 output AZURE_STATIC_WEBSITE_ACCOUNT string = staticWebsite ? website!.outputs.name : ''
 
-@description('Storage account of the host, and on consumption of the package.')
+@description('Storage account of the host.')
 output AZURE_STORAGE_ACCOUNT string = storage.outputs.name
+
+@description('Storage account of the package.')
+output AZURE_PACKAGE_ACCOUNT string = packages.outputs.name

@@ -18,8 +18,14 @@ param settings { *: string }
 @description('Origins of pages besides the app\'s own.')
 param allowedOrigins string[]
 
+@description('Id of the Front Door that alone may call the app. Empty: any caller.')
+param frontDoorId string
+
 @description('Address of the container of packages.')
 param packageContainerUrl string
+
+@description('Subnet through which the app reaches everything. Empty: none.')
+param subnetId string
 
 @description('Memory of an instance in MB.')
 param instanceMemoryMB int
@@ -43,6 +49,23 @@ var cors = {
   allowedOrigins: allowedOrigins
   supportCredentials: true
 }
+
+// The service tag alone would admit the Front Door of any customer; the header has the id of this one.
+var frontDoor = [
+  {
+    name: 'front-door'
+    description: 'This Front Door and no other caller.'
+    priority: 100
+    action: 'Allow'
+    tag: 'ServiceTag'
+    ipAddress: 'AzureFrontDoor.Backend'
+    headers: {
+      'x-azure-fdid': [
+        frontDoorId
+      ]
+    }
+  }
+]
 
 resource plan 'Microsoft.Web/serverfarms@2025-03-01' = {
   name: 'plan-${name}'
@@ -75,6 +98,7 @@ resource app 'Microsoft.Web/sites@2025-03-01' = {
     serverFarmId: plan.id
     keyVaultReferenceIdentity: identityId
     httpsOnly: true
+    virtualNetworkSubnetId: empty(subnetId) ? null : subnetId
     functionAppConfig: {
       runtime: {
         name: 'custom'
@@ -111,7 +135,11 @@ resource app 'Microsoft.Web/sites@2025-03-01' = {
       ]
       cors: empty(allowedOrigins) ? null : cors
       http20Enabled: true
+      ipSecurityRestrictions: empty(frontDoorId) ? [] : frontDoor
+      ipSecurityRestrictionsDefaultAction: empty(frontDoorId) ? 'Allow' : 'Deny'
       minTlsVersion: '1.2'
+      // Deployments do not come through Front Door; they sign in.
+      scmIpSecurityRestrictionsUseMain: false
       scmMinTlsVersion: '1.2'
     }
   }

@@ -24,6 +24,9 @@ param mayRotate bool
 @description('Resource id of the workspace for the audit log of key reads.')
 param workspaceId string
 
+@description('Subnets that may reach the vault, and no other caller then. Empty: any caller may try.')
+param subnetIds string[]
+
 var keyVaultSecretsUser = '4633458b-17de-408a-b874-0445c86b69e6'
 var here = resourceGroup().id
 
@@ -41,6 +44,15 @@ resource vault 'Microsoft.KeyVault/vaults@2026-02-01' = {
     enableSoftDelete: true
     softDeleteRetentionInDays: 90
     enablePurgeProtection: true
+    networkAcls: {
+      bypass: 'None'
+      defaultAction: empty(subnetIds) ? 'Allow' : 'Deny'
+      virtualNetworkRules: [
+        for subnetId in subnetIds: {
+          id: subnetId
+        }
+      ]
+    }
   }
 }
 
@@ -92,7 +104,8 @@ resource reads 'Microsoft.Authorization/roleAssignments@2022-04-01' = if (!mayRo
 }
 
 resource audit 'Microsoft.Insights/diagnosticSettings@2021-05-01-preview' = {
-  name: 'audit'
+  // Apps that share the vault have a workspace each.
+  name: 'audit-${appName}'
   scope: vault
   properties: {
     workspaceId: workspaceId

@@ -157,8 +157,8 @@ def for_pycep(text: str) -> str:
 
 
 def for_checkov(text: str) -> str:
-    """As above, and without `string[]`, which the older pycep of checkov cannot read."""
-    return re.sub(r"(?m)^(param \w+) \w+\[\]", r"\1 array", for_pycep(text))
+    """As above, and without `string[]` and `fail()`, which the older pycep of checkov cannot read."""
+    return re.sub(r"\bfail\(", "any(", re.sub(r"(?m)^(param \w+) \w+\[\]", r"\1 array", for_pycep(text)))
 
 
 @functools.cache

@@ -8,7 +8,7 @@ from bicep_file import plain_string, properties
 
 # What the functions of Bicep give; `=` is what the arguments give. A function that is not here is unknown.
 FUNCTIONS = {
-    "any": "any", "array": "array", "base64": "string", "bool": "bool", "cidrSubnet": "string", "concat": "=",
+    "any": "any", "array": "array", "base64": "string", "bool": "bool", "concat": "=",
     "contains": "bool", "deployment": "any", "empty": "bool", "endsWith": "bool", "environment": "any",
     "extensionResourceId": "string", "fail": "any", "filter": "array", "first": "any", "flatten": "array",
     "format": "string", "guid": "string", "indexOf": "int", "int": "int", "intersection": "any", "items": "array",

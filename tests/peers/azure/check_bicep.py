@@ -13,6 +13,7 @@ from api_versions import ApiVersions
 from bicep_check import Checker
 from bicep_file import Fault
 from bicep_types import Types
+from template_rules import rule_faults
 
 PROJECT = Path(__file__).resolve().parents[3]
 
@@ -61,7 +62,7 @@ def faults(root: Path, cache: Path, today: date) -> tuple[list[Fault], int]:
     main = checker.files.get((root / "infra/main.bicep").resolve())
     if main is not None:
         wanted = {one.name for one in main.declarations.values() if one.kind == "param"}
-        found += page_faults(root, wanted) + event_faults(root)
+        found += page_faults(root, wanted) + event_faults(root) + rule_faults(checker.files.values())
     return found, len(checker.files)
 
 

@@ -1,0 +1,60 @@
+// A virtual network of which the app gets the only subnet, so that vault and storage can be closed to all other callers.
+// The subnet reaches them by service endpoints: no private addresses, no DNS zones, and nothing to pay. Calls to the
+// provider and to APIs go out through it too.
+//
+// Once in a subscription, before the first deployment: az provider register --namespace Microsoft.App --wait
+
+@description('Name of the function app.')
+param appName string
+
+@description('Region.')
+param location string
+
+@description('Its tags.')
+param tags { *: string }
+
+@description('Its addresses. They matter only if it is ever connected to another network.')
+param addressPrefix string = '10.0.0.0/24'
+
+@description('Addresses of the app\'s subnet, among those. Flex Consumption requires at least /27.')
+param subnetPrefix string = '10.0.0.0/26'
+
+resource network 'Microsoft.Network/virtualNetworks@2024-07-01' = {
+  name: 'vnet-${appName}'
+  location: location
+  tags: tags
+  properties: {
+    addressSpace: {
+      addressPrefixes: [
+        addressPrefix
+      ]
+    }
+  }
+}
+
+resource subnet 'Microsoft.Network/virtualNetworks/subnets@2024-07-01' = {
+  parent: network
+  name: 'app'
+  properties: {
+    addressPrefix: subnetPrefix
+    delegations: [
+      {
+        name: 'flex'
+        properties: {
+          serviceName: 'Microsoft.App/environments'
+        }
+      }
+    ]
+    serviceEndpoints: [
+      {
+        service: 'Microsoft.KeyVault'
+      }
+      {
+        service: 'Microsoft.Storage'
+      }
+    ]
+  }
+}
+
+@description('Resource id of the app\'s subnet.')
+output subnetId string = subnet.id
