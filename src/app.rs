@@ -35,6 +35,8 @@ pub struct App {
     pub spa: Option<spa::Spa>,
     pub common_headers: CommonHeaders,
     pub host: HostModeObserver,
+    /// What `/health/ready` reports as misconfigured.
+    pub misconfigured: Vec<&'static str>,
     /// The port that the gateway listens on.
     pub port: u16,
 }
@@ -65,6 +67,7 @@ impl App {
             spa: config.spa,
             common_headers: config.common_headers,
             host: HostModeObserver::default(),
+            misconfigured: config.misconfigured,
             port: config.port,
         })
     }

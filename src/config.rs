@@ -98,6 +98,8 @@ pub struct Config {
     pub log: telemetry::Config,
     /// Shared with the key source and the client's assertion.
     pub net: Arc<OutboundClients>,
+    /// What of the platform contradicts the settings, by its name in `/health/ready`.
+    pub misconfigured: Vec<&'static str>,
     /// What is valid but risky, for the log and for `check`.
     pub warnings: Vec<String>,
 }

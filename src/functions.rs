@@ -1,6 +1,7 @@
 //! What depends on the Functions host: its own requests, its mode, the timer's payload (contract 3.36, section 11).
 
 pub mod mode;
+pub mod platform_cors;
 pub mod rotate_keys;
 
 use http::HeaderMap;

@@ -13,9 +13,9 @@ pub fn live() -> Reply {
 }
 
 /// 200 once a sealing key and the provider's metadata have been loaded. A later outage, an active key that was not
-/// replaced in time and the host's mode are in the body and do not change the status.
+/// replaced in time, the host's mode and what is misconfigured are in the body and do not change the status.
 #[must_use]
-pub fn ready(ring: &Ring, provider: &Provider, host: &str) -> Reply {
+pub fn ready(ring: &Ring, provider: &Provider, host: &str, misconfigured: &[&str]) -> Reply {
     let parts =
         [("keys", ring.was_ready(), ring.source_is_down()), ("provider", provider.was_ready(), provider.is_down())];
     let missing: Vec<&str> = parts.iter().filter(|(_, ready, _)| !ready).map(|(name, ..)| *name).collect();
@@ -23,6 +23,11 @@ pub fn ready(ring: &Ring, provider: &Provider, host: &str) -> Reply {
     let status = if missing.is_empty() { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
     let state = if missing.is_empty() { "ready" } else { "starting" };
     let overdue: &[&str] = if ring.is_overdue() { &["keys"] } else { &[] };
-    let body = json!({"status": state, "missing": missing, "down": down, "overdue": overdue, "host": host});
+    let mut body = json!({"status": state, "missing": missing, "down": down, "overdue": overdue, "host": host});
+    if !misconfigured.is_empty()
+        && let Some(members) = body.as_object_mut()
+    {
+        members.insert("misconfigured".to_owned(), json!(misconfigured));
+    }
     json_reply(status, &body)
 }

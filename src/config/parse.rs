@@ -87,6 +87,7 @@ impl<'a> ConfigParser<'a> {
         let spa = self.spa(public);
         let auth = self.auth(public, response_mode, apis.as_ref().ok());
         let common_headers = self.common_headers(auth.as_ref().ok().map(|auth| auth.origins.as_ref()));
+        let misconfigured = self.misconfigured(auth.as_ref().ok().map(|auth| auth.origins.as_ref()));
         let log = self.or_record(&LOG, telemetry::Config::parse(self.text(&LOG)));
         let (sessions, auth, apis) = (sessions?, auth?, apis?);
         let provider =
@@ -106,6 +107,7 @@ impl<'a> ConfigParser<'a> {
             common_headers: common_headers?,
             log: log?,
             net: Arc::clone(&self.net),
+            misconfigured,
             warnings: Vec::new(),
         })
     }

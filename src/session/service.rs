@@ -100,7 +100,13 @@ impl Sessions {
             Ok(None) | Err(SaveError::Ended | SaveError::Superseded) => Ok(Vec::new()),
             Err(SaveError::KeysUnavailable) => Err(WriteError::KeysUnavailable),
             Err(SaveError::StoreUnavailable) => Err(WriteError::StoreUnavailable),
-            Err(SaveError::TooLarge) => Err(WriteError::TooLarge),
+            Err(SaveError::TooLarge) => {
+                // Contract 4.17. A sign-in reports it as `cookie_too_large`, too.
+                tracing::warn!(
+                    "the session with its newest refresh token does not fit the cookie, which keeps the old one"
+                );
+                Err(WriteError::TooLarge)
+            }
         }
     }
 

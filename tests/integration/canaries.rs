@@ -4,6 +4,10 @@
 use base64::Engine;
 use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
 
+use devkit::provider::{Alteration, Endpoint};
+use http::StatusCode;
+use serde_json::json;
+
 use crate::app::{EVERY_REACH, KEY, TestApp};
 use crate::visitor::CALL;
 
@@ -103,4 +107,45 @@ async fn no_secret_of_a_run_reaches_the_browser_or_a_log() {
         assert!(log.contains("a user signed in"), "{log}");
         assert_eq!(found(log.as_bytes(), &secrets), [""; 0], "{reach:?}: in a log");
     }
+}
+
+/// Of a provider's errors only 64 letters, digits and `_` are logged: some echo the request, with code and secret, and
+/// any client can send an `error` of any length to the callback.
+#[tokio::test]
+async fn errors_of_the_provider_put_neither_secrets_nor_long_texts_into_the_log() {
+    const ECHOED: [&str; 4] = ["CANARY/the-code", "CANARY/the-secret", "CANARY/the-token", "CANARY/the-description"];
+    let app = TestApp::start().await;
+    let mut visitor = app.signed_in("ada.lovelace@contoso.example").await;
+    let long = "x".repeat(100_000);
+    let document = json!({
+        "error": format!("rejected code={}&client_secret={} {long}", ECHOED[0], ECHOED[1]),
+        "suberror": format!("rejected {} \u{1b}[31m{long}", ECHOED[2]),
+        "error_description": ECHOED[3],
+    });
+    let body = document.to_string();
+    let rejected = Alteration::new(move |response| {
+        *response.status_mut() = StatusCode::BAD_REQUEST;
+        *response.body_mut() = body.clone().into();
+    });
+    app.provider.set_alteration(Endpoint::Token, Some(rejected));
+    app.visitor().sign_in(&app.provider, "grace.hopper@contoso.example", "/").await;
+    visitor.fetch("POST", "/auth/refresh").await;
+    let mut other = app.visitor();
+    let address = url::Url::parse(&other.begin("/").await).unwrap();
+    let state = address.query_pairs().find(|(name, _)| name == "state").unwrap().1.into_owned();
+    let error = [("error", &*ECHOED[0].repeat(400)), ("state", &*state)];
+    let query = url::form_urlencoded::Serializer::new(String::new()).extend_pairs(error).finish();
+    other.navigate(&format!("/auth/callback?{query}")).await;
+    // Its line follows that of the long error.
+    let address = url::Url::parse(&other.begin("/").await).unwrap();
+    let state = address.query_pairs().find(|(name, _)| name == "state").unwrap().1.into_owned();
+    other.navigate(&format!("/auth/callback?error=access_denied&state={state}")).await;
+
+    app.wait_for_log(r#""error":"rejectedcodeCANARYthecodeclient_secretCANARYthesecret"#).await;
+    app.wait_for_log(r#""event":"sign_in_failed","code":"access_denied""#).await;
+    let log = app.log();
+    let secrets = ECHOED.map(|text| (text.to_owned(), text.as_bytes().to_vec()));
+    assert_eq!(found(log.as_bytes(), &secrets), [""; 0]);
+    let longest = log.lines().map(str::len).max().unwrap();
+    assert!(!log.contains('\u{1b}') && !log.contains("\\u001b") && longest < 1_500, "{longest}");
 }

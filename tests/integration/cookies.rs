@@ -158,3 +158,42 @@ async fn two_sessions_of_one_user_end_independently() {
     assert_eq!(first.fetch("GET", "/auth/session").await.json()["authenticated"], false);
     assert_eq!(second.fetch("GET", "/graph/me").await.status, 200);
 }
+
+/// What the provider responds from now on to token requests: these members are set.
+fn set_in_token_responses(app: &TestApp, members: Option<serde_json::Value>) {
+    let change = |members: serde_json::Value| {
+        devkit::provider::Alteration::json(move |document| {
+            document.as_object_mut().unwrap().extend(members.as_object().unwrap().clone());
+        })
+    };
+    app.provider.set_alteration(devkit::provider::Endpoint::Token, members.map(change));
+}
+
+/// Contract 4.17: the response has the new token, the browser keeps its cookie, and the log says so.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_session_that_outgrows_the_budget_at_a_refresh_keeps_its_cookie() {
+    let app = TestApp::start().await;
+    let mut visitor = app.signed_in(ADA).await;
+    set_in_token_responses(&app, Some(serde_json::json!({"refresh_token": "r".repeat(12_000)})));
+    let response = visitor.fetch("POST", "/auth/refresh").await;
+    assert_eq!((response.status, response.headers_named("set-cookie").count()), (204, 0), "{}", app.log());
+    app.wait_for_log("does not fit the cookie, which keeps the old one").await;
+    assert_eq!(visitor.fetch("GET", "/graph/me").await.status, 200);
+    assert_eq!(visitor.fetch("GET", "/auth/session").await.json()["authenticated"], true);
+}
+
+/// Contract 4.17: with one-time refresh tokens the old one is worth nothing.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_newer_refresh_token_is_written_even_if_access_tokens_are_left_out() {
+    let options = devkit::provider::Options { one_time_refresh: true, ..devkit::provider::Options::new("http://x") };
+    let mut app = TestApp::builder().provider(options).start().await;
+    let mut visitor = app.signed_in(ADA).await;
+    set_in_token_responses(&app, Some(serde_json::json!({"access_token": "a".repeat(9_000)})));
+    let response = visitor.fetch("POST", "/auth/refresh").await;
+    assert!(response.status == 204 && response.header("set-cookie").is_some(), "{}", app.log());
+    set_in_token_responses(&app, None);
+    // Another instance knows only the cookie.
+    app.restart();
+    app.wait_until_ready(200).await;
+    assert_eq!(visitor.fetch("GET", "/graph/me").await.status, 200, "{}", app.log());
+}

@@ -211,6 +211,10 @@ async fn a_revoked_key_ends_its_own_sessions_only() {
         (idle.fetch("GET", "/graph/me").await.code() == "session_expired").then_some(())
     })
     .await;
+    // Contract 4.18: the key is on the list, so that the cookie opens nowhere and never will.
+    let refused = idle.fetch("POST", "/auth/refresh").await;
+    assert_eq!((refused.status, refused.code()), (401, "session_expired"));
+    assert!(refused.headers_named("set-cookie").count() > 0 && !idle.jar.contains_key("__Host-Http-cloakroom"));
 }
 
 #[tokio::test(flavor = "multi_thread")]

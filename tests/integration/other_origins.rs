@@ -1,5 +1,7 @@
 //! A page on another origin: CORS for listed origins only, absolute links to the gateway (contract 9.9, 9.10, 8.11).
 
+use serde_json::json;
+
 use crate::app::TestApp;
 use crate::visitor::Visitor;
 
@@ -22,6 +24,29 @@ async fn signed_in(app: &TestApp) -> Visitor {
 
 fn from<'a>(origin: &'a str, site: &'a str) -> [(&'a str, &'a str); 4] {
     [("origin", origin), ("sec-fetch-site", site), ("sec-fetch-mode", "cors"), ("x-csrf", "1")]
+}
+
+/// Contract 9.11: on these plans the host answers preflights by itself.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_origin_that_the_platforms_cors_list_lacks_is_reported() {
+    for (plan, list, is_reported) in [
+        ("FlexConsumption", "", true),
+        ("FlexConsumption", r#"["https://portal.azure.com"]"#, true),
+        ("Dynamic", "https://portal.azure.com", true),
+        ("FlexConsumption", r#"["https://portal.azure.com", "http://localhost:9"]"#, false),
+        ("Dynamic", r#"["http://localhost:9"]"#, false),
+        ("ElasticPremium", "", false),
+        ("", "", false),
+    ] {
+        let builder = TestApp::builder().set("ALLOWED_ORIGINS", PAGE).variable("WEBSITE_SKU", plan);
+        let app = builder.variable("CORS_ALLOWED_ORIGINS", list).start().await;
+        let ready = app.visitor().get("/health/ready").await;
+        let expected = if is_reported { json!(["platform_cors"]) } else { json!(null) };
+        assert_eq!((ready.status, &ready.json()["misconfigured"]), (200, &expected), "{plan} {list}");
+        assert_eq!(app.log().contains("the platform's CORS list, which lacks http://localhost:9"), is_reported);
+    }
+    let app = TestApp::builder().variable("WEBSITE_SKU", "FlexConsumption").start().await;
+    assert!(app.visitor().get("/health/ready").await.json().get("misconfigured").is_none(), "no CORS");
 }
 
 #[tokio::test]

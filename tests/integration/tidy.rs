@@ -80,8 +80,15 @@ const FUNCTIONS: &[(&str, Option<&str>)] = &[
     ("spa", Some("{*path}")),
 ];
 /// Names in the docs that look like settings of the gateway but are not.
-const OTHER_VARIABLES: &[&str] =
-    &["FUNCTIONS_APP_ROOT_PATH", "FUNCTIONS_CUSTOMHANDLER_PORT", "IDENTITY_ENDPOINT", "SSL_CERT_FILE", "TCP_NODELAY"];
+const OTHER_VARIABLES: &[&str] = &[
+    "CORS_ALLOWED_ORIGINS",
+    "FUNCTIONS_APP_ROOT_PATH",
+    "FUNCTIONS_CUSTOMHANDLER_PORT",
+    "IDENTITY_ENDPOINT",
+    "SSL_CERT_FILE",
+    "TCP_NODELAY",
+    "WEBSITE_SKU",
+];
 /// Maximum number of lines of a file under `src/`.
 const MAX_FILE_LINES: usize = 400;
 /// Maximum number of characters of a line.

@@ -7,6 +7,7 @@ use http::HeaderValue;
 use super::{ConfigParser, Parsed, Recorded};
 use crate::config::PREFIX;
 use crate::config::settings::{ALLOWED_ORIGINS, HSTS, RETURN_URI, SAMESITE};
+use crate::functions::platform_cors::missing_origins;
 use crate::guard::origins::Origins;
 use crate::guard::return_to::ReturnTo;
 use crate::origin::{Origin, is_loopback};
@@ -60,6 +61,22 @@ impl ConfigParser<'_> {
             _ => "same-origin",
         };
         Ok(CommonHeaders { hsts: hsts?, resource_policy: HeaderValue::from_static(resource_policy) })
+    }
+
+    /// Warns of what the platform contradicts: its CORS list, where the host answers preflights by it (contract 9.11).
+    pub(super) fn misconfigured(&mut self, origins: Option<&Origins>) -> Vec<&'static str> {
+        let allowed = origins.map_or(&[][..], |origins| &origins.allowed);
+        let (plan, list) = (self.vars.get("WEBSITE_SKU"), self.vars.get("CORS_ALLOWED_ORIGINS"));
+        let missing: Vec<String> = missing_origins(plan, list, allowed).iter().map(Origin::to_string).collect();
+        if missing.is_empty() {
+            return Vec::new();
+        }
+        self.warnings.push(format!(
+            "{PREFIX}ALLOWED_ORIGINS: on this plan the host answers preflights by the platform's CORS list, which lacks \
+             {}; add them there and allow credentials, otherwise their pages cannot call",
+            missing.join(", ")
+        ));
+        vec!["platform_cors"]
     }
 
     fn allowed_origins(&mut self) -> Parsed<Vec<Origin>> {

@@ -77,6 +77,18 @@ fn the_gateways_own_folder_is_rejected() {
     assert!(Folder::open(&outside.path().join("nope"), file_headers()).is_err());
 }
 
+/// File-system calls would block the thread that serves all other requests.
+#[tokio::test]
+async fn no_file_is_touched_on_the_thread_of_the_requests() {
+    let (_outside, folder) = folder();
+    for path in ["/index.html", "/missing"] {
+        let headers = HeaderMap::new();
+        let mut response = std::pin::pin!(folder.get(&Method::GET, path, &headers));
+        assert!(futures_util::poll!(&mut response).is_pending(), "{path}: another thread has to answer first");
+        assert_eq!(response.await.is_ok(), path == "/index.html");
+    }
+}
+
 #[tokio::test]
 async fn a_file_has_the_headers_of_its_content() {
     let (_outside, folder) = folder();
