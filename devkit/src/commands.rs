@@ -2,6 +2,7 @@
 
 pub mod bench;
 pub mod check;
+pub mod check_dependencies;
 pub mod check_infra;
 pub mod package;
 pub mod ring;

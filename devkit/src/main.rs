@@ -2,7 +2,7 @@
 
 use std::process::ExitCode;
 
-use devkit::commands::{bench, check, check_infra, package, soak, up};
+use devkit::commands::{bench, check, check_dependencies, check_infra, package, soak, up};
 use devkit::host;
 
 const USAGE: &str = "usage: cargo dev <command>
@@ -11,6 +11,8 @@ const USAGE: &str = "usage: cargo dev <command>
      [--verbose]              also prints the log of host and gateway
   up --stand-ins              starts the stand-ins only, for `func start`
   test [--all]                runs every test; --all fails if a part cannot run on this machine
+  check-dependencies          checks licences, sources and bans of dependencies
+     [--advisories]           checks their advisories instead, with the network
   check-infra                 checks package, templates, workflows, functions and commands in the docs, without Azure
   soak [NAME …]               runs the long tests: rotations, outages and floods
   bench [--load|--keys|--parts|--cold]  measures calls beside nginx, opening with many keys, parts, and cold starts
@@ -24,6 +26,7 @@ async fn main() -> ExitCode {
     let code = match arguments.as_slice() {
         ["up", options @ ..] => up::run(options).await,
         ["test", options @ ..] => check::run(options),
+        ["check-dependencies", options @ ..] => check_dependencies::run(options),
         ["check-infra", options @ ..] => check_infra::run(options),
         ["soak", names @ ..] => soak::run(names),
         ["bench", options @ ..] => bench::run(options).await,

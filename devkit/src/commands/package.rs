@@ -16,10 +16,12 @@ use zip::{CompressionMethod, DateTime, ZipArchive, ZipWriter};
 use super::{Result, build_release, cargo, exit_code, root, usage};
 
 const USAGE: &str = "usage: cargo dev package [--target TRIPLE | --binary PATH] [--spa FOLDER] [--verify]
+       cargo dev package --existing ZIP [--verify]
 
   --target TRIPLE  what to build for; x86_64-unknown-linux-gnu when absent
   --binary PATH    an existing binary
   --spa FOLDER     the files of your own page instead of web/dist
+  --existing ZIP   a package to inspect, instead of making one
   --verify         also unpack it, start it with the stand-in for the host, sign in, call an API and sign out";
 /// The default target: every Rust on Linux has its library.
 pub const TARGET: &str = "x86_64-unknown-linux-gnu";
@@ -61,6 +63,7 @@ struct Arguments {
     target: Option<String>,
     binary: Option<PathBuf>,
     spa: Option<PathBuf>,
+    existing: Option<PathBuf>,
     verify: bool,
 }
 
@@ -73,21 +76,24 @@ impl Arguments {
                 "--target" => parsed.target = Some((*rest.next()?).to_owned()),
                 "--binary" => parsed.binary = Some(rest.next()?.into()),
                 "--spa" => parsed.spa = Some(rest.next()?.into()),
+                "--existing" => parsed.existing = Some(rest.next()?.into()),
                 "--verify" => parsed.verify = true,
                 _ => return None,
             }
         }
-        (parsed.target.is_none() || parsed.binary.is_none()).then_some(parsed)
+        let Self { target, binary, spa, existing, .. } = &parsed;
+        let makes = target.is_some() || binary.is_some() || spa.is_some();
+        let contradicts = (target.is_some() && binary.is_some()) || (existing.is_some() && makes);
+        (!contradicts).then_some(parsed)
     }
 }
 
 fn make(arguments: Arguments) -> Result<()> {
-    let binary = match arguments.binary {
-        Some(binary) => binary,
-        None => build_release(Some(arguments.target.as_deref().unwrap_or(TARGET)))?,
+    let verify = arguments.verify;
+    let zip = match arguments.existing {
+        Some(zip) => std::path::absolute(zip)?,
+        None => build(arguments)?,
     };
-    let spa = arguments.spa.unwrap_or_else(|| root().join(SPA));
-    let zip = pack(&Parts { root: root(), binary, spa }, &root().join("dist"))?;
     let sizes = verify::verify(&zip).map_err(|faults| faults.join("\n"))?;
     println!("{}", zip.display());
     println!(
@@ -98,7 +104,16 @@ fn make(arguments: Arguments) -> Result<()> {
         megabytes(sizes.zip),
         sizes.files
     );
-    if arguments.verify { journey(&zip) } else { Ok(()) }
+    if verify { journey(&zip) } else { Ok(()) }
+}
+
+fn build(arguments: Arguments) -> Result<PathBuf> {
+    let binary = match arguments.binary {
+        Some(binary) => binary,
+        None => build_release(Some(arguments.target.as_deref().unwrap_or(TARGET)))?,
+    };
+    let spa = arguments.spa.unwrap_or_else(|| root().join(SPA));
+    Ok(pack(&Parts { root: root(), binary, spa }, &root().join("dist"))?)
 }
 
 #[expect(clippy::cast_precision_loss, reason = "for people to read")]

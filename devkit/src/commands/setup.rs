@@ -1,14 +1,17 @@
 //! Programs that the tests need: installed where that is possible, otherwise reported.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
-use super::root;
+use super::{cargo, root, target};
 
 /// The tests against npm `oidc-provider`.
 pub const OIDC_PROVIDER: &str = "oidc_provider::";
 /// The tests against Microsoft's fake Key Vault.
 pub const KEY_VAULT_PEER: &str = "key_vault_peer::";
+
+/// The version of cargo-deny, whose packages are on crates.io only.
+const CARGO_DENY: &str = "0.20.2";
 
 /// A part of the tests that cannot run.
 #[derive(Debug, Clone)]
@@ -66,6 +69,24 @@ pub fn nginx_and_wrk() -> bool {
     let wrk = || Command::new("wrk").arg("-v").stdout(Stdio::null()).stderr(Stdio::null()).status().is_ok();
     let available = || runs("nginx", &["-v"]) && runs("taskset", &["--version"]) && wrk();
     installed(available, &["nginx-light", "util-linux", "wrk"])
+}
+
+/// The program of cargo-deny, built once into the target folder. Not optimized: building takes longer than checking.
+#[must_use]
+pub fn cargo_deny() -> Option<PathBuf> {
+    let folder = target().join("tools");
+    let program = folder.join("bin/cargo-deny");
+    let version = Command::new(&program).arg("--version").output();
+    let current =
+        version.is_ok_and(|output| output.stdout.trim_ascii() == format!("cargo-deny {CARGO_DENY}").as_bytes());
+    if !current {
+        println!("building cargo-deny {CARGO_DENY}, which takes minutes …");
+        let install = ["install", "--debug", "--locked", "--force", "cargo-deny", "--version", CARGO_DENY, "--root"];
+        if !succeeds(cargo().args(install).arg(&folder)) {
+            return None;
+        }
+    }
+    Some(program)
 }
 
 /// Whether programs are available, if need be after installing Debian's packages, which takes root.

@@ -214,3 +214,14 @@ fn arguments_are_parsed() {
         assert!(parse(bad).is_none(), "{bad}");
     }
 }
+
+#[test]
+fn an_existing_package_is_inspected_and_not_made() {
+    let parsed = Arguments::parse(&["--existing", "a.zip", "--verify"]).unwrap();
+    assert_eq!(parsed.existing.as_deref(), Some(Path::new("a.zip")));
+    assert!(parsed.verify);
+    for contradiction in ["--target", "--binary", "--spa"] {
+        assert!(Arguments::parse(&["--existing", "a.zip", contradiction, "x"]).is_none(), "{contradiction}");
+    }
+    assert!(Arguments::parse(&["--target", "x", "--binary", "y"]).is_none());
+}
