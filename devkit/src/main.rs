@@ -14,6 +14,8 @@ const USAGE: &str = "usage: cargo dev <command>
   check-dependencies          checks licences, sources and bans of dependencies
      [--advisories]           checks their advisories instead, with the network
   check-infra                 checks package, templates, workflows, functions and commands in the docs, without Azure
+     [--require-bicep]        fails if there is no Bicep compiler; it is used wherever there is one
+     [--update-snapshots]     writes the snapshots of deployments by the Bicep compiler
   soak [NAME …]               runs the long tests: rotations, outages and floods
   bench [--load|--keys|--parts|--cold]  measures calls beside nginx, opening with many keys, parts, and cold starts
   package [--target TRIPLE]   makes the deployment package in dist/; --verify also runs it

@@ -569,11 +569,12 @@ fn every_dependency_has_its_reason_in_the_architecture_page() {
 
 #[test]
 fn every_test_cited_in_docs_exists() {
-    let names = |text: &str| -> BTreeSet<String> {
-        let rest = text.split("fn ").skip(1);
+    let names = |keyword: &str, text: &str| -> BTreeSet<String> {
+        let rest = text.split(keyword).skip(1);
         rest.map(|rest| rest.chars().take_while(|one| one.is_alphanumeric() || *one == '_').collect()).collect()
     };
-    let existing: BTreeSet<String> = files("", ".rs").iter().flat_map(|(_, text)| names(text)).collect();
+    let mut existing: BTreeSet<String> = files("", ".rs").iter().flat_map(|(_, text)| names("fn ", text)).collect();
+    existing.extend(files("tests/peers", ".py").iter().flat_map(|(_, text)| names("def ", text)));
     let test_name = |word: &&str| {
         // Crates of the Azure SDK and a parameter of OpenID Connect have names as long as those of tests.
         !word.starts_with("azure_")

@@ -12,15 +12,29 @@ use std::time::Instant;
 use environments::Environments;
 
 use super::check::{part, step, summary};
-use super::{package, root, usage};
+use super::{package, root, setup, usage};
 use crate::host;
 
-/// Returns the exit code: 0 only if all checks could run and passed.
+const USAGE: &str = "usage: cargo dev check-infra [--require-bicep | --update-snapshots]
+
+  --require-bicep     fails if there is no Bicep compiler, by bicep or az bicep
+  --update-snapshots  writes the snapshots of deployments, with the Bicep compiler, instead of comparing them";
+
+/// The folder of the checks in Python.
+const CHECKS: &str = "tests/peers/azure";
+/// How to get the compiler.
+const REMEDY: &str = "To run it: .github/scripts/install-bicep.sh FOLDER, and FOLDER on the path; or az bicep install";
+
+/// Returns the exit code: 0 only if all checks could run and passed. Only the Bicep compiler may be missing, which is
+/// printed.
 #[must_use]
 pub fn run(arguments: &[&str]) -> u8 {
-    if !arguments.is_empty() {
-        return usage("usage: cargo dev check-infra");
-    }
+    let compiler_options = match arguments {
+        [] => [].as_slice(),
+        ["--require-bicep"] => ["--require"].as_slice(),
+        ["--update-snapshots"] => ["--require", "--update-snapshots"].as_slice(),
+        _ => return usage(USAGE),
+    };
     let begun = Instant::now();
     let package = || package::run(&["--verify"]) == 0;
     let mut parts = vec![
@@ -29,7 +43,11 @@ pub fn run(arguments: &[&str]) -> u8 {
     ];
     match Environments::prepare() {
         Ok(environments) => {
-            parts.extend(steps(&environments).into_iter().map(|(name, command)| (name, step(name, command))));
+            let steps = steps(&environments, compiler_options);
+            parts.extend(steps.into_iter().map(|(name, command)| (name, step(name, command))));
+            if !setup::succeeds(script(&environments, "check_compiler.py").arg("--find")) {
+                println!("LEFT OUT: the Bicep compiler, so that the templates were only checked in part. {REMEDY}");
+            }
         }
         Err(reason) => {
             println!("{reason}");
@@ -39,27 +57,40 @@ pub fn run(arguments: &[&str]) -> u8 {
     summary(begun, &parts)
 }
 
-fn steps(environments: &Environments) -> Vec<(&'static str, Command)> {
-    let Environments { tools, checkov, azure_cli, cache } = environments;
-    let (types, home) = (cache.join("types"), cache.join("azure-cli-home"));
-    let check = |script: &str, options: &[(&str, &Path)]| {
-        let mut command = environments::python(tools);
-        command.arg(root().join("tests/peers/azure").join(script));
+fn steps(environments: &Environments, compiler_options: &[&str]) -> Vec<(&'static str, Command)> {
+    let Environments { checkov, azure_cli, actionlint, cargo_deny, cache, .. } = environments;
+    let (types, home, work) = (cache.join("types"), cache.join("azure-cli-home"), cache.join("compiler"));
+    let check = |name: &str, options: &[(&str, &Path)]| {
+        let mut command = script(environments, name);
         for (option, value) in options {
             command.arg(option).arg(value);
         }
         command
     };
-    let mut planted = check("test_checks.py", &[]);
+    let mut compiler = check("check_compiler.py", &[("--work", &work)]);
+    compiler.args(compiler_options);
+    let mut planted = environments::python(&environments.tools);
+    planted.args(["-m", "unittest", "discover", "--start-directory"]).arg(root().join(CHECKS));
     planted.env("CHECKS_CACHE", &types).env("CHECKS_HOME", &home);
     planted.env("CHECKS_CHECKOV", checkov).env("CHECKS_AZURE_CLI", azure_cli);
+    planted.env("CHECKS_ACTIONLINT", actionlint).env("CHECKS_CARGO_DENY", cargo_deny);
     vec![
         ("Bicep: symbols and types", check("check_bicep.py", &[("--cache", &types)])),
+        ("Bicep: names, lengths and outputs", check("check_templates.py", &[])),
         ("Bicep: policies", check("check_policy.py", &[("--checkov", checkov)])),
-        ("workflows", check("check_workflows.py", &[])),
+        ("Bicep: the compiler", compiler),
+        ("workflows", check("check_workflows.py", &[("--actionlint", actionlint)])),
+        ("scripts", check("check_scripts.py", &[])),
         ("az, azd and func commands", check("check_commands.py", &[("--azure-cli", azure_cli), ("--home", &home)])),
         ("the checks find planted faults", planted),
     ]
+}
+
+/// A check, by the Python that has its libraries.
+fn script(environments: &Environments, name: &str) -> Command {
+    let mut command = environments::python(&environments.tools);
+    command.arg(root().join(CHECKS).join(name));
+    command
 }
 
 /// By the rules of the stand-in for the Functions host.

@@ -89,6 +89,18 @@ pub fn cargo_deny() -> Option<PathBuf> {
     Some(program)
 }
 
+/// The program of actionlint, built by Go from the locked modules of its peer.
+pub(super) fn actionlint() -> Option<PathBuf> {
+    const PACKAGE: &str = "github.com/rhysd/actionlint/cmd/actionlint";
+    let program = target().join("tools/bin/actionlint");
+    let folder = root().join("tests/peers/actionlint");
+    let build = ["build", "-mod=readonly", "-o"];
+    let go = || runs("go", &["version"]);
+    let built = installed(go, &["golang-go"])
+        && succeeds(Command::new("go").args(build).arg(&program).arg(PACKAGE).current_dir(folder));
+    built.then_some(program)
+}
+
 /// Whether programs are available, if need be after installing Debian's packages, which takes root.
 pub(super) fn installed(available: impl Fn() -> bool, packages: &[&str]) -> bool {
     if !available() && rustix::process::geteuid().is_root() && runs("apt-get", &["--version"]) {

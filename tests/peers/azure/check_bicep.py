@@ -1,4 +1,5 @@
-"""Checks the Bicep files of `infra/` against the real types of Azure, and their settings against the gateway's.
+"""Checks the Bicep files of `infra/` against the real types of Azure, their parameters against the page about them,
+and the events of alerts against those that the gateway logs.
 
     python check_bicep.py [--root FOLDER] [--today YYYY-MM-DD] --cache FOLDER
 """
@@ -16,21 +17,8 @@ from bicep_types import Types
 from template_rules import rule_faults
 
 PROJECT = Path(__file__).resolve().parents[3]
-
-
-def setting_faults(root: Path, page: str) -> list[Fault]:
-    """Names with the gateway's prefix that are no setting of it: the gateway would not start with one."""
-    table = page.partition("<!-- settings -->")[2].partition("<!-- /settings -->")[0]
-    known = set(re.findall(r"^\| `([A-Z_]+)`", table, re.MULTILINE))
-    if not known:
-        return [Fault("docs/configuration.md", 1, "the table of settings is not there")]
-    faults = []
-    for path in sorted([*root.rglob("infra/**/*.bicep"), *root.rglob("infra/**/*.bicepparam")]):
-        for number, line in enumerate(path.read_text().splitlines(), 1):
-            for name in re.findall(r"CLOAKROOM_([A-Z_]+)", line):
-                if name not in known:
-                    faults.append(Fault(str(path.relative_to(root)), number, f"CLOAKROOM_{name} is no setting"))
-    return faults
+# Parameters of deployments that the compiler compares with snapshots.
+SNAPSHOTS = "tests/peers/azure/snapshots"
 
 
 def page_faults(root: Path, parameters: set[str]) -> list[Fault]:
@@ -57,8 +45,8 @@ def event_faults(root: Path) -> list[Fault]:
 def faults(root: Path, cache: Path, today: date) -> tuple[list[Fault], int]:
     """The faults, and how many files there are."""
     checker = Checker(root, Types(cache), ApiVersions.read(today))
-    found = checker.run(root / "infra")
-    found += setting_faults(root, (PROJECT / "docs/configuration.md").read_text())
+    checker.run(root / "infra")
+    found = checker.run(root / SNAPSHOTS)
     main = checker.files.get((root / "infra/main.bicep").resolve())
     if main is not None:
         wanted = {one.name for one in main.declarations.values() if one.kind == "param"}

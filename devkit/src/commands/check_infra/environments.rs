@@ -1,10 +1,10 @@
-//! The Python environments of the checks, in the target folder, from lockfiles with hashes.
+//! The Python environments of the checks, in the target folder, from lockfiles with hashes; and the other programs.
 
 use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use super::super::setup::{install_once, installed, runs, succeeds};
+use super::super::setup::{actionlint, cargo_deny, install_once, installed, runs, succeeds};
 use super::super::{root, target};
 
 /// Whether this Python can create environments and is at least as new as the one of the lockfiles.
@@ -18,6 +18,8 @@ pub(super) struct Environments {
     pub(super) checkov: PathBuf,
     /// The Python of azure-cli, an environment of 730 MB.
     pub(super) azure_cli: PathBuf,
+    pub(super) actionlint: PathBuf,
+    pub(super) cargo_deny: PathBuf,
     pub(super) cache: PathBuf,
 }
 
@@ -34,6 +36,8 @@ impl Environments {
             tools: create("tools")?.join("python"),
             checkov: create("policy")?.join("checkov"),
             azure_cli: create("azure-cli")?.join("python"),
+            actionlint: actionlint().ok_or("actionlint cannot be built: apt-get install golang-go, or see go.dev")?,
+            cargo_deny: cargo_deny().ok_or("cargo-deny cannot be built")?,
             cache: folder.join("cache"),
         })
     }

@@ -1,0 +1,253 @@
+"""Shows that check_workflows.py, check_scripts.py and cargo-deny find planted faults, and that the script for tags rejects
+every tag but a signed one of the default branch: run by `cargo dev check-infra`.
+"""
+
+import json
+import os
+import shutil
+import subprocess
+import tempfile
+import unittest
+from pathlib import Path
+
+from planted import ACTIONLINT, CARGO_DENY, PROJECT, Planted
+
+WORKFLOW = """\
+name: test
+on: { push: { branches: [main] } }
+permissions: {}
+concurrency: { group: test, cancel-in-progress: true }
+jobs:
+  test:
+    name: test
+    runs-on: ubuntu-24.04
+    outputs: { built: "${{ steps.build.outputs.built }}" }
+    permissions: {}
+    steps:
+      - uses: actions/checkout@0123456789012345678901234567890123456789 # v5.0.0
+        with: { persist-credentials: false }
+      - id: build
+        run: echo "built=$(date)" >> "$GITHUB_OUTPUT"
+"""
+STEP = '        run: echo "built=$(date)" >> "$GITHUB_OUTPUT"\n'
+VERIFY = "gh attestation verify a.zip --signer-workflow a --source-ref b --source-digest c --deny-self-hosted-runners"
+# What stands there, what is planted instead, and what the check must say.
+FAULTS = [
+    # The schema.
+    ("    steps:", "    iff: true\n    steps:", "'iff' was unexpected"),
+    # actionlint.
+    ("steps.build.outputs", "steps.biuld.outputs", 'property "biuld" is not defined'),
+    ("ubuntu-24.04", "ubuntu-24.40", 'label "ubuntu-24.40" is unknown'),
+    (STEP, "        run: echo $(date) $HOME/*.x\n", "shellcheck reported issue"),
+    # zizmor.
+    ("0123456789012345678901234567890123456789", "v5", "unpinned-uses"),
+    ("        with: { persist-credentials: false }\n", "", "artipacked"),
+    ("permissions: {}\nconc", "permissions: write-all\nconc", "excessive-permissions"),
+    (STEP, "        run: echo '${{ github.head_ref }}'\n", "template-injection"),
+    # The project's own rules.
+    (STEP, "        run: rustup toolchain install stable\n", "use .github/scripts/install-rust.sh"),
+    (STEP, "        run: cargo install x --version 1.0.0\n", "cargo install needs --locked and --version"),
+    (STEP, "        run: |\n          cargo dev package\n      - run: cargo build\n",
+     "nothing is built in the job that holds the package"),
+    ("    permissions: {}\n    steps:", "    permissions:\n      contents: write # why\n    steps:\n      - run: npm ci",
+     "a job that may write (contents) builds nothing"),
+    (STEP, f"        run: {VERIFY.replace('--source-digest c', '')}\n", "gh attestation verify lacks --source-digest"),
+]  # fmt: skip
+DEPENDABOT = """\
+version: 2
+updates:
+  - { package-ecosystem: github-actions, directory: /, schedule: { interval: weekly }, cooldown: { default-days: 7 } }
+  - { package-ecosystem: cargo, directory: /, schedule: { interval: weekly }, cooldown: { default-days: 7 } }
+"""
+
+
+class Workflows(Planted):
+    """check_workflows.py"""
+
+    def check(self, workflow=WORKFLOW, dependabot=DEPENDABOT):
+        """The exit code and the output for these files."""
+        self.write(".github/workflows/test.yml", workflow)
+        self.write(".github/dependabot.yml", dependabot)
+        return self.run_check("check_workflows.py", "--actionlint", ACTIONLINT)
+
+    def test_a_good_workflow_passes(self):
+        code, output = self.check()
+        self.assertEqual(code, 0, output)
+        self.assertEqual(self.check(WORKFLOW.replace(STEP, f"        run: {VERIFY}\n"))[0], 0)
+
+    def test_every_planted_fault_is_reported_with_its_file(self):
+        for old, new, expected in FAULTS:
+            with self.subTest(expected):
+                self.assertIn(old, WORKFLOW)
+                code, output = self.check(WORKFLOW.replace(old, new))
+                self.assertEqual(code, 1)
+                self.assertIn(expected, output)
+                self.assertIn("workflows/test.yml", output)
+
+    def test_a_lockfile_that_dependabot_does_not_know_is_reported(self):
+        self.write("Cargo.lock", "")
+        self.write("tests/peers/a/package-lock.json", "{}")
+        code, output = self.check()
+        self.assertEqual(code, 1)
+        self.assertIn("there is no npm for tests/peers/a/package-lock.json", output)
+        self.assertNotIn("for Cargo.lock", output)
+
+    def test_an_unknown_key_of_dependabot_is_reported(self):
+        code, output = self.check(dependabot=DEPENDABOT.replace("version: 2", "version: 2\nversoin: 2"))
+        self.assertEqual(code, 1)
+        self.assertIn("versoin", output)
+
+    def test_no_workflow_is_a_fault(self):
+        self.assertEqual(self.run_check("check_workflows.py", "--actionlint", ACTIONLINT)[0], 1)
+
+
+class Scripts(Planted):
+    """check_scripts.py"""
+
+    def test_the_hooks_of_the_project_pass(self):
+        code, output = self.run_check("check_scripts.py")
+        self.assertEqual(code, 0, output)
+
+    def test_a_fault_in_each_place_is_reported(self):
+        for path in ("infra/hooks/a.sh", ".ci/run", ".github/scripts/a.sh"):
+            with self.subTest(path):
+                self.write(path, "#!/bin/sh\nrm -r $1\n")
+                code, output = self.run_check("check_scripts.py")
+                (self.root / path).unlink()
+                self.assertEqual(code, 1)
+                self.assertIn(f"In {path} line 2:", output)
+
+    def test_a_line_of_azure_yaml_is_checked(self):
+        self.write("azure.yaml", "hooks:\n  a:\n    posix: { shell: sh, run: 'rm $X' }\n")
+        code, output = self.run_check("check_scripts.py")
+        self.assertEqual(code, 1)
+        self.assertIn("SC2086", output)
+
+    def test_no_script_is_a_fault(self):
+        shutil.rmtree(self.root / "infra")
+        self.assertEqual(self.run_check("check_scripts.py")[0], 1)
+
+
+class Dependencies(unittest.TestCase):
+    """deny.toml"""
+
+    def setUp(self):
+        folder = tempfile.TemporaryDirectory()
+        self.addCleanup(folder.cleanup)
+        self.root = Path(folder.name).resolve()
+        # Nothing planted needs a registry, nor may it use that of the project.
+        self.environment = os.environ | {"CARGO_HOME": str(self.root / "cargo")}
+        self.package("main", 'license = "MIT"\npublish = false', "")
+
+    def package(self, name, metadata, dependencies):
+        """A package without code."""
+        (self.root / name / "src").mkdir(parents=True, exist_ok=True)
+        (self.root / name / "src/lib.rs").touch()
+        text = f'[package]\nname = "{name}"\nversion = "0.1.0"\nedition = "2024"\n{metadata}\n[dependencies]\n{dependencies}'
+        (self.root / name / "Cargo.toml").write_text(text + "\n[workspace]\n")
+
+    def deny(self):
+        """What cargo-deny says of the package, by the rules of the project."""
+        rules = (PROJECT / "deny.toml").read_text().replace('unused-allowed-license = "deny"', "")
+        (self.root / "deny.toml").write_text(rules)
+        command = [CARGO_DENY, "--manifest-path", self.root / "main/Cargo.toml", "--config", self.root / "deny.toml",
+                   "check", "bans", "licenses", "sources"]  # fmt: skip
+        streams = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT}
+        done = subprocess.run(command, env=self.environment, text=True, check=False, **streams)
+        return done.returncode, done.stdout
+
+    def test_a_good_package_passes(self):
+        code, output = self.deny()
+        self.assertEqual(code, 0, output)
+
+    def test_a_licence_that_is_not_accepted_is_reported(self):
+        self.package("strict", 'license = "AGPL-3.0-only"', "")
+        self.package("main", 'license = "MIT"\npublish = false', 'strict = { path = "../strict" }')
+        code, output = self.deny()
+        self.assertNotEqual(code, 0)
+        self.assertIn("licenses FAILED", output)
+
+    def test_a_banned_package_is_reported(self):
+        self.package("openssl-sys", 'license = "MIT"', "")
+        self.package("main", 'license = "MIT"\npublish = false', 'openssl-sys = { path = "../openssl-sys" }')
+        code, output = self.deny()
+        self.assertNotEqual(code, 0)
+        self.assertIn("crate 'openssl-sys = 0.1.0' is explicitly banned", output)
+
+    def test_a_source_that_is_no_registry_is_reported(self):
+        self.package("other", 'license = "MIT"', "")
+        other = self.root / "other"
+        who = ["-c", "user.name=a", "-c", "user.email=a@example.org", "-c", "commit.gpgsign=false"]
+        for command in (["init", "--quiet"], ["add", "."], [*who, "commit", "--quiet", "--message", "a"]):
+            subprocess.run(["git", *command], cwd=other, check=True)
+        self.package("main", 'license = "MIT"\npublish = false', f'other = {{ git = "file://{other}" }}')
+        code, output = self.deny()
+        self.assertNotEqual(code, 0)
+        self.assertIn("sources FAILED", output)
+
+
+# Answers `gh api PATH --jq FILTER` from a file of answers by path, with jq's result for the filters of the script.
+GH = """\
+#!/usr/bin/env python3
+import json, os, sys
+answers = json.load(open(os.environ["ANSWERS"]))
+path = sys.argv[2].removeprefix("repos/owner/name")
+if path not in answers:
+    sys.exit("gh: Not Found (HTTP 404)")
+print(answers[path])
+"""
+
+
+class Tags(unittest.TestCase):
+    """.github/scripts/verify-tag.sh"""
+
+    def setUp(self):
+        folder = tempfile.TemporaryDirectory()
+        self.addCleanup(folder.cleanup)
+        self.root = Path(folder.name)
+        (self.root / "gh").write_text(GH)
+        (self.root / "gh").chmod(0o755)
+        self.answers = {
+            "": "main",
+            "/git/ref/tags/v1.2.3": "tag aaaa",
+            "/git/tags/aaaa": "v1.2.3 commit cccc true valid",
+            "/compare/cccc...main": "ahead",
+        }
+
+    def verify(self, tag="v1.2.3", **changed):
+        """The exit code, what the script prints, and its error."""
+        names = {"reference": "/git/ref/tags/v1.2.3", "signed": "/git/tags/aaaa", "compared": "/compare/cccc...main"}
+        answers = self.answers | {names[name]: value for name, value in changed.items()}
+        (self.root / "answers").write_text(json.dumps(answers))
+        environment = os.environ | {
+            "PATH": f"{self.root}:{os.environ['PATH']}",
+            "ANSWERS": str(self.root / "answers"),
+            "GITHUB_REPOSITORY": "owner/name",
+        }
+        command = [PROJECT / ".github/scripts/verify-tag.sh", tag]
+        done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+        return done.returncode, done.stdout, done.stderr
+
+    def test_a_signed_tag_of_the_default_branch_gives_its_commit(self):
+        self.assertEqual(self.verify(), (0, "cccc\n", ""))
+        self.assertEqual(self.verify(compared="identical")[:2], (0, "cccc\n"))
+
+    def test_every_other_tag_is_rejected(self):
+        for changed, expected in [
+            ({"reference": "commit cccc"}, "it is not annotated"),
+            ({"signed": "v1.2.3 commit cccc false unsigned"}, "its signature is not verified: unsigned"),
+            ({"signed": "v1.2.2 commit cccc true valid"}, "the signed name is v1.2.2"),
+            ({"signed": "v1.2.3 tree cccc true valid"}, "it does not name a commit"),
+            ({"compared": "diverged"}, "its commit cccc is not on the branch main"),
+            ({"compared": "behind"}, "its commit cccc is not on the branch main"),
+            ({"tag": "v1.2.4"}, "Not Found"),
+            ({"tag": "main"}, "a release is named v and a version"),
+            ({"tag": "v1.2.3/../../heads/main"}, "a release is named v and a version"),
+        ]:
+            with self.subTest(expected):
+                code, output, error = self.verify(**changed)
+                self.assertNotEqual(code, 0)
+                self.assertEqual(output, "")
+                self.assertIn(expected, error)
+
+
