@@ -16,6 +16,11 @@ pub fn run(arguments: &[&str]) -> u8 {
         _ => return usage("usage: cargo dev check-dependencies [--advisories]"),
     };
     let begun = Instant::now();
+    if arguments.is_empty() {
+        println!(
+            "LEFT OUT: advisories, which need the network; the workflow audit checks them. To run it: --advisories"
+        );
+    }
     let Some(program) = setup::cargo_deny() else {
         println!("cargo-deny cannot be built");
         return summary(begun, &[(name, false)]);

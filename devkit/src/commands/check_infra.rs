@@ -22,6 +22,8 @@ const USAGE: &str = "usage: cargo dev check-infra [--require-bicep | --update-sn
 
 /// The folder of the checks in Python.
 const CHECKS: &str = "tests/peers/azure";
+/// The part that needs the Bicep compiler.
+const COMPILER: &str = "Bicep: the compiler";
 /// How to get the compiler.
 const REMEDY: &str = "To run it: .github/scripts/install-bicep.sh FOLDER, and FOLDER on the path; or az bicep install";
 
@@ -43,10 +45,12 @@ pub fn run(arguments: &[&str]) -> u8 {
     ];
     match Environments::prepare() {
         Ok(environments) => {
-            let steps = steps(&environments, compiler_options);
-            parts.extend(steps.into_iter().map(|(name, command)| (name, step(name, command))));
-            if !setup::succeeds(script(&environments, "check_compiler.py").arg("--find")) {
-                println!("LEFT OUT: the Bicep compiler, so that the templates were only checked in part. {REMEDY}");
+            let has_compiler = setup::succeeds(script(&environments, "check_compiler.py").arg("--find"));
+            let left_out = |name| name == COMPILER && compiler_options.is_empty() && !has_compiler;
+            let steps = steps(&environments, compiler_options).into_iter().filter(|(name, _)| !left_out(*name));
+            parts.extend(steps.map(|(name, command)| (name, step(name, command))));
+            if !has_compiler {
+                println!("LEFT OUT: {COMPILER}, so that the templates were only checked in part. {REMEDY}");
             }
         }
         Err(reason) => {
@@ -78,7 +82,7 @@ fn steps(environments: &Environments, compiler_options: &[&str]) -> Vec<(&'stati
         ("Bicep: symbols and types", check("check_bicep.py", &[("--cache", &types)])),
         ("Bicep: names, lengths and outputs", check("check_templates.py", &[])),
         ("Bicep: policies", check("check_policy.py", &[("--checkov", checkov)])),
-        ("Bicep: the compiler", compiler),
+        (COMPILER, compiler),
         ("workflows", check("check_workflows.py", &[("--actionlint", actionlint)])),
         ("scripts", check("check_scripts.py", &[])),
         ("az, azd and func commands", check("check_commands.py", &[("--azure-cli", azure_cli), ("--home", &home)])),

@@ -251,3 +251,36 @@ class Tags(unittest.TestCase):
                 self.assertIn(expected, error)
 
 
+class Installers(unittest.TestCase):
+    """The other scripts of .github/scripts"""
+
+    def setUp(self):
+        folder = tempfile.TemporaryDirectory()
+        self.addCleanup(folder.cleanup)
+        self.root = Path(folder.name)
+
+    def install(self, name, program, script, *arguments):
+        """The exit code and the output of a script, with a stand-in for the program that it calls."""
+        (self.root / program).write_text(script)
+        (self.root / program).chmod(0o755)
+        environment = os.environ | {"PATH": f"{self.root}:{os.environ['PATH']}"}
+        streams = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT}
+        command = [PROJECT / ".github/scripts" / name, *arguments]
+        done = subprocess.run(command, env=environment, text=True, check=False, **streams)
+        return done.returncode, done.stdout
+
+    def test_a_compiler_with_another_checksum_is_rejected(self):
+        # Writes to the file that follows --output.
+        curl = '#!/bin/sh\nwhile [ "$1" != --output ]; do shift; done\necho "echo ran" > "$2"\n'
+        code, output = self.install("install-bicep.sh", "curl", curl, self.root / "bin")
+        self.assertNotEqual(code, 0)
+        self.assertIn("FAILED", output)
+        self.assertNotIn("ran", output)
+        self.assertFalse(os.access(self.root / "bin/bicep", os.X_OK))
+
+    def test_rust_is_installed_in_the_version_of_its_file(self):
+        rustup = '#!/bin/sh\necho "$*"\n'
+        code, output = self.install("install-rust.sh", "rustup", rustup, "--component", "clippy")
+        self.assertEqual(code, 0, output)
+        version = r"\d+\.\d+\.\d+"
+        self.assertRegex(output, f"^toolchain install {version} --profile minimal --component clippy\ndefault {version}\n$")
