@@ -1,9 +1,13 @@
 """Shows what check_compiler.py asks of the Bicep compiler, with a stand-in that records its calls."""
 
 import re
+from datetime import date
 
 import check_compiler
-from planted import Planted
+from api_versions import ApiVersions
+from bicep_check import Checker
+from bicep_types import Types
+from planted import CACHE, Planted
 
 # Prints what the real one makes, and for the words in WARNS a warning, with exit code 0 as the real one does.
 STAND_IN = """\
@@ -64,6 +68,11 @@ class Compiler(Planted):
                     self.assertIn(f"{plan}-{name}-0", built)
         text = (self.root / "work/consumption-rotateInApp-1.bicepparam").read_text()
         self.assertIn("param hostingPlan = 'consumption'\nparam rotateInApp = false\n", text)
+
+    def test_the_parameters_are_what_the_other_checks_accept(self):
+        self.compile()
+        checker = Checker(self.root, Types(CACHE), ApiVersions.read(date(2026, 12, 1)))
+        self.assertEqual([str(fault) for fault in checker.run(self.root / "work")], [])
 
     def test_a_warning_with_exit_code_0_is_a_fault_of_every_command(self):
         self.write("tests/peers/azure/snapshots/flex.snapshot.json", "{}")
