@@ -51,6 +51,7 @@ FAULTS = [
      "nothing is built in the job that holds the package"),
     ("    permissions: {}\n    steps:", "    permissions:\n      contents: write # why\n    steps:\n      - run: npm ci",
      "a job that may write (contents) builds nothing"),
+    (STEP, "        run: gh release download v1\n", "the job test uses a release whose tag nothing verifies"),
     (STEP, f"        run: {VERIFY.replace('--source-digest c', '')}\n", "gh attestation verify lacks --source-digest"),
 ]  # fmt: skip
 DEPENDABOT = """\
@@ -83,6 +84,13 @@ class Workflows(Planted):
                 self.assertEqual(code, 1)
                 self.assertIn(expected, output)
                 self.assertIn("workflows/test.yml", output)
+
+    def test_a_tag_is_verified_in_any_job_before(self):
+        tag = "  tag: { name: tag, runs-on: ubuntu-24.04, permissions: {}, steps: [{ run: ./verify-tag.sh }] }\n"
+        release = WORKFLOW.replace(STEP, "        run: gh release download v1\n") + tag
+        self.assertIn("nothing verifies", self.check(release)[1])
+        code, output = self.check(release.replace("    outputs:", "    needs: tag\n    outputs:"))
+        self.assertEqual(code, 0, output)
 
     def test_a_lockfile_that_dependabot_does_not_know_is_reported(self):
         self.write("Cargo.lock", "")

@@ -15,6 +15,7 @@ LOCKFILES = [
 ]  # fmt: skip
 # What runs code of dependencies: build scripts, macros, scripts of packages.
 BUILDS = re.compile(r"\b(cargo|npm|npx|pip|pipx|uv|go) ")
+RELEASE = re.compile(r"\bgh release (create|download|upload)\b")
 ATTESTATION = ("--signer-workflow", "--source-ref", "--source-digest", "--deny-self-hosted-runners")
 
 
@@ -24,8 +25,26 @@ def faults(root: Path) -> list[Fault]:
     for path in sorted((root / ".github/workflows").glob("*.y*ml")):
         content = ruamel.yaml.YAML().load(path.read_text()) or {}
         name = str(path.relative_to(root))
-        for job in (content.get("jobs") or {}).values():
+        jobs = content.get("jobs") or {}
+        for key, job in jobs.items():
             found += _job(name, job)
+            scripts = "\n".join(_scripts(jobs, key))
+            if RELEASE.search("\n".join(_own(job))) and "verify-tag.sh" not in scripts:
+                text = f"the job {key} uses a release whose tag nothing verifies; run verify-tag.sh before"
+                found.append(Fault(name, job.lc.line + 1, text))
+    return found
+
+
+def _own(job):
+    return [str(step.get("run", "")) for step in job.get("steps") or []]
+
+
+def _scripts(jobs, key):
+    """The scripts of a job and of all jobs that it waits for."""
+    needs = jobs[key].get("needs") or []
+    found = _own(jobs[key])
+    for one in [needs] if isinstance(needs, str) else needs:
+        found += _scripts(jobs, one)
     return found
 
 
