@@ -78,8 +78,8 @@ def rule_faults(root: Path) -> list[Fault]:
     for path in sorted((root / "infra").rglob("bicepconfig.json")):
         lines, name = path.read_text().splitlines(), str(path.relative_to(root))
         content = json.loads("\n".join("" if line.lstrip().startswith("//") else line for line in lines))
-        rules = content["analyzers"]["core"]["rules"]
-        first = first or rules
+        rules = content.get("analyzers", {}).get("core", {}).get("rules", {})
+        first = rules if first is None else first
         if rules != first:
             found.append(Fault(name, 1, "its rules are not those of the other bicepconfig.json"))
         for number, line in enumerate(lines, 1):
