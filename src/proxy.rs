@@ -5,3 +5,4 @@ mod disposition;
 pub mod forward;
 pub mod headers;
 pub mod response_headers;
+mod session_body;

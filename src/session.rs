@@ -11,6 +11,7 @@ pub mod seal;
 pub mod sealer;
 mod service;
 pub mod store;
+mod watch;
 
 use std::time::Duration;
 
@@ -23,6 +24,7 @@ pub use rejections::RequiredInteraction;
 use sealer::{SealingKeyUnavailable, UnsealError};
 pub use service::Sessions;
 use store::{LoadError, SessionKey};
+pub use watch::{EndCount, SessionWatch};
 
 /// How long sessions live.
 #[derive(Debug, Clone, Copy)]

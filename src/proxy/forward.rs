@@ -15,6 +15,7 @@ use tokio::time::Instant;
 use super::calls::Calls;
 use super::headers;
 use super::response_headers::LeftOut;
+use super::session_body::SessionBody;
 use crate::api_map::headers::REQUEST;
 use crate::api_map::path::ProvenPath;
 use crate::api_map::patterns::Verdict;
@@ -32,6 +33,9 @@ use crate::session::{OpenSession, Sessions};
 use crate::telemetry::{TRACEPARENT, TraceContext};
 use crate::tokens::{TokenService, challenge};
 use crate::upstream::{Failure, Upstream};
+
+/// How long a response may go on whose session ended before its head was there: what is complete with the head passes.
+const AFTER_THE_END: Duration = Duration::from_secs(1);
 
 /// A response whose head is later than this does not write the session's activity: a newer response may have written it
 /// already.
@@ -100,6 +104,7 @@ impl Proxy {
         }
         let mode = found.map_or(CsrfMode::Header, |(api, ..)| api.csrf);
         csrf::check(call.method, call.headers, &self.origins, mode)?;
+        let ends = self.sessions.end_count();
         let mut open = self.sessions.open(call.headers, call.now).await.map_err(Error::from)?;
         let place = self.calls.acquire(open.session.id).await.ok_or(Error::Overloaded)?;
         let (api, (upstream, left_out), _) = found.ok_or(Error::RouteDenied)?;
@@ -143,8 +148,12 @@ impl Proxy {
         for line in lines {
             reply.headers_mut().append(SET_COOKIE, line);
         }
-        let limit = deadline.map_or(Limit::None, Limit::Deadline);
-        Ok(reply.map(|body| GuardedBody::new(body, limit, place).boxed()))
+        // Contract 10.21.
+        let expiry = arrived + Duration::from_secs(open.expires_at.saturating_sub(call.now));
+        let mut watch = self.sessions.watch(&open, ends);
+        let expiry = if watch.has_ended() { arrived } else { expiry }.max(Instant::now() + AFTER_THE_END);
+        let limit = Limit::Deadline(deadline.map_or(expiry, |deadline| deadline.min(expiry)));
+        Ok(reply.map(|body| GuardedBody::new(SessionBody::new(body, watch), limit, place).boxed()))
     }
 
     /// A response that requires something of a sign-in (contract 7.28, 21.1) becomes the error that leads to that

@@ -13,6 +13,7 @@ use super::sealer::{Sealer, SealingKeyUnavailable, UnsealError};
 use super::store::{
     EndAllError, EndReason, NewTokens, RefreshLock, SaveError, SessionKey, SessionStore, StoreUnavailable, Whose,
 };
+use super::watch::{EndCount, Ends, SessionWatch};
 use super::{Limits, OpenError, OpenSession, WriteError};
 use crate::clock::UnixSeconds;
 use crate::keyring::Purpose;
@@ -26,13 +27,14 @@ pub struct Sessions {
     limits: Limits,
     store: Arc<dyn SessionStore>,
     rejections: Rejections,
+    ends: Arc<Ends>,
 }
 
 impl Sessions {
     /// Sessions in a store. `sealer` and `cookies` are those of the store.
     #[must_use]
     pub fn new(sealer: Arc<Sealer>, cookies: SessionCookies, limits: Limits, store: Arc<dyn SessionStore>) -> Self {
-        Self { sealer, cookies, limits, store, rejections: Rejections::default() }
+        Self { sealer, cookies, limits, store, rejections: Rejections::default(), ends: Arc::default() }
     }
 
     /// Names and attributes of the cookies.
@@ -157,6 +159,19 @@ impl Sessions {
         if let Err(StoreUnavailable) = self.store.end(session, reason, now).await {
             tracing::error!(event = "sign_out_incomplete", "the session could not be deleted from the store");
         }
+        self.ends.announce(&session.id);
+    }
+
+    /// How many sessions have ended here so far: what [`Self::watch`] needs from before the session was opened.
+    #[must_use]
+    pub fn end_count(&self) -> EndCount {
+        self.ends.count()
+    }
+
+    /// Watches a session for a response that streams (contract 10.21).
+    #[must_use]
+    pub fn watch(&self, open: &OpenSession, before: EndCount) -> SessionWatch {
+        SessionWatch::new(&self.ends, &self.store, open.session.id, before)
     }
 
     /// Ends all sessions of a user or of a session at the provider. Returns their number.

@@ -1,0 +1,152 @@
+//! The body of an API's response, which is cut off when its session ends (contract 10.21).
+
+use std::pin::Pin;
+use std::task::{Context, Poll};
+
+use bytes::Bytes;
+use http_body::{Body, Frame, SizeHint};
+
+use crate::reply::BodyError;
+use crate::session::SessionWatch;
+
+/// A body that fails when its session ends on this instance, so that the connection closes before the end of the
+/// response.
+pub(super) struct SessionBody<B> {
+    body: B,
+    watch: SessionWatch,
+}
+
+impl<B> SessionBody<B> {
+    pub(super) const fn new(body: B, watch: SessionWatch) -> Self {
+        Self { body, watch }
+    }
+}
+
+impl<B> Body for SessionBody<B>
+where
+    B: Body<Data = Bytes> + Unpin,
+    B::Error: Into<BodyError>,
+{
+    type Data = Bytes;
+    type Error = BodyError;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+        let this = &mut *self;
+        let frame = Pin::new(&mut this.body).poll_frame(context).map_err(Into::into);
+        let is_cut = match &frame {
+            Poll::Pending => this.watch.poll_ended(context),
+            Poll::Ready(Some(Ok(_))) => this.watch.has_ended(),
+            Poll::Ready(_) => false,
+        };
+        if is_cut { Poll::Ready(Some(Err("the session has ended".into()))) } else { frame }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+    use std::time::Duration;
+
+    use futures_util::FutureExt;
+    use futures_util::stream::poll_fn;
+    use http_body_util::{BodyExt, StreamBody};
+    use tokio::sync::mpsc::{UnboundedSender, unbounded_channel};
+
+    use super::*;
+    use crate::keyring::Ring;
+    use crate::keyring::states::Parameters;
+    use crate::keyring::static_key::StaticKey;
+    use crate::secret::Key32;
+    use crate::session::cookie::{SameSite, SessionCookies, Settings};
+    use crate::session::payload::{Session, User};
+    use crate::session::sealer::Sealer;
+    use crate::session::{Limits, OpenSession, Sessions};
+    use crate::store::cookie::CookieStore;
+
+    const NOW: u64 = 1_000;
+
+    fn sessions() -> Sessions {
+        let day = Duration::from_secs(86_400);
+        let parameters = Parameters { propagation: day, life: day, retention: day };
+        let ring = Ring::new(Arc::new(StaticKey::new(&Key32::new([7; 32]))), parameters, day);
+        let cookies = SessionCookies::new(Settings {
+            name: "__Host-Http-x".to_owned(),
+            domain: None,
+            same_site: SameSite::Strict,
+            login_same_site: SameSite::Lax,
+            budget: 7_000,
+        });
+        let sealer = Arc::new(Sealer::new(ring, "app".to_owned(), 300));
+        let store = Arc::new(CookieStore::new(Arc::clone(&sealer), cookies.clone()));
+        Sessions::new(sealer, cookies, Limits { idle: day, max: day, clock_skew: day }, store)
+    }
+
+    fn session(sessions: &Sessions, number: u8) -> OpenSession {
+        sessions.begin(Session::new([number; 16], User::default(), NOW), NOW)
+    }
+
+    /// A body of what is sent.
+    fn body() -> (UnboundedSender<Frame<Bytes>>, impl Body<Data = Bytes, Error = BodyError> + Unpin + Send) {
+        let (sender, mut frames) = unbounded_channel();
+        (sender, StreamBody::new(poll_fn(move |context| frames.poll_recv(context).map(|frame| frame.map(Ok)))))
+    }
+
+    /// Contract 10.21: the body fails, woken while it waits, and a body of another session goes on.
+    #[tokio::test]
+    async fn a_response_that_waits_is_cut_off_when_its_session_ends() {
+        for is_replaced in [false, true] {
+            let sessions = sessions();
+            let (one, other) = (session(&sessions, 1), session(&sessions, 2));
+            let before = sessions.end_count();
+            let (_sender, waits) = body();
+            let mut cut = SessionBody::new(waits, sessions.watch(&one, before));
+            let (_other_sender, waits) = body();
+            let mut goes_on = SessionBody::new(waits, sessions.watch(&other, before));
+            let waiting = tokio::spawn(async move { cut.frame().await.unwrap().is_err() });
+            assert!(goes_on.frame().now_or_never().is_none());
+            tokio::task::yield_now().await;
+            if is_replaced {
+                sessions.replace(one.session.id, one.expires_at, NOW).await;
+            } else {
+                sessions.end(&one, NOW).await;
+            }
+            assert!(waiting.await.unwrap(), "replaced: {is_replaced}");
+            assert!(goes_on.frame().now_or_never().is_none());
+        }
+    }
+
+    #[tokio::test]
+    async fn a_response_that_never_waits_is_cut_off_too() {
+        let sessions = sessions();
+        let open = session(&sessions, 1);
+        let before = sessions.end_count();
+        let (sender, sent) = body();
+        let mut body = SessionBody::new(sent, sessions.watch(&open, before));
+        for _ in 0..2 {
+            sender.send(Frame::data(Bytes::from_static(b"x"))).unwrap();
+        }
+        assert!(body.frame().await.unwrap().is_ok());
+        sessions.end(&open, NOW).await;
+        assert!(body.frame().await.unwrap().is_err());
+    }
+
+    #[tokio::test]
+    async fn a_watch_notes_an_end_between_opening_and_watching() {
+        let sessions = sessions();
+        let open = session(&sessions, 1);
+        let before = sessions.end_count();
+        sessions.end(&open, NOW).await;
+        assert!(sessions.watch(&open, before).has_ended());
+    }
+}
