@@ -91,17 +91,8 @@ async fn a_sign_out_is_checked_before_its_body_is_read() {
     let app = TestApp::start().await;
     for (headers, code) in [("", "origin_denied"), ("Sec-Fetch-Site: same-origin\r\n", "csrf_failed")] {
         let head = format!("POST /auth/logout HTTP/1.1\r\nHost: localhost\r\n{headers}Content-Length: 10\r\n\r\na");
-        let address = ("127.0.0.1", app.port);
-        let received = tokio::task::spawn_blocking(move || {
-            use std::io::{Read, Write};
-            let mut stream = std::net::TcpStream::connect(address).unwrap();
-            stream.set_read_timeout(Some(std::time::Duration::from_secs(2))).unwrap();
-            stream.write_all(head.as_bytes()).unwrap();
-            let mut received = [0; 1_024];
-            let length = stream.read(&mut received).expect("a response at once");
-            String::from_utf8_lossy(&received[..length]).into_owned()
-        });
-        let received = received.await.unwrap();
+        // It waits for a response, not for the end of the connection.
+        let received = crate::raw::exchange(app.port, &head);
         assert!(received.starts_with("HTTP/1.1 403") && received.contains(code), "{received}");
     }
 }

@@ -75,11 +75,36 @@ pub fn read_response(stream: &mut TcpStream, enough: impl Fn(&[u8]) -> bool) -> 
         // A reset after the response counts as the end.
         match stream.read(&mut part) {
             Ok(read) if read > 0 => response.extend_from_slice(&part[..read]),
+            // With a timeout, a signal ends the call (signal(7)), for example SIGCHLD when any test ends its gateway.
+            Err(error) if error.kind() == ErrorKind::Interrupted => {}
             Err(error) if error.kind() == ErrorKind::WouldBlock => return (response, false),
             _ => return (response, true),
         }
     }
     (response, false)
+}
+
+#[tokio::test]
+async fn a_signal_does_not_end_a_read() {
+    let mut children = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::child()).unwrap();
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = listener.local_addr().unwrap().port();
+    let (report, thread) = std::sync::mpsc::channel();
+    let reading = std::thread::spawn(move || {
+        let own = std::fs::read_link("/proc/thread-self").unwrap();
+        report.send(own.file_name().unwrap().to_owned()).unwrap();
+        read_response(&mut open(port), |_| false).0
+    });
+    let mut peer = listener.accept().unwrap().0;
+    let thread = thread.recv().unwrap();
+    for _ in 0..20 {
+        let sent = std::process::Command::new("kill").arg("-CHLD").arg(&thread).status().unwrap();
+        assert!(sent.success());
+        children.recv().await;
+    }
+    peer.write_all(b"x").unwrap();
+    drop(peer);
+    assert_eq!(reading.join().unwrap(), b"x");
 }
 
 /// Whether a response is complete by its own framing.

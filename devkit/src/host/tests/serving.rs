@@ -1,8 +1,11 @@
 //! What the host responds itself, and which function gets the rest, over real sockets.
 
+use std::sync::Mutex;
+use std::sync::mpsc::channel;
 use std::time::{Duration, Instant};
 
 use serde_json::json;
+use tokio::sync::mpsc::unbounded_channel;
 
 use super::support::{Project, Recorder, body, exchange, get, has_line, ok, send, stage, started, status, values};
 use crate::host::{CodeLookup, Host, Mode, Options};
@@ -100,17 +103,26 @@ async fn the_lookup_of_a_code_can_fail_or_take_long() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn too_many_requests_at_a_time_are_429() {
-    let slow = Recorder::start(|number, _| {
+    // The handler responds to a request only when the test says so: no time decides what is in flight.
+    let (arrived, mut arrivals) = unbounded_channel();
+    let (release, waits) = channel();
+    let waits = Mutex::new(waits);
+    let slow = Recorder::start(move |number, _| {
         if number != usize::MAX {
-            std::thread::sleep(Duration::from_millis(300));
+            arrived.send(()).unwrap();
+            waits.lock().unwrap().recv().unwrap();
         }
         ok("")
     });
     let (project, recorder) = (Project::with_all(), slow.await);
     let host = started(Options { max_outstanding: Some(1), ..project.options(Mode::Forward) }, recorder.port).await;
     let later = async {
-        tokio::time::sleep(Duration::from_millis(100)).await;
-        get(&host, "/x").await
+        arrivals.recv().await.unwrap();
+        let second = get(&host, "/x").await;
+        for _request in ["the first", "the last"] {
+            release.send(()).unwrap();
+        }
+        second
     };
     let (first, second) = tokio::join!(get(&host, "/x"), later);
     assert_eq!((status(&first), status(&second)), ("200", "429"));
