@@ -21,6 +21,7 @@ pub mod oidc;
 pub mod origin;
 pub mod os;
 pub mod path;
+pub mod places;
 pub mod proxy;
 pub mod reply;
 pub mod routes;

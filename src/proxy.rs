@@ -1,6 +1,5 @@
 //! Proxied calls (contract section 10).
 
-pub mod calls;
 mod disposition;
 pub mod forward;
 pub mod headers;

@@ -3,7 +3,6 @@
 //! A request belongs to the first line that matches its path. That line gives the response, rejections included:
 //! nothing falls through to a later line.
 
-mod admission;
 mod route;
 
 use std::sync::Arc;
@@ -19,13 +18,13 @@ use crate::clock::UnixSeconds;
 use crate::error::Error;
 use crate::functions::rotate_keys::is_payload;
 use crate::health;
+use crate::places::Class::{Exempt, General, Proxied, SignIn, SpaFile};
+use crate::places::{Limits, Place, Places};
 use crate::proxy::forward::Call;
 use crate::reply::body::text;
 use crate::reply::{Body, Rejected, Reply, empty};
 use crate::spa::Spa;
 use crate::telemetry::TraceContext;
-use admission::Admission::{Exempt, General, Proxied, SignIn};
-use admission::{PlaceSlot, Places};
 use route::Path::{Any, Exact, FromHost};
 use route::{ANY, GET, GET_AND_POST, POST, Path, Route};
 
@@ -59,9 +58,8 @@ pub struct RequestHead {
 struct GatewayRequest {
     head: Arc<RequestHead>,
     body: Body,
-    /// Whether the request has a place (contract 10.19). Routes other than [`Proxied`] reject it otherwise.
-    admitted: bool,
-    place: PlaceSlot,
+    /// Taken before the handler runs, unless the route is [`Proxied`] or the request may be a form.
+    place: Place,
     now: UnixSeconds,
 }
 
@@ -74,10 +72,13 @@ fn table(app: &App) -> Vec<Route> {
         Route::new(Path::under(apis), ANY, Proxied, proxy).guarded(),
         Route::new(FromHost(app.port, &["/"]), GET, Exempt, readiness_probe),
         Route::new(Exact("/auth/login"), GET, SignIn, login).without_prefetch(),
-        Route::new(Exact("/auth/callback"), callback_methods, SignIn, callback).without_prefetch().isolated(),
+        Route::new(Exact("/auth/callback"), callback_methods, SignIn, callback)
+            .taking_forms()
+            .without_prefetch()
+            .isolated(),
         Route::new(Exact("/auth/session"), GET, SignIn, session),
         Route::new(Exact("/auth/refresh"), POST, SignIn, refresh).without_prefetch().guarded(),
-        Route::new(Exact("/auth/logout"), GET_AND_POST, SignIn, logout).without_prefetch().guarded(),
+        Route::new(Exact("/auth/logout"), GET_AND_POST, SignIn, logout).taking_forms().without_prefetch().guarded(),
         Route::new(Exact("/health/live"), GET, Exempt, live),
         Route::new(Exact("/health/ready"), GET, Exempt, ready),
         Route::new(FromHost(app.port, &[ROTATE_KEYS]), POST, Exempt, rotate_keys),
@@ -85,7 +86,7 @@ fn table(app: &App) -> Vec<Route> {
         Route::new(under("/auth"), ANY, SignIn, not_found),
         Route::new(under("/health"), ANY, Exempt, not_found),
         Route::new(under(ROTATE_KEYS), ANY, General, not_found),
-        Route::new(Any, GET, General, spa),
+        Route::new(Any, GET, SpaFile, spa),
     ]
 }
 
@@ -93,7 +94,7 @@ fn table(app: &App) -> Vec<Route> {
 #[must_use]
 #[expect(clippy::expect_used, reason = "the table is a literal with lines in it")]
 pub fn routes(app: &Arc<App>) -> BoxedFilter<(Response,)> {
-    let places = Arc::new(Places::default());
+    let places = Places::new(&Limits::default());
     let lines = table(app).into_iter().map(|route| route.into_filter(app, &places));
     // From the last to the first, so that the first lines are tried without passing through all others.
     let filter = lines.rev().reduce(|later, line| line.or(later).unify().boxed());
@@ -103,14 +104,14 @@ pub fn routes(app: &Arc<App>) -> BoxedFilter<(Response,)> {
 /// Converts a reply that no route gave.
 #[must_use]
 pub fn into_response(reply: Reply) -> Response {
-    route::into_response(reply, false, PlaceSlot::default())
+    route::into_response(reply, false, None)
 }
 
 async fn proxy(app: Arc<App>, request: GatewayRequest) -> Result<Reply, Rejected> {
-    let GatewayRequest { head, body, admitted, now, .. } = request;
+    let GatewayRequest { head, body, place, now } = request;
     let RequestHead { method, target, headers, trace, .. } = head.as_ref();
     let (path, query) = (target.path(), target.query());
-    app.proxy.call(Call { method, path, query, headers, trace, admitted, now }, body).await
+    app.proxy.call(Call { method, path, query, headers, trace, place: &place, now }, body).await
 }
 
 /// Responds to the host's probe before any key or provider is reachable (contract 3.37).
@@ -124,7 +125,7 @@ async fn login(app: Arc<App>, request: GatewayRequest) -> Result<Reply, Error> {
 
 async fn callback(app: Arc<App>, request: GatewayRequest) -> Result<Reply, Error> {
     let GatewayRequest { head, body, place, now, .. } = request;
-    let form = if head.method == Method::POST { Some(text(body).await?) } else { None };
+    let form = if head.method == Method::POST { Some(place.enter_with_form(body).await?) } else { None };
     let params = form.as_deref().or(head.target.query()).unwrap_or_default();
     app.auth.callback(&head.method, &head.headers, params, || place.release(), now).await
 }
@@ -134,15 +135,15 @@ async fn session(app: Arc<App>, request: GatewayRequest) -> Result<Reply, Error>
 }
 
 async fn refresh(app: Arc<App>, request: GatewayRequest) -> Result<Reply, Rejected> {
-    app.auth.refresh(&request.head.headers, request.now).await
+    app.auth.refresh(&request.head.headers, &request.place, request.now).await
 }
 
 async fn logout(app: Arc<App>, request: GatewayRequest) -> Result<Reply, Error> {
-    let GatewayRequest { head, body, now, .. } = request;
+    let GatewayRequest { head, body, place, now } = request;
     if head.method == Method::POST {
-        return app.auth.logout(&head.headers, body, now).await;
+        return app.auth.logout(&head.headers, body, &place, now).await;
     }
-    Ok(app.auth.logout_page(&head.headers, head.target.query().unwrap_or_default(), now).await)
+    Ok(app.auth.logout_page(&head.headers, head.target.query().unwrap_or_default(), &place, now).await)
 }
 
 async fn live(_app: Arc<App>, _request: GatewayRequest) -> Result<Reply, Error> {
@@ -169,11 +170,12 @@ async fn not_found(_app: Arc<App>, _request: GatewayRequest) -> Result<Reply, Er
 
 async fn spa(app: Arc<App>, request: GatewayRequest) -> Result<Reply, Error> {
     let RequestHead { method, target, headers, trace, .. } = request.head.as_ref();
-    match &app.spa {
-        Some(Spa::Folder(folder)) => folder.get(method, target.path(), headers).await,
-        Some(Spa::Site(site)) => site.get(method, target.path(), target.query(), headers, trace).await,
-        None => Err(Error::RouteDenied),
-    }
+    let reply = match &app.spa {
+        Some(Spa::Folder(folder)) => folder.get(method, target.path(), headers).await?,
+        Some(Spa::Site(site)) => site.get(method, target.path(), target.query(), headers, trace).await?,
+        None => return Err(Error::RouteDenied),
+    };
+    Ok(reply.map(|body| request.place.while_read(body)))
 }
 
 impl GatewayRequest {

@@ -35,7 +35,7 @@ use crate::reply::{BodyError, Context, problem};
 use crate::routes::{RequestHead, into_response, routes};
 use crate::telemetry::{TraceContext, report_dropped_lines};
 use connection::{ConnState, TimeoutStream};
-use request_body::{RequestBody, ResponseBody, Rest};
+use request_body::{Discarding, RequestBody, ResponseBody, Rest};
 
 /// Most bytes of the head of a request.
 const HEADER_BYTES: usize = 32 * 1_024;
@@ -64,6 +64,7 @@ pub async fn run(listener: TcpListener, app: Arc<App>) -> ExitCode {
     let routes = TowerToHyperService::new(warp::service(routes(&app)));
     let connections = Arc::new(Semaphore::new(CONNECTIONS));
     let graceful = GracefulShutdown::new();
+    let discarding = Discarding::default();
     let mut shutdown = std::pin::pin!(os::termination());
     loop {
         let permit = tokio::select! {
@@ -82,10 +83,13 @@ pub async fn run(listener: TcpListener, app: Arc<App>) -> ExitCode {
         // Otherwise the second segment of a response waits 40 ms for the client's delayed acknowledgement.
         let _ = stream.set_nodelay(true);
         let (routes, app, state) = (routes.clone(), Arc::clone(&app), ConnState::new());
+        let discarding = discarding.clone();
         let socket = TimeoutStream::new(stream, state.clone());
         // Boxed, so that an idle connection holds no memory for a request.
-        let service =
-            service_fn(move |request| respond(routes.clone(), Arc::clone(&app), state.clone(), request).boxed());
+        let service = service_fn(move |request| {
+            let of_connection = (state.clone(), discarding.clone());
+            respond(routes.clone(), Arc::clone(&app), of_connection, request).boxed()
+        });
         let connection = http().serve_connection(TokioIo::new(socket), service);
         // An error here means that the client broke the connection; there is nothing to do about it.
         tokio::spawn(graceful.watch(connection).map(move |_| drop(permit)));
@@ -110,7 +114,7 @@ fn http() -> http1::Builder {
 async fn respond<S>(
     routes: S,
     app: Arc<App>,
-    state: ConnState,
+    (state, discarding): (ConnState, Discarding),
     request: Request<Incoming>,
 ) -> Result<Response<impl Body<Data = Bytes, Error = BodyError>>, Infallible>
 where
@@ -121,7 +125,7 @@ where
     let span = trace.span();
     let expects_continue = request.headers().contains_key(EXPECT);
     let (head, incoming) = request.into_parts();
-    let (body, mut rest) = request_body::shared(incoming);
+    let (body, mut rest) = request_body::shared(incoming, &discarding);
     let request = Request::from_parts(head, body);
     let mut response = guarded(routes, app, trace, span.clone(), &mut rest, request).instrument(span.clone()).await;
     if response.headers().contains_key(CONNECTION) {

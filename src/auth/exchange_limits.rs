@@ -7,10 +7,8 @@ use std::time::Duration;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::{Instant, sleep_until, timeout};
 
-/// Most exchanges that run at a time.
-const RUNNING: usize = 16;
-/// Most callbacks that wait for an exchange to run.
-const WAITING: usize = 64;
+use crate::places::{Limits, Share};
+
 /// Longest wait of an exchange before it runs.
 const WAIT: Duration = Duration::from_secs(10);
 
@@ -29,9 +27,10 @@ pub(super) struct Slot {
 
 impl Default for ExchangeLimits {
     fn default() -> Self {
+        let Share { held, waiting } = Limits::default().exchanges;
         Self {
-            callbacks: Arc::new(Semaphore::new(RUNNING + WAITING)),
-            running: Arc::new(Semaphore::new(RUNNING)),
+            callbacks: Arc::new(Semaphore::new(held + waiting)),
+            running: Arc::new(Semaphore::new(held)),
             held_until: Mutex::new(Instant::now()),
         }
     }
@@ -74,7 +73,7 @@ mod tests {
     async fn sixteen_exchanges_run_and_others_wait_for_ten_seconds() {
         let limits = ExchangeLimits::default();
         let mut running = Vec::new();
-        for _ in 0..RUNNING {
+        for _ in 0..16 {
             running.push(limits.turn().await.unwrap());
         }
         let begun = Instant::now();

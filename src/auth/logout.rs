@@ -16,7 +16,7 @@ use crate::error::Error;
 use crate::guard::csrf::{self, FormOrigin};
 use crate::guard::navigation;
 use crate::keyring::Purpose;
-use crate::reply::body::text;
+use crate::places::Place;
 use crate::reply::{Body, Reply, clear_cache, form_page, is_navigation, json as json_reply, redirect};
 use crate::session::OpenSession;
 
@@ -29,33 +29,48 @@ impl Auth {
     /// `POST`: by `fetch` with the CSRF header (contract 3.12), or by a form (contract 3.13).
     ///
     /// # Errors
-    /// [`Error::CsrfFailed`], [`Error::OriginDenied`] and those of reading a form; the session is unchanged then.
-    pub async fn logout(&self, headers: &HeaderMap, body: Body, now: UnixSeconds) -> Result<Reply, Error> {
+    /// [`Error::CsrfFailed`], [`Error::OriginDenied`], [`Error::Overloaded`] and those of reading a form; the session
+    /// is unchanged then.
+    pub async fn logout(
+        &self,
+        headers: &HeaderMap,
+        body: Body,
+        place: &Place,
+        now: UnixSeconds,
+    ) -> Result<Reply, Error> {
         if !is_form(headers) {
+            place.enter().await?;
             csrf::check(&Method::POST, headers, &self.config.origins, CsrfMode::Header)?;
             let open = self.sessions.open(headers, now).await.ok();
-            let logout_url = self.end(open.as_ref(), now).await;
+            let logout_url = self.end(open.as_ref(), place, now).await;
             return Ok(self.signed_out(json_reply(StatusCode::OK, &json!({"logout_url": logout_url})), headers));
         }
         let origin = csrf::form_origin(headers, &self.config.origins.public);
         if origin == FormOrigin::Foreign {
             return Err(Error::OriginDenied);
         }
-        let open = self.sessions.open(headers, now).await.ok();
         // Only a token makes the body matter, so it is not read otherwise.
-        if origin == FormOrigin::Unknown {
-            let token = Params::parse(&text(body).await?).take_single("lt");
+        let form = match origin {
+            FormOrigin::Unknown => Some(place.enter_with_form(body).await?),
+            _ => None,
+        };
+        if form.is_none() {
+            place.enter().await?;
+        }
+        let open = self.sessions.open(headers, now).await.ok();
+        if let Some(form) = form {
+            let token = Params::parse(&form).take_single("lt");
             if !self.is_logout_token(token.as_deref(), open.as_ref(), now).await {
                 return Err(Error::OriginDenied);
             }
         }
-        let logout_url = self.end(open.as_ref(), now).await;
+        let logout_url = self.end(open.as_ref(), place, now).await;
         Ok(self.signed_out(redirect(StatusCode::SEE_OTHER, &logout_url), headers))
     }
 
     /// `GET`: signs out with a valid `lt` (contract 3.15), returns from the provider with a valid `state` (3.16), and
     /// otherwise shows the confirmation page (3.17).
-    pub async fn logout_page(&self, headers: &HeaderMap, query: &str, now: UnixSeconds) -> Reply {
+    pub async fn logout_page(&self, headers: &HeaderMap, query: &str, place: &Place, now: UnixSeconds) -> Reply {
         let mut params = Params::parse(query);
         if let Some(state) = params.take_single("state")
             && self.sessions.unseal(Purpose::LogoutState, "", state.as_bytes(), now).await.is_ok()
@@ -64,7 +79,7 @@ impl Auth {
         }
         let open = self.sessions.open(headers, now).await.ok();
         if self.is_logout_token(params.take_single("lt").as_deref(), open.as_ref(), now).await {
-            let logout_url = self.end(open.as_ref(), now).await;
+            let logout_url = self.end(open.as_ref(), place, now).await;
             return self.signed_out(redirect(StatusCode::FOUND, &logout_url), headers);
         }
         // A provider that does not return the state has just signed this browser out (contract 3.17).
@@ -104,8 +119,10 @@ impl Auth {
     }
 
     /// Ends the session, revokes its refresh token, and returns the URL that ends it at the provider.
-    async fn end(&self, open: Option<&OpenSession>, now: UnixSeconds) -> String {
+    async fn end(&self, open: Option<&OpenSession>, place: &Place, now: UnixSeconds) -> String {
         if let Some(open) = open {
+            // A sign-out never waits for the user's own calls.
+            place.try_enter_as(&open.session);
             self.sessions.end(open, now).await;
             tracing::info!(event = "signed_out", "a user signed out");
         }

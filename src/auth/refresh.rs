@@ -8,6 +8,7 @@ use crate::api_map::CsrfMode;
 use crate::clock::UnixSeconds;
 use crate::error::Error;
 use crate::guard::csrf;
+use crate::places::Place;
 use crate::reply::{Rejected, Reply, empty};
 use crate::session::{OpenError, WriteError};
 
@@ -16,13 +17,15 @@ impl Auth {
     ///
     /// # Errors
     /// Those of CSRF; [`Error::SessionMissing`], [`Error::KeysUnavailable`]; [`Error::SessionGone`] if the session has
-    /// expired, unless its key is unknown to this instance (contract 4.18); and those of the refresh.
-    pub async fn refresh(&self, headers: &HeaderMap, now: UnixSeconds) -> Result<Reply, Rejected> {
+    /// expired, unless its key is unknown to this instance (contract 4.18); [`Error::Overloaded`]; and those of the
+    /// refresh.
+    pub async fn refresh(&self, headers: &HeaderMap, place: &Place, now: UnixSeconds) -> Result<Reply, Rejected> {
         csrf::check(&Method::POST, headers, &self.config.origins, CsrfMode::Header)?;
         let open = self.sessions.open(headers, now).await.map_err(|why| match why {
             OpenError::Expired => Error::SessionGone,
             other => other.into(),
         })?;
+        place.enter_as(&open.session).await?;
         let refreshed = self.tokens.refresh_all(&open, now).await;
         if refreshed == Err(Error::SessionExpired) {
             // During the request to the provider, another sign-in may have overwritten this cookie.

@@ -12,7 +12,6 @@ use http_body_util::{BodyExt, Limited};
 use hyper::body::Incoming;
 use tokio::time::Instant;
 
-use super::calls::Calls;
 use super::headers;
 use super::response_headers::LeftOut;
 use super::session_body::SessionBody;
@@ -25,6 +24,7 @@ use crate::error::Error;
 use crate::guard::csrf;
 use crate::guard::origins::Origins;
 use crate::net::OutboundClients;
+use crate::places::Place;
 use crate::reply::body::{GuardedBody, Incomplete, Limit};
 use crate::reply::{Body, Rejected, Reply, full};
 use crate::secret::{ExposeSecret, SecretString};
@@ -34,7 +34,8 @@ use crate::telemetry::{TRACEPARENT, TraceContext};
 use crate::tokens::{TokenService, challenge};
 use crate::upstream::{Failure, Upstream};
 
-/// How long a response may go on whose session ended before its head was there: what is complete with the head passes.
+/// How long a response may continue whose session ended before its head was there: one that is complete with its head
+/// passes.
 const AFTER_THE_END: Duration = Duration::from_secs(1);
 
 /// A response whose head is later than this does not write the session's activity: a newer response may have written it
@@ -46,7 +47,6 @@ pub struct Proxy {
     pub apis: Arc<ApiMap>,
     sessions: Arc<Sessions>,
     tokens: Arc<TokenService>,
-    calls: Arc<Calls>,
     origins: Arc<Origins>,
     /// One per API, in the order of `apis`.
     upstreams: Vec<(Upstream, LeftOut)>,
@@ -60,8 +60,8 @@ pub struct Call<'a> {
     pub query: Option<&'a str>,
     pub headers: &'a HeaderMap,
     pub trace: &'a TraceContext,
-    /// Whether it has a place (contract 10.19).
-    pub admitted: bool,
+    /// Where it has not entered yet.
+    pub place: &'a Place,
     pub now: UnixSeconds,
 }
 
@@ -79,7 +79,7 @@ impl Proxy {
             (Upstream::new(Arc::clone(net), connect, idle, api.base.is_https()), LeftOut::default())
         };
         let upstreams = apis.iter().map(upstream).collect();
-        Self { apis, sessions, tokens, calls: Arc::default(), origins, upstreams }
+        Self { apis, sessions, tokens, origins, upstreams }
     }
 
     /// The request headers that at least one API gets.
@@ -99,14 +99,12 @@ impl Proxy {
         let mut apis = self.apis.iter().zip(&self.upstreams);
         let found = apis.find_map(|(api, upstream)| Some((api, upstream, api.path_below(call.path)?)));
         let path = ProvenPath::parse(found.map_or(call.path, |(.., rest)| rest)).map_err(Error::BadRequest)?;
-        if !call.admitted {
-            return Err(Error::Overloaded.into());
-        }
+        call.place.enter().await?;
         let mode = found.map_or(CsrfMode::Header, |(api, ..)| api.csrf);
         csrf::check(call.method, call.headers, &self.origins, mode)?;
         let ends = self.sessions.end_count();
         let mut open = self.sessions.open(call.headers, call.now).await.map_err(Error::from)?;
-        let place = self.calls.acquire(open.session.id).await.ok_or(Error::Overloaded)?;
+        call.place.enter_as(&open.session).await?;
         let (api, (upstream, left_out), _) = found.ok_or(Error::RouteDenied)?;
         match api.allowed.check(call.method, &path.decoded) {
             Verdict::Allowed => {}
@@ -153,7 +151,7 @@ impl Proxy {
         let mut watch = self.sessions.watch(&open, ends);
         let expiry = if watch.has_ended() { arrived } else { expiry }.max(Instant::now() + AFTER_THE_END);
         let limit = Limit::Deadline(deadline.map_or(expiry, |deadline| deadline.min(expiry)));
-        Ok(reply.map(|body| GuardedBody::new(SessionBody::new(body, watch), limit, place).boxed()))
+        Ok(reply.map(|body| GuardedBody::new(SessionBody::new(body, watch), limit, ()).boxed()))
     }
 
     /// A response that requires something of a sign-in (contract 7.28, 21.1) becomes the error that leads to that

@@ -15,7 +15,6 @@ use warp::filters::BoxedFilter;
 use warp::reply::Response;
 use warp::{Filter, Reply as _};
 
-use super::admission::{Admission, PlaceSlot, Places};
 use super::{GatewayRequest, RequestHead};
 use crate::app::App;
 use crate::clock::now;
@@ -25,6 +24,7 @@ use crate::guard::cors::{self, Preflight};
 use crate::guard::csrf;
 use crate::guard::navigation::reject_prefetch;
 use crate::path::strip_prefix_segments;
+use crate::places::{Class, Place, Places};
 use crate::proxy::forward::has_body;
 use crate::reply::body::{FORM_LATE, GuardedBody, Incomplete, Limit};
 use crate::reply::{
@@ -72,7 +72,8 @@ impl Path {
 pub(super) struct Route {
     path: Path,
     methods: Option<&'static str>,
-    admission: Admission,
+    admission: Class,
+    takes_forms: bool,
     rejects_prefetch: bool,
     is_guarded: bool,
     is_isolated: bool,
@@ -80,14 +81,21 @@ pub(super) struct Route {
 }
 
 impl Route {
-    pub(super) fn new<H, F, E>(path: Path, methods: Option<&'static str>, admission: Admission, handler: H) -> Self
+    pub(super) fn new<H, F, E>(path: Path, methods: Option<&'static str>, admission: Class, handler: H) -> Self
     where
         H: Fn(Arc<App>, GatewayRequest) -> F + Send + Sync + 'static,
         F: Future<Output = Result<Reply, E>> + Send + 'static,
         E: Into<Rejected> + 'static,
     {
         let handler: Handler = Box::new(move |app, request| handler(app, request).map_err(Into::into).boxed());
-        Self { path, methods, admission, rejects_prefetch: false, is_guarded: false, is_isolated: false, handler }
+        let (takes_forms, rejects_prefetch, is_guarded, is_isolated) = (false, false, false, false);
+        Self { path, methods, admission, takes_forms, rejects_prefetch, is_guarded, is_isolated, handler }
+    }
+
+    /// Leaves it to its handler to enter with a POST, since a form takes its place once it has arrived (contract
+    /// 10.20).
+    pub(super) fn taking_forms(self) -> Self {
+        Self { takes_forms: true, ..self }
     }
 
     /// Rejects prefetches (contract 3.33).
@@ -117,11 +125,10 @@ impl Route {
             })
             .and(warp::body::stream())
             .then(move |head: Arc<RequestHead>, stream| {
-                let (route, app, place) = (Arc::clone(&route), Arc::clone(&app), places.take(route.admission));
+                let (route, app, place) = (Arc::clone(&route), Arc::clone(&app), places.arrived(route.admission));
                 // A body is announced (RFC 9112 section 6.3), and most requests have none.
                 let body = if has_body(&head.headers) { request_body(stream) } else { full(Bytes::new()) };
-                let (admitted, place) = (place.is_some(), PlaceSlot::new(place));
-                let request = GatewayRequest { head, body, admitted, place, now: now() };
+                let request = GatewayRequest { head, body, place, now: now() };
                 async move { route.respond(app, request).await }
             })
             .boxed()
@@ -155,6 +162,10 @@ impl Route {
             Some(Preflight::Allowed(_)) => Ok(preflight_response(&app)),
             Some(Preflight::Denied) => Err(Error::OriginDenied.into()),
         };
+        // What is complete needs no place while it is sent, or a client that does not read would hold one.
+        if outcome.is_err() || self.admission == Class::SignIn {
+            place.release();
+        }
         // The last line is the SPA's.
         let is_spa_file = outcome.is_ok() && matches!(self.path, Path::Any);
         let mut reply = outcome.unwrap_or_else(|rejected| rejection(&app, rejected, &head));
@@ -168,7 +179,7 @@ impl Route {
             reply = rejection(&app, Rejected { cookies, ..Error::UpstreamUnavailable.into() }, &head);
             self.add_common_headers(&app, &mut reply, &head, false);
         }
-        into_response(reply, head.method == Method::HEAD, place)
+        into_response(reply, head.method == Method::HEAD, Some(place))
     }
 
     /// Adds what every response of this route carries.
@@ -189,8 +200,10 @@ impl Route {
         if self.rejects_prefetch {
             reject_prefetch(&request.head.headers)?;
         }
-        if !request.admitted && self.admission != Admission::Proxied {
-            return Err(Error::Overloaded.into());
+        let enters_itself =
+            self.admission == Class::Proxied || (self.takes_forms && request.head.method == Method::POST);
+        if !enters_itself {
+            request.place.enter().await?;
         }
         match self.methods {
             Some(methods) if !self.allows(&request.head.method) => Err(Error::MethodDenied(methods.into()).into()),
@@ -245,7 +258,7 @@ fn rejection(app: &App, rejected: Rejected, head: &RequestHead) -> Reply {
 ///
 /// A known length is stated, since the body would be sent in chunks otherwise; but not for `HEAD`, where it would be
 /// the length of an empty body.
-pub(super) fn into_response(reply: Reply, is_head: bool, place: PlaceSlot) -> Response {
+pub(super) fn into_response(reply: Reply, is_head: bool, place: Option<Place>) -> Response {
     let (parts, body) = reply.into_parts();
     let length = body.size_hint().exact();
     let bodiless = parts.status == StatusCode::NO_CONTENT || parts.status == StatusCode::NOT_MODIFIED;

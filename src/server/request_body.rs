@@ -30,7 +30,8 @@ const NO_PROGRESS: Duration = Duration::from_secs(15);
 const MAX_DISCARDING: usize = 128;
 
 /// The connections that discard, oldest first.
-static DISCARDING: Mutex<VecDeque<AbortHandle>> = Mutex::new(VecDeque::new());
+#[derive(Debug, Clone, Default)]
+pub(super) struct Discarding(Arc<Mutex<VecDeque<AbortHandle>>>);
 
 /// The body of a request, read by a handler or by an API.
 pub(super) struct RequestBody(Option<Arc<Shared>>);
@@ -48,13 +49,14 @@ struct State {
     is_polled: bool,
     /// Whether the reader is gone.
     is_dropped: bool,
+    discarding: Discarding,
     /// Keeps the connection marked as active; set when the head of the response has been written.
     responding: Option<Arc<ActiveRequest>>,
     progress: Instant,
 }
 
 /// The body for the reader, and the same body for the response.
-pub(super) fn shared(incoming: Incoming) -> (RequestBody, Rest) {
+pub(super) fn shared(incoming: Incoming, discarding: &Discarding) -> (RequestBody, Rest) {
     if incoming.is_end_stream() {
         return (RequestBody(None), Rest(None));
     }
@@ -63,6 +65,7 @@ pub(super) fn shared(incoming: Incoming) -> (RequestBody, Rest) {
             incoming: Some(incoming),
             is_polled: false,
             is_dropped: false,
+            discarding: discarding.clone(),
             responding: None,
             progress: Instant::now(),
         }),
@@ -84,15 +87,21 @@ impl State {
         if let (Some(incoming), Ok(runtime)) =
             (self.incoming.take().filter(|body| !body.is_end_stream()), Handle::try_current())
         {
-            let task = runtime.spawn(discard(incoming, self.progress, active));
-            let mut all = DISCARDING.lock().unwrap_or_else(PoisonError::into_inner);
-            all.retain(|task| !task.is_finished());
-            all.push_back(task.abort_handle());
-            if all.len() > MAX_DISCARDING
-                && let Some(oldest) = all.pop_front()
-            {
-                oldest.abort();
-            }
+            self.discarding.add(runtime.spawn(discard(incoming, self.progress, active)).abort_handle());
+        }
+    }
+}
+
+impl Discarding {
+    /// Adds a connection; a further one than may discard at a time closes the oldest.
+    fn add(&self, task: AbortHandle) {
+        let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        all.retain(|task| !task.is_finished());
+        all.push_back(task);
+        if all.len() > MAX_DISCARDING
+            && let Some(oldest) = all.pop_front()
+        {
+            oldest.abort();
         }
     }
 }
@@ -244,3 +253,6 @@ impl<B> Drop for ResponseBody<B> {
         self.rest.response_ended();
     }
 }
+
+#[cfg(test)]
+mod tests;

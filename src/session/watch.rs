@@ -1,4 +1,4 @@
-//! Tells responses that still stream when their session ends on this instance (contract 10.21).
+//! Lets responses that still stream know that their session has ended on this instance (contract 10.21).
 //!
 //! The ends of sessions are counted. A response compares the count, without a lock, and looks its session up only when
 //! the count has changed. In the table are the responses that wait for more of their body, to be woken.
@@ -87,7 +87,7 @@ impl SessionWatch {
                 self.entry = Some((number, waker.clone()));
             }
         }
-        // Only now: an end before the entry was made wakes nobody.
+        // Only now: an end before the entry was made wakes no task.
         self.has_ended()
     }
 }

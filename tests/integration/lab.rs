@@ -8,6 +8,7 @@ use cloakroom::app::App;
 use cloakroom::clock;
 use cloakroom::config::Config;
 use cloakroom::error::Error;
+use cloakroom::places::{Class, Limits, Place, Places};
 use cloakroom::proxy::forward::Call;
 use cloakroom::reply::{Reply, full};
 use cloakroom::telemetry::TraceContext;
@@ -95,7 +96,8 @@ impl Lab {
     pub async fn get(&self, jar: &mut Jar, path: &str, query: Option<&str>, now: u64) -> Result<Reply, Error> {
         let headers = headers(jar);
         let trace = &TraceContext::from_headers(&headers);
-        let call = Call { method: &Method::GET, path, query, headers: &headers, trace, admitted: true, now };
+        let call =
+            Call { method: &Method::GET, path, query, headers: &headers, trace, place: &place(Class::Proxied), now };
         let reply = self.app.proxy.call(call, full(Bytes::new())).await.map_err(|rejected| {
             keep(jar, &rejected.cookies);
             rejected.error
@@ -107,7 +109,7 @@ impl Lab {
 
     /// `POST /auth/refresh`.
     pub async fn refresh(&self, jar: &mut Jar, now: u64) -> Result<(), Error> {
-        let reply = self.app.auth.refresh(&headers(jar), now).await.map_err(|rejected| {
+        let reply = self.app.auth.refresh(&headers(jar), &place(Class::SignIn), now).await.map_err(|rejected| {
             keep(jar, &rejected.cookies);
             rejected.error
         })?;
@@ -117,14 +119,19 @@ impl Lab {
 
     /// `POST /auth/logout` by a page.
     pub async fn log_out(&self, jar: &mut Jar, now: u64) {
-        let reply = self.app.auth.logout(&headers(jar), full(Bytes::new()), now).await.unwrap();
+        let reply = self.app.auth.logout(&headers(jar), full(Bytes::new()), &place(Class::SignIn), now).await.unwrap();
         keep(jar, reply.headers().get_all(SET_COOKIE));
     }
 
     pub async fn logout_page(&self, jar: &Jar, query: &str, now: u64) -> (u16, String) {
-        let reply = self.app.auth.logout_page(&headers(jar), query, now).await;
+        let reply = self.app.auth.logout_page(&headers(jar), query, &place(Class::SignIn), now).await;
         (reply.status().as_u16(), location(&reply))
     }
+}
+
+/// The place of a request on an instance without others.
+fn place(class: Class) -> Place {
+    Places::new(&Limits::default()).arrived(class)
 }
 
 async fn instance(vars: &BTreeMap<String, String>) -> Arc<App> {

@@ -1,5 +1,6 @@
 //! Overload: calls are rejected below the host's limit, sign-ins and health still work (contract 10.19, 10.20).
 
+use std::io::Write;
 use std::time::{Duration, Instant};
 
 use devkit::provider::{Endpoint, Fault};
@@ -39,9 +40,9 @@ async fn slow_calls_leave_capacity_for_sign_ins_and_health() {
     let mut calls = stuck(&app, &ada, 48).await;
     let mut tab = ada.clone();
     let rejected = tab.fetch("GET", "/graph/me").await;
-    assert_eq!((rejected.status, rejected.code()), (503, "overloaded"), "48 of one session");
+    assert_eq!((rejected.status, rejected.code()), (503, "overloaded"), "48 of one user");
     assert_eq!(rejected.header("retry-after"), Some("1"));
-    assert_eq!(grace.clone().fetch("GET", "/graph/me").await.status, 200, "other sessions have their own");
+    assert_eq!(grace.clone().fetch("GET", "/graph/me").await.status, 200, "other users have their own");
     calls.extend(stuck(&app, &grace, 32).await);
     for path in ["/graph/me", "/", "/index.html"] {
         assert_eq!(grace.clone().fetch("GET", path).await.code(), "overloaded", "{path}: 80 of all");
@@ -57,6 +58,51 @@ async fn slow_calls_leave_capacity_for_sign_ins_and_health() {
         assert_eq!(call.await.unwrap().0, 200);
     }
     assert_eq!(ada.clone().fetch("GET", "/graph/me").await.status, 200, "and then calls are accepted again");
+}
+
+/// Contract 10.20: two sessions of one user have one share.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_user_has_48_places_over_all_sessions() {
+    let app = TestApp::start().await;
+    let sessions = [app.signed_in(ADA).await, app.signed_in(ADA).await];
+    let grace = app.signed_in(GRACE).await;
+    let mut calls = stuck(&app, &sessions[0], 24).await;
+    calls.extend(stuck(&app, &sessions[1], 24).await);
+    for session in &sessions {
+        let rejected = session.clone().fetch("GET", "/graph/me").await;
+        assert_eq!((rejected.status, rejected.code()), (503, "overloaded"));
+    }
+    assert_eq!(grace.clone().fetch("GET", "/graph/me").await.status, 200);
+    let [mut leaving, mut other] = sessions;
+    assert_eq!(leaving.fetch("POST", "/auth/logout").await.status, 200, "a sign-out does not wait for calls");
+    assert_eq!(other.fetch("GET", "/auth/session").await.json()["authenticated"], true);
+    calls.iter().for_each(tokio::task::JoinHandle::abort);
+}
+
+/// Contract 10.20, 3.9b: a form takes its place once it has arrived.
+#[tokio::test(flavor = "multi_thread")]
+async fn forms_that_arrive_take_no_places_and_their_number_is_bounded() {
+    let app = TestApp::start().await;
+    let mut ada = app.signed_in(ADA).await;
+    let head = "POST /auth/logout HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/x-www-form-urlencoded\r\n\
+        Content-Length: 10\r\n\r\na";
+    let begin = |_| {
+        let mut stream = raw::open(app.port);
+        stream.write_all(head.as_bytes()).unwrap();
+        stream
+    };
+    let mut forms: Vec<_> = (0..128).map(begin).collect();
+    // The last one is rejected at once, so all others have arrived at the limit.
+    let further = raw::exchange(app.port, head);
+    assert!(raw::status(&further) == 503 && further.contains("overloaded"), "{further}");
+    for _ in 0..20 {
+        assert_eq!(ada.fetch("GET", "/graph/me").await.status, 200);
+    }
+    let back = app.visitor().sign_in(&app.provider, GRACE, "/").await;
+    assert_eq!(back.header("location"), Some("/"));
+    let (late, ended) = raw::read_response(&mut forms[0], |_| false);
+    let late = String::from_utf8_lossy(&late).into_owned();
+    assert!(ended && raw::status(&late) == 400 && late.contains("bad_request"), "{late}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

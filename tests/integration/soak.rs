@@ -1,6 +1,7 @@
 //! Tests that take minutes, each with a short form. `cargo dev soak` runs the long forms by name and prints a table of
 //! the lines that start with `figure`.
 
+mod attacks;
 mod faults;
 mod flood;
 mod framing;

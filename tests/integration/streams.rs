@@ -14,6 +14,7 @@ use crate::raw;
 use crate::visitor::{CALL, Visitor};
 
 const ADA: &str = "ada.lovelace@contoso.example";
+const GRACE: &str = "grace.hopper@contoso.example";
 pub const MEGABYTE: usize = 1 << 20;
 /// Maximum memory growth while streaming, in KiB.
 pub const GROWTH: u64 = 2 * 1_024;
@@ -57,6 +58,58 @@ async fn server_sent_events_arrive_one_by_one() {
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
     }
+}
+
+/// An app whose API sends events, and as many streams of a browser's session as are asked for, each in progress.
+async fn streams(app: &TestApp, visitor: &Visitor, count: usize) -> Vec<TcpStream> {
+    let mut streams: Vec<_> =
+        (0..count).map(|_| begin(app, visitor, "GET", "/graph/events", "Accept: text/event-stream\r\n")).collect();
+    for stream in &mut streams {
+        read_until(stream, "\r\n\r\n");
+    }
+    streams
+}
+
+/// Asserts that a stream is cut off: the connection closes without the end of the chunked body.
+fn assert_cut_off(stream: &mut TcpStream) {
+    let (rest, ended) = raw::read_response(stream, |_| false);
+    assert!(ended && !rest.ends_with(b"0\r\n\r\n"), "{:?}", String::from_utf8_lossy(&rest));
+}
+
+/// Contract 10.21.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_stream_is_cut_off_when_its_session_ends_or_is_replaced() {
+    let entry = json!({"allow": ["GET /events"], "timeouts": {"total": null}});
+    let app = TestApp::builder().graph_entry(entry).start().await;
+    let mut ada = app.signed_in(ADA).await;
+    let other = app.signed_in(ADA).await;
+    let mut of_ada = streams(&app, &ada, 2).await;
+    let mut of_other = streams(&app, &other, 1).await;
+    assert_eq!(ada.fetch("POST", "/auth/logout").await.status, 200);
+    of_ada.iter_mut().for_each(assert_cut_off);
+    let mut of_other = of_other.remove(0);
+    assert_eq!(app.graph.send_event("continues"), 1, "the API's streams have ended too");
+    read_until(&mut of_other, "data: continues\n\n");
+    let mut same_browser = other.clone();
+    assert_eq!(same_browser.sign_in(&app.provider, GRACE, "/").await.header("location"), Some("/"));
+    assert_cut_off(&mut of_other);
+    let mut of_grace = streams(&app, &same_browser, 1).await;
+    assert_eq!(app.graph.send_event("new"), 1);
+    read_until(&mut of_grace[0], "data: new\n\n");
+}
+
+/// Contract 10.21.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_stream_is_cut_off_at_the_absolute_expiry_of_its_session() {
+    let entry = json!({"allow": ["GET /events"], "timeouts": {"total": null}});
+    let short = TestApp::builder().graph_entry(entry).set("SESSION_IDLE", "3s").set("SESSION_MAX", "3s");
+    let app = short.start().await;
+    let ada = app.signed_in(ADA).await;
+    let mut of_ada = streams(&app, &ada, 1).await;
+    app.graph.send_event("before");
+    read_until(&mut of_ada[0], "data: before\n\n");
+    assert_cut_off(&mut of_ada[0]);
+    assert_eq!(ada.clone().fetch("GET", "/graph/events").await.code(), "session_expired");
 }
 
 /// The memory of a process in KiB.

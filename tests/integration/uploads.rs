@@ -5,10 +5,11 @@ use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::time::Duration;
 
+use devkit::commands::stack::free_port;
 use devkit::host::Mode;
 use serde_json::json;
 
-use crate::app::{Reach, TestApp};
+use crate::app::{Gateway, Reach, TestApp};
 use crate::raw;
 
 const ADA: &str = "ada.lovelace@contoso.example";
@@ -119,4 +120,29 @@ async fn no_100_follows_a_final_response_and_the_connection_closes() {
     stream.write_all(&vec![b'x'; 300_000]).unwrap();
     let mut rest = Vec::new();
     assert_eq!(stream.read_to_end(&mut rest).unwrap(), 0, "nothing follows the response");
+}
+
+/// Contract 11.12: at shutdown a connection that discards counts as in flight.
+#[tokio::test(flavor = "multi_thread")]
+async fn on_sigterm_a_connection_that_discards_is_finished() {
+    let app = TestApp::start().await;
+    let port = free_port().unwrap();
+    let mut gateway = Gateway::start(&app.settings, port);
+    let mut stream = raw::open(port);
+    let head = "POST /graph/echo/x HTTP/1.1\r\nHost: localhost\r\nX-CSRF: 1\r\nSec-Fetch-Site: same-origin\r\n\
+        Content-Length: 1000\r\n\r\n";
+    stream.write_all(head.as_bytes()).unwrap();
+    let (response, _) = raw::read_response(&mut stream, |bytes| bytes.ends_with(b"}"));
+    assert_eq!(raw::status(&String::from_utf8_lossy(&response)), 401);
+    let ending = std::thread::spawn(move || (gateway.end_by("-TERM"), gateway.log()));
+    while TcpStream::connect(("127.0.0.1", port)).is_ok() {
+        std::thread::sleep(Duration::from_millis(10));
+    }
+    // A process that does not wait for the body ends within this time.
+    std::thread::sleep(Duration::from_millis(300));
+    assert!(!ending.is_finished());
+    stream.write_all(&[b'x'; 1_000]).unwrap();
+    assert_eq!(stream.read(&mut [0; 1]).unwrap(), 0, "the connection is not reset");
+    let (code, log) = ending.join().unwrap();
+    assert!(code == Some(143) && !log.contains("still in flight"), "{code:?} {log}");
 }

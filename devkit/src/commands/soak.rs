@@ -8,13 +8,14 @@ use super::check::summary;
 use super::{Result, build_release, cargo, usage};
 
 /// Name, whether it needs the release binary, and description.
-const SCENARIOS: [(&str, bool, &str); 7] = [
+const SCENARIOS: [(&str, bool, &str); 8] = [
     ("opens", false, "cookies of the library at instances of different views, the time simulated"),
     ("rotation", false, "four instances of the debug binary over one vault while the keys rotate"),
     ("faults", false, "every failure of a vault for a minute, met by three instances of the debug binary"),
     ("framing", false, "a thousand rounds of requests with ambiguous framing, at the debug binary"),
     ("streams", false, "100 MB up and down through the debug binary"),
     ("refreshes", false, "memory of the library over 100,000 refreshes"),
+    ("attacks", false, "slow posts, parameters, stalled readers and one user's calls at the debug binary"),
     ("flood", true, "made-up key ids at one instance of the release binary"),
 ];
 
