@@ -2,30 +2,45 @@
 //! reading its body, as a request without a session is rejected.
 
 use std::convert::Infallible;
+use std::pin::Pin;
+use std::task::{Context, Poll};
+use std::time::Duration;
 
-use http::Response;
+use bytes::Bytes;
+use http::{Request, Response};
+use http_body::{Body, Frame};
 use http_body_util::Full;
+use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream, duplex};
-use tokio::time::sleep;
+use tokio::time::{Instant, sleep};
 
 use super::super::connection::ConnState;
-use super::*;
+use super::{Discarding, RequestBody, ResponseBody, shared};
+
+/// Contract 11.12.
+const MAX_BYTES: u64 = 100 << 20;
+const MAX_DISCARDING: usize = 128;
 
 /// The client's end of a connection.
 fn connection(discarding: &Discarding) -> DuplexStream {
+    serve(discarding, |_unread| Full::new(Bytes::from_static(b"no")))
+}
+
+/// The same with another body of the response.
+fn serve<B>(discarding: &Discarding, respond: impl Fn(RequestBody) -> B + Send + 'static) -> DuplexStream
+where
+    B: Body<Data = Bytes, Error = Infallible> + Send + Unpin + 'static,
+{
     let (client, server) = duplex(256 * 1_024);
     let (state, discarding) = (ConnState::new(), discarding.clone());
-    let service = service_fn(move |request: http::Request<Incoming>| {
-        let (state, discarding) = (state.clone(), discarding.clone());
-        async move {
-            let active = state.begin_request();
-            let (body, rest) = shared(request.into_body(), &discarding);
-            drop(body);
-            Ok::<_, Infallible>(Response::new(ResponseBody::new(Full::new(Bytes::from_static(b"no")), rest, active)))
-        }
+    let service = service_fn(move |request: Request<Incoming>| {
+        let active = state.begin_request();
+        let (body, rest) = shared(request.into_body(), &discarding);
+        let response = Response::new(ResponseBody::new(respond(body), rest, active));
+        std::future::ready(Ok::<_, Infallible>(response))
     });
     tokio::spawn(http1::Builder::new().serve_connection(TokioIo::new(server), service));
     client
@@ -137,4 +152,28 @@ async fn of_128_connections_that_discard_a_further_one_closes_the_oldest() {
 /// Whether nothing was closed by now: a read waits.
 async fn client_is_open(client: &mut DuplexStream) -> bool {
     tokio::time::timeout(Duration::from_millis(1), client.read(&mut [0; 64])).await.is_err()
+}
+
+/// A response that does not end, of an API that has stopped reading.
+struct Stalled {
+    _unread: RequestBody,
+}
+
+impl Body for Stalled {
+    type Data = Bytes;
+    type Error = Infallible;
+
+    fn poll_frame(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
+        Poll::Pending
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_body_is_taken_from_an_api_that_has_read_nothing_for_15_s_since_its_response_head() {
+    let mut client = serve(&Discarding::default(), |_unread| Stalled { _unread });
+    let begun = Instant::now();
+    client.write_all(b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 1000000\r\n\r\n").await.unwrap();
+    let sent = tokio::time::timeout(Duration::from_secs(60), send(&mut client, 1_000_000)).await;
+    assert_eq!(sent, Ok(true));
+    assert_eq!(begun.elapsed().as_secs(), 15, "until then the connection takes what fits its buffers");
 }
