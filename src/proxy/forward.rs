@@ -134,11 +134,12 @@ impl Proxy {
             self.tokens.on_unauthorized(&open, &token);
         }
         *reply.headers_mut() = headers::for_browser(reply.headers(), api, &url, left_out);
+        let answered = Instant::now();
         // New tokens are always written, activity only by a response that is quick.
         let lines = if let Cow::Owned(token) = token {
             open.session.put_access_token(token);
             self.sessions.write_or_log(&open, call.now).await
-        } else if open.is_newer_than_cookie || arrived.elapsed() < WRITE_WITHIN {
+        } else if open.is_newer_than_cookie || answered - arrived < WRITE_WITHIN {
             self.sessions.write_if_due(&open, call.now).await
         } else {
             Vec::new()
@@ -149,7 +150,7 @@ impl Proxy {
         // Contract 10.21.
         let expiry = arrived + Duration::from_secs(open.expires_at.saturating_sub(call.now));
         let mut watch = self.sessions.watch(&open, ends);
-        let expiry = if watch.has_ended() { arrived } else { expiry }.max(Instant::now() + AFTER_THE_END);
+        let expiry = if watch.has_ended() { arrived } else { expiry }.max(answered + AFTER_THE_END);
         let limit = Limit::Deadline(deadline.map_or(expiry, |deadline| deadline.min(expiry)));
         Ok(reply.map(|body| GuardedBody::new(SessionBody::new(body, watch), limit, ()).boxed()))
     }

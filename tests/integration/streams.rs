@@ -98,6 +98,23 @@ async fn a_stream_is_cut_off_when_its_session_ends_or_is_replaced() {
     read_until(&mut of_grace[0], "data: new\n\n");
 }
 
+/// Contract 10.21: such a response does not stream any more.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_response_that_is_complete_with_its_head_passes_after_a_sign_out() {
+    let app = TestApp::start().await;
+    let mut ada = app.signed_in(ADA).await;
+    let before = app.graph.count();
+    let mut call = begin(&app, &ada, "GET", "/graph/slow?first=1500&total=1500", "");
+    let started = Instant::now();
+    while app.graph.count() == before {
+        assert!(started.elapsed() < PATIENCE, "{}", app.log());
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    assert_eq!(ada.fetch("POST", "/auth/logout").await.status, 200);
+    let response = read_until(&mut call, "\r\n0\r\n\r\n");
+    assert!(raw::status(&response) == 200 && response.contains("chunk 0"), "{response}");
+}
+
 /// Contract 10.21.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_stream_is_cut_off_at_the_absolute_expiry_of_its_session() {
