@@ -9,15 +9,17 @@
 //! 4. `script_host`: what is replaced when a file changes
 //! 5. `server`: the listener, and what the host responds itself
 //! 6. `front`: what the listener rejects before it finds a function
-//! 7. `timer`: timer functions
-//! 8. `http`: invocations, and how each mode changes requests and responses
-//! 9. `process`: the handler process
-//! 10. `config`: the project's files and app settings
-//! 11. `log`: the lines that host and handler write
-//! 12. `options`: how to run a host
+//! 7. `cors`: what the host adds itself on some plans, preflights included
+//! 8. `timer`: timer functions
+//! 9. `http`: invocations, and how each mode changes requests and responses
+//! 10. `process`: the handler process
+//! 11. `config`: the project's files and app settings
+//! 12. `log`: the lines that host and handler write
+//! 13. `options`: how to run a host
 
 mod cli;
 mod config;
+mod cors;
 mod front;
 mod http;
 mod inspect;
@@ -45,7 +47,7 @@ pub use self::http::handler_target;
 pub use self::inspect::{Inspection, inspect};
 use self::log::Log;
 pub use self::log::{Level, LogLine};
-pub use self::options::{CodeLookup, Mode, Options};
+pub use self::options::{CodeLookup, Mode, Options, Plan};
 use self::process::Phase;
 use self::script_host::Launcher;
 use self::server::{App, given_up, serve};

@@ -35,6 +35,9 @@ use super::options::Mode;
 use crate::web::Body;
 use crate::web::response::{empty, with};
 
+/// The host's reason for every request of a client.
+pub(super) const CALLED: &str = "This function was programmatically called via the host APIs.";
+
 /// What .NET says of a chunked request that is forwarded.
 const CHUNKED: &str = "'Transfer-Encoding: chunked' header can not be used when content object is not specified.";
 
@@ -57,6 +60,7 @@ impl HttpInvoker {
     ) -> Response<Body> {
         let (client, body) = request.into_parts();
         let mut invocation = Invocation::new(&self.worker, &function.name);
+        invocation.executing(CALLED);
         let mode = if function.forwardable { self.worker.config.mode } else { Mode::Payload };
         if mode == Mode::Forward && client.headers.contains_key(TRANSFER_ENCODING) {
             return invocation.failed(CHUNKED);

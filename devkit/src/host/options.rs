@@ -25,6 +25,31 @@ pub enum CodeLookup {
     Fail,
 }
 
+/// A plan on which the host answers every preflight itself, by the platform's CORS list.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Plan {
+    FlexConsumption,
+    LinuxConsumption,
+}
+
+impl Plan {
+    /// The settings that the platform adds on this plan, with this `siteConfig.cors.allowedOrigins` and with
+    /// `supportCredentials`; without origins there is no list. A host with these settings behaves as on the plan.
+    #[must_use]
+    pub fn settings(self, allowed_origins: &[&str]) -> BTreeMap<String, String> {
+        let plan = match self {
+            Self::FlexConsumption => vec![("WEBSITE_SKU", "FlexConsumption".to_owned())],
+            Self::LinuxConsumption => {
+                vec![("WEBSITE_SKU", "Dynamic".to_owned()), ("CONTAINER_NAME", "stand-in".to_owned())]
+            }
+        };
+        let list = serde_json::Value::from(allowed_origins.to_vec()).to_string();
+        let cors = [("CORS_ALLOWED_ORIGINS", list), ("CORS_SUPPORT_CREDENTIALS", "True".to_owned())];
+        let cors = cors.into_iter().filter(|_| !allowed_origins.is_empty());
+        plan.into_iter().chain(cors).map(|(name, value)| (name.to_owned(), value)).collect()
+    }
+}
+
 /// How to run a host.
 #[derive(Clone, Debug, Default)]
 pub struct Options {

@@ -10,6 +10,7 @@ use tokio::sync::{Notify, Semaphore, mpsc, watch};
 use tokio::task::JoinSet;
 
 use super::config::{self, Functions, HostConfig, Settings, Watcher, is_on};
+use super::cors::Cors;
 use super::http::{Client, HttpInvoker, Worker};
 use super::log::Log;
 use super::options::{Mode, Options};
@@ -50,18 +51,20 @@ impl Launcher {
     pub(super) fn launch(&self) -> io::Result<ScriptHost> {
         let options = &self.options;
         let (config, functions) = config::load(options, &self.settings)?;
-        self.announce(&functions);
+        let cors = Cors::new(&self.settings)?;
+        let log = self.log.filtered(config.levels.clone());
+        self.announce(&functions, &log);
         let reserved = self.attached.is_none().then(reserve_port).transpose()?;
         let own = reserved.as_ref().map(TcpSocket::local_addr).transpose()?;
         let port = self.attached.or(own.map(|own| own.port())).unwrap_or_default();
         let (orders, received) = mpsc::unbounded_channel();
-        let handler = Arc::new(Handler::new(port, self.log.clone(), orders));
+        let handler = Arc::new(Handler::new(port, log.clone(), orders));
         let config = Arc::new(config);
         let probe = Probe {
             port,
             follow_redirects: config.mode != Mode::Forward,
             patience: config.function_timeout.map(|limit| limit + Duration::from_secs(60)),
-            log: self.log.clone(),
+            log,
         };
         let plan = Plan {
             options: options.clone(),
@@ -70,7 +73,7 @@ impl Launcher {
             probe: probe.clone(),
             attached: self.attached.is_some(),
         };
-        let app = Arc::new(self.app(config, functions, probe, Arc::clone(&handler)));
+        let app = Arc::new(App { cors, ..self.app(config, functions, probe, Arc::clone(&handler)) });
         let (mut supervisor, mut timers) = (JoinSet::new(), JoinSet::new());
         if !app.functions.is_empty() {
             supervisor.spawn(supervise(plan, handler, received));
@@ -81,8 +84,7 @@ impl Launcher {
         Ok(ScriptHost { app, supervisor, timers, _reserved: reserved })
     }
 
-    fn announce(&self, functions: &Functions) {
-        let log = &self.log;
+    fn announce(&self, functions: &Functions, log: &Log) {
         functions.errors.iter().for_each(|error| log.error(error));
         for function in &functions.http {
             let (name, methods, route) = (&function.name, function.methods(), &function.route);
@@ -115,6 +117,7 @@ impl Launcher {
                 scheme: if self.options.front_end_azure { "https" } else { "http" },
             },
             probe,
+            cors: None,
             homepage: !is_on(&self.settings, "AzureWebJobsDisableHomepage"),
             outstanding: config.max_outstanding.map(|most| Arc::new(Semaphore::new(most))),
             options: self.options.clone(),

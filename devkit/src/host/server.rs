@@ -21,6 +21,7 @@ use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
 
 use super::config::{Functions, HostConfig, HttpFunction};
+use super::cors::{Cors, restore_host};
 use super::front::{RENAMED_LENGTH, accepted};
 use super::http::{self as invoking, HttpInvoker, add_front_end, filtered, whole};
 use super::options::{CodeLookup, Options};
@@ -52,6 +53,8 @@ pub(super) struct App {
     pub(super) config: Arc<HostConfig>,
     pub(super) options: Options,
     pub(super) homepage: bool,
+    /// On a plan where the host answers preflights itself.
+    pub(super) cors: Option<Cors>,
     pub(super) outstanding: Option<Arc<Semaphore>>,
 }
 
@@ -110,6 +113,10 @@ async fn respond(app: Arc<App>, peer: IpAddr, mut request: Request<Incoming>) ->
         let target = request.uri().path_and_query().map_or(String::new(), ToString::to_string);
         add_front_end(request.headers_mut(), &target, &guid(rand::random()));
     }
+    if app.cors.is_some() {
+        restore_host(request.headers_mut());
+    }
+    let reader = app.cors.as_ref().and_then(|cors| Some((cors, cors.allowed(request.headers())?)));
     let closes = request.version() == Version::HTTP_10 || request.headers().contains_key(RENAMED_LENGTH);
     let mut response = match app.outstanding.clone().map(Semaphore::try_acquire_owned).transpose() {
         Err(_) => with(empty(StatusCode::TOO_MANY_REQUESTS), SCALE_OUT, "1"),
@@ -128,6 +135,9 @@ async fn respond(app: Arc<App>, peer: IpAddr, mut request: Request<Incoming>) ->
     }
     for (name, value) in &app.config.custom_headers {
         response.headers_mut().entry(name).or_insert_with(|| value.clone());
+    }
+    if let Some((cors, origin)) = reader {
+        cors.allow(origin, response.headers_mut());
     }
     if closes {
         response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
@@ -151,6 +161,9 @@ async fn dispatch(app: &App, peer: IpAddr, request: Request<Incoming>) -> Respon
     }
     if app.handler().state().phase == Phase::Stopped {
         return empty(StatusCode::SERVICE_UNAVAILABLE).map(|_| whole("Function host is not running."));
+    }
+    if let Some(response) = app.cors.as_ref().and_then(|cors| cors.preflight(request.method(), request.headers())) {
+        return response;
     }
     let lower = path.to_ascii_lowercase();
     match (request.method(), lower.as_str()) {
@@ -206,7 +219,7 @@ async fn run_now(app: &App, name: Option<&str>, request: Request<Incoming>) -> R
         return empty(StatusCode::BAD_REQUEST);
     }
     let timer = Arc::clone(timer);
-    tokio::spawn(async move { timer.invoke("This function was programmatically called via the host APIs.").await });
+    tokio::spawn(async move { timer.invoke(invoking::CALLED).await });
     empty(StatusCode::ACCEPTED)
 }
 

@@ -4,6 +4,7 @@ mod exchanges;
 mod forwarding;
 mod life;
 mod payloads;
+mod plans;
 mod proxying;
 mod replay;
 mod serving;

@@ -61,10 +61,8 @@ impl Timer {
 
     /// Invokes the function now.
     pub(super) async fn invoke(&self, reason: &str) {
-        let name = self.name();
-        let mut invocation = Invocation::new(&self.worker, name);
-        let text = format!("Executing 'Functions.{name}' (Reason='{reason}', Id={})", invocation.id);
-        self.worker.handler.log.information(text);
+        let mut invocation = Invocation::new(&self.worker, self.name());
+        invocation.executing(reason);
         if invocation.initialized().await {
             let data = Map::from_iter([(self.function.trigger.clone(), self.info())]);
             // The log says how it ended.

@@ -9,6 +9,7 @@ use serde_json::Value;
 
 use super::schedule::time_span;
 use super::settings::Settings;
+use crate::host::log::Levels;
 use crate::host::options::Mode;
 
 const OVERRIDE_PREFIX: &str = "azurefunctionsjobhost__";
@@ -26,6 +27,8 @@ pub(crate) struct HostConfig {
     /// The only functions to load; `None` loads all.
     pub(crate) functions: Option<Vec<String>>,
     pub(crate) max_outstanding: Option<usize>,
+    /// Which lines are written.
+    pub(crate) levels: Levels,
 }
 
 /// How the handler is started, before `%VAR%` is expanded.
@@ -64,6 +67,7 @@ pub(super) fn parse(text: &str, settings: &Settings) -> io::Result<HostConfig> {
         custom_headers: tree.headers("extensions:http:customheaders:")?,
         functions: Some(tree.list("functions")).filter(|names| !names.is_empty()),
         max_outstanding: tree.text("extensions:http:maxoutstandingrequests").and_then(|number| number.parse().ok()),
+        levels: tree.levels("logging:loglevel:")?,
     })
 }
 
@@ -129,6 +133,11 @@ impl Tree {
             return list;
         }
         (0..).map_while(|index| self.text(&format!("{key}:{index}"))).map(str::to_owned).collect()
+    }
+
+    fn levels(&self, section: &str) -> io::Result<Levels> {
+        let rules = self.0.iter().filter_map(|(key, value)| Some((key.strip_prefix(section)?, value.as_str())));
+        Levels::parse(rules).map_err(|text| invalid(section, text))
     }
 
     fn headers(&self, section: &str) -> io::Result<Vec<(HeaderName, HeaderValue)>> {

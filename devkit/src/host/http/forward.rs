@@ -41,6 +41,7 @@ async fn exchange(invocation: &Invocation, call: &Call, body: Bytes) -> Result<R
         let failed = invocation.failed("the response has both a length and chunks");
         return Ok(with(failed, "connection", "close"));
     }
+    invocation.succeeded();
     Ok(response_to_client(&call.client.method, &head, body))
 }
 

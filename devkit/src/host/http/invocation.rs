@@ -10,6 +10,7 @@ use tokio::time::{Instant, interval, sleep_until};
 
 use super::client::Client;
 use crate::host::config::HostConfig;
+use crate::host::log::Level;
 use crate::host::process::{Handler, Order, Phase};
 use crate::web::response::empty;
 use crate::web::{Body, guid};
@@ -95,15 +96,28 @@ impl Invocation {
         }
     }
 
+    /// Logs the start.
+    pub(crate) fn executing(&self, reason: &str) {
+        let text = format!("Executing 'Functions.{}' (Reason='{reason}', Id={})", self.function, self.id);
+        self.write(Level::Information, text);
+    }
+
     pub(super) fn succeeded(&self) {
-        let text = format!("Executed 'Functions.{}' (Succeeded, Id={})", self.function, self.id);
-        self.worker.handler.log.information(text);
+        let duration = self.started.elapsed().as_millis();
+        let (function, id) = (&self.function, &self.id);
+        let text = format!("Executed 'Functions.{function}' (Succeeded, Id={id}, Duration={duration}ms)");
+        self.write(Level::Information, text);
+    }
+
+    /// Writes a line about this invocation, or one of its function's.
+    pub(super) fn write(&self, level: Level, text: impl Into<String>) {
+        self.worker.handler.log.write(&format!("Function.{}", self.function), level, text);
     }
 
     /// Logs a failure. Returns what the client gets.
     pub(super) fn failed(&self, reason: &str) -> Response<Body> {
         let text = format!("Executed 'Functions.{}' (Failed, Id={}): {reason}", self.function, self.id);
-        self.worker.handler.log.error(text);
+        self.write(Level::Error, text);
         empty(StatusCode::INTERNAL_SERVER_ERROR)
     }
 

@@ -15,6 +15,7 @@ use super::body::{ReplayableBody, Upload, whole};
 use super::headers;
 use super::invocation::{Call, Invocation, request};
 use crate::host::config::{HttpFunction, dotnet_time};
+use crate::host::log::Level;
 use crate::web::response::empty;
 use crate::web::{Body, guid};
 
@@ -30,18 +31,18 @@ pub(crate) async fn call(invocation: &Invocation, data: Members) -> Result<Membe
         outcome = exchange(invocation, &data) => outcome,
         timed_out = invocation.timed_out() => return Err(timed_out),
     };
-    let log = &invocation.worker.handler.log;
     match outcome {
         Ok(Some(response)) => {
             for line in response.get("Logs").and_then(Value::as_array).into_iter().flatten() {
-                log.information(line.as_str().map_or_else(|| line.to_string(), str::to_owned));
+                invocation.write(Level::Information, line.as_str().map_or_else(|| line.to_string(), str::to_owned));
             }
             invocation.succeeded();
             Ok(response)
         }
         Ok(None) => {
             // The real host hangs here until the function times out.
-            log.error(format!("HANG: 'Functions.{}' responded with null or nothing", invocation.function));
+            let text = format!("HANG: 'Functions.{}' responded with null or nothing", invocation.function);
+            invocation.write(Level::Error, text);
             Err(invocation.timed_out().await)
         }
         Err(reason) => Err(invocation.failed(&reason)),

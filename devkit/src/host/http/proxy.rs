@@ -40,7 +40,10 @@ pub(super) async fn proxy(invocation: Invocation, call: Call, upload: Upload, li
     };
     match outcome {
         Ok(reply) => match response_to_client(reply) {
-            Some(response) => streaming(response, body.activity(), overdue),
+            Some(response) => {
+                invocation.succeeded();
+                streaming(response, body.activity(), overdue)
+            }
             None => invocation.failed("the response has a header that the host's server does not accept"),
         },
         Err(failure) => invocation.failed(&failure.cause),

@@ -18,7 +18,7 @@ use super::crashes::{Crashes, Outcome};
 use super::handler::{Handler, Order, Phase};
 use super::probe::Probe;
 use crate::host::config::{HostConfig, Settings};
-use crate::host::log::{Level, Log, stderr_level};
+use crate::host::log::{CONSOLE, Level, Log, stderr_level};
 use crate::host::options::Options;
 use crate::web::guid;
 
@@ -210,7 +210,7 @@ async fn copy_lines(pipe: impl AsyncRead + Unpin, log: Log, level: impl Fn(&str)
     while pipe.read_until(b'\n', &mut line).await.is_ok_and(|length| length > 0) {
         let text = String::from_utf8_lossy(&line);
         let text = text.trim_end_matches(['\r', '\n']);
-        log.write(level(text), text);
+        log.write(CONSOLE, level(text), text);
         line.clear();
     }
 }
