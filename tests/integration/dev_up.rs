@@ -26,7 +26,8 @@ async fn a_session_continues_while_keys_are_rotated_from_the_page() {
     let vault = stack.backends.vault.clone().unwrap();
     assert_eq!(vault.key_count(), 1, "the timer has created the first key");
     let logs = stack.host.logs();
-    assert!(logs.iter().any(|line| line.text.starts_with("published ")), "the host prints the output of the timer");
+    let is_rotation = |text: &str| text.contains("published ") && text.contains("keys_rotated");
+    assert!(logs.iter().any(|line| is_rotation(&line.text)), "the gateway logs the rotation: {logs:?}");
     let mut visitor = Visitor::new(&stack.backends.origin);
     visitor.sign_in(&stack.backends.provider, ADA, "/").await;
     assert_eq!(visitor.fetch("GET", "/graph/me").await.status, 200);

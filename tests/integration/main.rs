@@ -44,6 +44,7 @@ mod oidc_provider;
 mod other_origins;
 mod packaged;
 mod paths;
+mod plans;
 mod protections;
 mod provider_documents;
 mod proxying;

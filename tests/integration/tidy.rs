@@ -480,7 +480,7 @@ fn functions_are_anonymous_and_leave_methods_to_the_gateway() {
 }
 
 #[test]
-fn host_json_enables_both_modes_and_samples_no_alert_data() {
+fn host_json_enables_both_modes_and_samples_no_line_of_the_gateway() {
     let host: Value = serde_json::from_str(&read("host.json")).unwrap();
     assert_eq!(host["extensions"]["http"]["routePrefix"], "", "host.json: keep routePrefix empty");
     let protections = serde_json::json!({"Cross-Origin-Opener-Policy": "same-origin", "X-Frame-Options": "DENY"});
@@ -491,10 +491,16 @@ fn host_json_enables_both_modes_and_samples_no_alert_data() {
     for flag in ["enableForwardingHttpRequest", "enableProxyingHttpRequest"] {
         assert_eq!(host["customHandler"][flag], true, "host.json: keep {flag} true, otherwise the host sends payloads");
     }
+    let levels = serde_json::json!({"default": "Warning", "Host.Function.Console": "Information",
+        "Host.Results": "Information", "Host.Startup": "Information"});
+    assert_eq!(
+        host["logging"]["logLevel"], levels,
+        "host.json: the gateway's lines and requests, but no line per call"
+    );
     let sampled = &host["logging"]["applicationInsights"]["samplingSettings"];
     assert_eq!(
-        sampled["excludedTypes"], "Request;Trace;Exception",
-        "host.json: alerts count these types, so exclude them from sampling"
+        sampled["excludedTypes"], "Trace;Exception",
+        "host.json: traces are the gateway's lines, which alerts count, so exclude them from sampling; not requests"
     );
 }
 
