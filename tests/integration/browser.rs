@@ -12,10 +12,12 @@ mod stolen_code;
 
 use std::path::Path;
 
+use devkit::commands::stack::free_port;
 use devkit::host::Mode;
 use serde_json::{Value, json};
 
 use crate::app::{ROOT, Reach, TestApp};
+use crate::plans::{PLANS, by_templates, on_plan};
 use chrome::Chrome;
 use elsewhere::{Elsewhere, NOTHING};
 
@@ -205,6 +207,32 @@ async fn a_page_on_another_origin_reaches_nothing() {
         chrome.click("#call-graph").await;
         chrome.find("#graph-response:not([hidden])").await;
         assert_eq!(app.graph.count(), 1, "the gateway's own page may call");
+    }
+}
+
+/// Contract 9.11: on these plans the host answers preflights by the platform's list, which the templates set.
+#[tokio::test]
+async fn a_spa_on_another_origin_calls_by_the_platforms_list_and_not_without_it() {
+    let chrome = Chrome::start().await;
+    for (plan, mode) in PLANS.into_iter().flat_map(|plan| MODES.map(|mode| (plan, mode))) {
+        let port = free_port().unwrap();
+        let spa = format!("http://localhost:{port}");
+        let (allowed, list) = by_templates(&format!("https://spa.example.org, {spa}/"));
+        for (list, results) in [
+            (list, "Ada Lovelace, Ada Lovelace, 204, route_denied"),
+            (Vec::new(), "Ada Lovelace, TypeError, TypeError, TypeError"),
+        ] {
+            let builder = on_plan(plan, &list).reach(Reach::Host(mode));
+            let app = builder.set("ALLOWED_ORIGINS", &allowed).set("RETURN_URI", format!("{spa}/home")).start().await;
+            let _served = Elsewhere::spa(port, &app.origin).await;
+            chrome.open(&format!("{}/auth/login", app.origin)).await;
+            chrome.choose(ADA).await;
+            let seen = chrome.find("body[data-results]").await.attr("data-results").await.unwrap();
+            assert_eq!(chrome.address().await, format!("{spa}/home#"));
+            assert_eq!(seen.as_deref(), Some(results), "{plan:?} {mode:?} {list:?}: {}", app.log());
+            let message = format!("the platform's CORS list, which lacks https://spa.example.org, {spa};");
+            assert_eq!(app.log().contains(&message), list.is_empty(), "{message} {}", app.log());
+        }
     }
 }
 

@@ -1,4 +1,4 @@
-//! A page on another origin that tries to reach the gateway.
+//! Pages on another origin: one that tries to reach the gateway, and a SPA that the gateway lets call.
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
@@ -33,7 +33,23 @@ const PAGE: &str = r#"<!doctype html><meta charset="utf-8"><title>Elsewhere</tit
 /// The result if nothing worked: no response may be read or embedded (contract 8.9a), so each is an error.
 pub const NOTHING: &str = "TypeError TypeError TypeError TypeError TypeError broken";
 
-/// Serves the page until it is dropped.
+/// A SPA on another origin. Writes the result of each call to `data-results`, once all have ended.
+const SPA: &str = r#"<!doctype html><meta charset="utf-8"><title>SPA</title><link rel="icon" href="data:,">
+<body>
+<script type="module">
+  const call = (path, init) => fetch('TARGET' + path, { credentials: 'include', ...init });
+  const headers = { 'X-CSRF': '1' };
+  const results = await Promise.all([
+    call('/auth/session').then((response) => response.json()).then((session) => session.user?.name),
+    call('/graph/me', { headers }).then((response) => response.json()).then((user) => user.displayName),
+    call('/auth/refresh', { method: 'POST', headers }).then((response) => response.status),
+    call('/graph/no-such-path', { headers }).then((response) => response.headers.get('Cloakroom-Error')),
+  ].map((result) => result.catch((error) => error.name)));
+  document.body.dataset.results = results.join(', ');
+</script>
+"#;
+
+/// Serves a page at every path until it is dropped.
 pub struct Elsewhere {
     /// Its port, reachable under every host name of the loopback.
     pub port: u16,
@@ -43,9 +59,17 @@ pub struct Elsewhere {
 impl Elsewhere {
     /// Starts the page, which attacks the origin `target`.
     pub async fn start(target: &str) -> Self {
-        let listener = TcpListener::bind(("127.0.0.1", 0)).await.unwrap();
+        Self::serve(0, PAGE.replace("TARGET", target)).await
+    }
+
+    /// Starts the SPA, which calls the gateway at the origin `target`, on a port.
+    pub async fn spa(port: u16, target: &str) -> Self {
+        Self::serve(port, SPA.replace("TARGET", target)).await
+    }
+
+    async fn serve(port: u16, page: String) -> Self {
+        let listener = TcpListener::bind(("127.0.0.1", port)).await.unwrap();
         let port = listener.local_addr().unwrap().port();
-        let page = PAGE.replace("TARGET", target);
         let server = tokio::spawn(async move {
             while let Ok((stream, _)) = listener.accept().await {
                 // Browsers open connections that they do not use, so none may block the others.
