@@ -20,8 +20,8 @@ pub fn on_plan(plan: Plan, list: &[String]) -> Builder {
     settings.fold(TestApp::builder(), |builder, (name, value)| builder.variable(&name, value))
 }
 
-/// What the templates make of their parameter `allowedOrigins`: the gateway's setting, and `siteConfig.cors` of the app.
-/// Requires the lines that this function does the same as, so that neither can change alone.
+/// What the templates make of their parameter `allowedOrigins`: the gateway's setting, and `siteConfig.cors` of the
+/// app. Requires the lines that this function does the same as, so that neither can change alone.
 pub fn by_templates(allowed_origins: &str) -> (String, Vec<String>) {
     let require = |file: &str, text: &str, count: usize| {
         let template = std::fs::read_to_string(Path::new(ROOT).join("infra").join(file)).unwrap();
