@@ -4,17 +4,27 @@ pub mod mode;
 pub mod platform_cors;
 pub mod rotate_keys;
 
-use http::HeaderMap;
-use http::header::HOST;
+use http::header::{HOST, TRANSFER_ENCODING};
+use http::{HeaderMap, HeaderName};
+
+/// The host adds it to every request but its probe.
+const INVOCATION: HeaderName = HeaderName::from_static("x-azure-functions-invocationid");
 
 /// Whether the host itself sent a request: its readiness probe, or a timer's payload (contract 3.36).
 ///
-/// In both modes the request of a client has a public host name or `X-Forwarded-Host`, and browsers add `Sec-*`.
+/// In proxying mode the request of a client has `X-Forwarded-Host`, which the host adds, and browsers add `Sec-*`.
 #[must_use]
 pub fn is_from_host(headers: &HeaderMap, port: u16) -> bool {
     let only_of_clients =
         |name: &str| matches!(name, "x-forwarded-host" | "cookie" | "origin") || name.starts_with("sec-");
-    names_socket(headers, port) && !headers.keys().any(|name| only_of_clients(name.as_str()))
+    let of_client = is_forwarded(headers) || headers.keys().any(|name| only_of_clients(name.as_str()));
+    names_socket(headers, port) && !of_client
+}
+
+/// Whether the host passes a request on. In forwarding mode a client may name any `Host`, but the host adds the id of
+/// the invocation, and passes no chunked body on; its probe has no id, and its payloads are chunked.
+fn is_forwarded(headers: &HeaderMap) -> bool {
+    headers.contains_key(INVOCATION) && !headers.contains_key(TRANSFER_ENCODING)
 }
 
 /// Whether the `Host` header names the socket of the gateway, as the host's own requests do.
@@ -53,5 +63,16 @@ mod tests {
         for client in ["x-forwarded-host", "cookie", "origin", "sec-fetch-site"] {
             assert!(!is_from_host(&headers(&[("host", "127.0.0.1:3000"), (client, "x")]), 3000), "{client}");
         }
+    }
+
+    /// Contract 3.36: in forwarding mode a client chooses `Host`, but not these.
+    #[test]
+    fn a_request_with_an_invocation_is_the_hosts_own_only_if_it_is_chunked() {
+        let own = ("host", "127.0.0.1:3000");
+        let (invocation, chunked) = (("x-azure-functions-invocationid", "1"), ("transfer-encoding", "chunked"));
+        assert!(is_from_host(&headers(&[own, invocation, chunked]), 3000));
+        assert!(!is_from_host(&headers(&[own, invocation]), 3000));
+        assert!(!is_from_host(&headers(&[own, invocation, ("content-length", "2")]), 3000));
+        assert!(!is_from_host(&headers(&[own, invocation, chunked, ("x-forwarded-host", "app")]), 3000), "proxied");
     }
 }

@@ -5,10 +5,9 @@ use std::sync::atomic::{AtomicU8, Ordering};
 use http::{HeaderMap, HeaderName, StatusCode};
 use serde_json::json;
 
-use super::names_socket;
+use super::{INVOCATION, names_socket};
 use crate::reply::{Reply, json as json_reply};
 
-const INVOCATION: HeaderName = HeaderName::from_static("x-azure-functions-invocationid");
 const FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
 
 const REMEDY: &str = "host.json must set customHandler.enableProxyingHttpRequest (or enableForwardingHttpRequest)";

@@ -3,9 +3,10 @@
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
+use devkit::host::Mode;
 use serde_json::{Value, json};
 
-use crate::app::{EVERY_REACH, TestApp};
+use crate::app::{EVERY_REACH, Reach, TestApp};
 use crate::raw;
 
 const ADA: &str = "ada.lovelace@contoso.example";
@@ -74,6 +75,40 @@ async fn a_failed_rotation_is_answered_and_logged() {
     assert_eq!((status, &response["ReturnValue"]), (200, &Value::Null));
     assert!(response["Logs"][0].as_str().unwrap().starts_with("not rotated: "), "{response}");
     app.wait_for_log(r#""event":"key_rotation_failed""#).await;
+}
+
+/// The port on which the host calls the gateway, from the gateway's environment.
+fn port_of_gateway(app: &TestApp) -> u16 {
+    let environment = std::fs::read_to_string(format!("/proc/{}/environ", app.pid())).unwrap();
+    let port = environment.split('\0').find_map(|line| line.strip_prefix("FUNCTIONS_CUSTOMHANDLER_PORT="));
+    port.unwrap().parse().unwrap()
+}
+
+/// Contract 3.36: even if the front end passes any `Host`, and the path leaves the function that it was sent to.
+#[tokio::test(flavor = "multi_thread")]
+async fn behind_the_host_no_client_can_pass_for_it() {
+    for mode in [Mode::Forward, Mode::Proxy] {
+        let app = TestApp::builder().reach(Reach::Host(mode)).start().await;
+        let port = port_of_gateway(&app);
+        let send = |line: &str, more: &str, body: &str| {
+            let head = format!("{line} HTTP/1.1\r\nHost: 127.0.0.1:{port}\r\nContent-Type: application/json\r\n");
+            raw::exchange(app.port, &format!("{head}{more}\r\n{body}"))
+        };
+        let body = payload(false);
+        let length = format!("Content-Length: {}\r\n", body.len());
+        let spoofed = format!("{length}X-Azure-Functions-InvocationId: 1\r\nUser-Agent: Azure-Functions-Host/4\r\n");
+        let chunked = format!("{:x}\r\n{body}\r\n0\r\n\r\n", body.len());
+        for (more, body) in [(&*length, &*body), (&*spoofed, &*body), ("Transfer-Encoding: chunked\r\n", &*chunked)] {
+            for name in ["rotate_keys", "graph-proxy"] {
+                let response = send(&format!("POST /graph/%252e%252e/{name}"), more, body);
+                assert!(!response.contains("Outputs") && raw::status(&response) >= 400, "{mode:?} {name}: {response}");
+            }
+        }
+        assert!(!app.log().contains("key_rotation_failed") && !app.log().contains("keys_rotated"), "{}", app.log());
+        assert_ne!(app.visitor().get("/health/ready").await.json()["host"], "payload", "{mode:?}");
+        let page = send("GET /", "", "");
+        assert!(page.contains("<!doctype html>"), "{mode:?}: not the response of the probe: {page}");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]
