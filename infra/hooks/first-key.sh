@@ -1,12 +1,13 @@
 #!/bin/sh
-# Creates the first key of the ring: runs the timer function rotate_keys once, instead of waiting for its hour, and waits
-# until the gateway has the key. The key is not displayed. Nor is the host's master key, which this script needs: it is
-# piped from az to curl, so that it is in no variable, on no command line and in no log.
+# Creates the first key of the ring: runs the timer function rotate_keys once, instead of waiting for its hour, and
+# waits until the gateway has the key. The key is not displayed. Nor is the host's master key, which this script needs:
+# it is piped from az to curl, so that it is in no variable, on no command line and in no log.
 #
 #   infra/hooks/first-key.sh [GROUP APP]
 #
-# Without arguments the names come from the environment, where azd puts the outputs of the deployment. If there is a key
-# already, the script does nothing, so it may run after every deployment.
+# Without arguments the names come from the environment, where azd puts the outputs of the deployment. The subscription
+# is AZURE_SUBSCRIPTION_ID, or az's own if that is not set. If there is a key already, the script does nothing, so it
+# may run after every deployment.
 set -eu
 # Turns off tracing by the caller; --disable ignores a .curlrc that traces.
 { set +x; } 2>/dev/null
@@ -19,34 +20,50 @@ attempts=12
 looks=13
 pause=5
 
-disabled=$(az functionapp config appsettings list --resource-group "$group" --name "$app" \
-  --query "[?name=='AzureWebJobs.rotate_keys.Disabled'].value" --output tsv)
+subscription=${AZURE_SUBSCRIPTION_ID:-$(az account show --query id --output tsv)}
+
+disabled=$(az functionapp config appsettings list --subscription "$subscription" --resource-group "$group" \
+  --name "$app" --query "[?name=='AzureWebJobs.rotate_keys.Disabled'].value" --output tsv)
 if [ "$disabled" = true ]; then
   echo "The timer of $app is disabled. A pipeline must create its keys: cloakroom keys rotate."
   exit 0
 fi
 
 # For an app on Flex Consumption az prints Azure's own response, with the host name one level deeper.
-host=$(az functionapp show --resource-group "$group" --name "$app" \
+host=$(az functionapp show --subscription "$subscription" --resource-group "$group" --name "$app" \
   --query 'defaultHostName || properties.defaultHostName' --output tsv)
 if [ -z "$host" ]; then
   echo "az reports no host of the app $app in the group $group." >&2
   exit 1
 fi
 origin=https://$host
+# An app that only Front Door may call rejects this script too, but responds through Front Door.
+public=$(az functionapp config appsettings list --subscription "$subscription" --resource-group "$group" --name "$app" \
+  --query "[?name=='CLOAKROOM_PUBLIC_ORIGIN'].value" --output tsv)
+if [ "$public" = "$origin" ]; then
+  public=
+fi
+
+# What the gateway at this address has not loaded yet. Empty: it does not respond.
+missing() {
+  curl --disable --silent --max-time 30 --proto =https "$1/health/ready" |
+    sed -n 's/.*"missing": *\[\([^]]*\)\].*/[\1]/p'
+}
 
 # Whether the gateway responds and has a key. The provider's metadata may still be missing.
 has_key() {
-  missing=$(curl --disable --silent --max-time 30 --proto =https "$origin/health/ready" |
-    sed -n 's/.*"missing": *\[\([^]]*\)\].*/[\1]/p') || return 1
-  case $missing in
-  '' | *'"keys"'*) return 1 ;;
-  *) return 0 ;;
-  esac
+  for address in "$origin" ${public:+"$public"}; do
+    case $(missing "$address") in
+    '' | *'"keys"'*) ;;
+    *) return 0 ;;
+    esac
+  done
+  return 1
 }
 
 rotate() {
-  az functionapp keys list --resource-group "$group" --name "$app" --query masterKey --output tsv |
+  az functionapp keys list --subscription "$subscription" --resource-group "$group" --name "$app" \
+    --query masterKey --output tsv |
     sed 's/^/header = "x-functions-key: /; s/[[:space:]]*$/"/' |
     curl --disable --config - --silent --show-error --max-time 60 --proto =https --output /dev/null \
       --write-out '%{http_code}' --request POST --header 'content-type: application/json' --data '{"input":null}' \
@@ -72,5 +89,8 @@ while [ "$attempt" -le "$attempts" ]; do
   done
   attempt=$((attempt + 1))
 done
+if [ "$status" = 403 ]; then
+  echo "The app rejects requests from here, as it does if only Front Door may call it. Its timer runs every hour." >&2
+fi
 echo "The gateway at $origin has no key yet. See Troubleshooting in docs/deploy.md." >&2
 exit 1

@@ -4,10 +4,15 @@
 # permission to change the application it prints what an administrator has to do.
 set -eu
 
+# shellcheck source=infra/hooks/same-tenant.sh
+. "$(dirname "$0")/same-tenant.sh"
+
 id=${CLOAKROOM_CLIENT_ID:?azd sets it from its environment}
 origin=${CLOAKROOM_PUBLIC_ORIGIN:?azd sets it from the outputs of the deployment}
+# An output of older templates may end in a slash, which would make another redirect URI.
+origin=${origin%/}
 principal=${AZURE_IDENTITY_PRINCIPAL_ID:?azd sets it from the outputs of the deployment}
-issuer=https://login.microsoftonline.com/$(az account show --query tenantId --output tsv)/v2.0
+issuer=https://login.microsoftonline.com/$tenant/v2.0
 
 hand_over() {
   status=$?
