@@ -5,7 +5,7 @@
 // `azd deploy` and `az functionapp deployment source config-zip` do not work, since they upload with the connection
 // string of AzureWebJobsStorage. A deployment is an upload of the blob and a restart:
 //
-//   az storage blob upload --account-name <storage> --container-name app-package --name app.zip --file dist/app.zip \
+//   az storage blob upload --account-name <packages> --container-name app-package --name app.zip --file dist/app.zip \
 //     --overwrite --auth-mode login
 //   az functionapp restart --resource-group <group> --name <app>
 
