@@ -75,3 +75,27 @@ async fn the_graph_middleware_adds_the_csrf_header_for_its_route_only() {
     let sent = json!([["/graph/me", "1"], ["/api/orders/1", null], ["/api/orders/2", null], ["/api/orders/3", null]]);
     assert_eq!(chrome.script_with(MIDDLEWARE, vec![urls]).await, sent);
 }
+
+/// The requests of the sample page while it is prerendered, and once it is shown. The query makes the browser run the
+/// module a second time.
+const PRERENDERED: &str = "
+    const done = arguments[0];
+    const requests = [];
+    const fetch = window.fetch;
+    window.fetch = (input, init) => { requests.push(new URL(new Request(input, init).url).pathname); return fetch(input, init); };
+    Object.defineProperty(document, 'prerendering', { value: true, configurable: true });
+    import('/app.js?again').then(() => setTimeout(() => {
+        const before = requests.length;
+        delete document.prerendering;
+        document.dispatchEvent(new Event('prerenderingchange'));
+        setTimeout(() => done([before, requests]), 100);
+    }, 100));";
+
+/// Contract 3.33: a page that is prerendered and never shown loads no session.
+#[tokio::test]
+async fn the_sample_page_loads_the_session_only_when_it_is_shown() {
+    let (app, chrome) = start(Mode::Proxy).await;
+    chrome.open(&app.origin).await;
+    chrome.shows("anonymous").await;
+    assert_eq!(chrome.script_with(PRERENDERED, vec![]).await, json!([0, ["/auth/session"]]));
+}
