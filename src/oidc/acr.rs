@@ -7,7 +7,7 @@ const BYTES: usize = 200;
 /// Largest `max_age` in seconds.
 const LONGEST: u32 = 86_400;
 
-/// One or more authentication context classes, separated by single spaces, at most [`VALUES`] and [`BYTES`].
+/// One or more authentication context classes, separated by single spaces, at most 10 values and 200 bytes.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct AcrValues(String);
 
@@ -50,7 +50,7 @@ fn is_scope_token(value: &str) -> bool {
     !value.is_empty() && value.bytes().all(|byte| byte.is_ascii_graphic() && !b"\"\\".contains(&byte))
 }
 
-/// Seconds, at most [`LONGEST`].
+/// Seconds, at most 86,400.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct MaxAge(u32);
 

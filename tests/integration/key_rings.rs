@@ -185,7 +185,8 @@ async fn a_thousand_concurrent_calls_with_a_new_kid_cause_one_list_and_one_get()
     let shed = responses.iter().filter(|response| response["code"] == "overloaded").count();
     let alive = responses.iter().filter(|response| response["authenticated"] == true).count();
     assert_eq!(alive + shed, 1_000, "{}", app.log().len());
-    assert!(alive >= 90, "the limit of requests in flight: {alive}");
+    // 20 have a place and 20 wait for one while their sessions are not open yet (contract 10.20).
+    assert!(alive >= 40, "the limit of requests without an open session: {alive}");
     assert_eq!((setup.vault.count_lists(), setup.vault.count_gets()), (1, 1));
 }
 
