@@ -78,15 +78,22 @@ fn the_gateways_own_folder_is_rejected() {
 }
 
 /// File-system calls would block the thread that serves all other requests.
-#[tokio::test]
-async fn no_file_is_touched_on_the_thread_of_the_requests() {
+#[test]
+fn no_file_is_touched_on_the_thread_of_the_requests() {
+    let runtime = tokio::runtime::Builder::new_current_thread().max_blocking_threads(1).build().unwrap();
     let (_outside, folder) = folder();
-    for path in ["/index.html", "/missing"] {
-        let headers = HeaderMap::new();
-        let mut response = std::pin::pin!(folder.get(&Method::GET, path, &headers));
-        assert!(futures_util::poll!(&mut response).is_pending(), "{path}: another thread has to answer first");
-        assert_eq!(response.await.is_ok(), path == "/index.html");
-    }
+    runtime.block_on(async {
+        for path in ["/index.html", "/missing"] {
+            // The only thread for blocking calls waits, so that nothing can be read before it goes on.
+            let (go_on, waiting) = std::sync::mpsc::channel::<()>();
+            tokio::task::spawn_blocking(move || waiting.recv());
+            let headers = HeaderMap::new();
+            let mut response = std::pin::pin!(folder.get(&Method::GET, path, &headers));
+            assert!(futures_util::poll!(&mut response).is_pending(), "{path}: another thread has to answer first");
+            go_on.send(()).unwrap();
+            assert_eq!(response.await.is_ok(), path == "/index.html");
+        }
+    });
 }
 
 #[tokio::test]
