@@ -2,6 +2,7 @@
 
 pub mod callback;
 mod callback_dedup;
+mod end_session;
 mod error;
 mod exchange_limits;
 mod failure_log;
@@ -52,6 +53,8 @@ pub struct Config {
     pub end_session_url: Option<Url>,
     /// The end-session parameter with the address to return to.
     pub end_session_return_param: String,
+    /// Whether the provider needs the ID token there (contract 12.22).
+    pub end_session_id_token_hint: bool,
     pub response_mode: ResponseMode,
     /// Path prefixes that the gateway serves itself; no return path is under them (contract 3.40).
     pub reserved: Vec<String>,

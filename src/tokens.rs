@@ -44,6 +44,8 @@ pub struct Config {
     pub apis: Arc<ApiMap>,
     /// An access token with fewer seconds left is refreshed before a call.
     pub skew: u64,
+    /// Whether sessions keep the newest ID token (contract 12.22).
+    pub keep_id_token: bool,
 }
 
 /// Gives access tokens for calls, and refreshes them.
@@ -58,6 +60,9 @@ pub struct TokenService {
 /// The session and the API of a refresh. Without an API it only gets the session a new refresh token.
 type RefreshKey = (SessionId, Option<String>);
 type InFlight = Shared<BoxFuture<'static, Result<Done, Failure>>>;
+
+/// The access token of a refresh, if it was for an API, and the ID token, if sessions keep it.
+type Issued = (Option<AccessToken>, Option<SecretString>);
 
 /// What a refresh resulted in.
 #[derive(Debug, Clone)]
@@ -281,9 +286,9 @@ impl TokenService {
         let Refreshed { refresh_token: rotated, outcome } =
             self.send_request(refresh_token, &open.session, api, clock).await;
         self.note_rejection(&open, refresh_token, api, &outcome, clock());
-        let access_token = outcome.as_ref().ok().cloned().flatten();
-        self.save(&lock, &open, NewTokens { refresh_token: rotated, access_token }, clock()).await?;
-        Ok(Done { token: outcome?, is_requested: true })
+        let (access_token, id_token) = outcome.as_ref().ok().cloned().unwrap_or_default();
+        self.save(&lock, &open, NewTokens { refresh_token: rotated, access_token, id_token }, clock()).await?;
+        Ok(Done { token: outcome?.0, is_requested: true })
     }
 
     fn note_rejection(
@@ -291,7 +296,7 @@ impl TokenService {
         open: &OpenSession,
         refresh_token: &SecretString,
         api: Option<&str>,
-        outcome: &Result<Option<AccessToken>, RefreshError>,
+        outcome: &Result<Issued, RefreshError>,
         now: UnixSeconds,
     ) {
         let api = api.unwrap_or_default();
@@ -336,7 +341,7 @@ impl TokenService {
         session: &Session,
         api: Option<&str>,
         clock: Clock<'_>,
-    ) -> Refreshed<Option<AccessToken>> {
+    ) -> Refreshed<Issued> {
         let settings = api.and_then(|api| self.config.apis.get(api));
         let of_api = settings.map(|settings| settings.scopes.as_slice()).unwrap_or_default();
         let requested =
@@ -350,7 +355,8 @@ impl TokenService {
         refreshed.map(|tokens| {
             let life = tokens.life;
             let (token, expires_at) = (tokens.access_token, sent_at.saturating_add(life));
-            api.map(|api| AccessToken { api: api.to_owned(), token, expires_at, life, binding: None })
+            let token = api.map(|api| AccessToken { api: api.to_owned(), token, expires_at, life, binding: None });
+            (token, tokens.id_token.filter(|_| self.config.keep_id_token))
         })
     }
 

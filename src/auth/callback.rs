@@ -163,7 +163,7 @@ impl Auth {
         if let Err(SignInError::RateLimited(pause)) = &signed_in {
             self.exchange_limits.hold_back(*pause);
         }
-        let (tokens, id_token) = signed_in.map_err(AuthError::from)?;
+        let (mut tokens, id_token) = signed_in.map_err(AuthError::from)?;
         if transaction.only_sub.as_ref().is_some_and(|sub| *sub != id_token.sub) {
             tracing::warn!("a user other than the one who got the challenge signed in; the sign-in is rejected");
             return Err(AuthError::LoginFailed.into());
@@ -173,6 +173,7 @@ impl Auth {
         // A token without any scope of the API is good for nothing there (contract 7.22).
         let granted = api.filter(|api| !scopes::lacks_all(tokens.scope.as_deref(), &api.scopes));
         let session = Session {
+            id_token: tokens.id_token.take().filter(|_| self.config.end_session_id_token_hint),
             issuer: self.provider.cached_metadata().map(|metadata| metadata.issuer.clone()),
             nonce_hash: Some(nonce_hash(&nonce)),
             not_granted: scopes::not_granted(&self.config.scopes, &requested, tokens.scope.as_deref()),

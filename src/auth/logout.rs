@@ -22,8 +22,6 @@ use crate::session::OpenSession;
 
 /// How long a sign-out waits for the revocation, which then continues in the background (contract 7.19).
 const WAIT_FOR_REVOCATION: Duration = Duration::from_secs(2);
-/// Life of the `state` that the provider returns, in seconds (contract 3.18).
-const STATE_SECONDS: u64 = 600;
 
 impl Auth {
     /// `POST`: by `fetch` with the CSRF header (contract 3.12), or by a form (contract 3.13).
@@ -42,8 +40,13 @@ impl Auth {
             place.enter().await?;
             csrf::check(&Method::POST, headers, &self.config.origins, CsrfMode::Header)?;
             let open = self.sessions.open(headers, now).await.ok();
-            let logout_url = self.end(open.as_ref(), place, now).await;
-            return Ok(self.signed_out(json_reply(StatusCode::OK, &json!({"logout_url": logout_url})), headers));
+            self.end(open.as_ref(), place, now).await;
+            let (logout_url, cookie) = self.logout_url(open.as_ref(), now).await;
+            let reply = json_reply(StatusCode::OK, &json!({"logout_url": logout_url}));
+            let mut reply = self.signed_out(reply, headers);
+            // After the deletions, which include that of an earlier sign-out.
+            reply.headers_mut().extend(cookie.map(|cookie| (SET_COOKIE, cookie)));
+            return Ok(reply);
         }
         let origin = csrf::form_origin(headers, &self.config.origins.public);
         if origin == FormOrigin::Foreign {
@@ -64,23 +67,31 @@ impl Auth {
                 return Err(Error::OriginDenied);
             }
         }
-        let logout_url = self.end(open.as_ref(), place, now).await;
-        Ok(self.signed_out(redirect(StatusCode::SEE_OTHER, &logout_url), headers))
+        self.end(open.as_ref(), place, now).await;
+        let location = self.logout_location(open.as_ref(), now).await;
+        Ok(self.signed_out(redirect(StatusCode::SEE_OTHER, &location), headers))
     }
 
-    /// `GET`: signs out with a valid `lt` (contract 3.15), returns from the provider with a valid `state` (3.16), and
-    /// otherwise shows the confirmation page (3.17).
+    /// `GET`: signs out with a valid `lt` (contract 3.15), returns from the provider with a valid `state` (3.16), leads
+    /// to the provider with a valid `out` (12.22), and otherwise shows the confirmation page (3.17).
     pub async fn logout_page(&self, headers: &HeaderMap, query: &str, place: &Place, now: UnixSeconds) -> Reply {
         let mut params = Params::parse(query);
         if let Some(state) = params.take_single("state")
-            && self.sessions.unseal(Purpose::LogoutState, "", state.as_bytes(), now).await.is_ok()
+            && let Ok(opened) = self.sessions.unseal(Purpose::LogoutState, "", state.as_bytes(), now).await
+            && opened.payload().is_empty()
         {
             return redirect(StatusCode::FOUND, &self.home());
         }
+        if let Some(sealed) = params.take_single("out")
+            && let Some(reply) = self.hand_over(headers, &sealed, now).await
+        {
+            return reply;
+        }
         let open = self.sessions.open(headers, now).await.ok();
         if self.is_logout_token(params.take_single("lt").as_deref(), open.as_ref(), now).await {
-            let logout_url = self.end(open.as_ref(), place, now).await;
-            return self.signed_out(redirect(StatusCode::FOUND, &logout_url), headers);
+            self.end(open.as_ref(), place, now).await;
+            let location = self.logout_location(open.as_ref(), now).await;
+            return self.signed_out(redirect(StatusCode::FOUND, &location), headers);
         }
         // A provider that does not return the state has just signed this browser out (contract 3.17).
         if !self.sessions.cookies().has_session_or_companion(headers) {
@@ -118,8 +129,8 @@ impl Auth {
         opened.is_ok_and(|opened| opened.payload() == open.session.id)
     }
 
-    /// Ends the session, revokes its refresh token, and returns the URL that ends it at the provider.
-    async fn end(&self, open: Option<&OpenSession>, place: &Place, now: UnixSeconds) -> String {
+    /// Ends the session, and revokes its refresh token.
+    async fn end(&self, open: Option<&OpenSession>, place: &Place, now: UnixSeconds) {
         if let Some(open) = open {
             // A sign-out never waits for the user's own calls.
             place.try_enter_as(&open.session);
@@ -132,34 +143,11 @@ impl Auth {
             // After the timeout the revocation continues; it logs its own failure.
             let _ = tokio::time::timeout(WAIT_FOR_REVOCATION, revocation).await;
         }
-        let url = tokio::time::timeout(WAIT_FOR_REVOCATION, self.end_session_url(open, now)).await.ok().flatten();
-        url.unwrap_or_else(|| self.home())
     }
 
     /// `RETURN_URI` as a `Location`.
-    fn home(&self) -> String {
+    pub(super) fn home(&self) -> String {
         self.config.origins.page(self.config.return_uri.as_str())
-    }
-
-    async fn end_session_url(&self, open: Option<&OpenSession>, now: UnixSeconds) -> Option<String> {
-        let mut url = match &self.config.end_session_url {
-            Some(url) => url.clone(),
-            None => self.provider.metadata().await.ok()?.end_session_endpoint.clone()?,
-        };
-        let state = self.sessions.seal(Purpose::LogoutState, "", now + STATE_SECONDS, now, &[]).await.ok();
-        let user = open.map(|open| &open.session.user);
-        let hint = user.and_then(|user| user.login_hint.as_deref().or(user.preferred_username.as_deref()));
-        let mut query = url.query_pairs_mut();
-        query.append_pair("client_id", self.provider.client_id());
-        query
-            .append_pair(&self.config.end_session_return_param, &format!("{}/auth/logout", self.config.origins.public));
-        for (name, value) in [("logout_hint", hint), ("state", state.as_deref())] {
-            if let Some(value) = value {
-                query.append_pair(name, value);
-            }
-        }
-        drop(query);
-        Some(url.into())
     }
 
     /// Deletes every gateway cookie, valid or not (contract 3.14).

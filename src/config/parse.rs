@@ -92,8 +92,12 @@ impl<'a> ConfigParser<'a> {
         let (sessions, auth, apis) = (sessions?, auth?, apis?);
         let provider =
             provider::Config { authority: authority?, client: client?, clock_skew: sessions.clock_skew.as_secs() };
-        let tokens =
-            tokens::Config { scopes: auth.scopes.clone(), apis: Arc::clone(&apis), skew: refresh_skew?.as_secs() };
+        let tokens = tokens::Config {
+            scopes: auth.scopes.clone(),
+            apis: Arc::clone(&apis),
+            skew: refresh_skew?.as_secs(),
+            keep_id_token: auth.end_session_id_token_hint,
+        };
         Ok(Config {
             port: port?,
             auth,

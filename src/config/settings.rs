@@ -55,6 +55,8 @@ settings! {
     END_SESSION_URL, Rule("the metadata's `end_session_endpoint`"), "end-session endpoint of the provider; https, or http on loopback";
     END_SESSION_RETURN_PARAM, Text("post_logout_redirect_uri"),
         "name of the parameter with the address to return to after a sign-out; Auth0 `returnTo`, Cognito `logout_uri`";
+    END_SESSION_ID_TOKEN_HINT, Text("false"),
+        "`true`: the ID token is kept in the session, where it fits, and sent to the end-session endpoint as `id_token_hint`, which Okta requires";
     RESPONSE_MODE, Text("query"), "`query` or `form_post`";
     KEY_VAULT_URL, Rule("one of `KEY_VAULT_URL`, `KEY_FILE`, `ENC_KEY`"), "URL of the Key Vault with the key ring; https";
     KEY_NAME, Text("cloakroom-keys"), "with `KEY_VAULT_URL`: name of the secret whose versions are the keys";

@@ -140,6 +140,8 @@ fn invalid_and_conflicting_settings_are_errors() {
         ("CLOAKROOM_END_SESSION_URL", "javascript:x", "CLOAKROOM_END_SESSION_URL"),
         ("CLOAKROOM_END_SESSION_RETURN_PARAM", "state", "CLOAKROOM_END_SESSION_RETURN_PARAM"),
         ("CLOAKROOM_END_SESSION_RETURN_PARAM", "a&b", "CLOAKROOM_END_SESSION_RETURN_PARAM"),
+        ("CLOAKROOM_END_SESSION_RETURN_PARAM", "id_token_hint", "CLOAKROOM_END_SESSION_RETURN_PARAM"),
+        ("CLOAKROOM_END_SESSION_ID_TOKEN_HINT", "yes", "CLOAKROOM_END_SESSION_ID_TOKEN_HINT"),
         ("CLOAKROOM_LOG", "loud", "CLOAKROOM_LOG"),
         ("CLOAKROOM_SESSION_MAX", "0s", "CLOAKROOM_SESSION_MAX"),
         ("CLOAKROOM_APIS", "{", "CLOAKROOM_APIS"),
@@ -148,6 +150,19 @@ fn invalid_and_conflicting_settings_are_errors() {
         let found = parse(&[(name, value)]).map(|_| ()).unwrap_err();
         assert!(found.0.iter().any(|error| error.name == expected), "{name}={value}: {found}");
     }
+}
+
+/// Contract 12.22.
+#[test]
+fn login_params_leave_alone_what_the_gateway_sets_or_never_sends() {
+    let set = "client_id response_type redirect_uri scope state nonce code_challenge code_challenge_method \
+               response_mode resource claims request request_uri login_hint";
+    for name in set.split_whitespace() {
+        let error = error(&[("CLOAKROOM_LOGIN_PARAMS", &format!("audience=a&{name}=b"))]);
+        assert!(error.contains("CLOAKROOM_LOGIN_PARAMS") && error.contains(name), "{name}: {error}");
+    }
+    let params = "audience=a&access_type=offline&prompt=consent&acr_values=b&max_age=60&domain_hint=c";
+    assert!(parse(&[("CLOAKROOM_LOGIN_PARAMS", params)]).is_ok());
 }
 
 #[test]

@@ -123,6 +123,22 @@ impl SessionCookies {
         CookieSpec { name: name.into(), same_site: self.0.login_same_site, life: Life::Seconds(LOGIN_SECONDS) }
     }
 
+    /// The cookie of a browser that signed out and may hand the ID token to the provider (contract 12.22). Its name is
+    /// that of a login transaction, so that it is counted, deleted and kept from APIs with them. A page on another site
+    /// signs out by a cross-site `fetch`, which writes only cookies with `SameSite=None`.
+    #[must_use]
+    pub fn sign_out(&self) -> CookieSpec<'_> {
+        let login = self.login("out");
+        let same_site = if self.0.same_site == SameSite::None { SameSite::None } else { login.same_site };
+        CookieSpec { same_site, ..login }
+    }
+
+    /// The value of [`Self::sign_out`] in a request.
+    #[must_use]
+    pub fn sign_out_value<'a>(&'a self, headers: &'a HeaderMap) -> Option<&'a [u8]> {
+        self.login_value(headers, "out")
+    }
+
     /// The line that writes a cookie.
     #[must_use]
     pub fn set(&self, cookie: &CookieSpec<'_>, value: &str) -> HeaderValue {

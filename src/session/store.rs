@@ -80,6 +80,8 @@ pub struct NewTokens {
     pub refresh_token: Option<SecretString>,
     /// The access token, if the refresh was for an API.
     pub access_token: Option<AccessToken>,
+    /// The ID token, if sessions keep it (contract 12.22).
+    pub id_token: Option<SecretString>,
 }
 
 /// What identifies a session in a store.

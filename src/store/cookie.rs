@@ -47,8 +47,11 @@ impl CookieStore {
             if self.cookies.fits(sealed_len(payload.len()), SESSION_LIFE) {
                 break payload;
             }
-            let token = session.take_largest_access_token().ok_or(SaveError::TooLarge)?;
-            self.memory.keep_left_out(open, token, session.generation);
+            // Only sign-out needs the ID token, so it is kept where everything else fits too (contract 12.22).
+            if session.id_token.take().is_none() {
+                let token = session.take_largest_access_token().ok_or(SaveError::TooLarge)?;
+                self.memory.keep_left_out(open, token, session.generation);
+            }
         };
         let times = Times { issued_at: now, expires_at: open.expires_at };
         Ok(self.sealer.seal_with(&key, Purpose::Session, self.cookies.name(), times, &payload))

@@ -46,7 +46,7 @@ fn service_and_ring(double: Double) -> (Arc<TokenService>, Arc<Double>, Arc<Ring
     let store = Arc::new(CookieStore::new(Arc::clone(&sealer), cookies.clone()));
     let sessions = Arc::new(Sessions::new(sealer, cookies, limits, store));
     let apis = Arc::new(ApiMap::parse(MAP).unwrap());
-    let config = Config { scopes: vec!["openid".to_owned()], apis, skew: 60 };
+    let config = Config { scopes: vec!["openid".to_owned()], apis, skew: 60, keep_id_token: false };
     let double = Arc::new(double);
     (TokenService::new(config, Arc::<Double>::clone(&double), sessions), double, ring)
 }

@@ -1,7 +1,11 @@
 //! Signing out by fetch, form and link (contract 3.12 to 3.20).
 
-use crate::app::{EVERY_REACH, TestApp};
-use crate::visitor::{NAVIGATION, Visitor};
+use std::sync::{Arc, Mutex};
+
+use devkit::provider::{Alteration, Endpoint, Mutation, Options};
+
+use crate::app::{Builder, EVERY_REACH, TestApp};
+use crate::visitor::{NAVIGATION, Response, Visitor};
 
 const ADA: &str = "ada.lovelace@contoso.example";
 const FORM: (&str, &str) = ("content-type", "application/x-www-form-urlencoded");
@@ -177,7 +181,7 @@ async fn the_end_session_url_and_its_return_parameter_can_be_set() {
 
 #[tokio::test]
 async fn the_refresh_token_is_revoked_if_the_provider_supports_it() {
-    let options = devkit::provider::Options { revocation: true, ..devkit::provider::Options::new("http://x") };
+    let options = Options { revocation: true, ..Options::new("http://x") };
     let app = TestApp::builder().provider(options).start().await;
     let mut visitor = app.signed_in(ADA).await;
     let issued = app.provider.secrets().into_iter().find(|(kind, _)| kind == "refresh_token").unwrap().1;
@@ -192,4 +196,209 @@ async fn other_methods_get_405_with_allow() {
     let app = TestApp::start().await;
     let response = app.visitor().send("PUT", "/auth/logout", &NAVIGATION, "").await;
     assert_eq!((response.status, response.header("allow")), (405, Some("GET, HEAD, POST")));
+}
+
+/// The ID tokens that the provider has issued, the newest last.
+fn id_tokens(issued: &Mutex<Vec<String>>) -> Vec<String> {
+    issued.lock().unwrap().clone()
+}
+
+/// A gateway that keeps the ID token, and all that are issued.
+async fn with_hint(builder: Builder) -> (TestApp, Arc<Mutex<Vec<String>>>) {
+    let app = builder.set("END_SESSION_ID_TOKEN_HINT", "true").start().await;
+    let issued: Arc<Mutex<Vec<String>>> = Arc::default();
+    let store = Arc::clone(&issued);
+    app.provider.set_alteration(
+        Endpoint::Token,
+        Some(Alteration::json(move |tokens| {
+            store.lock().unwrap().extend(tokens["id_token"].as_str().map(str::to_owned));
+        })),
+    );
+    (app, issued)
+}
+
+fn parameter(url: &str, name: &str) -> Option<String> {
+    let url = url::Url::parse(url).unwrap();
+    url.query_pairs().find(|(of, _)| of == name).map(|(_, value)| value.into_owned())
+}
+
+/// The path of `logout_url`.
+async fn sign_out(app: &TestApp, visitor: &mut Visitor) -> String {
+    let response = visitor.fetch("POST", "/auth/logout").await;
+    assert_eq!(response.status, 200, "{}", response.text());
+    let url = response.json()["logout_url"].as_str().unwrap().to_owned();
+    assert!(url.len() <= 4_096);
+    let path = url.strip_prefix(&app.origin).unwrap_or_else(|| panic!("{url}"));
+    assert!(path.starts_with("/auth/logout?out="), "{url}");
+    path.to_owned()
+}
+
+/// Contract 12.22 and 2.3: no script gets the ID token.
+#[tokio::test]
+async fn the_id_token_goes_to_the_end_session_endpoint_and_to_no_script() {
+    for reach in EVERY_REACH {
+        let (app, issued) = with_hint(TestApp::builder().reach(reach)).await;
+        let mut visitor = app.signed_in(ADA).await;
+        let path = sign_out(&app, &mut visitor).await;
+        assert!(!is_signed_in(&mut visitor).await);
+        let token = id_tokens(&issued).pop().unwrap();
+        let received = String::from_utf8_lossy(&visitor.received).into_owned();
+        for part in token.split('.') {
+            assert!(!received.contains(part), "{reach:?}");
+        }
+        let away = visitor.navigate(&path).await;
+        let location = away.header("location").unwrap().to_owned();
+        assert_eq!(away.status, 302);
+        assert!(location.starts_with(&format!("http://{}/", app.provider.addr())), "{location}");
+        assert_eq!(parameter(&location, "id_token_hint"), Some(token), "{reach:?}");
+        assert_eq!(parameter(&location, "logout_hint").as_deref(), Some(ADA));
+        assert!(parameter(&location, "state").is_some());
+        assert!(visitor.jar.is_empty(), "the cookie that it needs is deleted");
+        assert!(!app.log().contains("id_token_hint") && !app.log().contains("out="), "{reach:?}");
+    }
+}
+
+/// Contract 12.22: whoever gets hold of `logout_url` gets nothing of what is sealed in it.
+#[tokio::test]
+async fn a_logout_url_brings_the_id_token_only_by_a_navigation_of_its_own_browser() {
+    let (app, _) = with_hint(TestApp::builder()).await;
+    let mut visitor = app.signed_in(ADA).await;
+    let path = sign_out(&app, &mut visitor).await;
+    let without_hints = |response: &Response| {
+        let location = response.header("location").unwrap();
+        assert_eq!(response.status, 302);
+        assert_eq!((parameter(location, "id_token_hint"), parameter(location, "logout_hint")), (None, None));
+        assert!(location.starts_with(&format!("http://{}/", app.provider.addr())), "{location}");
+    };
+    without_hints(&app.visitor().navigate(&path).await);
+    let mut other = app.signed_in(ADA).await;
+    sign_out(&app, &mut other).await;
+    without_hints(&other.navigate(&path).await);
+    let response = app.signed_in(ADA).await.navigate(&path.replace("?out=", "?state=")).await;
+    assert_eq!(response.status, 200, "it is no state of a provider's return: the page asks");
+    without_hints(&visitor.fetch("GET", &path).await);
+    let frame = [("sec-fetch-mode", "navigate"), ("sec-fetch-dest", "iframe"), ("sec-fetch-site", "same-origin")];
+    without_hints(&visitor.send("GET", &path, &frame, "").await);
+    let sealed = path.strip_prefix("/auth/logout?out=").unwrap();
+    for damaged in [format!("{sealed}A"), sealed[..sealed.len() - 4].to_owned(), String::new()] {
+        let response = visitor.clone().navigate(&format!("/auth/logout?out={damaged}")).await;
+        assert_eq!(response.header("location"), Some("/"), "no session, so there is nothing to confirm");
+    }
+    let link = app.signed_in(ADA).await.fetch("GET", "/auth/session").await.json();
+    let token = link["links"]["logout"].as_str().unwrap().split("lt=").nth(1).unwrap().to_owned();
+    let response = visitor.clone().navigate(&format!("/auth/logout?out={token}")).await;
+    assert_eq!(response.header("location"), Some("/"), "another purpose");
+    let location = visitor.navigate(&path).await.header("location").unwrap().to_owned();
+    assert!(parameter(&location, "id_token_hint").is_some(), "none of that has used it up");
+    let state = parameter(&location, "state").unwrap();
+    let response = visitor.navigate(&format!("/auth/logout?out={state}")).await;
+    assert_eq!(response.header("location"), Some("/"), "a state is no such value");
+    without_hints(&visitor.navigate(&path).await);
+}
+
+/// Contract 12.22: forms and links are navigations, so that they lead there at once.
+#[tokio::test]
+async fn forms_and_links_redirect_with_the_id_token() {
+    let (app, issued) = with_hint(TestApp::builder()).await;
+    let mut visitor = app.signed_in(ADA).await;
+    let form = [FORM, ("sec-fetch-site", "same-origin")];
+    let response = visitor.send("POST", "/auth/logout", &form, "a=b").await;
+    let hint = parameter(response.header("location").unwrap(), "id_token_hint");
+    assert_eq!((response.status, hint), (303, id_tokens(&issued).pop()));
+    let mut visitor = app.signed_in(ADA).await;
+    let link = visitor.fetch("GET", "/auth/session").await.json()["links"]["logout"].as_str().unwrap().to_owned();
+    let response = visitor.navigate(&link).await;
+    let hint = parameter(response.header("location").unwrap(), "id_token_hint");
+    assert_eq!((response.status, hint), (302, id_tokens(&issued).pop()));
+    let response = app.visitor().fetch("POST", "/auth/logout").await.json();
+    assert!(response["logout_url"].as_str().unwrap().contains("/logout?client_id="), "without a session: no ID token");
+}
+
+/// Contract 12.22. The cookie alone has it: another instance may answer next.
+#[tokio::test]
+async fn a_refreshed_id_token_replaces_the_one_of_the_sign_in() {
+    let (mut app, issued) = with_hint(TestApp::builder()).await;
+    let mut visitor = app.signed_in(ADA).await;
+    assert_eq!(visitor.fetch("POST", "/auth/refresh").await.status, 204);
+    let all = id_tokens(&issued);
+    assert!(all.len() == 2 && all[0] != all[1], "{all:?}");
+    app.restart();
+    app.wait_until_ready(200).await;
+    let path = sign_out(&app, &mut visitor).await;
+    let location = visitor.navigate(&path).await.header("location").unwrap().to_owned();
+    assert_eq!(parameter(&location, "id_token_hint"), all.last().cloned());
+}
+
+/// Contract 2.3: without the setting the ID token is not kept.
+#[tokio::test]
+async fn without_the_setting_no_id_token_is_kept() {
+    let app = TestApp::start().await;
+    let mut visitor = app.signed_in(ADA).await;
+    let reply = visitor.fetch("POST", "/auth/logout").await;
+    let url = reply.json()["logout_url"].as_str().unwrap().to_owned();
+    assert!(url.starts_with(&format!("http://{}/", app.provider.addr())), "{url}");
+    assert_eq!(parameter(&url, "id_token_hint"), None);
+    assert!(visitor.jar.is_empty(), "no cookie is left, not even that of a handover");
+}
+
+/// A page on another site signs out by a cross-site `fetch`, whose response may write `SameSite=None` only.
+#[tokio::test]
+async fn the_cookie_of_a_sign_out_reaches_a_browser_whose_page_is_on_another_site() {
+    for (same_site, expected) in [("none", "SameSite=None"), ("strict", "SameSite=Lax")] {
+        let (app, _) = with_hint(TestApp::builder().set("SAMESITE", same_site)).await;
+        let response = app.signed_in(ADA).await.fetch("POST", "/auth/logout").await;
+        let mut lines = response.headers_named("set-cookie");
+        let line = lines.find(|line| line.starts_with("__Host-Http-cloakroom-login-out=")).unwrap();
+        assert!(line.contains("; Secure; HttpOnly; ") && line.contains(expected), "{line}");
+    }
+}
+
+/// A claim of so many bytes in every ID token.
+fn padding(bytes: usize) -> Mutation {
+    Mutation::new(move |draft| draft.claims["padding"] = "x".repeat(bytes).into())
+}
+
+/// Contract 12.22.
+#[tokio::test]
+async fn an_id_token_that_makes_the_logout_url_too_long_is_omitted() {
+    let small = Options { access_token_size: 0, refresh_token_size: 100, ..Options::new("http://unused") };
+    let (app, _) = with_hint(TestApp::builder().provider(small)).await;
+    app.provider.set_mutation(Some(padding(2_600)));
+    let mut visitor = app.signed_in(ADA).await;
+    assert!(visitor.cookie_header().len() > 4_000, "the session holds it");
+    let response = visitor.fetch("POST", "/auth/logout").await;
+    let by_fetch = response.json()["logout_url"].as_str().unwrap().to_owned();
+    let response = app.signed_in(ADA).await.send("POST", "/auth/logout", &NAVIGATION, "").await;
+    let by_form = response.header("location").unwrap().to_owned();
+    for url in [by_fetch, by_form] {
+        assert!(url.starts_with(&format!("http://{}/", app.provider.addr())), "{url}");
+        assert_eq!((parameter(&url, "id_token_hint"), parameter(&url, "logout_hint").as_deref()), (None, Some(ADA)));
+    }
+}
+
+/// Contract 12.22 and 4.15: only sign-out needs the ID token, so that it is left out before any access token.
+#[tokio::test]
+async fn an_id_token_that_does_not_fit_the_budget_is_left_out_before_access_tokens() {
+    let (mut app, _) = with_hint(TestApp::builder()).await;
+    app.provider.set_mutation(Some(padding(5_000)));
+    let mut visitor = app.signed_in(ADA).await;
+    assert!(visitor.cookie_header().len() <= 7_100, "{}", visitor.cookie_header().len());
+    app.restart();
+    app.wait_until_ready(200).await;
+    let before = app.provider.token_requests();
+    assert_eq!(visitor.fetch("GET", "/graph/me").await.status, 200, "{}", app.log());
+    assert_eq!(app.provider.token_requests(), before, "the cookie has kept the access token");
+    assert_eq!(visitor.fetch("POST", "/auth/refresh").await.status, 204, "{}", app.log());
+    let url = visitor.fetch("POST", "/auth/logout").await.json()["logout_url"].as_str().unwrap().to_owned();
+    assert!(url.starts_with(&format!("http://{}/", app.provider.addr())), "{url}");
+    assert_eq!(parameter(&url, "id_token_hint"), None);
+}
+
+/// Contract 12.22 and 4.16: without a refresh token no access token may be left out, but the ID token may.
+#[tokio::test]
+async fn an_id_token_never_makes_a_session_too_large() {
+    let (app, _) = with_hint(TestApp::builder().set("SCOPES", "openid")).await;
+    app.provider.set_mutation(Some(padding(6_000)));
+    let mut visitor = app.signed_in(ADA).await;
+    assert_eq!(visitor.fetch("GET", "/graph/me").await.status, 200, "{}", app.log());
 }

@@ -8,7 +8,9 @@ use url::{Url, form_urlencoded};
 use super::{ConfigParser, Parsed};
 use crate::api_map::ApiMap;
 use crate::auth::{Config, ResponseMode};
-use crate::config::settings::{END_SESSION_RETURN_PARAM, END_SESSION_URL, LOGIN_PARAMS, RESPONSE_MODE, SCOPES};
+use crate::config::settings::{
+    END_SESSION_ID_TOKEN_HINT, END_SESSION_RETURN_PARAM, END_SESSION_URL, LOGIN_PARAMS, RESPONSE_MODE, SCOPES,
+};
 use crate::oidc::acr::MaxAge;
 use crate::origin::{Origin, is_secure};
 
@@ -52,6 +54,7 @@ impl ConfigParser<'_> {
         let (origins, scopes) = (self.origins(public, &reserved), self.scopes());
         let (login_params, end_session_url) = (self.login_params(), self.end_session_url());
         let end_session_return_param = self.end_session_return_param();
+        let end_session_id_token_hint = self.choice(&END_SESSION_ID_TOKEN_HINT, &[("false", false), ("true", true)]);
         let (origins, return_uri) = origins?;
         Ok(Config {
             origins,
@@ -60,6 +63,7 @@ impl ConfigParser<'_> {
             login_params: login_params?,
             end_session_url: end_session_url?,
             end_session_return_param: end_session_return_param?,
+            end_session_id_token_hint: end_session_id_token_hint?,
             response_mode: response_mode?,
             reserved,
             apis,

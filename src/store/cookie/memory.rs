@@ -31,6 +31,8 @@ struct Entry {
     saved: u64,
     /// The newest refresh token of this instance, with its generation.
     refresh_token: Option<(u64, SecretString)>,
+    /// The newest ID token of this instance, with its generation.
+    id_token: Option<(u64, SecretString)>,
     access_tokens: Vec<CachedToken>,
     /// Held by the one request that refreshes the tokens.
     refresh: Arc<tokio::sync::Mutex<()>>,
@@ -94,7 +96,7 @@ impl Memory {
 
     /// Stores the tokens of a refresh.
     pub(super) fn save_tokens(&self, open: &OpenSession, new: NewTokens, now: UnixSeconds) -> Result<(), Superseded> {
-        if new.refresh_token.is_none() && new.access_token.is_none() {
+        if new.refresh_token.is_none() && new.access_token.is_none() && new.id_token.is_none() {
             return Ok(());
         }
         self.change(open, |entry| {
@@ -105,6 +107,9 @@ impl Memory {
             entry.saved = generation;
             if let Some(token) = new.refresh_token {
                 entry.refresh_token = Some((generation, token));
+            }
+            if let Some(token) = new.id_token {
+                entry.id_token = Some((generation, token));
             }
             if let Some(token) = new.access_token {
                 let until = now.saturating_add(CACHED);
@@ -162,6 +167,12 @@ impl Entry {
             && *generation > session.generation
         {
             session.refresh_token = Some(token.clone());
+            is_newer = true;
+        }
+        if let Some((generation, token)) = &self.id_token
+            && *generation > session.generation
+        {
+            session.id_token = Some(token.clone());
             is_newer = true;
         }
         self.access_tokens.retain(|cached| now < cached.until && !cached.token.is_expired(now));

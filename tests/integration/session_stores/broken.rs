@@ -127,7 +127,8 @@ impl SessionStore for Broken {
             if self.breaks(Rule::RepeatedCallbacksResetNothing)
                 && let Ok(newest) = self.inner.reload(&new, now).await
             {
-                let tokens = NewTokens { refresh_token: new.session.refresh_token.clone(), access_token: None };
+                let tokens =
+                    NewTokens { refresh_token: new.session.refresh_token.clone(), access_token: None, id_token: None };
                 self.inner.save_tokens(&newest, tokens, now).await?;
             }
             match self.inner.create(&new, now).await {
@@ -150,7 +151,8 @@ impl SessionStore for Broken {
             if self.breaks(Rule::StaleTouchesKeepNewTokens)
                 && let Ok(newest) = self.inner.reload(open, now).await
             {
-                let tokens = NewTokens { refresh_token: open.session.refresh_token.clone(), access_token: None };
+                let tokens =
+                    NewTokens { refresh_token: open.session.refresh_token.clone(), access_token: None, id_token: None };
                 self.inner.save_tokens(&newest, tokens, now).await?;
             }
             Ok(touched.filter(|_| !self.breaks(Rule::RetiringKeysAreReplaced) || now < ROTATED))

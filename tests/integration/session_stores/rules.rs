@@ -132,7 +132,7 @@ fn access_token(api: &str, token: &str) -> AccessToken {
 }
 
 fn new_tokens(refresh_token: &str, access_token: Option<AccessToken>) -> NewTokens {
-    NewTokens { refresh_token: Some(refresh_token.into()), access_token }
+    NewTokens { refresh_token: Some(refresh_token.into()), access_token, id_token: None }
 }
 
 /// A session that was just stored, with its cookie.

@@ -68,7 +68,7 @@ impl Gateway {
         let limits = Limits { idle: day, max: day, clock_skew: day };
         let sessions = Sessions::new(Arc::clone(&instance.sealer), cookies(), limits, Arc::clone(&instance.store));
         let apis = Arc::new(ApiMap::parse(MAP).unwrap());
-        let config = Config { scopes: vec!["openid".to_owned()], apis, skew: 60 };
+        let config = Config { scopes: vec!["openid".to_owned()], apis, skew: 60, keep_id_token: false };
         let service = TokenService::new(config, Arc::<Endpoint>::clone(endpoint), Arc::new(sessions));
         Self { instance, service }
     }

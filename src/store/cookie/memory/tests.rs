@@ -17,7 +17,7 @@ fn token(api: &str, text: &str, expires_at: UnixSeconds) -> AccessToken {
 }
 
 fn tokens(refresh_token: &str, access_token: Option<AccessToken>) -> NewTokens {
-    NewTokens { refresh_token: Some(refresh_token.into()), access_token }
+    NewTokens { refresh_token: Some(refresh_token.into()), access_token, id_token: None }
 }
 
 /// Refresh token and access tokens of a request with this cookie, and whether the cookie must be rewritten.
