@@ -22,6 +22,8 @@ pub enum Error {
     OriginDenied,
     Overloaded,
     ProviderUnavailable,
+    /// As [`Self::ProviderUnavailable`], with the seconds until a retry may help (contract 22.2).
+    ProviderUnavailableFor(u8),
     RouteDenied,
     /// The session cookie is invalid or expired. It is kept, since another instance may just have written a newer one.
     SessionExpired,
@@ -100,9 +102,8 @@ impl Error {
                 error(StatusCode::FORBIDDEN, "origin_denied", "Calls from this origin are not allowed.")
             }
             Self::Overloaded => retry(1, "overloaded", "Too many requests in flight. Try again shortly."),
-            Self::ProviderUnavailable => {
-                retry(5, "provider_unavailable", "The sign-in service is unavailable. Try again shortly.")
-            }
+            Self::ProviderUnavailable => provider_unavailable(5),
+            Self::ProviderUnavailableFor(seconds) => provider_unavailable(*seconds),
             Self::RouteDenied => error(StatusCode::NOT_FOUND, "route_denied", "There is no such path."),
             Self::SessionExpired | Self::SessionGone => {
                 sign_in("session_expired", "The session has expired. Sign in again.")
@@ -146,6 +147,10 @@ const fn error(status: StatusCode, code: &'static str, title: &'static str) -> F
 
 const fn retry(seconds: u8, code: &'static str, title: &'static str) -> Facts {
     Facts { retry_after: Some(seconds), ..error(StatusCode::SERVICE_UNAVAILABLE, code, title) }
+}
+
+const fn provider_unavailable(seconds: u8) -> Facts {
+    retry(seconds, "provider_unavailable", "The sign-in service is unavailable. Try again shortly.")
 }
 
 const fn sign_in(code: &'static str, title: &'static str) -> Facts {

@@ -2,7 +2,7 @@
 
 mod base64url;
 #[cfg(test)]
-mod captured_log;
+pub(crate) mod captured_log;
 pub mod cookie;
 pub mod ended;
 pub mod payload;

@@ -5,15 +5,17 @@
 //! no one waits any more, because the provider may have consumed the refresh token already (contract 7.18).
 
 pub mod challenge;
+mod circuit;
 pub mod endpoint;
+mod failure;
+mod in_flight;
+mod limits;
 
 use std::borrow::Cow;
-use std::collections::HashMap;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
-use futures_util::FutureExt;
-use futures_util::future::{BoxFuture, Shared, join_all};
+use futures_util::future::join_all;
 use tokio::time::Instant;
 use tracing::Instrument;
 
@@ -24,11 +26,14 @@ use crate::oidc::id_token::Subject;
 use crate::oidc::refresh::{RefreshError, Refreshed, Scopes};
 use crate::oidc::scopes;
 use crate::secret::SecretString;
-use crate::session::payload::{AccessToken, Session, SessionId};
-use crate::session::store::{NewTokens, RefreshLock, SaveError};
+use crate::session::payload::{AccessToken, Session};
+use crate::session::store::{EndReason, NewTokens, RefreshLock, SaveError};
 use crate::session::{OpenError, OpenSession, RequiredInteraction, Sessions};
 use challenge::Requirement;
 use endpoint::TokenEndpoint;
+use failure::Failure;
+use in_flight::{InFlight, Registration};
+use limits::RefreshLimits;
 
 /// How long a call waits for a refresh while its access token is still valid (contract 7.17).
 const WAIT_WHILE_VALID: Duration = Duration::from_secs(2);
@@ -46,6 +51,8 @@ pub struct Config {
     pub skew: u64,
     /// Whether sessions keep the newest ID token (contract 12.22).
     pub keep_id_token: bool,
+    /// Most requests in flight of this instance (contract 10.19).
+    pub max_in_flight: usize,
 }
 
 /// Gives access tokens for calls, and refreshes them.
@@ -54,12 +61,11 @@ pub struct TokenService {
     config: Config,
     endpoint: Arc<dyn TokenEndpoint>,
     sessions: Arc<Sessions>,
-    in_flight: Mutex<HashMap<RefreshKey, InFlight>>,
+    in_flight: Arc<InFlight<Outcome>>,
+    limits: RefreshLimits,
 }
 
-/// The session and the API of a refresh. Without an API it only gets the session a new refresh token.
-type RefreshKey = (SessionId, Option<String>);
-type InFlight = Shared<BoxFuture<'static, Result<Done, Failure>>>;
+type Outcome = Result<Done, Failure>;
 
 /// The access token of a refresh, if it was for an API, and the ID token, if sessions keep it.
 type Issued = (Option<AccessToken>, Option<SecretString>);
@@ -73,29 +79,6 @@ struct Done {
     is_requested: bool,
 }
 
-/// Why a refresh failed.
-#[derive(Debug, Clone, PartialEq, Eq)]
-enum Failure {
-    /// The refresh panicked.
-    Internal,
-    /// The provider rejected it, or is unavailable.
-    Refresh(RefreshError),
-    /// The session ended, or it cannot be read or stored.
-    Session(OpenError),
-}
-
-impl From<RefreshError> for Failure {
-    fn from(error: RefreshError) -> Self {
-        Self::Refresh(error)
-    }
-}
-
-impl From<OpenError> for Failure {
-    fn from(error: OpenError) -> Self {
-        Self::Session(error)
-    }
-}
-
 /// The state of an API's token, as `GET /auth/session` shows it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Status {
@@ -107,27 +90,22 @@ pub enum Status {
     Requires(RequiredInteraction),
 }
 
-/// Removes a refresh from the table when it has ended, even by a panic.
-struct Registration {
-    service: Arc<TokenService>,
-    key: RefreshKey,
-}
-
-impl Drop for Registration {
-    fn drop(&mut self) {
-        self.service.in_flight().remove(&self.key);
-    }
-}
-
 impl TokenService {
     #[must_use]
     pub fn new(config: Config, endpoint: Arc<dyn TokenEndpoint>, sessions: Arc<Sessions>) -> Arc<Self> {
-        Arc::new(Self { config, endpoint, sessions, in_flight: Mutex::default() })
+        let limits = RefreshLimits::of(config.max_in_flight);
+        Arc::new(Self { config, endpoint, sessions, in_flight: Arc::default(), limits })
+    }
+
+    /// Sends refreshes again, since the provider has exchanged a code (contract 22.2).
+    pub fn on_sign_in(&self) {
+        self.limits.close_circuit();
     }
 
     /// An access token for a call to an API: borrowed from the session if it is fresh, otherwise refreshed before.
     ///
-    /// If the refresh fails or takes too long, an access token that is still valid is used (contract 7.16, 7.17).
+    /// If the refresh fails or takes too long, or if too many requests wait for one, an access token that is still
+    /// valid is used (contract 7.16, 7.17).
     ///
     /// # Errors
     /// [`Error::SessionExpired`], [`Error::ConsentRequired`], [`Error::StepUpRequired`] or
@@ -142,6 +120,9 @@ impl TokenService {
         if let Some(token) = held.filter(|token| token.is_fresh(now, self.config.skew)) {
             return Ok(Cow::Borrowed(token));
         }
+        let Some(_permit) = self.limits.may_wait() else {
+            return held.map(Cow::Borrowed).ok_or(Error::ProviderUnavailable);
+        };
         let refresh = self.join_or_start(open, Some(api), false, now);
         let outcome = match held {
             None => refresh.await,
@@ -167,6 +148,7 @@ impl TokenService {
         {
             return Ok(());
         }
+        let _permit = self.limits.may_wait().ok_or(Error::ProviderUnavailable)?;
         let held = open.session.access_tokens.iter().map(|token| token.api.as_str());
         let mut apis: Vec<Option<&str>> = held.filter(|api| self.config.apis.get(api).is_some()).map(Some).collect();
         if apis.is_empty() {
@@ -225,49 +207,59 @@ impl TokenService {
     }
 
     /// The refresh for an API that is in flight, or a new one. It runs to its end even if no one waits for it.
-    fn join_or_start(
+    async fn join_or_start(
         self: &Arc<Self>,
         open: &OpenSession,
         api: Option<&str>,
         must_request: bool,
         now: UnixSeconds,
-    ) -> InFlight {
-        let key = (open.session.id, api.map(str::to_owned));
-        let mut in_flight = self.in_flight();
-        if let Some(refresh) = in_flight.get(&key) {
-            return refresh.clone();
+    ) -> Outcome {
+        let (waiting, new) = self.in_flight.join_or_register((open.session.id, api.map(str::to_owned)));
+        if let Some(registration) = new {
+            self.start(registration, open, must_request, now);
         }
-        let registration = Registration { service: Arc::clone(self), key: key.clone() };
-        let (open, started) = (open.clone(), Instant::now());
-        let refresh = async move {
-            let Registration { service, key } = &registration;
-            let clock = || now.saturating_add(started.elapsed().as_secs());
-            service.refresh(open, key.1.as_deref(), must_request, &clock).await
-        };
-        // A task of its own: a panic ends it alone, and all who wait get an error.
-        let refresh = tokio::spawn(refresh.in_current_span()).map(|joined| {
-            joined.unwrap_or_else(|error| {
-                tracing::error!(%error, "a token refresh did not end properly");
-                Err(Failure::Internal)
-            })
-        });
-        let refresh = refresh.boxed().shared();
-        in_flight.insert(key, refresh.clone());
-        refresh
+        waiting.outcome().await.unwrap_or(Err(Failure::Internal))
     }
 
-    fn in_flight(&self) -> MutexGuard<'_, HashMap<RefreshKey, InFlight>> {
-        self.in_flight.lock().unwrap_or_else(PoisonError::into_inner)
+    fn start(
+        self: &Arc<Self>,
+        registration: Registration<Outcome>,
+        open: &OpenSession,
+        must_request: bool,
+        now: UnixSeconds,
+    ) {
+        if let Err(rejected @ Failure::CircuitOpen(_)) = self.check(open) {
+            registration.finish(Err(rejected));
+            return;
+        }
+        let (service, open, started) = (Arc::clone(self), open.clone(), Instant::now());
+        let refresh = async move {
+            let clock = || now.saturating_add(started.elapsed().as_secs());
+            let outcome = service.refresh(&registration, open, must_request, &clock).await;
+            registration.finish(outcome);
+        };
+        // A task of its own: a panic ends it alone, and all who wait get an error.
+        tokio::spawn(refresh.in_current_span());
+    }
+
+    /// Whether a refresh of the session can be sent now.
+    fn check(&self, open: &OpenSession) -> Result<(), Failure> {
+        let refresh_token = open.session.refresh_token.as_ref().ok_or(RefreshError::Expired)?;
+        if self.sessions.is_refresh_token_rejected(&open.session.id, refresh_token) {
+            return Err(RefreshError::Expired.into());
+        }
+        self.limits.pause().map_or(Ok(()), |left| Err(Failure::CircuitOpen(left)))
     }
 
     async fn refresh(
         &self,
+        registration: &Registration<Outcome>,
         mut open: OpenSession,
-        api: Option<&str>,
         must_request: bool,
         clock: Clock<'_>,
-    ) -> Result<Done, Failure> {
-        let lock = loop {
+    ) -> Outcome {
+        let api = registration.key.1.as_deref();
+        let (lock, turn) = loop {
             let lock = self.sessions.lock_refresh(&open).await?;
             open = self.sessions.reload(&open, clock()).await?;
             let now = clock();
@@ -275,16 +267,27 @@ impl TokenService {
             if let Some(token) = token.filter(|token| !must_request && token.is_fresh(now, self.config.skew)) {
                 return Ok(Done { token: Some(token.clone()), is_requested: false });
             }
+            self.check(&open)?;
+            // The lock comes first: a turn that waited for the lock of a session would keep others from theirs.
+            let turn = tokio::select! {
+                biased;
+                turn = self.limits.turn() => turn,
+                // Only a request that was sent must run to its end (contract 7.18).
+                () = registration.abandoned() => return Err(Failure::Internal),
+            };
+            if self.sessions.ended_here(&open.session.id) == Some(EndReason::SignedOut) {
+                return Err(OpenError::Expired.into());
+            }
             if let Some(lock) = lock.filter(|lock| lock.lasts(LOCKED_FOR)) {
-                break lock;
+                break (lock, turn);
             }
         };
         let refresh_token = open.session.refresh_token.as_ref().ok_or(RefreshError::Expired)?;
-        if self.sessions.is_refresh_token_rejected(&open.session.id, refresh_token) {
-            return Err(RefreshError::Expired.into());
-        }
-        let Refreshed { refresh_token: rotated, outcome } =
+        let attempt = self.limits.attempt().map_err(Failure::CircuitOpen)?;
+        let Refreshed { refresh_token: rotated, outcome, availability } =
             self.send_request(refresh_token, &open.session, api, clock).await;
+        attempt.end(availability);
+        drop(turn);
         self.note_rejection(&open, refresh_token, api, &outcome, clock());
         let (access_token, id_token) = outcome.as_ref().ok().cloned().unwrap_or_default();
         self.save(&lock, &open, NewTokens { refresh_token: rotated, access_token, id_token }, clock()).await?;
@@ -363,6 +366,7 @@ impl TokenService {
     /// The response to a failure, with the URL that helps against it (contract 7.24, 7.26).
     async fn error(&self, open: &OpenSession, api: &str, failure: Failure, now: UnixSeconds) -> Error {
         match failure {
+            Failure::CircuitOpen(left) => Error::ProviderUnavailableFor(failure::retry_after(left)),
             Failure::Internal => Error::Internal,
             Failure::Session(error) => error.into(),
             Failure::Refresh(RefreshError::Expired) => Error::SessionExpired,
@@ -376,12 +380,6 @@ impl TokenService {
                 Error::StepUpRequired(url.into())
             }
         }
-    }
-}
-
-impl Failure {
-    fn ends_session(&self) -> bool {
-        matches!(self, Self::Refresh(RefreshError::Expired) | Self::Session(OpenError::Expired))
     }
 }
 

@@ -164,6 +164,7 @@ impl Auth {
             self.exchange_limits.hold_back(*pause);
         }
         let (mut tokens, id_token) = signed_in.map_err(AuthError::from)?;
+        self.tokens.on_sign_in();
         if transaction.only_sub.as_ref().is_some_and(|sub| *sub != id_token.sub) {
             tracing::warn!("a user other than the one who got the challenge signed in; the sign-in is rejected");
             return Err(AuthError::LoginFailed.into());

@@ -32,8 +32,10 @@ impl Auth {
             let replaced = self.sessions.ended_here(&open.session.id).is_some();
             return Err(if replaced { Error::SessionExpired } else { Error::SessionGone }.into());
         }
-        if refreshed == Err(Error::ProviderUnavailable) && !self.sessions.has_newer_tokens(&open, now).await {
-            return Err(Error::ProviderUnavailable.into());
+        if let Err(error @ (Error::ProviderUnavailable | Error::ProviderUnavailableFor(_))) = &refreshed
+            && !self.sessions.has_newer_tokens(&open, now).await
+        {
+            return Err(error.clone().into());
         }
         let lines = match self.sessions.write(&open, now).await {
             Ok(lines) => lines,

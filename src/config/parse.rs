@@ -20,6 +20,7 @@ use crate::functions;
 use crate::net::OutboundClients;
 use crate::oidc::provider;
 use crate::origin::Origin;
+use crate::places;
 use crate::session::Limits;
 use crate::telemetry;
 use crate::tokens;
@@ -97,6 +98,7 @@ impl<'a> ConfigParser<'a> {
             apis: Arc::clone(&apis),
             skew: refresh_skew?.as_secs(),
             keep_id_token: auth.end_session_id_token_hint,
+            max_in_flight: places::Limits::default().all,
         };
         Ok(Config {
             port: port?,

@@ -135,8 +135,8 @@ async fn token_request(
     form: Vec<(&str, &str)>,
 ) -> Result<TokenResponse, RequestError> {
     let request = http.post(metadata.token_endpoint.clone());
-    let request = client.authenticate(request, metadata, form).await.map_err(RequestError::Unavailable)?;
-    TokenResponse::read(http::json(request).await?).map_err(RequestError::Unavailable)
+    let request = client.authenticate(request, metadata, form).await.map_err(RequestError::NotSent)?;
+    TokenResponse::read(http::json(request).await?).map_err(RequestError::Unusable)
 }
 
 /// Revokes a refresh token. Does nothing where the provider has no revocation endpoint.

@@ -23,8 +23,12 @@ pub enum RequestError {
     Rejected(ErrorResponse),
     /// It said that there are too many requests (RFC 6585 section 4), and how long to wait.
     RateLimited(Duration),
-    /// It cannot be reached, is too slow, or its response is invalid. The text is for the log.
+    /// It cannot be reached, is too slow, or answered with a status of 500 or above. The text is for the log.
     Unavailable(String),
+    /// It responded, but the response is invalid. The text is for the log.
+    Unusable(String),
+    /// No request was sent. The text is for the log.
+    NotSent(String),
 }
 
 /// An error response of the token endpoint (RFC 6749 section 5.2).
@@ -70,31 +74,34 @@ impl ErrorResponse {
 /// # Errors
 /// [`RequestError`], without anything that was sent.
 pub async fn json(request: reqwest::RequestBuilder) -> Result<Members, RequestError> {
-    let unavailable = |problem: String| RequestError::Unavailable(problem);
-    let mut response = request.send().await.map_err(|error| unavailable(error.without_url().to_string()))?;
+    let broken = |error: reqwest::Error| RequestError::Unavailable(error.without_url().to_string());
+    let mut response = request.send().await.map_err(broken)?;
     let status = response.status();
-    let mut body = zeroize::Zeroizing::new(Vec::new());
-    while let Some(chunk) = response.chunk().await.map_err(|error| unavailable(error.without_url().to_string()))? {
-        if body.len() + chunk.len() > LIMIT {
-            return Err(unavailable(format!("status {status} and more than {LIMIT} bytes")));
-        }
-        body.extend_from_slice(&chunk);
-    }
     if status == StatusCode::TOO_MANY_REQUESTS {
         return Err(RequestError::RateLimited(retry_after(response.headers())));
+    }
+    let invalid = |problem| {
+        if status.is_server_error() { RequestError::Unavailable(problem) } else { RequestError::Unusable(problem) }
+    };
+    let mut body = zeroize::Zeroizing::new(Vec::new());
+    while let Some(chunk) = response.chunk().await.map_err(broken)? {
+        if body.len() + chunk.len() > LIMIT {
+            return Err(invalid(format!("status {status} and more than {LIMIT} bytes")));
+        }
+        body.extend_from_slice(&chunk);
     }
     // Whether it is JSON decides the parser: some providers send another content type, or a byte order mark.
     let document = serde_json::from_slice::<Members>(body.strip_prefix(BYTE_ORDER_MARK).unwrap_or(&body));
     match document {
         Ok(document) if status.is_success() => Ok(document),
         Ok(document) if status.is_client_error() => Err(ErrorResponse::read(document)
-            .map_or_else(|malformed| unavailable(format!("status {status}, {malformed}")), RequestError::Rejected)),
+            .map_or_else(|malformed| invalid(format!("status {status}, {malformed}")), RequestError::Rejected)),
         Err(error) if status.is_success() => {
             // serde_json's text may quote the response, which may contain tokens; its position is enough.
             let (line, column) = (error.line(), error.column());
-            Err(unavailable(format!("status {status}, and not a JSON object at line {line} column {column}")))
+            Err(invalid(format!("status {status}, and not a JSON object at line {line} column {column}")))
         }
-        _ => Err(unavailable(format!("status {status}"))),
+        _ => Err(invalid(format!("status {status}"))),
     }
 }
 

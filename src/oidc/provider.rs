@@ -308,7 +308,9 @@ impl Provider {
         http::json(client.get(url).timeout(DOCUMENT)).await.map_err(|error| match error {
             RequestError::Rejected(response) => format!("error {}", loggable_code(&response.error)),
             RequestError::RateLimited(_) => "status 429".to_owned(),
-            RequestError::Unavailable(problem) => problem,
+            RequestError::Unavailable(problem) | RequestError::Unusable(problem) | RequestError::NotSent(problem) => {
+                problem
+            }
         })
     }
 
@@ -334,7 +336,7 @@ fn code_exchange_error(error: &RequestError) -> SignInError {
             tracing::warn!(pause_s = pause.as_secs(), "the provider rejected a code exchange: too many requests");
             SignInError::RateLimited(*pause)
         }
-        RequestError::Unavailable(problem) => {
+        RequestError::Unavailable(problem) | RequestError::Unusable(problem) | RequestError::NotSent(problem) => {
             tracing::error!(%problem, "the code could not be exchanged");
             SignInError::Unavailable
         }

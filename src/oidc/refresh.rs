@@ -1,5 +1,7 @@
 //! The refresh of tokens, and what an error response of the provider means for the session (contract 7.24).
 
+use std::time::Duration;
+
 use super::Provider;
 use super::claims::TokenError;
 use super::discovery::Metadata;
@@ -29,11 +31,26 @@ pub struct Refreshed<T> {
     /// The rotated refresh token, if there is one that may be used.
     pub refresh_token: Option<SecretString>,
     pub outcome: Result<T, RefreshError>,
+    pub availability: Availability,
+}
+
+/// What a refresh says about the token endpoint (contract 22.2).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Availability {
+    /// It did not respond, or with a status of 500 or above.
+    Down,
+    /// It has too many requests; further ones must wait this long.
+    RateLimited(Duration),
+    /// Nothing: no request was sent.
+    Unknown,
+    /// It responded.
+    Up,
 }
 
 impl<T> Refreshed<T> {
     pub fn map<U>(self, change: impl FnOnce(T) -> U) -> Refreshed<U> {
-        Refreshed { refresh_token: self.refresh_token, outcome: self.outcome.map(change) }
+        let Self { refresh_token, outcome, availability } = self;
+        Refreshed { refresh_token, outcome: outcome.map(change), availability }
     }
 }
 
@@ -60,20 +77,27 @@ impl Provider {
         subject: Subject<'_>,
         clock: Clock<'_>,
     ) -> Refreshed<TokenResponse> {
-        let failed = |error| Refreshed { refresh_token: None, outcome: Err(error) };
+        let failed = |error, availability| Refreshed { refresh_token: None, outcome: Err(error), availability };
         let (Ok(metadata), Some(http)) = (self.metadata().await, self.http()) else {
-            return failed(RefreshError::Unavailable);
+            return failed(RefreshError::Unavailable, Availability::Unknown);
         };
         let claims = metadata.takes_capabilities().then_some(CAPABILITIES);
         let grant = RefreshGrant { refresh_token, scope: &scopes.requested.join(" "), resource, claims };
         let mut tokens = match grants::refresh(http, &metadata, self.client(), &grant).await {
             Ok(tokens) => tokens,
-            Err(error) => return failed(classify_request_error(error)),
+            Err(error) => {
+                let availability = error.availability();
+                return failed(classify_request_error(error), availability);
+            }
         };
         match self.validate_refreshed(&metadata, &tokens, scopes, subject, clock).await {
             // With an invalid ID token, the refresh token of the response may be another user's.
-            Err(RefreshError::Expired) => failed(RefreshError::Expired),
-            validated => Refreshed { refresh_token: tokens.refresh_token.take(), outcome: validated.map(|()| tokens) },
+            Err(RefreshError::Expired) => failed(RefreshError::Expired, Availability::Up),
+            validated => Refreshed {
+                refresh_token: tokens.refresh_token.take(),
+                outcome: validated.map(|()| tokens),
+                availability: Availability::Up,
+            },
         }
     }
 
@@ -107,7 +131,7 @@ fn classify_request_error(error: RequestError) -> RefreshError {
             tracing::warn!("the tokens could not be refreshed: the provider has too many requests");
             RefreshError::Unavailable
         }
-        RequestError::Unavailable(problem) => {
+        RequestError::Unavailable(problem) | RequestError::Unusable(problem) | RequestError::NotSent(problem) => {
             tracing::error!(%problem, "the tokens could not be refreshed");
             RefreshError::Unavailable
         }
@@ -115,6 +139,17 @@ fn classify_request_error(error: RequestError) -> RefreshError {
             let meaning = classify(&response);
             response.warn(meaning.name(), "token refresh rejected");
             meaning
+        }
+    }
+}
+
+impl RequestError {
+    const fn availability(&self) -> Availability {
+        match self {
+            Self::Unavailable(_) => Availability::Down,
+            Self::RateLimited(pause) => Availability::RateLimited(*pause),
+            Self::Rejected(_) | Self::Unusable(_) => Availability::Up,
+            Self::NotSent(_) => Availability::Unknown,
         }
     }
 }

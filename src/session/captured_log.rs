@@ -6,13 +6,13 @@ use std::sync::{Arc, Mutex};
 use tracing::subscriber::DefaultGuard;
 
 /// Captures what this thread logs, until it is dropped.
-pub(super) struct Capture {
+pub(crate) struct Capture {
     lines: Arc<Mutex<Vec<u8>>>,
     _guard: DefaultGuard,
 }
 
 impl Capture {
-    pub(super) fn start() -> Self {
+    pub(crate) fn start() -> Self {
         let lines = Arc::new(Mutex::new(Vec::new()));
         let writer = {
             let lines = Arc::clone(&lines);
@@ -22,7 +22,7 @@ impl Capture {
         Self { lines, _guard: tracing::subscriber::set_default(subscriber) }
     }
 
-    pub(super) fn text(&self) -> String {
+    pub(crate) fn text(&self) -> String {
         String::from_utf8(self.lines.lock().unwrap().clone()).unwrap()
     }
 }

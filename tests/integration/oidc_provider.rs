@@ -180,7 +180,7 @@ async fn one_time_refresh_tokens_are_used_once() {
     let old = visitor.clone();
     tokio::time::sleep(Duration::from_secs(7)).await;
     let before = stage.peer.count("POST /token");
-    let calls = (0..50).map(|_| {
+    let calls = (0..45).map(|_| {
         let mut tab = visitor.clone();
         async move {
             let status = tab.fetch("GET", "/api/notes/me").await.status;

@@ -1,5 +1,6 @@
 //! Token refresh: before a call and by `POST /auth/refresh`, once for all waiting requests (contract 7.10 to 7.27).
 
+mod outage;
 mod times;
 
 use std::time::Duration;

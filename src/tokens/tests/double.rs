@@ -1,11 +1,16 @@
 //! A provider whose refresh tokens are valid once, and whose responses come in any order.
 
+use std::collections::HashMap;
+use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use futures_util::FutureExt;
+use futures_util::future::BoxFuture;
 use tokio::sync::Semaphore;
 
 use super::*;
 use crate::oidc::grants::TokenResponse;
+use crate::oidc::refresh::Availability;
 
 /// A token endpoint that knows which refresh token of each user comes next: `r.<user>.<number>`.
 #[derive(Debug)]
@@ -18,6 +23,8 @@ pub(super) struct Double {
     pub(super) life: u64,
     /// What it responds instead of tokens.
     pub(super) failure: Mutex<Option<RefreshError>>,
+    /// What its responses say about it.
+    pub(super) availability: Mutex<Availability>,
     /// The API without consent: the refresh token is rotated all the same.
     pub(super) without_consent: Mutex<Option<&'static str>>,
     /// How long a response takes.
@@ -36,6 +43,7 @@ impl Double {
             revoked: Mutex::default(),
             life,
             failure: Mutex::default(),
+            availability: Mutex::new(Availability::Up),
             without_consent: Mutex::default(),
             delay: Mutex::default(),
             held: None,
@@ -44,7 +52,8 @@ impl Double {
     }
 
     async fn respond(&self, refresh_token: &str, api: &str) -> Refreshed<TokenResponse> {
-        let failed = |error| Refreshed { refresh_token: None, outcome: Err(error) };
+        let availability = *self.availability.lock().unwrap();
+        let failed = |error| Refreshed { refresh_token: None, outcome: Err(error), availability };
         self.requests.fetch_add(1, Ordering::SeqCst);
         assert!(!*self.panics.lock().unwrap(), "a defect in a refresh");
         let delay = *self.delay.lock().unwrap();
@@ -84,7 +93,7 @@ impl Double {
         } else {
             Ok(response)
         };
-        Refreshed { refresh_token: Some(format!("r.{user}.{}", number + 1).into()), outcome }
+        Refreshed { refresh_token: Some(format!("r.{user}.{}", number + 1).into()), outcome, availability }
     }
 
     pub(super) fn requests(&self) -> u64 {

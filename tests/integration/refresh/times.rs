@@ -28,9 +28,9 @@ fn refreshes(lab: &Lab) -> usize {
     requests.iter().filter(|request| request.form_field("grant_type").as_deref() == Some("refresh_token")).count()
 }
 
-/// Fifty calls with the same cookies.
-async fn fifty(lab: &Lab, jar: &Jar, now: u64) -> Vec<Result<bool, Error>> {
-    join_all((0..50).map(|_| {
+/// As many calls with the same cookies as may wait for a token at a time (contract 22.1).
+async fn many(lab: &Lab, jar: &Jar, now: u64) -> Vec<Result<bool, Error>> {
+    join_all((0..45).map(|_| {
         let mut tab = jar.clone();
         async move { lab.call(&mut tab, now).await }
     }))
@@ -38,14 +38,14 @@ async fn fifty(lab: &Lab, jar: &Jar, now: u64) -> Vec<Result<bool, Error>> {
 }
 
 #[tokio::test]
-async fn fifty_calls_with_an_expired_token_cause_one_refresh() {
+async fn many_calls_with_an_expired_token_cause_one_refresh() {
     let lab = with_one_time_tokens().await;
     let now = clock::now();
     let old_tab = lab.signed_in(now).await;
-    assert_eq!(fifty(&lab, &old_tab, now + LIFE).await, vec![Ok(true); 50], "each response writes the new tokens");
+    assert_eq!(many(&lab, &old_tab, now + LIFE).await, vec![Ok(true); 45], "each response writes the new tokens");
     assert_eq!(refreshes(&lab), 1);
     // The same old cookie from a second tab: the provider would revoke everything if its token were used twice.
-    assert_eq!(fifty(&lab, &old_tab, now + LIFE + 1).await, vec![Ok(true); 50]);
+    assert_eq!(many(&lab, &old_tab, now + LIFE + 1).await, vec![Ok(true); 45]);
     assert_eq!(refreshes(&lab), 1);
     let mut jar = old_tab.clone();
     assert_eq!(lab.refresh(&mut jar, now + LIFE + 2).await, Ok(()));
@@ -63,7 +63,7 @@ async fn two_instances_refresh_in_parallel_with_reusable_refresh_tokens() {
     for instance in [std::sync::Arc::clone(&here.app), other] {
         here.app = instance;
         let mut tab = jar.clone();
-        assert_eq!(fifty(&here, &jar, now + LIFE).await, vec![Ok(true); 50]);
+        assert_eq!(many(&here, &jar, now + LIFE).await, vec![Ok(true); 45]);
         assert_eq!(here.call(&mut tab, now + LIFE).await, Ok(true));
         jars.push(tab);
     }
@@ -78,17 +78,30 @@ async fn two_instances_refresh_in_parallel_with_reusable_refresh_tokens() {
 
 #[tokio::test]
 async fn during_a_provider_outage_a_valid_token_is_used_then_503_until_it_recovers() {
-    let lab = Lab::new(options(), &[]).await;
+    let mut lab = Lab::new(options(), &[]).await;
     let now = clock::now();
     let mut jar = lab.signed_in(now).await;
     let signed_in = jar.clone();
     lab.provider.fault(&[Endpoint::Token], Fault::Status { status: 503, retry_after: Some(7) });
     assert_eq!(lab.call(&mut jar, now + LIFE - 1).await, Ok(false), "due for refresh, but valid");
     assert_eq!(lab.refresh(&mut jar, now + LIFE - 1).await, Err(Error::ProviderUnavailable));
-    for fault in [Fault::status(500), Fault::Html, Fault::Garbage, Fault::HangUp, Fault::Truncated] {
+    // Which of them open the circuit (contract 22.2): no whole response, or a status of 500 or above.
+    for (fault, opens) in [
+        (Fault::status(500), true),
+        (Fault::HangUp, true),
+        (Fault::Truncated, true),
+        (Fault::Html, false),
+        (Fault::Garbage, false),
+        (Fault::status(400), false),
+    ] {
         let case = format!("{fault:?}");
+        lab.replace_instance().await;
         lab.provider.fault(&[Endpoint::Token], fault);
-        assert_eq!(lab.call(&mut jar, now + LIFE).await, Err(Error::ProviderUnavailable), "{case}");
+        for _ in 0..3 {
+            assert_eq!(lab.call(&mut jar, now + LIFE).await, Err(Error::ProviderUnavailable), "{case}");
+        }
+        let fourth = lab.call(&mut jar, now + LIFE).await;
+        assert_eq!(matches!(fourth, Err(Error::ProviderUnavailableFor(_))), opens, "{case}: {fourth:?}");
     }
     assert_eq!(jar, signed_in, "an outage signs no user out");
     lab.provider.clear_faults();
@@ -201,7 +214,7 @@ async fn users_never_get_each_others_tokens() {
     for round in 1..=2 {
         let mut calls = Vec::new();
         for (user, jar) in &users {
-            for number in 0..25 {
+            for number in 0..22 {
                 let mut tab = jar.clone();
                 calls.push(async move {
                     tokio::time::sleep(Duration::from_millis((number * 7 + round * 3) % 40)).await;

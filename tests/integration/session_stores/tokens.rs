@@ -8,7 +8,7 @@ use cloakroom::api_map::ApiMap;
 use cloakroom::clock::Clock;
 use cloakroom::oidc::grants::TokenResponse;
 use cloakroom::oidc::id_token::Subject;
-use cloakroom::oidc::refresh::{Refreshed, Scopes};
+use cloakroom::oidc::refresh::{Availability, Refreshed, Scopes};
 use cloakroom::secret::{ExposeSecret, Key32, SecretString};
 use cloakroom::session::payload::{Session, User};
 use cloakroom::session::{Limits, OpenSession, Sessions};
@@ -42,7 +42,8 @@ impl TokenEndpoint for Endpoint {
             id_token: None,
             scope: None,
         });
-        let refreshed = Refreshed { refresh_token: Some(format!("r{number}").into()), outcome };
+        let refreshed =
+            Refreshed { refresh_token: Some(format!("r{number}").into()), outcome, availability: Availability::Up };
         async move {
             tokio::time::sleep(Duration::from_secs(1)).await;
             refreshed
@@ -68,7 +69,8 @@ impl Gateway {
         let limits = Limits { idle: day, max: day, clock_skew: day };
         let sessions = Sessions::new(Arc::clone(&instance.sealer), cookies(), limits, Arc::clone(&instance.store));
         let apis = Arc::new(ApiMap::parse(MAP).unwrap());
-        let config = Config { scopes: vec!["openid".to_owned()], apis, skew: 60, keep_id_token: false };
+        let config =
+            Config { scopes: vec!["openid".to_owned()], apis, skew: 60, max_in_flight: 90, keep_id_token: false };
         let service = TokenService::new(config, Arc::<Endpoint>::clone(endpoint), Arc::new(sessions));
         Self { instance, service }
     }

@@ -1,0 +1,42 @@
+//! Why a refresh failed.
+
+use std::time::Duration;
+
+use crate::oidc::refresh::RefreshError;
+use crate::session::OpenError;
+
+/// Why a refresh failed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Failure {
+    /// No refresh is sent for so long (contract 22.2).
+    CircuitOpen(Duration),
+    /// The refresh panicked.
+    Internal,
+    /// The provider rejected it, or is unavailable.
+    Refresh(RefreshError),
+    /// The session ended, or it cannot be read or stored.
+    Session(OpenError),
+}
+
+impl Failure {
+    pub(super) const fn ends_session(&self) -> bool {
+        matches!(self, Self::Refresh(RefreshError::Expired) | Self::Session(OpenError::Expired))
+    }
+}
+
+impl From<RefreshError> for Failure {
+    fn from(error: RefreshError) -> Self {
+        Self::Refresh(error)
+    }
+}
+
+impl From<OpenError> for Failure {
+    fn from(error: OpenError) -> Self {
+        Self::Session(error)
+    }
+}
+
+/// Whole seconds for `Retry-After`, 1 to 30.
+pub(super) fn retry_after(left: Duration) -> u8 {
+    u8::try_from(left.as_millis().div_ceil(1_000)).unwrap_or(u8::MAX).clamp(1, 30)
+}
