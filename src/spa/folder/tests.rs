@@ -84,13 +84,13 @@ fn no_file_is_touched_on_the_thread_of_the_requests() {
     let (_outside, folder) = folder();
     runtime.block_on(async {
         for path in ["/index.html", "/missing"] {
-            // The only thread for blocking calls waits, so that nothing can be read before it goes on.
-            let (go_on, waiting) = std::sync::mpsc::channel::<()>();
+            // The only thread for blocking calls waits, so that nothing can be read before it is released.
+            let (release, waiting) = std::sync::mpsc::channel::<()>();
             tokio::task::spawn_blocking(move || waiting.recv());
             let headers = HeaderMap::new();
             let mut response = std::pin::pin!(folder.get(&Method::GET, path, &headers));
             assert!(futures_util::poll!(&mut response).is_pending(), "{path}: another thread has to answer first");
-            go_on.send(()).unwrap();
+            release.send(()).unwrap();
             assert_eq!(response.await.is_ok(), path == "/index.html");
         }
     });
