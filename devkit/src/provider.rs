@@ -52,6 +52,8 @@ const TENANT_ALIASES: [&str; 3] = ["common", "organizations", "consumers"];
 pub enum Endpoint {
     Discovery,
     Keys,
+    /// Served with [`Options::revocation`] only.
+    Revocation,
     Token,
 }
 
@@ -273,7 +275,7 @@ impl Handler for State {
                 (Endpoint::Token, Assertion::read(self, &request).await)
             }
             ["oauth2", "v2.0", "revoke"] if self.options.revocation => {
-                return Ok(token::revoke(self, &request, Assertion::read(self, &request).await));
+                (Endpoint::Revocation, Assertion::read(self, &request).await)
             }
             ["oauth2", "v2.0", "authorize"] => return Ok(authorize::authorize(self, authority, &request)),
             ["oauth2", "v2.0", "logout"] => return Ok(logout::logout(self, &request)),
@@ -283,6 +285,7 @@ impl Handler for State {
         let work = || match endpoint {
             Endpoint::Discovery => discovery::metadata(self, authority),
             Endpoint::Keys => discovery::keys(self),
+            Endpoint::Revocation => token::revoke(self, &request, assertion),
             Endpoint::Token => token::token(self, &request, assertion),
         };
         let internal = request.header(INTERNAL_HEADER).is_some();

@@ -4,7 +4,7 @@
 use base64::Engine;
 use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
 
-use devkit::provider::{Alteration, Endpoint};
+use devkit::provider::{Alteration, Endpoint, Options};
 use http::StatusCode;
 use serde_json::json;
 
@@ -148,4 +148,42 @@ async fn errors_of_the_provider_put_neither_secrets_nor_long_texts_into_the_log(
     assert_eq!(found(log.as_bytes(), &secrets), [""; 0]);
     let longest = log.lines().map(str::len).max().unwrap();
     assert!(!log.contains('\u{1b}') && !log.contains("\\u001b") && longest < 1_500, "{longest}");
+}
+
+/// The same for the endpoints that no user waits for: metadata, key set and revocation.
+#[tokio::test]
+async fn errors_of_metadata_keys_and_revocation_are_logged_in_the_same_way() {
+    const ECHOED: [&str; 3] = ["CANARY/the-error", "CANARY/the-suberror", "CANARY/the-description"];
+    let options = Options { revocation: true, ..Options::new("http://unused") };
+    let mut app = TestApp::builder().provider(options).start().await;
+    let long = "x".repeat(100_000);
+    let body = json!({
+        "error": format!("{} \u{1b}[31m{long}", ECHOED[0]), "suberror": ECHOED[1], "error_description": ECHOED[2],
+    })
+    .to_string();
+    let rejected = Alteration::new(move |response| {
+        *response.status_mut() = StatusCode::BAD_REQUEST;
+        *response.body_mut() = body.clone().into();
+    });
+    let check = |log: &str, endpoint: Endpoint| {
+        let secrets = ECHOED.map(|text| (text.to_owned(), text.as_bytes().to_vec()));
+        assert_eq!(found(log.as_bytes(), &secrets), [""; 0], "{endpoint:?}");
+        let longest = log.lines().map(str::len).max().unwrap();
+        assert!(!log.contains("\\u001b") && longest < 1_500, "{endpoint:?}: {longest}");
+    };
+    let mut visitor = app.signed_in("ada.lovelace@contoso.example").await;
+    app.provider.set_alteration(Endpoint::Revocation, Some(rejected.clone()));
+    assert_eq!(visitor.fetch("POST", "/auth/logout").await.status, 200);
+    app.wait_for_log("the refresh token could not be revoked").await;
+    check(&app.log(), Endpoint::Revocation);
+    for (endpoint, line) in [
+        (Endpoint::Keys, r#""problem":"error CANARYtheerror31mxxx"#),
+        (Endpoint::Discovery, r#""problem":"error CANARYtheerror31mxxx"#),
+    ] {
+        app.provider.set_alteration(endpoint, Some(rejected.clone()));
+        app.restart();
+        app.wait_for_log(line).await;
+        check(&app.log(), endpoint);
+        app.provider.set_alteration(endpoint, None);
+    }
 }
