@@ -7,6 +7,7 @@
     reason = "for JSON: a missing member reads as null, and what is written to is an object"
 )]
 
+pub mod brands;
 pub mod commands;
 pub mod graph;
 pub mod host;

@@ -47,6 +47,7 @@ mod paths;
 mod plans;
 mod protections;
 mod provider_documents;
+mod providers;
 mod proxying;
 mod refresh;
 mod rejections;
