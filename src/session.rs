@@ -3,6 +3,7 @@
 mod base64url;
 #[cfg(test)]
 pub(crate) mod captured_log;
+pub mod companion;
 pub mod cookie;
 pub mod ended;
 pub mod payload;
@@ -55,7 +56,9 @@ pub struct OpenSession {
 /// Why a request carries no valid session.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum OpenError {
-    /// It has expired or ended, or its cookie does not open.
+    /// It ended or was replaced on this instance. The browser may have the cookie of another session by now.
+    Ended,
+    /// It has expired, or its cookie does not open.
     Expired,
     /// The key source must be read to decide, and does not respond.
     KeyUnavailable,
@@ -70,7 +73,7 @@ pub enum OpenError {
 impl From<OpenError> for Error {
     fn from(error: OpenError) -> Self {
         match error {
-            OpenError::Expired | OpenError::UnknownKey => Self::SessionExpired,
+            OpenError::Ended | OpenError::Expired | OpenError::UnknownKey => Self::SessionExpired,
             OpenError::KeyUnavailable => Self::KeysUnavailable,
             OpenError::Missing => Self::SessionMissing,
             OpenError::StoreUnavailable => Self::StoreUnavailable,
@@ -91,6 +94,7 @@ impl From<UnsealError> for OpenError {
 impl From<LoadError> for OpenError {
     fn from(error: LoadError) -> Self {
         match error {
+            LoadError::Ended => Self::Ended,
             LoadError::Expired => Self::Expired,
             LoadError::KeyUnavailable => Self::KeyUnavailable,
             LoadError::StoreUnavailable => Self::StoreUnavailable,
@@ -142,6 +146,6 @@ impl OpenSession {
     /// What identifies it in a store.
     #[must_use]
     pub fn key(&self) -> SessionKey {
-        SessionKey { id: self.session.id, handle: self.session.handle.clone(), expires_at: self.expires_at }
+        SessionKey { id: Some(self.session.id), hash: Some(self.session.hash()), expires_at: self.expires_at }
     }
 }

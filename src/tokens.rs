@@ -275,8 +275,8 @@ impl TokenService {
                 // Only a request that was sent must run to its end (contract 7.18).
                 () = registration.abandoned() => return Err(Failure::Internal),
             };
-            if self.sessions.ended_here(&open.session.id) == Some(EndReason::SignedOut) {
-                return Err(OpenError::Expired.into());
+            if self.sessions.ended_here(&open).is_some() {
+                return Err(OpenError::Ended.into());
             }
             if let Some(lock) = lock.filter(|lock| lock.lasts(LOCKED_FOR)) {
                 break (lock, turn);
@@ -322,11 +322,13 @@ impl TokenService {
         match self.sessions.save_tokens(lock, open, new, now).await {
             Ok(()) => Ok(()),
             Err(SaveError::Ended) => {
-                // The sign-out could revoke the earlier refresh token only.
-                if let Some(rotated) = &rotated {
+                // The sign-out could revoke the earlier refresh token only. The user of a replaced session did
+                // not sign out, and some providers revoke all tokens of the user with one.
+                let was_replaced = self.sessions.ended_here(open) == Some(EndReason::Replaced);
+                if let Some(rotated) = rotated.as_ref().filter(|_| !was_replaced) {
                     self.endpoint.revoke(rotated).await;
                 }
-                Err(OpenError::Expired.into())
+                Err(OpenError::Ended.into())
             }
             Err(SaveError::KeysUnavailable) => Err(OpenError::KeyUnavailable.into()),
             Err(SaveError::StoreUnavailable) => Err(OpenError::StoreUnavailable.into()),

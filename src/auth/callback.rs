@@ -29,9 +29,19 @@ use crate::oidc::scopes;
 use crate::reply::{Reply, clear_cache, redirect};
 use crate::secret::{ExposeSecret, Key32, SecretString};
 use crate::session::RequiredInteraction;
+use crate::session::companion::Companion;
 use crate::session::payload::{AccessToken, Session, SessionId, User};
 use crate::session::sealer::UnsealError;
 use crate::session::store::EndReason;
+
+/// What a callback sends to the browser of the session that it started.
+#[derive(Default)]
+struct Started {
+    /// The lines that write its cookies. There are none if it has ended meanwhile.
+    lines: Vec<HeaderValue>,
+    /// Whether nothing says that it is the user of the session before.
+    may_be_another_user: bool,
+}
 
 impl Auth {
     /// Exchanges the code of a callback and starts a session. `params`: the query, or the form of a POST.
@@ -65,31 +75,32 @@ impl Auth {
         }
         // The code can be exchanged only once, so everything else that the session needs must be available first.
         self.sessions.can_write(now).await.map_err(|_| Error::KeysUnavailable)?;
+        let companion = self.sessions.cookies().presented_companion(headers);
         let outcome = match code(response, metadata.ok().as_deref()) {
             Ok(code) => {
                 let slot = self.exchange_limits.slot().ok_or(Error::Overloaded)?;
                 release_place();
-                self.complete(code, slot, &transaction, now).await
+                self.complete(code, slot, &transaction, companion, now).await
             }
             Err(error) => Err(error.into()),
         };
         let return_to = ReturnTo::parse(&transaction.return_to, &self.config.origins.spa, &self.config.reserved)
             .unwrap_or_else(|| self.config.return_uri.clone());
-        let (location, lines) = match outcome {
-            Ok(lines) => (return_to.as_str().to_owned(), lines),
+        let (location, started) = match outcome {
+            Ok(started) => (return_to.as_str().to_owned(), started),
             Err(failure) => {
                 self.failure_log.record(failure);
-                (return_to.with_error(failure.error.code()), Vec::new())
+                (return_to.with_error(failure.error.code()), Started::default())
             }
         };
         let cookies = self.sessions.cookies();
         let mut reply = self.redirect_to_page(status, &location);
-        // Contract 8.9b: nothing here proves that it is the user of before.
-        if !lines.is_empty() && self.config.apis.is_cached() {
+        // Contract 8.9b.
+        if started.may_be_another_user && self.config.apis.is_cached() {
             clear_cache(reply.headers_mut());
         }
         let deletion = cookies.delete(&cookies.login(transaction.state.id()));
-        for line in lines.into_iter().chain([deletion]) {
+        for line in started.lines.into_iter().chain([deletion]) {
             reply.headers_mut().append(SET_COOKIE, line);
         }
         Ok(reply)
@@ -110,14 +121,16 @@ impl Auth {
         redirect(status, &location)
     }
 
-    /// The cookie lines of the session that a callback starts, or of the one that the callback it repeats started.
+    /// The session that a callback starts, or the one that the callback it repeats started. `companion`: that of the
+    /// browser's session before (contract 4.24a).
     async fn complete(
         self: &Arc<Self>,
         code: SecretString,
         slot: Slot,
         transaction: &Transaction,
+        companion: Option<Companion>,
         now: UnixSeconds,
-    ) -> Result<Vec<HeaderValue>, Failure> {
+    ) -> Result<Started, Failure> {
         // The exchange runs on if the browser disconnects, so it has the slot; of a repeated callback it is kept here.
         let mut slot = Some(slot);
         let start = || {
@@ -135,15 +148,20 @@ impl Auth {
             Attempt::Expired => return Err(AuthError::LoginExpired.into()),
         };
         let open = exchange.await?;
-        if !is_first && self.sessions.ended_here(&open.session.id) == Some(EndReason::SignedOut) {
+        if !is_first && self.sessions.ended_here(&open) == Some(EndReason::SignedOut) {
             return Err(AuthError::LoginExpired.into());
         }
         let lines = self.sessions.start(&open, now).await.map_err(AuthError::from)?;
         if let Some(replaced) = transaction.replaces {
-            self.sessions.replace(replaced, open.expires_at, now).await;
+            self.sessions.replace(replaced, &open, now).await;
+        }
+        // A repeated callback without a session to write must not end the one that a later sign-in began.
+        if let Some(companion) = companion.filter(|_| !lines.is_empty()) {
+            self.sessions.replace_companion(companion.session, &open, now).await;
         }
         tracing::info!(event = "signed_in", repeated = !is_first, "a user signed in");
-        Ok(lines)
+        let is_same_user = companion.is_some_and(|companion| companion.names_user_of(&open.session));
+        Ok(Started { may_be_another_user: !lines.is_empty() && !is_same_user, lines })
     }
 
     async fn exchange(&self, code: &SecretString, transaction: &Transaction, now: UnixSeconds) -> Outcome {

@@ -16,9 +16,18 @@ impl Auth {
     /// Refreshes the session's tokens and writes its cookie, which counts as activity. 204.
     ///
     /// # Errors
-    /// Those of CSRF; [`Error::SessionMissing`], [`Error::KeysUnavailable`]; [`Error::SessionGone`] if the session has
-    /// expired, unless its key is unknown to this instance (contract 4.18); [`Error::Overloaded`]; and those of the
-    /// refresh.
+    /// Those of CSRF; [`Error::SessionMissing`], [`Error::KeysUnavailable`]; [`Error::SessionGone`] or
+    /// [`Error::SessionExpired`] if there is no valid session; [`Error::Overloaded`]; and those of the refresh.
+    ///
+    /// [`Error::SessionGone`] deletes the cookie (contract 4.18). It must not delete that of another sign-in, which may
+    /// have overwritten the one of the request by now (contract 4.23):
+    ///
+    /// | why there is no valid session | cookie |
+    /// |---|---|
+    /// | it is damaged, expired, of another issuer, or sealed under a key that no longer opens | deleted |
+    /// | the provider does not accept the refresh token any more | deleted |
+    /// | its key is unknown to this instance | kept: another instance may know the key |
+    /// | it ended or was replaced on this instance, even during this request | kept: deleted or overwritten already |
     pub async fn refresh(&self, headers: &HeaderMap, place: &Place, now: UnixSeconds) -> Result<Reply, Rejected> {
         csrf::check(&Method::POST, headers, &self.config.origins, CsrfMode::Header)?;
         let open = self.sessions.open(headers, now).await.map_err(|why| match why {
@@ -28,9 +37,8 @@ impl Auth {
         place.enter_as(&open.session).await?;
         let refreshed = self.tokens.refresh_all(&open, now).await;
         if refreshed == Err(Error::SessionExpired) {
-            // During the request to the provider, another sign-in may have overwritten this cookie.
-            let replaced = self.sessions.ended_here(&open.session.id).is_some();
-            return Err(if replaced { Error::SessionExpired } else { Error::SessionGone }.into());
+            let has_ended = self.sessions.ended_here(&open).is_some();
+            return Err(if has_ended { Error::SessionExpired } else { Error::SessionGone }.into());
         }
         if let Err(error @ (Error::ProviderUnavailable | Error::ProviderUnavailableFor(_))) = &refreshed
             && !self.sessions.has_newer_tokens(&open, now).await

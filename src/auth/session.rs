@@ -40,7 +40,7 @@ impl Auth {
                 })
             }
             Err(error @ (OpenError::KeyUnavailable | OpenError::StoreUnavailable)) => return Err(error.into()),
-            Err(OpenError::Expired | OpenError::Missing | OpenError::UnknownKey) => {
+            Err(OpenError::Ended | OpenError::Expired | OpenError::Missing | OpenError::UnknownKey) => {
                 json!({"authenticated": false, "links": {"login": format!("{base}/auth/login")}, "csrf": csrf})
             }
         };

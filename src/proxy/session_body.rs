@@ -93,7 +93,8 @@ mod tests {
     }
 
     fn session(sessions: &Sessions, number: u8) -> OpenSession {
-        sessions.begin(Session::new([number; 16], User::default(), NOW), NOW)
+        let handle = Some(Key32::new([number; 32]));
+        sessions.begin(Session { handle, ..Session::new([number; 16], User::default(), NOW) }, NOW)
     }
 
     /// A body of what is sent.
@@ -105,7 +106,7 @@ mod tests {
     /// Contract 10.21: the body fails, woken while it waits, and a body of another session continues.
     #[tokio::test(start_paused = true)]
     async fn a_response_that_waits_is_cut_off_when_its_session_ends() {
-        for is_replaced in [false, true] {
+        for how in ["signed out", "replaced, known by its ID", "replaced, known by its hash"] {
             let sessions = sessions();
             let (one, other) = (session(&sessions, 1), session(&sessions, 2));
             let before = sessions.end_count();
@@ -116,13 +117,14 @@ mod tests {
             let waiting = tokio::spawn(async move { cut.frame().await.unwrap().is_err() });
             assert!(continues.frame().now_or_never().is_none());
             tokio::task::yield_now().await;
-            if is_replaced {
-                sessions.replace(one.session.id, one.expires_at, NOW).await;
-            } else {
-                sessions.end(&one, NOW).await;
+            let sign_in = session(&sessions, 3);
+            match how {
+                "signed out" => sessions.end(&one, NOW).await,
+                "replaced, known by its ID" => sessions.replace(one.session.id, &sign_in, NOW).await,
+                _ => sessions.replace_companion(one.session.hash(), &sign_in, NOW).await,
             }
             let cut = tokio::time::timeout(Duration::from_secs(1), waiting).await.expect("it is woken");
-            assert!(cut.unwrap(), "replaced: {is_replaced}");
+            assert!(cut.unwrap(), "{how}");
             assert!(continues.frame().now_or_never().is_none());
         }
     }

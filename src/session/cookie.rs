@@ -9,6 +9,8 @@ use std::fmt;
 use http::{HeaderMap, HeaderValue, header::COOKIE};
 use memchr::memchr;
 
+use super::companion::Companion;
+
 /// Most bytes of a sealed session in one cookie (contract 4.2).
 const PART: usize = 3_800;
 /// Most cookies of a session.
@@ -66,9 +68,10 @@ pub struct Settings {
     pub domain: Option<String>,
     /// `SameSite` of the session cookie.
     pub same_site: SameSite,
-    /// `SameSite` of login transactions: the browser must send them on the way back from the provider.
+    /// `SameSite` of login transactions and of the companion: the browser must send them on the way back from the
+    /// provider.
     pub login_same_site: SameSite,
-    /// Most bytes of the session cookie with its names and separators (contract 4.14).
+    /// Most bytes of the session cookie with its names and separators, without its companion (contract 4.14).
     pub budget: usize,
 }
 
@@ -109,6 +112,11 @@ impl SessionCookies {
         let name = &self.0.name;
         let name = if index == 0 { Cow::Borrowed(name.as_str()) } else { Cow::Owned(format!("{name}-{index}")) };
         CookieSpec { name, same_site: self.0.same_site, life }
+    }
+
+    /// The companion of the session cookie (contract 4.24a).
+    fn companion(&self, life: Life) -> CookieSpec<'_> {
+        CookieSpec { name: format!("{}-id", self.0.name).into(), same_site: self.0.login_same_site, life }
     }
 
     /// The cookie of a login transaction, by the transaction's ID.
@@ -159,11 +167,11 @@ impl SessionCookies {
         format!("{name}={value}; Path=/; Secure; HttpOnly; SameSite={same_site}{domain}{life}")
     }
 
-    /// The lines that write a sealed session: its parts, and deletions of those that are not in use.
+    /// The lines that write a sealed session: its parts, deletions of those that are not in use, and its companion.
     ///
     /// # Errors
     /// It does not fit the budget or the number of parts.
-    pub fn write_session(&self, sealed: &str, life: Life) -> Result<Vec<HeaderValue>, TooLarge> {
+    pub fn write_session(&self, sealed: &str, companion: &Companion, life: Life) -> Result<Vec<HeaderValue>, TooLarge> {
         let count = self.parts(sealed.len(), life).ok_or(TooLarge)?;
         let (mut rest, size) = (sealed, self.part_size(life));
         let line = |index: usize| {
@@ -180,7 +188,8 @@ impl SessionCookies {
                 self.set(&cookie, part)
             }
         };
-        Ok((0..PARTS).map(line).collect())
+        let companion = self.set(&self.companion(life), &companion.value());
+        Ok((0..PARTS).map(line).chain([companion]).collect())
     }
 
     /// Whether a sealed session of so many bytes fits the budget and the number of parts.
@@ -204,10 +213,11 @@ impl SessionCookies {
         PART.min(LINE.saturating_sub(overhead))
     }
 
-    /// The lines that delete the session cookie, whatever the request carried (contract 4.4).
+    /// The lines that delete the session cookie, whatever the request carried (contract 4.4), and its companion.
     #[must_use]
     pub fn delete_session(&self) -> Vec<HeaderValue> {
-        (0..PARTS).map(|index| self.delete(&self.part(index, SESSION_LIFE))).collect()
+        let parts = (0..PARTS).map(|index| self.part(index, SESSION_LIFE));
+        parts.chain([self.companion(SESSION_LIFE)]).map(|cookie| self.delete(&cookie)).collect()
     }
 
     /// Name and value of every pair whose name begins with that of the session cookie.
@@ -246,8 +256,19 @@ impl SessionCookies {
     /// Whether a request carries the session cookie, valid or not, or its companion (contract 4.24a).
     #[must_use]
     pub fn has_session_or_companion(&self, headers: &HeaderMap) -> bool {
-        let is_companion = |name: &[u8]| name.strip_prefix(self.0.name.as_bytes()) == Some(b"-id");
-        self.pairs(headers).any(|(name, _)| self.part_index(name).is_some() || is_companion(name))
+        self.pairs(headers).any(|(name, _)| self.part_index(name).is_some() || self.is_companion(name))
+    }
+
+    /// What the companion cookie of a request says (contract 4.11).
+    #[must_use]
+    pub fn presented_companion(&self, headers: &HeaderMap) -> Option<Companion> {
+        let mut values = self.pairs(headers).filter(|(name, _)| self.is_companion(name)).map(|(_, value)| value);
+        let first = values.next()?;
+        if values.all(|other| other == first) { Companion::parse(first) } else { None }
+    }
+
+    fn is_companion(&self, name: &[u8]) -> bool {
+        name.strip_prefix(self.0.name.as_bytes()) == Some(b"-id")
     }
 
     /// The value of a login transaction's cookie, by the transaction's ID.

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use http::{HeaderMap, HeaderValue};
 
+use super::companion::{Companion, SessionHash};
 use super::cookie::{Presented, SESSION_LIFE, SessionCookies};
 use super::payload::{AccessToken, Session, SessionId};
 use super::rejections::{Rejections, RequiredInteraction};
@@ -84,7 +85,7 @@ impl Sessions {
     /// [`WriteError`].
     pub async fn start(&self, new: &OpenSession, now: UnixSeconds) -> Result<Vec<HeaderValue>, WriteError> {
         let created = self.store.create(&self.rejections.without_rejected_tokens(new), now).await;
-        self.lines(created.map(Some))
+        self.lines(created.map(Some), new)
     }
 
     /// Stores `now` as the last activity of a session; returns the `Set-Cookie` lines, which hold the newest tokens.
@@ -93,12 +94,17 @@ impl Sessions {
     /// # Errors
     /// [`WriteError`].
     pub async fn write(&self, open: &OpenSession, now: UnixSeconds) -> Result<Vec<HeaderValue>, WriteError> {
-        self.lines(self.store.touch(&self.rejections.without_rejected_tokens(open), now).await)
+        let touched = self.store.touch(&self.rejections.without_rejected_tokens(open), now).await;
+        self.lines(touched, open)
     }
 
-    fn lines(&self, sealed: Result<Option<String>, SaveError>) -> Result<Vec<HeaderValue>, WriteError> {
+    fn lines(
+        &self,
+        sealed: Result<Option<String>, SaveError>,
+        open: &OpenSession,
+    ) -> Result<Vec<HeaderValue>, WriteError> {
         match sealed {
-            Ok(Some(sealed)) => Ok(self.cookies.write_session(&sealed, SESSION_LIFE)?),
+            Ok(Some(sealed)) => Ok(self.cookies.write_session(&sealed, &Companion::of(&open.session), SESSION_LIFE)?),
             Ok(None) | Err(SaveError::Ended | SaveError::Superseded) => Ok(Vec::new()),
             Err(SaveError::KeysUnavailable) => Err(WriteError::KeysUnavailable),
             Err(SaveError::StoreUnavailable) => Err(WriteError::StoreUnavailable),
@@ -135,8 +141,8 @@ impl Sessions {
 
     /// Why a session ended, if it did so on this instance. No response to it may then write or delete the cookie.
     #[must_use]
-    pub fn ended_here(&self, id: &SessionId) -> Option<EndReason> {
-        self.store.ended_here(id)
+    pub fn ended_here(&self, open: &OpenSession) -> Option<EndReason> {
+        self.store.ended_here(&open.session)
     }
 
     /// Whether there are newer tokens of a session by now than its cookie holds.
@@ -150,16 +156,28 @@ impl Sessions {
         self.end_in_store(&open.key(), EndReason::SignedOut, now).await;
     }
 
-    /// Marks a session as replaced by another sign-in in the same browser (contract 4.22): no slow response writes it.
-    pub async fn replace(&self, id: SessionId, expires_at: UnixSeconds, now: UnixSeconds) {
-        self.end_in_store(&SessionKey { id, handle: None, expires_at }, EndReason::Replaced, now).await;
+    /// Marks the session that `/auth/login` saw as replaced by the sign-in `by` (contract 4.22): it is rejected, and no
+    /// slow response writes it.
+    pub async fn replace(&self, id: SessionId, by: &OpenSession, now: UnixSeconds) {
+        self.rejections.forget(&id);
+        let replaced = SessionKey { id: Some(id), hash: None, expires_at: by.expires_at };
+        self.end_in_store(&replaced, EndReason::Replaced, now).await;
+    }
+
+    /// The same for the session that the companion cookie named at the callback (contract 4.24a). A repeated callback
+    /// carries that of its own session.
+    pub async fn replace_companion(&self, hash: SessionHash, by: &OpenSession, now: UnixSeconds) {
+        if hash != by.session.hash() {
+            let replaced = SessionKey { id: None, hash: Some(hash), expires_at: by.expires_at };
+            self.end_in_store(&replaced, EndReason::Replaced, now).await;
+        }
     }
 
     async fn end_in_store(&self, session: &SessionKey, reason: EndReason, now: UnixSeconds) {
         if let Err(StoreUnavailable) = self.store.end(session, reason, now).await {
             tracing::error!(event = "sign_out_incomplete", "the session could not be deleted from the store");
         }
-        self.ends.announce(&session.id);
+        self.ends.announce(session);
     }
 
     /// How many sessions have ended here so far: what [`Self::watch`] needs from before the session was opened.
@@ -171,7 +189,7 @@ impl Sessions {
     /// Watches a session for a response that streams (contract 10.21).
     #[must_use]
     pub fn watch(&self, open: &OpenSession, before: EndCount) -> SessionWatch {
-        SessionWatch::new(&self.ends, &self.store, open.session.id, before)
+        SessionWatch::new(&self.ends, &self.store, &open.session, before)
     }
 
     /// Ends all sessions of a user or of a session at the provider. Returns their number.

@@ -11,10 +11,11 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use super::OpenSession;
-use super::payload::{AccessToken, SessionId};
+use super::companion::SessionHash;
+use super::payload::{AccessToken, Session, SessionId};
 use super::seal::Opened;
 use crate::clock::UnixSeconds;
-use crate::secret::{Key32, SecretString};
+use crate::secret::SecretString;
 
 /// A future of a store.
 pub type StoreFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
@@ -54,7 +55,8 @@ pub trait SessionStore: Send + Sync + fmt::Debug {
     /// those of `open`. The caller reloads the session in either case.
     fn lock_refresh<'a>(&'a self, open: &'a OpenSession) -> StoreFuture<'a, Result<Option<RefreshLock>, LoadError>>;
 
-    /// Ends a session: it cannot be loaded any more, and nothing stores it again (contract 4.23, 4.24).
+    /// Ends a session: it cannot be loaded any more, and nothing stores it again (contract 4.23, 4.24). Of a session
+    /// that a sign-in replaces, either the ID or the hash is known.
     fn end<'a>(
         &'a self,
         session: &'a SessionKey,
@@ -66,7 +68,7 @@ pub trait SessionStore: Send + Sync + fmt::Debug {
     fn end_all<'a>(&'a self, whose: &'a Whose, now: UnixSeconds) -> StoreFuture<'a, Result<u64, EndAllError>>;
 
     /// Why a session ended, if it did so on this instance (contract 4.22).
-    fn ended_here(&self, id: &SessionId) -> Option<EndReason>;
+    fn ended_here(&self, session: &Session) -> Option<EndReason>;
 
     /// Removes an access token that its API rejected from what this instance caches (contract 7.12). What is stored is
     /// not changed.
@@ -84,11 +86,12 @@ pub struct NewTokens {
     pub id_token: Option<SecretString>,
 }
 
-/// What identifies a session in a store.
-#[derive(Debug, Clone)]
+/// What identifies a session in a store, as far as it is known.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct SessionKey {
-    pub id: SessionId,
-    pub handle: Option<Key32>,
+    pub id: Option<SessionId>,
+    /// Of the handle, by which a shared store finds the session (contract 15.2).
+    pub hash: Option<SessionHash>,
     /// The absolute expiry: after it, nothing has to be known about the session.
     pub expires_at: UnixSeconds,
 }
@@ -141,7 +144,9 @@ impl fmt::Debug for RefreshLock {
 /// Why a session cannot be loaded.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum LoadError {
-    /// It has ended, or what is stored is not a session.
+    /// It ended or was replaced on this instance.
+    Ended,
+    /// It has expired or ended elsewhere, or what is stored is not a session.
     Expired,
     /// The key source must be read to decide, and does not respond.
     KeyUnavailable,

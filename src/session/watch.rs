@@ -8,8 +8,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Waker};
 
-use super::payload::SessionId;
-use super::store::SessionStore;
+use super::payload::{Session, SessionId, User};
+use super::store::{SessionKey, SessionStore};
 
 /// How many sessions have ended or were replaced on this instance.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -29,7 +29,8 @@ pub(super) struct Ends {
 pub struct SessionWatch {
     ends: Arc<Ends>,
     store: Arc<dyn SessionStore>,
-    id: SessionId,
+    /// Its ID and handle only, which identify it.
+    session: Session,
     /// The count when the session was looked up last.
     seen: EndCount,
     /// The entry in the table, and the waker in it.
@@ -42,10 +43,12 @@ impl Ends {
     }
 
     /// Announces the end of a session, which [`SessionStore::ended_here`] must know already.
-    pub(super) fn announce(&self, id: &SessionId) {
+    /// Of a session that is known by its hash only, all that wait look theirs up: hashing each costs more.
+    pub(super) fn announce(&self, session: &SessionKey) {
         self.count.fetch_add(1, Ordering::AcqRel);
+        let may_be = |id: &SessionId| session.id.is_none_or(|of| of == *id);
         let wakers: Vec<Waker> =
-            self.waiting().values().filter(|(of, _)| of == id).map(|(_, waker)| waker.clone()).collect();
+            self.waiting().values().filter(|(id, _)| may_be(id)).map(|(_, waker)| waker.clone()).collect();
         wakers.into_iter().for_each(Waker::wake);
     }
 
@@ -56,8 +59,9 @@ impl Ends {
 
 impl SessionWatch {
     /// `seen` is the count before the session was opened, so that no end since then is missed.
-    pub(super) fn new(ends: &Arc<Ends>, store: &Arc<dyn SessionStore>, id: SessionId, seen: EndCount) -> Self {
-        Self { ends: Arc::clone(ends), store: Arc::clone(store), id, seen, entry: None }
+    pub(super) fn new(ends: &Arc<Ends>, store: &Arc<dyn SessionStore>, of: &Session, seen: EndCount) -> Self {
+        let session = Session { handle: of.handle.clone(), ..Session::new(of.id, User::default(), of.signed_in_at) };
+        Self { ends: Arc::clone(ends), store: Arc::clone(store), session, seen, entry: None }
     }
 
     /// Whether the session has ended or was replaced.
@@ -68,7 +72,7 @@ impl SessionWatch {
         }
         // Before the lookup, so that an end during it is not missed.
         self.seen = count;
-        self.store.ended_here(&self.id).is_some()
+        self.store.ended_here(&self.session).is_some()
     }
 
     /// The same, for a response that waits: its task is woken when the session ends.
@@ -79,11 +83,11 @@ impl SessionWatch {
             Some((_, known)) if known.will_wake(waker) => {}
             Some((number, known)) => {
                 known.clone_from(waker);
-                ends.waiting().insert(*number, (self.id, waker.clone()));
+                ends.waiting().insert(*number, (self.session.id, waker.clone()));
             }
             None => {
                 let number = ends.newest.fetch_add(1, Ordering::Relaxed);
-                ends.waiting().insert(number, (self.id, waker.clone()));
+                ends.waiting().insert(number, (self.session.id, waker.clone()));
                 self.entry = Some((number, waker.clone()));
             }
         }

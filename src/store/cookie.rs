@@ -10,7 +10,7 @@ use crate::keyring::Purpose;
 use crate::session::OpenSession;
 use crate::session::cookie::{SESSION_LIFE, SessionCookies};
 use crate::session::ended::EndedSessions;
-use crate::session::payload::{AccessToken, Session, SessionId};
+use crate::session::payload::{AccessToken, Session};
 use crate::session::seal::{Opened, Times, sealed_len};
 use crate::session::sealer::Sealer;
 use crate::session::store::{
@@ -38,7 +38,7 @@ impl CookieStore {
     async fn seal(&self, open: &OpenSession, now: UnixSeconds) -> Result<String, SaveError> {
         let key = self.sealer.key(now).await.map_err(|_| SaveError::KeysUnavailable)?;
         // Nothing is awaited from here on, so that no session is sealed after it has ended.
-        if self.ended.get(&open.session.id).is_some() {
+        if self.ended.get(&open.session).is_some() {
             return Err(SaveError::Ended);
         }
         let mut session = self.memory.prepare_write(open, now);
@@ -62,8 +62,8 @@ impl SessionStore for CookieStore {
     fn load<'a>(&'a self, cookie: &'a Opened, now: UnixSeconds) -> StoreFuture<'a, Result<OpenSession, LoadError>> {
         Box::pin(async move {
             let mut session = Session::decode(cookie.payload()).ok_or(LoadError::Expired)?;
-            if self.ended.get(&session.id) == Some(EndReason::SignedOut) {
-                return Err(LoadError::Expired);
+            if self.ended.get(&session).is_some() {
+                return Err(LoadError::Ended);
             }
             let is_newer = self.memory.merge_newer_tokens(&mut session, now);
             Ok(OpenSession::loaded(session, cookie.times.expires_at, cookie.kid, is_newer))
@@ -76,9 +76,9 @@ impl SessionStore for CookieStore {
         now: UnixSeconds,
     ) -> StoreFuture<'a, Result<OpenSession, LoadError>> {
         Box::pin(async move {
-            if self.ended.get(&open.session.id) == Some(EndReason::SignedOut) {
+            if self.ended.get(&open.session).is_some() {
                 self.memory.forget(&open.session.id);
-                return Err(LoadError::Expired);
+                return Err(LoadError::Ended);
             }
             let mut newest = open.clone();
             newest.is_newer_than_cookie = self.memory.merge_for_refresh(&mut newest.session, now);
@@ -105,7 +105,7 @@ impl SessionStore for CookieStore {
         now: UnixSeconds,
     ) -> StoreFuture<'a, Result<(), SaveError>> {
         Box::pin(async move {
-            if self.ended.get(&open.session.id) == Some(EndReason::SignedOut) {
+            if self.ended.get(&open.session).is_some() {
                 return Err(SaveError::Ended);
             }
             self.memory.save_tokens(open, new, now).map_err(|Superseded| SaveError::Superseded)
@@ -127,8 +127,8 @@ impl SessionStore for CookieStore {
     ) -> StoreFuture<'a, Result<(), StoreUnavailable>> {
         Box::pin(async move {
             self.ended.insert(session, reason, now);
-            if reason == EndReason::SignedOut {
-                self.memory.forget(&session.id);
+            if let Some(id) = &session.id {
+                self.memory.forget(id);
             }
             Ok(())
         })
@@ -138,8 +138,8 @@ impl SessionStore for CookieStore {
         Box::pin(async { Err(EndAllError::Unsupported) })
     }
 
-    fn ended_here(&self, id: &SessionId) -> Option<EndReason> {
-        self.ended.get(id)
+    fn ended_here(&self, session: &Session) -> Option<EndReason> {
+        self.ended.get(session)
     }
 
     fn forget_cached_token(&self, open: &OpenSession, token: &AccessToken) {

@@ -20,7 +20,7 @@ pub(super) enum Failure {
 
 impl Failure {
     pub(super) const fn ends_session(&self) -> bool {
-        matches!(self, Self::Refresh(RefreshError::Expired) | Self::Session(OpenError::Expired))
+        matches!(self, Self::Refresh(RefreshError::Expired) | Self::Session(OpenError::Ended | OpenError::Expired))
     }
 }
 

@@ -23,6 +23,8 @@ use elsewhere::{Elsewhere, NOTHING};
 
 const MODES: [Mode; 2] = [Mode::Forward, Mode::Proxy];
 const ADA: &str = "ada.lovelace@contoso.example";
+/// The cookies of a browser with a session: the session cookie and its companion.
+const SIGNED_IN: [&str; 2] = ["__Host-Http-cloakroom", "__Host-Http-cloakroom-id"];
 const GRACE: &str = "grace.hopper@contoso.example";
 
 async fn start(mode: Mode) -> (TestApp, Chrome) {
@@ -40,7 +42,10 @@ async fn sign_in(chrome: &Chrome, address: &str, user: &str) {
 }
 
 async fn cookie_names(chrome: &Chrome) -> Vec<String> {
-    chrome.cookies().await.iter().map(|cookie| cookie["name"].as_str().unwrap().to_owned()).collect()
+    let all = chrome.cookies().await;
+    let mut names: Vec<_> = all.iter().map(|cookie| cookie["name"].as_str().unwrap().to_owned()).collect();
+    names.sort();
+    names
 }
 
 #[tokio::test]
@@ -110,9 +115,11 @@ async fn the_browser_stores_the_cookies_as_intended() {
 
         chrome.choose(ADA).await;
         chrome.shows("signed-in").await;
-        let [session] = &chrome.cookies().await[..] else { panic!("the session only: the transaction is deleted") };
-        assert_eq!(session["name"], "__Host-Http-cloakroom");
-        assert_eq!(attributes(session), ["localhost", "/", "true", "true", "Strict", "true"]);
+        assert_eq!(cookie_names(&chrome).await, SIGNED_IN, "the transaction is deleted");
+        for cookie in chrome.cookies().await {
+            let same_site = if cookie["name"] == SIGNED_IN[0] { "Strict" } else { "Lax" };
+            assert_eq!(attributes(&cookie), ["localhost", "/", "true", "true", same_site, "true"]);
+        }
         assert_eq!(chrome.script("return document.cookie").await, "");
         let stored = "return [localStorage.length, sessionStorage.length]";
         assert_eq!(chrome.script(stored).await, json!([0, 0]));
@@ -173,7 +180,7 @@ async fn two_tabs_sign_in_at_once() {
             chrome.shows("signed-in").await;
             assert_eq!(chrome.address().await, format!("{}{path}", app.origin), "{mode:?}");
         }
-        assert_eq!(cookie_names(&chrome).await, ["__Host-Http-cloakroom"]);
+        assert_eq!(cookie_names(&chrome).await, SIGNED_IN);
         assert_eq!(chrome.console().await, json!([]), "{mode:?}");
     }
 }
@@ -260,7 +267,7 @@ async fn form_post_returns_the_code() {
         let (app, chrome) = tokio::join!(app, Chrome::start());
         sign_in(&chrome, &format!("{}/inbox#top", app.origin), ADA).await;
         assert_eq!(chrome.address().await, format!("{}/inbox#top", app.origin));
-        assert_eq!(cookie_names(&chrome).await, ["__Host-Http-cloakroom"]);
+        assert_eq!(cookie_names(&chrome).await, SIGNED_IN);
         assert_eq!(chrome.console().await, json!([]), "{mode:?}");
     }
 }

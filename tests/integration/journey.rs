@@ -20,7 +20,8 @@ pub async fn main_journey(origin: &str, provider: &Provider, context: impl Fn() 
 
     let back = visitor.sign_in(provider, "ada.lovelace@contoso.example", "/inbox?folder=1#top").await;
     assert_eq!((back.status, back.header("location")), (302, Some("/inbox?folder=1#top")), "{}", context());
-    assert_eq!(visitor.jar.keys().collect::<Vec<_>>(), ["__Host-Http-cloakroom"], "the transaction is deleted");
+    let names = ["__Host-Http-cloakroom", "__Host-Http-cloakroom-id"];
+    assert_eq!(visitor.jar.keys().collect::<Vec<_>>(), names, "the transaction is deleted");
 
     let session = visitor.fetch("GET", "/auth/session").await.json();
     assert_eq!(session["authenticated"], true);

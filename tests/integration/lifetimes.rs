@@ -56,14 +56,15 @@ async fn a_session_expires_at_its_absolute_limit_despite_activity() {
 
 #[tokio::test]
 async fn activity_is_written_when_the_written_one_is_old_enough() {
-    // Bytes of an access token, cookies, idle time, and the write interval: a minute or a tenth, for several cookies
-    // five minutes or a quarter. The largest token does not fit, which must not cause a write with each call.
+    // Bytes of an access token, cookies with the companion, idle time, and the write interval: a minute or a tenth, for
+    // several cookies five minutes or a quarter. The largest token does not fit, which must not cause a write with each
+    // call.
     for (size, cookies, idle, pause) in [
-        (1_600, 1, "30m", 60),
-        (1_600, 1, "100s", 10),
-        (4_500, 2, "30m", 300),
-        (4_500, 2, "400s", 100),
-        (12_000, 1, "30m", 60),
+        (1_600, 2, "30m", 60),
+        (1_600, 2, "100s", 10),
+        (4_500, 3, "30m", 300),
+        (4_500, 3, "400s", 100),
+        (12_000, 2, "30m", 60),
     ] {
         let options = Options { access_token_size: size, ..long_lived() };
         let lab = Lab::new(options, &[("SESSION_IDLE", idle)]).await;

@@ -51,6 +51,7 @@ mod providers;
 mod proxying;
 mod refresh;
 mod rejections;
+mod replaced;
 mod responses;
 mod rotate_keys;
 mod schema;

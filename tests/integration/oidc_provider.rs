@@ -84,7 +84,7 @@ async fn a_user_signs_in_calls_the_api_and_signs_out_in_every_mode() {
         let back = stage.sign_in(&mut visitor, "ada.lovelace").await;
         let location = back.header("location");
         assert_eq!((back.status, location), (302, Some("/notes?page=2#end")), "{reach:?}: {}", stage.app.log());
-        assert_eq!(visitor.jar.keys().collect::<Vec<_>>(), ["__Host-Http-cloakroom"]);
+        assert_eq!(visitor.jar.keys().collect::<Vec<_>>(), ["__Host-Http-cloakroom", "__Host-Http-cloakroom-id"]);
 
         let session = visitor.fetch("GET", "/auth/session").await.json();
         assert_eq!(session["authenticated"], true);

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use crate::app::{EVERY_REACH, TestApp};
 use crate::raw;
+use crate::visitor::Visitor;
 
 const ADA: &str = "ada.lovelace@contoso.example";
 const METHODS: [&str; 9] = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "PROPFIND", "TRACE"];
@@ -28,8 +29,8 @@ fn status_and_code(port: u16, head: &str) -> (u16, String) {
 }
 
 /// Cookies without a valid session: none, garbage, truncated, with another name, duplicated.
-fn no_sessions(good: &str) -> Vec<(String, &'static str)> {
-    let (name, value) = good.split_once('=').unwrap();
+fn no_sessions(visitor: &Visitor) -> Vec<(String, &'static str)> {
+    let (name, value) = visitor.jar.first_key_value().unwrap();
     let cut = &value[..value.len() - 1];
     let line = |cookies: String| format!("Cookie: {cookies}\r\n");
     vec![
@@ -49,7 +50,7 @@ fn no_sessions(good: &str) -> Vec<(String, &'static str)> {
 async fn without_a_session_no_method_body_or_header_reaches_the_api() {
     let app = TestApp::start().await;
     let visitor = app.signed_in(ADA).await;
-    let sessions = no_sessions(&visitor.cookie_header());
+    let sessions = no_sessions(&visitor);
     let others = ["", "Authorization: Bearer x\r\n", "Authorization: Basic eDp4\r\nX-MS-TOKEN-AAD-ACCESS-TOKEN: x\r\n"];
     app.graph.clear_requests();
     let (count, bytes) = (app.graph.count(), app.graph.body_bytes());

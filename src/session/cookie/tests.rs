@@ -1,4 +1,5 @@
 use super::*;
+use crate::session::payload::{Session, User};
 
 fn settings() -> Settings {
     Settings {
@@ -78,31 +79,55 @@ fn a_session_of_any_length_is_read_as_written_and_every_line_is_short() {
     let cookies = SessionCookies::new(Settings { budget: 20_000, ..settings() });
     for length in [1, 3_799, 3_800, 3_801, 7_599, 7_600, 7_601, 11_400, 11_401, 15_200] {
         let value = "x".repeat(length);
-        let lines = cookies.write_session(&value, Life::Browser).unwrap();
-        assert_eq!(lines.len(), 4, "every write sets or deletes all four");
+        let lines = cookies.write_session(&value, &companion(), Life::Browser).unwrap();
+        assert_eq!(lines.len(), 5, "every write sets or deletes all four, and sets the companion");
         assert!(lines.iter().all(|line| line.len() < 4_096), "{length}");
         assert_eq!(session(&browser(&lines)), Presented::Sealed(value.into_bytes().into()), "{length}");
     }
-    assert_eq!(cookies.write_session(&"x".repeat(15_201), Life::Browser), Err(TooLarge));
+    assert_eq!(cookies.write_session(&"x".repeat(15_201), &companion(), Life::Browser), Err(TooLarge));
 }
 
 #[test]
 fn the_budget_counts_names_and_separators() {
     let overhead = NAME.len() + 3 + 2 + NAME.len() + 2 + 3;
-    assert!(cookies().write_session(&"x".repeat(7_000 - overhead), Life::Browser).is_ok());
-    assert_eq!(cookies().write_session(&"x".repeat(7_001 - overhead), Life::Browser), Err(TooLarge));
+    let write = |length| cookies().write_session(&"x".repeat(length), &companion(), Life::Browser);
+    assert!(write(7_000 - overhead).is_ok(), "the companion is not counted");
+    assert_eq!(write(7_001 - overhead), Err(TooLarge));
 }
 
 #[test]
 fn a_deletion_repeats_every_attribute() {
     let (name, domain) = ("__Secure-x".to_owned(), Some("example.org".to_owned()));
-    let lines = SessionCookies::new(Settings { name, domain, ..settings() }).delete_session();
-    assert_eq!(lines.len(), 4);
-    assert_eq!(
-        lines[1],
-        "__Secure-x-1=; Path=/; Secure; HttpOnly; SameSite=Strict; Domain=example.org; Max-Age=0; \
-         Expires=Thu, 01 Jan 1970 00:00:00 GMT"
-    );
+    let cookies = SessionCookies::new(Settings { name, domain, login_same_site: SameSite::None, ..settings() });
+    let lines = cookies.delete_session();
+    assert_eq!(lines.len(), 5);
+    for (line, name, same_site) in [(&lines[1], "__Secure-x-1", "Strict"), (&lines[4], "__Secure-x-id", "None")] {
+        let expected = format!(
+            "{name}=; Path=/; Secure; HttpOnly; SameSite={same_site}; Domain=example.org; Max-Age=0; \
+             Expires=Thu, 01 Jan 1970 00:00:00 GMT"
+        );
+        assert_eq!(line, &expected);
+    }
+    let written = cookies.write_session("sealed", &companion(), Life::Browser).unwrap();
+    let expected =
+        format!("__Secure-x-id={}; Path=/; Secure; HttpOnly; SameSite=None; Domain=example.org", companion().value());
+    assert_eq!(written[4], expected);
+}
+
+fn companion() -> Companion {
+    Companion::of(&Session::new([5; 16], User::default(), 0))
+}
+
+/// Contract 4.11.
+#[test]
+fn several_companions_say_nothing_unless_they_are_equal() {
+    let value = companion().value();
+    let presented = |lines: &[&str]| cookies().presented_companion(&headers(lines));
+    let pair = format!("{NAME}-id={value}");
+    assert_eq!(presented(&[&pair]), Some(companion()));
+    assert_eq!(presented(&[&pair, &pair]), Some(companion()));
+    assert_eq!(presented(&[&format!("{NAME}-id=x; {pair}")]), None);
+    assert_eq!(presented(&[&format!("{NAME}-idx={value}; x{NAME}-id={value}; {NAME}={value}")]), None);
 }
 
 #[test]

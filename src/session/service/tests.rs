@@ -69,7 +69,7 @@ impl SessionStore for Down {
         down(EndAllError::StoreUnavailable)
     }
 
-    fn ended_here(&self, _id: &SessionId) -> Option<EndReason> {
+    fn ended_here(&self, _session: &Session) -> Option<EndReason> {
         None
     }
 }

@@ -8,7 +8,7 @@ use devkit::provider::Options;
 use serde_json::{Value, json};
 
 use super::chrome::Chrome;
-use super::{ADA, GRACE, MODES, cookie_names, sign_in};
+use super::{ADA, GRACE, MODES, SIGNED_IN, cookie_names, sign_in};
 use crate::app::{Reach, TestApp};
 
 /// Parallel calls, and the statuses of their responses.
@@ -49,7 +49,7 @@ async fn a_session_outlives_its_access_token_in_all_tabs() {
         }
         chrome.click("#renew").await;
         chrome.says("Your session was extended.").await;
-        assert_eq!(cookie_names(&chrome).await, ["__Host-Http-cloakroom"]);
+        assert_eq!(cookie_names(&chrome).await, SIGNED_IN);
         assert_eq!(chrome.console().await, json!([]), "{mode:?}");
     }
 }

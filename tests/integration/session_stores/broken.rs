@@ -57,9 +57,18 @@ struct Seen {
     created: Vec<SessionKey>,
     /// By the payload of the cookie.
     loaded: HashMap<Vec<u8>, OpenSession>,
-    ended: Vec<SessionId>,
+    ended: Vec<(SessionKey, EndReason)>,
     touched_at: HashMap<SessionId, u64>,
     tokens: Vec<String>,
+}
+
+impl Seen {
+    /// The session of a cookie that was loaded before it ended for this reason.
+    fn loaded_before(&self, cookie: &Opened, reason: EndReason) -> Option<OpenSession> {
+        let open = self.loaded.get(cookie.payload())?;
+        let names = |key: &SessionKey| key.id == Some(open.session.id) || key.hash == Some(open.session.hash());
+        self.ended.iter().any(|(key, of)| *of == reason && names(key)).then(|| open.clone())
+    }
 }
 
 impl Broken {
@@ -87,10 +96,12 @@ impl Broken {
                 self.seen(|seen| seen.loaded.insert(cookie.payload().to_vec(), open.clone()));
                 Ok(open)
             }
-            Err(LoadError::Expired) if self.breaks(Rule::EndedSessionsAreNotLoaded) => self.seen(|seen| {
-                let open = seen.loaded.get(cookie.payload());
-                open.filter(|open| seen.ended.contains(&open.session.id)).cloned().ok_or(LoadError::Expired)
-            }),
+            Err(LoadError::Ended) if self.breaks(Rule::EndedSessionsAreNotLoaded) => {
+                self.seen(|seen| seen.loaded_before(cookie, EndReason::SignedOut)).ok_or(LoadError::Ended)
+            }
+            Err(LoadError::Ended) if self.breaks(Rule::ReplacedSessionsAreNotLoaded) => {
+                self.seen(|seen| seen.loaded_before(cookie, EndReason::Replaced)).ok_or(LoadError::Ended)
+            }
             Err(LoadError::Expired) if self.breaks(Rule::OnlySessionsAreLoaded) && cookie.payload() == NO_SESSION => {
                 Ok(OpenSession::new(Session::new([0; 16], User::default(), 0), cookie.times.expires_at))
             }
@@ -147,7 +158,13 @@ impl SessionStore for Broken {
             self.seen(|seen| seen.touched_at.insert(open.session.id, now));
             let is_lost = self.breaks(Rule::ActivityIsStored) && now < ROTATED;
             let at = if is_lost { open.session.active_at } else { now };
-            let touched = self.inner.touch(open, at).await?;
+            let is_written = self.breaks(Rule::ReplacedSessionsAreNotWritten);
+            let touched = match self.inner.touch(open, at).await {
+                Err(SaveError::Ended) if is_written && self.ended_here(&open.session) == Some(EndReason::Replaced) => {
+                    return Ok(None);
+                }
+                touched => touched?,
+            };
             if self.breaks(Rule::StaleTouchesKeepNewTokens)
                 && let Ok(newest) = self.inner.reload(open, now).await
             {
@@ -177,7 +194,12 @@ impl SessionStore for Broken {
                     let newest = self.inner.reload(open, now).await.unwrap();
                     self.inner.save_tokens(&newest, new, now).await
                 }
-                Err(SaveError::Ended) if self.breaks(Rule::EndedSessionsAreNotStored) => Ok(()),
+                Err(SaveError::Ended)
+                    if self.breaks(Rule::EndedSessionsAreNotStored)
+                        && self.ended_here(&open.session) == Some(EndReason::SignedOut) =>
+                {
+                    Ok(())
+                }
                 saved => saved,
             }
         })
@@ -210,10 +232,7 @@ impl SessionStore for Broken {
         now: u64,
     ) -> StoreFuture<'a, Result<(), StoreUnavailable>> {
         Box::pin(async move {
-            self.seen(|seen| seen.ended.push(session.id));
-            if reason == EndReason::Replaced && self.breaks(Rule::ReplacedSessionsAreNotWritten) {
-                return Ok(());
-            }
+            self.seen(|seen| seen.ended.push((*session, reason)));
             if self.breaks(Rule::EndingOneEndsNoOther) {
                 for other in self.seen(|seen| seen.created.clone()) {
                     self.inner.end(&other, reason, now).await?;
@@ -237,7 +256,7 @@ impl SessionStore for Broken {
         })
     }
 
-    fn ended_here(&self, id: &SessionId) -> Option<EndReason> {
-        self.inner.ended_here(id)
+    fn ended_here(&self, session: &Session) -> Option<EndReason> {
+        self.inner.ended_here(session)
     }
 }

@@ -5,7 +5,9 @@ use std::time::Duration;
 use cloakroom::secret::{ExposeSecret, Key32, SecretString};
 use cloakroom::session::OpenSession;
 use cloakroom::session::payload::{AccessToken, Session, User};
-use cloakroom::session::store::{EndAllError, EndReason, LoadError, NewTokens, SaveError, StoreUnavailable, Whose};
+use cloakroom::session::store::{
+    EndAllError, EndReason, LoadError, NewTokens, SaveError, SessionKey, StoreUnavailable, Whose,
+};
 use tokio::time::timeout;
 
 use super::places::{Instance, NOW, Place, ROTATED};
@@ -37,6 +39,7 @@ pub enum Rule {
     OutagesAreReported,
     ReloadGivesTheNewestState,
     RepeatedCallbacksResetNothing,
+    ReplacedSessionsAreNotLoaded,
     ReplacedSessionsAreNotWritten,
     RetiringKeysAreReplaced,
     SessionsAreLoadedAsTheyWere,
@@ -47,7 +50,7 @@ pub enum Rule {
 }
 
 impl Rule {
-    pub const ALL: [Self; 26] = [
+    pub const ALL: [Self; 27] = [
         Self::ActivityIsStored,
         Self::ActivityNeverGoesBack,
         Self::DebugShowsNoToken,
@@ -67,6 +70,7 @@ impl Rule {
         Self::OutagesAreReported,
         Self::ReloadGivesTheNewestState,
         Self::RepeatedCallbacksResetNothing,
+        Self::ReplacedSessionsAreNotLoaded,
         Self::ReplacedSessionsAreNotWritten,
         Self::RetiringKeysAreReplaced,
         Self::SessionsAreLoadedAsTheyWere,
@@ -99,6 +103,7 @@ impl Rule {
             Self::OutagesAreReported => outages_are_reported(place, &here).await,
             Self::ReloadGivesTheNewestState => reload_gives_the_newest_state(&here).await,
             Self::RepeatedCallbacksResetNothing => repeated_callbacks_reset_nothing(&here).await,
+            Self::ReplacedSessionsAreNotLoaded => replaced_sessions_are_not_loaded(&here).await,
             Self::ReplacedSessionsAreNotWritten => replaced_sessions_are_not_written(&here).await,
             Self::RetiringKeysAreReplaced => retiring_keys_are_replaced(&here).await,
             Self::SessionsAreLoadedAsTheyWere => sessions_are_loaded_as_they_were(place, &here).await,
@@ -257,11 +262,11 @@ async fn repeated_callbacks_reset_nothing(here: &Instance) {
 /// Contract 4.24.
 async fn ended_sessions_are_not_loaded(here: &Instance) {
     let (open, cookie) = stored(here, session()).await;
-    assert_eq!(here.store.ended_here(&open.session.id), None);
+    assert_eq!(here.store.ended_here(&open.session), None);
     here.store.end(&open.key(), EndReason::SignedOut, NOW).await.unwrap();
-    assert_eq!(here.load(&cookie, NOW + 1).await.err(), Some(LoadError::Expired));
-    assert_eq!(here.store.reload(&open, NOW + 1).await.err(), Some(LoadError::Expired));
-    assert_eq!(here.store.ended_here(&open.session.id), Some(EndReason::SignedOut));
+    assert_eq!(here.load(&cookie, NOW + 1).await.err(), Some(LoadError::Ended));
+    assert_eq!(here.store.reload(&open, NOW + 1).await.err(), Some(LoadError::Ended));
+    assert_eq!(here.store.ended_here(&open.session), Some(EndReason::SignedOut));
 }
 
 /// Contract 4.23, 15.5.
@@ -273,20 +278,39 @@ async fn ended_sessions_are_not_stored(here: &Instance) {
     assert_eq!(here.store.create(&open, NOW + 1).await, Err(SaveError::Ended));
 }
 
+/// The names by which a callback may know the session that it replaces: the ID or the hash (contract 4.22, 4.24a).
+fn names(open: &OpenSession) -> [SessionKey; 2] {
+    [SessionKey { hash: None, ..open.key() }, SessionKey { id: None, ..open.key() }]
+}
+
+/// Contract 4.24.
+async fn replaced_sessions_are_not_loaded(here: &Instance) {
+    for name in [0, 1] {
+        let (open, cookie) = stored(here, session()).await;
+        here.store.end(&names(&open)[name], EndReason::Replaced, NOW).await.unwrap();
+        assert_eq!(here.load(&cookie, NOW + 1).await.err(), Some(LoadError::Ended), "{name}");
+        assert_eq!(here.store.reload(&open, NOW + 1).await.err(), Some(LoadError::Ended), "{name}");
+    }
+}
+
 /// Contract 4.22, 4.23.
 async fn replaced_sessions_are_not_written(here: &Instance) {
-    let (open, _) = stored(here, session()).await;
-    here.store.end(&open.key(), EndReason::Replaced, NOW).await.unwrap();
-    assert_eq!(here.store.touch(&open, NOW + 1).await, Err(SaveError::Ended));
-    assert_eq!(here.store.create(&open, NOW + 1).await, Err(SaveError::Ended));
-    assert_eq!(here.store.ended_here(&open.session.id), Some(EndReason::Replaced));
+    for name in [0, 1] {
+        let (open, _) = stored(here, session()).await;
+        here.store.end(&names(&open)[name], EndReason::Replaced, NOW).await.unwrap();
+        assert_eq!(here.store.touch(&open, NOW + 1).await, Err(SaveError::Ended), "{name}");
+        let saved = here.store.save_tokens(&open, new_tokens("r1", None), NOW + 1).await;
+        assert_eq!(saved, Err(SaveError::Ended), "{name}");
+        assert_eq!(here.store.create(&open, NOW + 1).await, Err(SaveError::Ended), "{name}");
+        assert_eq!(here.store.ended_here(&open.session), Some(EndReason::Replaced), "{name}");
+    }
 }
 
 async fn ending_one_ends_no_other(here: &Instance) {
     let (one, _) = stored(here, session()).await;
     let (other, cookie) = stored(here, session()).await;
     here.store.end(&one.key(), EndReason::SignedOut, NOW).await.unwrap();
-    assert_eq!(here.store.ended_here(&other.session.id), None);
+    assert_eq!(here.store.ended_here(&other.session), None);
     assert_eq!(here.load(&cookie, NOW).await.unwrap().session.id, other.session.id);
 }
 

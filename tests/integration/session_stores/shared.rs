@@ -1,4 +1,4 @@
-//! A double of a store behind a handle (contract section 15), in memory: the cookie holds the handle, all instances
+//! A double of a store behind a handle (contract section 15), in memory: the cookie holds handle and ID, all instances
 //! share the records, and the refresh lock counts for all of them.
 
 use std::collections::HashMap;
@@ -8,9 +8,10 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use cloakroom::keyring::Purpose;
+use cloakroom::secret::Key32;
 use cloakroom::session::OpenSession;
 use cloakroom::session::ended::EndedSessions;
-use cloakroom::session::payload::{Session, SessionId};
+use cloakroom::session::payload::{Session, User};
 use cloakroom::session::seal::Opened;
 use cloakroom::session::sealer::Sealer;
 use cloakroom::session::store::{
@@ -80,8 +81,14 @@ impl SharedStore {
         Self { shared, sealer, ended: EndedSessions::default() }
     }
 
+    /// Contract 4.24.
+    fn check(&self, session: &Session) -> Result<(), LoadError> {
+        self.ended.get(session).map_or(Ok(()), |_| Err(LoadError::Ended))
+    }
+
     async fn cookie(&self, open: &OpenSession, now: u64) -> Result<String, SaveError> {
-        let sealed = self.sealer.seal(Purpose::Session, NAME, open.expires_at, now, &handle(&open.session)).await;
+        let payload = [handle(&open.session).as_slice(), &open.session.id].concat();
+        let sealed = self.sealer.seal(Purpose::Session, NAME, open.expires_at, now, &payload).await;
         sealed.map_err(|_| SaveError::KeysUnavailable)
     }
 }
@@ -99,8 +106,14 @@ fn handle(session: &Session) -> Handle {
 impl SessionStore for SharedStore {
     fn load<'a>(&'a self, cookie: &'a Opened, _now: u64) -> StoreFuture<'a, Result<OpenSession, LoadError>> {
         Box::pin(async move {
-            let handle = cookie.payload().try_into().map_err(|_| LoadError::Expired)?;
-            let session = self.shared.record(&handle)?;
+            let (handle, id) = cookie.payload().split_first_chunk().ok_or(LoadError::Expired)?;
+            let id = id.try_into().map_err(|_| LoadError::Expired)?;
+            let named = Session {
+                handle: Some(Key32::new(*handle)),
+                ..Session::new(id, User::default(), cookie.times.issued_at)
+            };
+            self.check(&named)?;
+            let session = self.shared.record(handle)?;
             Ok(OpenSession::loaded(session, cookie.times.expires_at, cookie.kid, false))
         })
     }
@@ -109,6 +122,7 @@ impl SessionStore for SharedStore {
         Box::pin(async move {
             let delay = std::mem::take(&mut *self.shared.next_read.lock().unwrap());
             tokio::time::sleep(delay).await;
+            self.check(&open.session)?;
             let mut newest = open.clone();
             newest.session = self.shared.record(&handle(&open.session))?;
             Ok(newest)
@@ -119,9 +133,7 @@ impl SessionStore for SharedStore {
         Box::pin(async move {
             self.shared.reach().map_err(|StoreUnavailable| SaveError::StoreUnavailable)?;
             let cookie = self.cookie(new, now).await?;
-            if self.ended.get(&new.session.id).is_some() {
-                return Err(SaveError::Ended);
-            }
+            self.check(&new.session).map_err(|_| SaveError::Ended)?;
             if new.session.encode().len() > LIMIT {
                 return Err(SaveError::TooLarge);
             }
@@ -134,6 +146,7 @@ impl SessionStore for SharedStore {
 
     fn touch<'a>(&'a self, open: &'a OpenSession, now: u64) -> StoreFuture<'a, Result<Option<String>, SaveError>> {
         Box::pin(async move {
+            self.check(&open.session).map_err(|_| SaveError::Ended)?;
             self.shared.change(open, |record| record.active_at = record.active_at.max(now))?;
             let is_retiring = open.sealed_by.is_some_and(|kid| self.sealer.is_retiring(kid, now));
             if is_retiring { self.cookie(open, now).await.map(Some) } else { Ok(None) }
@@ -147,6 +160,7 @@ impl SessionStore for SharedStore {
         _now: u64,
     ) -> StoreFuture<'a, Result<(), SaveError>> {
         Box::pin(async move {
+            self.check(&open.session).map_err(|_| SaveError::Ended)?;
             self.shared.change(open, |record| {
                 if record.generation != open.session.generation {
                     return Err(SaveError::Superseded);
@@ -190,7 +204,7 @@ impl SessionStore for SharedStore {
             self.ended.insert(session, reason, now);
             self.shared.reach()?;
             let mut records = self.shared.records.lock().unwrap();
-            records.retain(|handle, _| session.handle.as_ref().is_none_or(|of| of.expose() != handle));
+            records.retain(|_, record| session.id != Some(record.id) && session.hash != Some(record.hash()));
             Ok(())
         })
     }
@@ -213,7 +227,7 @@ impl SessionStore for SharedStore {
         })
     }
 
-    fn ended_here(&self, id: &SessionId) -> Option<EndReason> {
-        self.ended.get(id)
+    fn ended_here(&self, session: &Session) -> Option<EndReason> {
+        self.ended.get(session)
     }
 }
