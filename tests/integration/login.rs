@@ -1,5 +1,7 @@
 //! Starting a sign-in: parameters, the authorization request and login transaction cookies (contract 3.1 to 3.4, 4.8).
 
+use std::collections::BTreeSet;
+
 use crate::app::TestApp;
 use crate::visitor::NAVIGATION;
 
@@ -32,6 +34,30 @@ async fn the_authorization_request_has_everything_and_nothing_else() {
     assert_eq!(value("scope"), "openid profile email offline_access https://graph.microsoft.com/User.Read");
     assert_eq!(value("code_challenge_method"), "S256");
     assert_eq!(response.header("cache-control"), Some("no-store"));
+}
+
+/// Contract 7.5a, as the provider sees it.
+#[tokio::test]
+async fn random_values_are_new_and_long_and_the_response_mode_is_sent_for_form_post_only() {
+    for (mode, expected) in [("query", None), ("form_post", Some("form_post"))] {
+        let app = TestApp::builder().set("RESPONSE_MODE", mode).start().await;
+        let mut seen = BTreeSet::new();
+        for _ in 0..3 {
+            let url = url::Url::parse(&app.visitor().begin("/").await).unwrap();
+            let value = |name: &str| url.query_pairs().find(|(of, _)| of == name).map(|(_, value)| value.into_owned());
+            assert_eq!(value("response_mode").as_deref(), expected);
+            for name in ["state", "nonce", "code_challenge"] {
+                let value = value(name).unwrap();
+                assert!(value.len() >= 22, "128 bits as base64url: {name}={value}");
+                assert!(seen.insert(value), "{name}");
+            }
+        }
+        if mode == "query" {
+            drop(app.signed_in("ada.lovelace@contoso.example").await);
+            let verifier = app.provider.secrets().into_iter().find(|(kind, _)| kind == "code_verifier").unwrap().1;
+            assert!(verifier.len() >= 43, "256 bits as base64url");
+        }
+    }
 }
 
 /// Contract 12.22: what Auth0 and Google need; a request's own parameters replace the defaults.

@@ -173,18 +173,31 @@ async fn odd_but_legal_token_responses_and_id_tokens_sign_in() {
     }
     app.provider.set_alteration(Endpoint::Token, None);
     let client = devkit::provider::CLIENT_ID;
-    for (case, members) in [
-        ("claims to display of other types", json!({"name": 7, "email": ["a"], "preferred_username": {}, "roles": 7})),
-        ("one role", json!({"roles": "Reader"})),
-        ("empty claims", json!({"email": "", "azp": "", "at_hash": "", "sid": "", "tid": null})),
-        ("several audiences", json!({"aud": ["https://other.example", client], "azp": client})),
-        ("a list of one audience", json!({"aud": [client]})),
-        ("an nbf that is a text", json!({"nbf": "soon"})),
-        ("an oid that is a number", json!({"oid": 7, "login_hint": 7})),
+    for (case, members, ignored) in [
+        (
+            "claims to display of other types",
+            json!({"name": 7, "email": ["a"], "preferred_username": {}, "roles": 7}),
+            &["name", "email", "preferred_username", "roles"][..],
+        ),
+        ("one role", json!({"roles": "Reader"}), &[]),
+        ("empty claims", json!({"email": "", "azp": "", "at_hash": "", "sid": "", "tid": null}), &[]),
+        ("several audiences", json!({"aud": ["https://other.example", client], "azp": client}), &[]),
+        ("a list of one audience", json!({"aud": [client]}), &[]),
+        ("an nbf that is a text", json!({"nbf": "soon"}), &["nbf"]),
+        ("an oid that is a number", json!({"oid": 7, "login_hint": 7}), &["oid", "login_hint"]),
+        (
+            "how the user authenticated, in other types",
+            json!({"auth_time": "soon", "acr": 7, "amr": {}}),
+            &["auth_time", "acr", "amr"],
+        ),
+        ("empty and unknown claims", json!({"acr": "", "amr": [], "name": "", "x": {"y": [null]}}), &[]),
     ] {
         app.provider.set_mutation(Some(claims(members)));
         let response = app.visitor().sign_in(&app.provider, ADA, "/").await;
         assert_eq!((response.status, response.header("location")), (302, Some("/")), "{case}: {}", app.log());
+        for member in ignored {
+            app.wait_for_log(&format!("\"member\":\"{member}\"")).await;
+        }
     }
 }
 
@@ -282,16 +295,27 @@ async fn illegal_token_responses_are_rejected_by_the_name_of_the_member_and_noth
     }
 }
 
-/// Contract 7.4a at a refresh: the session is unchanged.
+/// Contract 7.4a and 7.5b at a refresh: the session is unchanged.
 #[tokio::test(flavor = "multi_thread")]
 async fn an_unusable_token_of_a_refresh_is_the_providers_fault() {
     let app = TestApp::start().await;
     let mut visitor = app.signed_in(ADA).await;
     let before = visitor.jar.clone();
-    app.provider.set_alteration(Endpoint::Token, Some(with(json!({"access_token": "a\r\nX: 1"}))));
-    let response = visitor.fetch("POST", "/auth/refresh").await;
-    assert_eq!((response.status, response.code()), (503, "provider_unavailable"));
-    assert_eq!(visitor.jar, before);
+    for (members, member) in [
+        (json!({"access_token": "a\r\nX: 1"}), "access_token"),
+        (json!({"access_token": ""}), "access_token"),
+        (json!({"refresh_token": "a\tb"}), "refresh_token"),
+        (json!({"token_type": "DPoP"}), "token_type"),
+        (json!({"token_type": "ABSENT"}), "token_type"),
+    ] {
+        let logged = app.log().len();
+        app.provider.set_alteration(Endpoint::Token, Some(with(members)));
+        let response = visitor.fetch("POST", "/auth/refresh").await;
+        assert_eq!((response.status, response.code()), (503, "provider_unavailable"), "{member}");
+        assert_eq!(visitor.jar, before, "{member}");
+        wait_for_log_after(&app, logged, &format!("{member}: "), member).await;
+        app.provider.set_alteration(Endpoint::Token, None);
+    }
     assert_eq!(visitor.fetch("GET", "/graph/me").await.status, 200);
 }
 

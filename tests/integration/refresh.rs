@@ -83,7 +83,7 @@ async fn a_refreshed_id_token_is_validated_in_full() {
     let other_subject = Mutation::new(|draft| {
         draft.claims["sub"] = "somebody-else".into();
     });
-    for mutation in [other_subject, Flaw::BadSignature.into()] {
+    for mutation in [other_subject, Flaw::WrongIssuer.into(), Flaw::BadSignature.into()] {
         let mut visitor = app.signed_in(ADA).await;
         app.provider.set_mutation(Some(mutation));
         let response = visitor.fetch("POST", "/auth/refresh").await;
