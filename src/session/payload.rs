@@ -338,12 +338,13 @@ impl Extension<'_, SegmentRef<'_>> {
 
 /// The binary form of a token outside a session.
 #[must_use]
+#[expect(clippy::expect_used, reason = "memory is written to, and every length is known")]
 pub fn pack_token(token: &SecretString) -> Zeroizing<Vec<u8>> {
     // Allocated once, so that no copy of the token is left behind by a buffer that grows: a segment takes no more
     // bytes than its text, and a few for its kind and length.
     let segments = pack(token);
     let buffer = Vec::with_capacity(token.expose_secret().len() + 8 * segments.len() + 8);
-    Zeroizing::new(postcard::to_extend(&segments, buffer).unwrap_or_default())
+    Zeroizing::new(postcard::to_extend(&segments, buffer).expect("a vector can be extended"))
 }
 
 /// The token of [`pack_token`], unless the bytes are damaged.

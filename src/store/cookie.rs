@@ -25,14 +25,14 @@ pub struct CookieStore {
     sealer: Arc<Sealer>,
     cookies: SessionCookies,
     ended: EndedSessions,
-    memory: Memory,
+    memory: Arc<Memory>,
 }
 
 impl CookieStore {
     /// A store whose sessions must fit these cookies.
     #[must_use]
     pub fn new(sealer: Arc<Sealer>, cookies: SessionCookies) -> Self {
-        Self { sealer, cookies, ended: EndedSessions::default(), memory: Memory::default() }
+        Self { sealer, cookies, ended: EndedSessions::default(), memory: Arc::default() }
     }
 
     async fn seal(&self, open: &OpenSession, now: UnixSeconds) -> Result<String, SaveError> {
@@ -108,7 +108,10 @@ impl SessionStore for CookieStore {
             if self.ended.get(&open.session).is_some() {
                 return Err(SaveError::Ended);
             }
-            self.memory.save_tokens(open, new, now).map_err(|Superseded| SaveError::Superseded)
+            self.memory.save_tokens(open, new, now).map_err(|Superseded| SaveError::Superseded)?;
+            let memory = Arc::clone(&self.memory);
+            tokio::spawn(async move { memory.sweep(now).await });
+            Ok(())
         })
     }
 
@@ -146,3 +149,6 @@ impl SessionStore for CookieStore {
         self.memory.forget_token(&open.session.id, token);
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -28,11 +28,11 @@ struct Stage {
 impl Stage {
     /// Starts the gateway first, because the peer needs its address. The gateway retries until the peer responds.
     async fn set(reach: Reach) -> Self {
-        Self::with_tokens_of(300, reach).await
+        Self::with(&[], &[], reach).await
     }
 
-    /// The same with access tokens of so many seconds.
-    async fn with_tokens_of(seconds: u32, reach: Reach) -> Self {
+    /// The same with variables of the peer and settings of the gateway.
+    async fn with(variables: &[(&str, &str)], settings: &[(&str, &str)], reach: Reach) -> Self {
         let port = free_port().unwrap();
         let audience = RESOURCE.to_owned();
         let api = Graph::start(GraphOptions { audience, ..GraphOptions::new(&issuer(port)) }).await.unwrap();
@@ -40,8 +40,9 @@ impl Stage {
             "base": api.base(), "resource": RESOURCE, "scopes": [SCOPE], "allow": ["GET /me"],
         }});
         let builder = TestApp::builder().reach(reach).impatient();
+        let builder = settings.iter().fold(builder, |builder, (name, value)| builder.set(name, *value));
         let app = builder.set("AUTHORITY", issuer(port)).set("APIS", apis.to_string()).start().await;
-        let peer = Peer::start(port, &app.origin, seconds);
+        let peer = Peer::start(port, &app.origin, variables);
         app.wait_until_ready(200).await;
         Self { app, peer, api }
     }
@@ -172,9 +173,27 @@ async fn another_issuer_is_rejected_before_the_code_exchange() {
     assert_eq!(stage.peer.count("POST /token"), 1);
 }
 
+/// Contract 7.22. The peer ignores `offline_access` without `prompt=consent`, issues a refresh token all the same, and
+/// rejects a refresh that names a scope that it did not grant.
+#[tokio::test]
+async fn a_refresh_names_no_scope_twice_and_none_that_was_not_granted() {
+    let scopes = format!("openid profile email offline_access {SCOPE}");
+    let stage = Stage::with(&[("STRICT_OFFLINE", "1")], &[("SCOPES", &scopes)], Reach::Direct).await;
+    let mut visitor = stage.app.visitor();
+    let back = stage.sign_in(&mut visitor, "ada").await;
+    assert_eq!(back.header("location"), Some("/notes?page=2#end"), "{}", stage.app.log());
+    for _ in 0..2 {
+        assert_eq!(visitor.fetch("POST", "/auth/refresh").await.status, 204, "{}", stage.app.log());
+        assert_eq!(visitor.fetch("GET", "/api/notes/me").await.status, 200, "{}", stage.app.log());
+    }
+    stage.peer.settle().await;
+    // Its token responses name the scopes of the resource only.
+    assert_eq!(stage.peer.count(&format!("refresh for {SCOPE}")), 2);
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn one_time_refresh_tokens_are_used_once() {
-    let mut stage = Stage::with_tokens_of(6, Reach::Direct).await;
+    let mut stage = Stage::with(&[("ACCESS_TOKEN_TTL", "6")], &[], Reach::Direct).await;
     let mut visitor = stage.app.visitor();
     stage.sign_in(&mut visitor, "ada").await;
     let old = visitor.clone();

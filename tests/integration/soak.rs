@@ -6,6 +6,7 @@ mod faults;
 mod flood;
 mod framing;
 mod opens;
+mod outages;
 mod rotation;
 mod streams;
 

@@ -4,7 +4,9 @@
 //! with its session.
 
 use std::num::NonZeroUsize;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use lru::LruCache;
 
@@ -18,10 +20,16 @@ use crate::session::store::NewTokens;
 const LIMIT: NonZeroUsize = NonZeroUsize::MIN.saturating_add(9_999);
 /// How long requests that carry an older cookie get a new access token, in seconds (contract 7.12).
 const CACHED: u64 = 60;
+/// The time between two sweeps: an access token stays in memory for at most so long after its last use.
+const SWEEP: Duration = Duration::from_secs(5);
 
 /// The table.
 #[derive(Debug)]
-pub(super) struct Memory(Mutex<LruCache<SessionId, Entry>>);
+pub(super) struct Memory {
+    table: Mutex<LruCache<SessionId, Entry>>,
+    /// Whether [`Self::sweep`] runs. Changed only while the table is locked.
+    is_swept: AtomicBool,
+}
 
 #[derive(Debug, Default)]
 struct Entry {
@@ -60,7 +68,7 @@ pub(super) struct Superseded;
 
 impl Default for Memory {
     fn default() -> Self {
-        Self(Mutex::new(LruCache::new(LIMIT)))
+        Self { table: Mutex::new(LruCache::new(LIMIT)), is_swept: AtomicBool::new(false) }
     }
 }
 
@@ -131,6 +139,33 @@ impl Memory {
         }
     }
 
+    /// Removes access tokens whose time is over, also those of sessions that send no more requests. Runs until no
+    /// access token is left; does nothing if it runs already.
+    pub(super) async fn sweep(&self, mut now: UnixSeconds) {
+        {
+            let _table = self.table();
+            if self.is_swept.swap(true, Ordering::Relaxed) {
+                return;
+            }
+        }
+        while self.remove_unusable_tokens(now) {
+            tokio::time::sleep(SWEEP).await;
+            now = now.saturating_add(SWEEP.as_secs());
+        }
+    }
+
+    /// Returns whether any access token is left.
+    fn remove_unusable_tokens(&self, now: UnixSeconds) -> bool {
+        let mut table = self.table();
+        let mut any = false;
+        for (_, entry) in table.iter_mut() {
+            entry.remove_unusable_tokens(now);
+            any |= !entry.access_tokens.is_empty();
+        }
+        self.is_swept.store(any, Ordering::Relaxed);
+        any
+    }
+
     /// The lock whose holder may refresh the session's tokens.
     pub(super) fn refresh_lock(&self, open: &OpenSession) -> Arc<tokio::sync::Mutex<()>> {
         self.change(open, |entry| Arc::clone(&entry.refresh))
@@ -144,8 +179,14 @@ impl Memory {
         change(self.table().get_or_insert_mut(open.session.id, || Entry::until(open.expires_at)))
     }
 
+    /// How many access tokens it holds.
+    #[cfg(test)]
+    pub(super) fn access_tokens(&self) -> usize {
+        self.table().iter().map(|(_, entry)| entry.access_tokens.len()).sum()
+    }
+
     fn table(&self) -> MutexGuard<'_, LruCache<SessionId, Entry>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.table.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -175,7 +216,7 @@ impl Entry {
             session.id_token = Some(token.clone());
             is_newer = true;
         }
-        self.access_tokens.retain(|cached| now < cached.until && !cached.token.is_expired(now));
+        self.remove_unusable_tokens(now);
         for cached in &self.access_tokens {
             let is_missing = session.access_token(&cached.token.api, now).is_none();
             if cached.generation > session.generation || is_missing {
@@ -184,6 +225,10 @@ impl Entry {
             }
         }
         is_newer
+    }
+
+    fn remove_unusable_tokens(&mut self, now: UnixSeconds) {
+        self.access_tokens.retain(|cached| now < cached.until && !cached.token.is_expired(now));
     }
 
     fn next_generation(&mut self, of_cookie: u64) -> u64 {

@@ -158,6 +158,22 @@ async fn an_open_circuit_costs_a_valid_token_nothing_and_a_session_that_cannot_r
     assert_eq!((begun.elapsed(), double.requests()), (Duration::ZERO, 3));
 }
 
+/// Contract 22.2: neither the turn nor the lock of a session, which requests that were sent before may hold for 10 s.
+#[tokio::test(start_paused = true)]
+async fn an_open_circuit_rejects_at_once_while_earlier_requests_run() {
+    let (service, double) = service(holding());
+    let running = signed_in("user-0");
+    let _running = calls(&service, 16);
+    settle().await;
+    service.limits.attempt().unwrap().end(Availability::RateLimited(30 * SECOND));
+    let begun = Instant::now();
+    for (open, api) in [(signed_in("ada"), "one"), (running, "two")] {
+        let rejected = tokio::time::timeout(SECOND, service.for_call(&open, api, NOW)).await;
+        assert!(matches!(rejected, Ok(Err(Error::ProviderUnavailableFor(30)))), "{api}: {rejected:?}");
+    }
+    assert_eq!((begun.elapsed(), double.requests()), (Duration::ZERO, 16));
+}
+
 /// Contract 22.2.
 #[tokio::test(start_paused = true)]
 async fn a_429_pauses_refreshes_for_its_retry_after_and_a_sign_in_resumes_them() {

@@ -26,8 +26,8 @@ pub struct Peer {
 }
 
 impl Peer {
-    /// Starts it on a port for a gateway with this public origin, with access tokens of so many seconds.
-    pub fn start(port: u16, origin: &str, token_seconds: u32) -> Self {
+    /// Starts it on a port for a gateway with this public origin, with more variables.
+    pub fn start(port: u16, origin: &str, variables: &[(&str, &str)]) -> Self {
         let folder = Path::new(ROOT).join("tests/peers/oidc-provider");
         let installed = folder.join("node_modules/oidc-provider").is_dir();
         assert!(installed, "the packages of {} are missing; `cargo dev test` installs them", folder.display());
@@ -38,7 +38,7 @@ impl Peer {
             .env("CLIENT_SECRET", CLIENT_SECRET)
             .env("REDIRECT_URI", format!("{origin}/auth/callback"))
             .env("POST_LOGOUT_REDIRECT_URI", format!("{origin}/auth/logout"))
-            .env("ACCESS_TOKEN_TTL", token_seconds.to_string())
+            .envs(variables.iter().copied())
             .env("RESOURCE", RESOURCE)
             .env("RESOURCE_SCOPES", SCOPE)
             .stdin(Stdio::piped())

@@ -71,14 +71,14 @@ async fn run(rate: u32, time: Duration) -> Seen {
     }
     let [there, back] = &mut connections;
     let cookie: Arc<str> = sign_in(&app.provider, &app.origin, there, back).await.into();
-    let base = good_calls(port, Arc::clone(&cookie), time / 2);
+    let base = good_calls(port, Arc::clone(&cookie), GOOD, time / 2);
     let mut base = join(base).await;
     vault.clear_requests();
     let flood = std::thread::spawn(move || own_runtime(flood(port, rate, time)));
-    let flooded = join(good_calls(port, Arc::clone(&cookie), time)).await;
+    let flooded = join(good_calls(port, Arc::clone(&cookie), GOOD, time)).await;
     let sent = tokio::task::spawn_blocking(move || flood.join().unwrap()).await.unwrap();
     let (lists, gets) = (vault.count_lists(), vault.count_gets());
-    base.extend(join(good_calls(port, cookie, time / 2)).await);
+    base.extend(join(good_calls(port, cookie, GOOD, time / 2)).await);
     let (base_p99, flooded_p99) = (p99(base), p99(flooded));
     let rate = sent as f64 / time.as_secs_f64();
     let ratio = flooded_p99.as_secs_f64() / base_p99.as_secs_f64();
@@ -96,10 +96,10 @@ fn own_runtime<T>(load: impl Future<Output = T>) -> T {
     tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(load)
 }
 
-type Times = std::thread::JoinHandle<Vec<Duration>>;
+pub(super) type Times = std::thread::JoinHandle<Vec<Duration>>;
 
 /// Valid calls at a constant rate; returns their durations.
-fn good_calls(port: u16, cookie: Arc<str>, time: Duration) -> Times {
+pub(super) fn good_calls(port: u16, cookie: Arc<str>, rate: u32, time: Duration) -> Times {
     std::thread::spawn(move || {
         own_runtime(async move {
             let mut callers = JoinSet::new();
@@ -108,7 +108,7 @@ fn good_calls(port: u16, cookie: Arc<str>, time: Duration) -> Times {
                 callers.spawn(async move {
                     let mut connection = Connection::to(port);
                     let mut times = Vec::new();
-                    let mut pace = Pace::of(GOOD / CALLERS, time);
+                    let mut pace = Pace::of(rate / CALLERS, time);
                     while pace.next().await {
                         let started = Instant::now();
                         let response = call(&mut connection, &cookie).await.unwrap();
@@ -123,7 +123,7 @@ fn good_calls(port: u16, cookie: Arc<str>, time: Duration) -> Times {
     })
 }
 
-async fn join(times: Times) -> Vec<Duration> {
+pub(super) async fn join(times: Times) -> Vec<Duration> {
     tokio::task::spawn_blocking(move || times.join().unwrap()).await.unwrap()
 }
 
@@ -155,26 +155,26 @@ fn made_up() -> String {
 }
 
 /// A constant rate; delays are caught up.
-struct Pace {
+pub(super) struct Pace {
     until: Instant,
     ticks: Interval,
 }
 
 impl Pace {
-    fn of(rate: u32, time: Duration) -> Self {
+    pub(super) fn of(rate: u32, time: Duration) -> Self {
         let mut ticks = interval(Duration::from_secs(1) / rate);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Burst);
         Self { until: Instant::now() + time, ticks }
     }
 
     /// Waits for the next tick; `false` at the end.
-    async fn next(&mut self) -> bool {
+    pub(super) async fn next(&mut self) -> bool {
         self.ticks.tick().await;
         Instant::now() < self.until
     }
 }
 
-fn p99(mut times: Vec<Duration>) -> Duration {
+pub(super) fn p99(mut times: Vec<Duration>) -> Duration {
     times.sort_unstable();
     times[times.len() * 99 / 100]
 }

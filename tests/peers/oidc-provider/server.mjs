@@ -18,6 +18,9 @@ server.listen(Number(process.argv[2] ?? process.env.PORT ?? 0), '127.0.0.1', () 
   const provider = new Provider(issuer, configuration(settings));
   provider.on('server_error', (_ctx, error) => console.error(error));
   provider.on('grant.revoked', () => console.log('grant revoked'));
+  provider.on('grant.success', ({ oidc: { params } }) => {
+    if (params.grant_type === 'refresh_token') console.log(`refresh for ${params.scope}`);
+  });
   server.on('request', handler(provider));
   console.log(`ready ${issuer}`);
 });
@@ -65,6 +68,8 @@ function configuration(settings) {
     rotateRefreshToken: true,
     // Refresh tokens live on after the provider's own session, as `offline_access` says.
     expiresWithSession: () => false,
+    // Without `offline_access` too, as many providers do: then a refresh that names it is `invalid_scope`.
+    issueRefreshToken: (_ctx, client) => client.grantTypeAllowed('refresh_token'),
     // Without this, profile and email claims would come from the userinfo endpoint only.
     conformIdTokenClaims: false,
     claims: {

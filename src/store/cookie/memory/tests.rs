@@ -44,6 +44,31 @@ fn an_old_cookie_gets_a_new_access_token_for_a_minute_and_the_refresh_token_for_
     assert_eq!(merged(&memory, &other, 101), ("r0".to_owned(), vec!["a0".to_owned()], false));
 }
 
+/// Contract 7.12: also those of sessions that send no more requests.
+#[tokio::test(start_paused = true)]
+async fn access_tokens_leave_memory_when_their_minute_is_over() {
+    let memory = Arc::new(Memory::default());
+    for start in [100, 1_000] {
+        for id in 0..100 {
+            memory.save_tokens(&open(id, 1_000), tokens("r1", Some(token("graph", "a1", 9_000))), start).unwrap();
+        }
+        let sweep = {
+            let memory = Arc::clone(&memory);
+            tokio::spawn(async move { memory.sweep(start).await })
+        };
+        tokio::time::sleep(Duration::from_secs(59)).await;
+        assert_eq!(memory.access_tokens(), 100);
+        memory.sweep(start + 59).await;
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        sweep.await.unwrap();
+        assert_eq!(memory.access_tokens(), 0);
+        assert_eq!(merged(&memory, &open(0, 1), start + 60).0, "r1", "the refresh token is kept");
+        for id in 0..100 {
+            memory.forget(&[id; 16]);
+        }
+    }
+}
+
 #[test]
 fn a_newer_cookie_of_another_instance_keeps_its_tokens() {
     let memory = Memory::default();
