@@ -1,7 +1,7 @@
 //! Places: how many requests may be in flight, by class, kind and user (contract 10.19, 10.20).
 //!
-//! Requests beyond the limits are rejected, so that the host's own limit of 100 is never reached, sign-ins still
-//! succeed while API calls pile up, and no client takes the places of all others.
+//! Requests beyond the limits are rejected, so that memory stays bounded, sign-ins still succeed while API calls pile
+//! up, and no client takes the places of all others.
 
 mod limits;
 mod unread;

@@ -82,6 +82,7 @@ pub fn spawn_blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'stat
     let span = Span::current();
     tokio::task::spawn_blocking(move || span.in_scope(work))
 }
+
 /// Logs a panic by its location alone: its text may contain anything.
 pub fn log_panics_without_their_text() {
     std::panic::set_hook(Box::new(|info| {

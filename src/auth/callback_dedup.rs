@@ -4,7 +4,7 @@
 //! fails, because the provider rejects the used code.
 
 use std::num::NonZeroUsize;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use futures_util::FutureExt;
@@ -29,12 +29,12 @@ pub(super) type Exchange = Shared<BoxFuture<'static, Outcome>>;
 
 /// Callbacks by state, in the order in which they began.
 #[derive(Debug)]
-pub(super) struct CallbackDedup(Mutex<LruCache<String, Entry>>);
+pub(super) struct CallbackDedup(Arc<Mutex<LruCache<String, Entry>>>);
 
 #[derive(Debug)]
 struct Entry {
     begun: Instant,
-    /// Dropped after [`RESULT_LIFE`], since its result holds tokens.
+    /// Dropped once [`RESULT_LIFE`] is over, since its result holds tokens.
     exchange: Option<Exchange>,
 }
 
@@ -60,9 +60,11 @@ impl CallbackDedup {
             None => {
                 // Whoever polls it, its log lines belong to the request that started it.
                 let exchange = start().in_current_span().boxed().shared();
-                let entry = Entry { begun: Instant::now(), exchange: Some(exchange.clone()) };
+                let begun = Instant::now();
+                let entry = Entry { begun, exchange: Some(exchange.clone()) };
                 table.put(state.as_str().to_owned(), entry);
                 tokio::spawn(exchange.clone());
+                tokio::spawn(expire_results(Arc::clone(&self.0), begun + RESULT_LIFE));
                 Attempt::First(exchange)
             }
         }
@@ -71,8 +73,14 @@ impl CallbackDedup {
 
 impl Default for CallbackDedup {
     fn default() -> Self {
-        Self(Mutex::new(LruCache::new(LIMIT)))
+        Self(Arc::new(Mutex::new(LruCache::new(LIMIT))))
     }
+}
+
+/// Removes the results whose life is over then, even if no other callback follows.
+async fn expire_results(table: Arc<Mutex<LruCache<String, Entry>>>, then: Instant) {
+    tokio::time::sleep_until(then).await;
+    remove_expired(&mut table.lock().unwrap_or_else(PoisonError::into_inner));
 }
 
 /// Removes results after their life, and entries whose transaction cookie has expired, so that none can repeat them.
@@ -108,9 +116,10 @@ mod tests {
         assert!(matches!(callback(&table, 1), Attempt::First(_)));
         tokio::time::advance(Duration::from_secs(59)).await;
         assert!(matches!(callback(&table, 1), Attempt::Repeated(_)));
-        tokio::time::advance(Duration::from_secs(1)).await;
-        assert!(matches!(callback(&table, 1), Attempt::Expired));
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        tokio::task::yield_now().await;
         assert_eq!(counts(&table), (1, 0), "the tokens of the result are dropped");
+        assert!(matches!(callback(&table, 1), Attempt::Expired));
         tokio::time::advance(Duration::from_secs(539)).await;
         assert!(matches!(callback(&table, 1), Attempt::Expired));
         tokio::time::advance(Duration::from_secs(1)).await;

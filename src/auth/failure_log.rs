@@ -72,9 +72,11 @@ impl FailureLog {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::session::captured_log::Capture;
 
     #[tokio::test(start_paused = true)]
     async fn after_twenty_failures_in_a_minute_others_are_only_counted() {
+        let captured = Capture::start();
         let log = FailureLog::default();
         let record = |count| (0..count).for_each(|_| log.record(AuthError::LoginFailed.into()));
         let counts = || {
@@ -88,5 +90,9 @@ mod tests {
         assert_eq!(counts(), (20, 0), "one event has their number");
         record(1);
         assert_eq!(counts(), (1, 0));
+        let text = captured.text();
+        assert_eq!(text.matches("sign-in failed").count(), 21);
+        assert_eq!(text.matches("further sign-ins failed within a minute").count(), 1);
+        assert!(text.contains("count=100"), "{text}");
     }
 }

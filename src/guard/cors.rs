@@ -70,8 +70,9 @@ pub fn add_cors_headers(response: &mut HeaderMap, allowed_origin: Option<HeaderV
     if origins.allowed.is_empty() {
         return;
     }
-    let has_origin = response.get_all(VARY).iter().any(|line| line.to_str().is_ok_and(|line| line.contains("Origin")));
-    if !has_origin {
+    let lines = response.get_all(VARY).iter().filter_map(|line| line.to_str().ok());
+    let mut names = lines.flat_map(|line| line.split(','));
+    if !names.any(|name| name.trim().eq_ignore_ascii_case("origin")) {
         response.append(VARY, HeaderValue::from_static("Origin"));
     }
     if let Some(origin) = allowed_origin {
@@ -160,5 +161,17 @@ mod tests {
         assert_eq!(response.len(), 1, "{response:?}");
         assert!(response.contains_key("vary"));
         assert!(headers_for(PAGE, &Origins::only(origins().public)).is_empty());
+    }
+
+    /// Contract 9.8: a cache must not give one origin's response to another.
+    #[test]
+    fn vary_names_the_origin_whatever_else_it_names() {
+        for (sent, expected) in
+            [("X-Original-Host", vec!["X-Original-Host", "Origin"]), ("Accept, origin", vec!["Accept, origin"])]
+        {
+            let mut response = headers(&[("vary", sent)]);
+            add_cors_headers(&mut response, None, &origins());
+            assert_eq!(response.get_all(VARY).iter().collect::<Vec<_>>(), expected, "{sent}");
+        }
     }
 }

@@ -112,6 +112,7 @@ impl Ring {
             Lookup::Unlisted if !self.may_list_for_unknown() && !self.may_await_list() => {
                 return self.decide_without_list();
             }
+            Lookup::Unfetched(_) if self.is_probed() => return KeyForOpening::Unavailable,
             Lookup::Unlisted | Lookup::Unfetched(_) => {}
         }
         let waiting_since = Instant::now();
@@ -200,6 +201,12 @@ impl Ring {
     /// Whether a list may be in progress that is worth waiting for: one that the source is expected to respond to.
     fn may_await_list(&self) -> bool {
         self.source_lock.try_lock().is_err() && !self.read(|memory| memory.list_problem.is_some())
+    }
+
+    /// Whether another request finds out just now if a source that failed shortly before responds again. Requests that
+    /// waited for it would hold their places, which those with a key in memory need.
+    fn is_probed(&self) -> bool {
+        self.read(Memory::failed_lately) && self.source_lock.try_lock().is_err()
     }
 
     /// Whether a request to the source failed since: whoever waited for it shares the failure.

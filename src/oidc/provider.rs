@@ -116,13 +116,17 @@ impl Provider {
         self.read(|cache| cache.metadata.clone())
     }
 
-    /// The metadata, which is loaded now if it never was.
+    /// The metadata, which is loaded now if it never was. After a failure no request waits for the attempt of another.
     ///
     /// # Errors
     /// It cannot be loaded.
     pub async fn metadata(&self) -> Result<Arc<Metadata>, Unavailable> {
         if let Some(metadata) = self.cached_metadata() {
             return Ok(metadata);
+        }
+        if self.is_down() && self.loading.try_lock().is_err() {
+            // Requests that waited for each further attempt would hold the places of all sign-ins and sign-outs.
+            return Err(Unavailable);
         }
         let _guard = self.loading.lock().await;
         if !self.read(|cache| cache.attempted_at.is_some_and(|at| at.elapsed() < ATTEMPT_PAUSE)) {
@@ -348,3 +352,6 @@ fn code_exchange_error(error: &RequestError) -> SignInError {
 pub fn is_transient(error: &str) -> bool {
     matches!(error, "server_error" | "temporarily_unavailable")
 }
+
+#[cfg(test)]
+mod tests;

@@ -242,7 +242,10 @@ fn rejection(app: &App, rejected: Rejected, head: &RequestHead) -> Reply {
     let context = Context { trace_id: head.trace.trace_id.clone(), as_page: is_navigation(&head.headers), link_base };
     let mut reply = problem(&error, &context);
     let may_be_of_another_user = head.method == Method::POST && head.target.path() == "/auth/refresh";
-    if facts.code == "session_expired" && may_be_of_another_user && app.proxy.apis.is_cached() {
+    if matches!(error, Error::SessionExpired | Error::SessionGone)
+        && may_be_of_another_user
+        && app.proxy.apis.is_cached()
+    {
         clear_cache(reply.headers_mut());
     }
     if error == FORM_LATE {

@@ -118,7 +118,7 @@ impl Site {
         *reply.headers_mut() = filter.apply(reply.headers());
         // Only a file that exists may be immutable. Some websites respond to the name of a missing script with a page.
         let kind = reply.headers().get(CONTENT_TYPE).and_then(|kind| kind.to_str().ok()).unwrap_or_default();
-        let is_page = kind.starts_with("text/html");
+        let is_page = kind.get(..9).is_some_and(|kind| kind.eq_ignore_ascii_case("text/html"));
         let exists = !is_page && (reply.status().is_success() || reply.status() == StatusCode::NOT_MODIFIED);
         // A 304 has no content type, and its headers replace those in the browser's cache.
         let is_page = is_page || (reply.status() == StatusCode::NOT_MODIFIED && path.ends_with(".html"));

@@ -51,7 +51,8 @@ fn response(head: &str) -> String {
         "/site/assets/app-BfX2k3aQ.js" if head.contains("range: bytes=0-2") => format!(
             "HTTP/1.1 206 Partial Content\r\n{COMMON}Content-Range: bytes 0-2/12\r\nContent-Length: 3\r\n\r\nabc"
         ),
-        "/site/" | "/site/index.html" => whole("text/html", "<html></html"),
+        // Media types ignore case (RFC 9110 section 8.3.1).
+        "/site/" | "/site/index.html" => whole("Text/HTML", "<html></html"),
         "/site/assets/app-BfX2k3aQ.js" => whole("text/javascript", "abcdefghijkl"),
         "/site/old" => format!("HTTP/1.1 301 Moved\r\n{COMMON}Location: /site/new?x=1\r\nContent-Length: 0\r\n\r\n"),
         "/site/slashes" => {
@@ -75,6 +76,8 @@ async fn pages_come_from_the_website_in_every_mode() {
         let page = visitor.navigate("/").await;
         assert_eq!((page.status, page.text().as_str()), (200, "<html></html"), "{reach:?}: {}", app.log());
         assert_eq!(page.header("cache-control"), Some("no-cache"));
+        assert_eq!(page.header("content-security-policy"), Some("frame-ancestors 'self'"));
+        assert_eq!(page.header("cross-origin-opener-policy"), Some("same-origin"));
         let script = visitor.fetch("GET", "/assets/app-BfX2k3aQ.js?v=1").await;
         assert_eq!(script.header("cache-control"), Some("public, max-age=31536000, immutable"));
         assert_eq!(script.header("etag"), Some("\"1\""));

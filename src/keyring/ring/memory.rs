@@ -11,8 +11,9 @@ use crate::clock::UnixSeconds;
 use crate::keyring::states::{Parameters, State, ValueStatus, activation, states};
 use crate::keyring::{Key, KeyId, Version};
 
-/// How long an older key seals, without another request, instead of an active key that could not be fetched.
-const FALLBACK_PAUSE: Duration = Duration::from_secs(15);
+/// How long after a failed request the source counts as failing: an older key then seals, without another request,
+/// instead of an active key that could not be fetched, and one request at a time finds out whether it responds again.
+const FAILURE_PAUSE: Duration = Duration::from_secs(15);
 
 #[derive(Debug, Default)]
 pub(super) struct Memory {
@@ -92,8 +93,12 @@ impl Memory {
 
     /// The sealing key, shortly after a request to the source failed, when another would fail too.
     pub(super) fn fallback_key(&self) -> Option<Arc<Key>> {
-        let failing = self.failed_at.is_some_and(|failed_at| failed_at.elapsed() < FALLBACK_PAUSE);
-        failing.then(|| self.sealing_key()).flatten()
+        self.failed_lately().then(|| self.sealing_key()).flatten()
+    }
+
+    /// Whether a request to the source failed shortly before.
+    pub(super) fn failed_lately(&self) -> bool {
+        self.failed_at.is_some_and(|failed_at| failed_at.elapsed() < FAILURE_PAUSE)
     }
 
     /// Whether the fault of a version was not logged before; from now on it counts as logged.

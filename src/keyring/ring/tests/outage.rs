@@ -49,6 +49,29 @@ async fn concurrent_requests_to_a_hanging_source_share_one_failure() {
     assert!(matches!(ring.key_for_opening(new, 10_000).await, KeyForOpening::Found(_)), "keys in memory do not wait");
 }
 
+/// Whoever can present a well-formed cookie under a key that was not fetched would otherwise hold a place for 5 s.
+#[tokio::test(start_paused = true)]
+async fn while_a_source_hangs_one_value_at_a_time_waits_for_it() {
+    let (source, ring) = ring();
+    let old = source.add(1, 1_000);
+    source.add(2, 2_000);
+    ring.refresh(10_000).await;
+    *source.delay.lock().unwrap() = HANGING;
+    assert!(matches!(ring.key_for_opening(old, 10_000).await, KeyForOpening::Unavailable));
+    tokio::time::advance(Duration::from_millis(1)).await;
+    let probe = ring.key_for_opening(old, 10_000);
+    let others = async {
+        let started = Instant::now();
+        let keys = join_all((0..100).map(|_| ring.key_for_opening(old, 10_000))).await;
+        assert_eq!(count(&keys, |key| matches!(key, KeyForOpening::Unavailable)), 100);
+        assert_eq!(started.elapsed(), Duration::ZERO);
+        *source.delay.lock().unwrap() = Duration::ZERO;
+    };
+    tokio::join!(biased; probe, others);
+    tokio::time::advance(Duration::from_millis(1)).await;
+    assert!(matches!(ring.key_for_opening(old, 10_000).await, KeyForOpening::Found(_)), "the next one may try");
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_source_that_hung_is_usable_again_within_five_seconds() {
     let (source, ring) = ring();
