@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use cloakroom::keyring::revocations::RevocationCache;
 use cloakroom::keyring::states::Parameters;
 use cloakroom::keyring::{
     KeyId, KeySource, NewVersion, Purpose, Ring, SourceFuture, SourceUnavailable, Value, Version,
@@ -97,8 +98,10 @@ async fn sessions(keys: u8) -> Sessions {
         life: Duration::from_secs(60),
         retention: Duration::from_secs(NOW),
     };
-    let ring = Ring::new(Arc::new(Keys(keys)), parameters, Duration::from_secs(300));
-    ring.refresh(NOW).await;
+    let (source, refresh): (Arc<dyn KeySource>, _) = (Arc::new(Keys(keys)), Duration::from_secs(300));
+    let revocations = RevocationCache::new(Arc::clone(&source), 300, refresh);
+    let ring = Ring::new(source, parameters, refresh);
+    tokio::join!(ring.refresh(NOW), revocations.refresh(NOW));
     let cookies = SessionCookies::new(Settings {
         name: NAME.to_owned(),
         domain: None,
@@ -114,7 +117,7 @@ async fn sessions(keys: u8) -> Sessions {
     let client_id = "11111111-2222-3333-4444-555555555555".to_owned();
     let sealer = Arc::new(Sealer::new(ring, client_id, limits.clock_skew.as_secs()));
     let store = Arc::new(CookieStore::new(Arc::clone(&sealer), cookies.clone()));
-    Sessions::new(sealer, cookies, limits, store)
+    Sessions::new(sealer, cookies, limits, store, revocations)
 }
 
 /// A session like those of Entra, with a token of three segments.

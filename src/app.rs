@@ -9,6 +9,7 @@ use crate::functions::mode::HostModeObserver;
 use crate::functions::rotate_keys::RotateKeys;
 use crate::guard::origins::Origins;
 use crate::keyring::Ring;
+use crate::keyring::revocations::RevocationCache;
 use crate::net::OutboundClients;
 use crate::oidc::Provider;
 use crate::proxy::forward::Proxy;
@@ -27,6 +28,8 @@ pub struct App {
     pub auth: Arc<Auth>,
     pub proxy: Proxy,
     pub ring: Arc<Ring>,
+    pub revocations: Arc<RevocationCache>,
+    sessions: Arc<Sessions>,
     pub rotate_keys: RotateKeys,
     pub provider: Arc<Provider>,
     net: Arc<OutboundClients>,
@@ -47,21 +50,25 @@ impl App {
     pub fn new(config: Config) -> Arc<Self> {
         let net = config.net;
         let rotate_keys = RotateKeys::new(Arc::clone(&config.keys.source), config.keys.parameters);
-        let ring = Ring::new(config.keys.source, config.keys.parameters, config.keys.refresh);
+        let (source, refresh) = (config.keys.source, config.keys.refresh);
+        let revocations = RevocationCache::new(Arc::clone(&source), config.keys.clock_skew, refresh);
+        let ring = Ring::new(source, config.keys.parameters, refresh);
         let client_id = config.provider.client.id.clone();
         let sealer = Arc::new(Sealer::new(Arc::clone(&ring), client_id, config.sessions.clock_skew.as_secs()));
         let cookies = SessionCookies::new(config.cookies);
         let store = Arc::new(CookieStore::new(Arc::clone(&sealer), cookies.clone()));
-        let sessions = Arc::new(Sessions::new(sealer, cookies, config.sessions, store));
+        let sessions = Arc::new(Sessions::new(sealer, cookies, config.sessions, store, Arc::clone(&revocations)));
         let provider = Arc::new(Provider::new(config.provider, Arc::clone(&net)));
         let origins = Arc::clone(&config.auth.origins);
         let tokens = TokenService::new(config.tokens, Arc::<Provider>::clone(&provider), Arc::clone(&sessions));
         Arc::new(Self {
             auth: Auth::new(config.auth, Arc::clone(&provider), Arc::clone(&sessions), Arc::clone(&tokens)),
-            proxy: Proxy::new(config.apis, sessions, tokens, Arc::clone(&origins), &net),
+            proxy: Proxy::new(config.apis, Arc::clone(&sessions), tokens, Arc::clone(&origins), &net),
             net,
             origins,
             ring,
+            revocations,
+            sessions,
             rotate_keys,
             provider,
             spa: config.spa,
@@ -72,10 +79,14 @@ impl App {
         })
     }
 
-    /// Loads keys and metadata, and keeps them fresh (contract 11.6).
+    /// Loads keys, revocation list and metadata, and keeps them fresh (contract 11.6).
     pub fn load_in_background(self: &Arc<Self>) {
-        let ring = Arc::clone(&self.ring);
+        let (ring, revocations, sessions) =
+            (Arc::clone(&self.ring), Arc::clone(&self.revocations), Arc::clone(&self.sessions));
+        // At the same time: a cold start does not wait for one after the other (contract 6.17).
         tokio::spawn(async move { ring.keep_fresh(&clock::now).await });
+        tokio::spawn(async move { revocations.keep_fresh(&clock::now).await });
+        tokio::spawn(async move { sessions.announce_revocations().await });
         let (provider, net) = (Arc::clone(&self.provider), Arc::clone(&self.net));
         tokio::spawn(async move {
             // Loading the trusted roots blocks for tens of milliseconds, and the host's probe must not wait for that.

@@ -1,12 +1,16 @@
-//! The commands other than serving: `check`, and `keys list`, `keys rotate`, `keys revoke`. They print no secret.
+//! The commands other than serving: `check`, `keys list`, `keys rotate`, `keys revoke`, and `sessions end`. They print
+//! no secret.
 
 mod keys;
 mod online;
+mod sessions;
 
 use std::process::ExitCode;
+use std::time::{Duration, UNIX_EPOCH};
 
 use tokio::runtime::{Builder, Runtime};
 
+use crate::clock::UnixSeconds;
 use crate::config::{Config, ConfigErrors, Vars};
 use crate::keyring::SourceUnavailable;
 use crate::telemetry::{self, eprint, print};
@@ -21,6 +25,8 @@ pub const OS_ERROR: u8 = 71;
 const HELP: &str = "usage: cloakroom                             serve; the Functions host starts it this way
        cloakroom check                       report all invalid settings
        cloakroom check --online              also read the key source and the provider's metadata
+       cloakroom sessions end --user USER    end a user's sessions, by the claim oid or sub
+       cloakroom sessions end --all          end all sessions
        cloakroom keys list [--json]          list the versions of the key ring with their states
        cloakroom keys rotate [--json]        publish a key if one is due, disable expired ones
        cloakroom keys revoke KID [--json]    disable a key, which ends its sessions";
@@ -32,6 +38,7 @@ pub fn run(arguments: &[&str], vars: &Vars) -> ExitCode {
         ["check"] => check(vars, false),
         ["check", "--online"] => check(vars, true),
         ["keys", rest @ ..] => keys::run(rest, vars),
+        ["sessions", rest @ ..] => sessions::run(rest, vars),
         _ => fail(USAGE, HELP),
     }
 }
@@ -87,4 +94,25 @@ pub fn runtime() -> Result<Runtime, ExitCode> {
 
 fn unavailable(SourceUnavailable(problem): SourceUnavailable) -> String {
     format!("the key source is unavailable: {problem}")
+}
+
+/// A time in UTC; after the year 9999, which RFC 3339 cannot express, as seconds.
+fn rfc3339(seconds: UnixSeconds) -> String {
+    const YEAR_10000: UnixSeconds = 253_402_300_800;
+    if seconds >= YEAR_10000 {
+        return seconds.to_string();
+    }
+    humantime::format_rfc3339_seconds(UNIX_EPOCH + Duration::from_secs(seconds)).to_string()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_time_that_rfc_3339_cannot_express_is_printed_in_seconds() {
+        assert_eq!(rfc3339(253_402_300_799), "9999-12-31T23:59:59Z");
+        assert_eq!(rfc3339(253_402_300_800), "253402300800");
+        assert_eq!(rfc3339(u64::MAX), u64::MAX.to_string());
+    }
 }

@@ -78,6 +78,8 @@ pub struct Keys {
     pub parameters: states::Parameters,
     /// How often the source is read.
     pub refresh: Duration,
+    /// Tolerance for the clocks of those who write the revocation list, in seconds.
+    pub clock_skew: u64,
 }
 
 /// The whole configuration, each part in the type of the module that uses it.

@@ -1,10 +1,11 @@
 //! The key ring (contract section 6): the versions of one secret, each a key whose ID is part of every sealed value.
 //!
 //! [`states`] derives from attributes and time what each version may do, [`Ring`] caches the list and the keys, and
-//! both are read from a [`KeySource`].
+//! both are read from a [`KeySource`]. The source also holds the list of sessions that were ended ([`revocations`]).
 
 pub mod file;
 pub mod key_vault;
+pub mod revocations;
 pub mod ring;
 pub mod rotate;
 pub mod states;
@@ -20,6 +21,7 @@ use sha2::Sha256;
 
 use crate::clock::UnixSeconds;
 use crate::secret::{Key32, SecretString};
+use revocations::Addition;
 pub use ring::{KeyForOpening, Ring};
 
 /// Salt of every key derivation (contract 5.3, 5.5).
@@ -211,6 +213,18 @@ pub trait KeySource: Send + Sync + fmt::Debug {
     /// Whether its keys can be rotated; if not, the active key is never reported as too old.
     fn can_rotate(&self) -> bool {
         true
+    }
+    /// Whether it can hold a revocation list (contract 16.5).
+    fn has_revocations(&self) -> bool {
+        false
+    }
+    /// The revocation list as it is stored; `None` if there is none.
+    fn revocations(&self) -> SourceFuture<'_, Option<String>> {
+        Box::pin(async { Ok(None) })
+    }
+    /// Adds to the revocation list. No entry of another writer is lost.
+    fn add_revocations<'a>(&'a self, _addition: &'a Addition) -> SourceFuture<'a, ()> {
+        Box::pin(async { Err(SourceUnavailable("this key source holds no revocation list".to_owned())) })
     }
 }
 

@@ -151,7 +151,7 @@ async fn live(_app: Arc<App>, _request: GatewayRequest) -> Result<Reply, Error> 
 }
 
 async fn ready(app: Arc<App>, _request: GatewayRequest) -> Result<Reply, Error> {
-    Ok(health::ready(&app.ring, &app.provider, app.host.mode().name(), &app.misconfigured))
+    Ok(health::ready(&app.ring, &app.provider, &app.revocations, app.host.mode().name(), &app.misconfigured))
 }
 
 async fn rotate_keys(app: Arc<App>, request: GatewayRequest) -> Result<Reply, Error> {

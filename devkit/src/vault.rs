@@ -115,13 +115,19 @@ impl StandIn<State> {
     /// Requests for the first page of a list, with a valid token.
     #[must_use]
     pub fn count_lists(&self) -> u64 {
-        self.state.core.log.count_of(Operation::List.action())
+        self.state.core.log.count_of(Operation::List.name())
     }
 
     /// Requests for a value, with a valid token.
     #[must_use]
     pub fn count_gets(&self) -> u64 {
-        self.state.core.log.count_of(Operation::Get.action())
+        self.state.core.log.count_of(Operation::Get.name()) + self.count_gets_of_newest()
+    }
+
+    /// Those of them that name no version.
+    #[must_use]
+    pub fn count_gets_of_newest(&self) -> u64 {
+        self.state.core.log.count_of(Operation::GetNewest.name())
     }
 }
 
@@ -163,7 +169,7 @@ impl Handler for State {
     async fn respond(&self, request: Recorded) -> Result<Response<Body>, HangUp> {
         let fault = Request::parse(&request).ok().and_then(|parsed| {
             if parsed.is_first_page() && self.check_token(&request).is_ok() {
-                self.core.log.count_as(parsed.operation.action());
+                self.core.log.count_as(parsed.operation.name());
             }
             self.core.faults.take(parsed.operation)
         });

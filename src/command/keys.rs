@@ -1,12 +1,11 @@
 //! `cloakroom keys list`, `rotate` and `revoke` (contract 6.25 to 6.28).
 
 use std::process::ExitCode;
-use std::time::{Duration, UNIX_EPOCH};
 
 use serde_json::{Value, json};
 
-use super::{HELP, UNAVAILABLE, USAGE, fail, invalid_configuration, runtime, unavailable};
-use crate::clock::{self, UnixSeconds};
+use super::{HELP, UNAVAILABLE, USAGE, fail, invalid_configuration, rfc3339, runtime, unavailable};
+use crate::clock;
 use crate::config::{Config, Keys, Vars};
 use crate::keyring::KeyId;
 use crate::keyring::rotate::{self, RevokeError, VersionState};
@@ -135,26 +134,5 @@ const fn state_name(state: State) -> &'static str {
         State::Retired => "retired",
         State::Retiring => "retiring",
         State::Revoked => "revoked",
-    }
-}
-
-/// A time in UTC; after the year 9999, which RFC 3339 cannot express, as seconds.
-fn rfc3339(seconds: UnixSeconds) -> String {
-    const YEAR_10000: UnixSeconds = 253_402_300_800;
-    if seconds >= YEAR_10000 {
-        return seconds.to_string();
-    }
-    humantime::format_rfc3339_seconds(UNIX_EPOCH + Duration::from_secs(seconds)).to_string()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_time_that_rfc_3339_cannot_express_is_printed_in_seconds() {
-        assert_eq!(rfc3339(253_402_300_799), "9999-12-31T23:59:59Z");
-        assert_eq!(rfc3339(253_402_300_800), "253402300800");
-        assert_eq!(rfc3339(u64::MAX), u64::MAX.to_string());
     }
 }

@@ -2,9 +2,11 @@
 
 use std::sync::Arc;
 
-use super::unavailable;
+use super::{rfc3339, unavailable};
 use crate::clock;
 use crate::config::{Config, Keys};
+use crate::keyring::SourceUnavailable;
+use crate::keyring::revocations::cache as revocations;
 use crate::keyring::rotate::{self, VersionState};
 use crate::keyring::states::State;
 use crate::oidc::Provider;
@@ -15,7 +17,8 @@ pub(super) type Finding = (&'static str, Result<String, String>);
 pub(super) async fn findings(config: Config) -> Vec<Finding> {
     let keys = keys(&config.keys).await;
     let provider = provider(&Provider::new(config.provider, Arc::clone(&config.net))).await;
-    vec![("keys", keys), ("provider", provider)]
+    let revocations = revocations(&config.keys).await;
+    vec![("keys", keys), ("provider", provider), ("revocations", revocations)]
 }
 
 async fn keys(keys: &Keys) -> Result<String, String> {
@@ -28,6 +31,22 @@ async fn keys(keys: &Keys) -> Result<String, String> {
     let active = versions.iter().find(|VersionState { state, .. }| *state == State::Active);
     let active = active.ok_or("no version is enabled and valid; create one with `cloakroom keys rotate`")?;
     Ok(format!("the active key is {}; versions in total: {}", active.version.kid, versions.len()))
+}
+
+async fn revocations(keys: &Keys) -> Result<String, String> {
+    if !keys.source.has_revocations() {
+        return Ok("this key source holds no list, so that `cloakroom sessions end` cannot be used".to_owned());
+    }
+    let list = revocations::read(keys.source.as_ref(), clock::now(), keys.clock_skew).await;
+    let SourceUnavailable(problem) = match list {
+        Ok(None) => return Ok("there is no list: no sessions were ended by a command".to_owned()),
+        Ok(Some(list)) => {
+            let all = list.all().map_or_else(|| "never".to_owned(), rfc3339);
+            return Ok(format!("sessions of all users were last ended at: {all}; users in the list: {}", list.users()));
+        }
+        Err(unavailable) => unavailable,
+    };
+    Err(problem)
 }
 
 async fn provider(provider: &Provider) -> Result<String, String> {

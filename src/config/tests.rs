@@ -53,6 +53,16 @@ fn the_defaults_are_those_of_the_contract() {
     assert!(config.apis.get("graph").is_some());
 }
 
+/// Contract 16.5: the name of the revocation list's secret is longer, and Key Vault allows 127 characters.
+#[test]
+fn the_name_of_the_keys_leaves_room_for_that_of_the_revocation_list() {
+    let vault = ("CLOAKROOM_KEY_VAULT_URL", "https://v.vault.azure.net");
+    let with_name = |name: &str| parse(&[("CLOAKROOM_ENC_KEY", ""), vault, ("CLOAKROOM_KEY_NAME", name)]);
+    assert!(with_name(&"k".repeat(115)).is_ok());
+    let errors = with_name(&"k".repeat(116)).unwrap_err();
+    assert_eq!(errors.0[0].problem, "must be 1 to 115 letters, digits and hyphens");
+}
+
 /// The documentation shows the defaults of the table: each is what the parser uses.
 #[test]
 fn a_setting_that_has_its_documented_default_changes_nothing() {

@@ -8,9 +8,11 @@ use std::fs::File;
 use std::io::{self, ErrorKind, Write};
 use std::path::PathBuf;
 
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize};
+use serde_json::value::RawValue;
 use zeroize::Zeroizing;
 
+use super::revocations::{self, Addition};
 use super::{KeyId, KeySource, NewVersion, SourceFuture, SourceUnavailable, Value, Version};
 use crate::clock::UnixSeconds;
 use crate::os::{check_private, open_private};
@@ -26,6 +28,9 @@ pub struct FileRing {
 #[serde(deny_unknown_fields)]
 struct Contents {
     keys: Vec<Entry>,
+    /// The revocation list (contract 16.5) as it is in the file, so that writers of keys keep it whatever it is.
+    #[serde(default, deserialize_with = "even_null", skip_serializing_if = "Option::is_none")]
+    revocations: Option<Box<RawValue>>,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -46,6 +51,11 @@ struct Entry {
 
 const fn enabled_by_default() -> bool {
     true
+}
+
+/// A member that is there, since null is a malformed list and not a missing one.
+fn even_null<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Box<RawValue>>, D::Error> {
+    Box::deserialize(deserializer).map(Some)
 }
 
 impl FileRing {
@@ -189,6 +199,29 @@ impl KeySource for FileRing {
                 let entry = contents.keys.iter_mut().find(|entry| entry.id == id);
                 let entry = entry.ok_or_else(|| ring.unavailable("the key is not in the file any more"))?;
                 entry.enabled = false;
+                Ok(())
+            })
+        }))
+    }
+
+    fn has_revocations(&self) -> bool {
+        true
+    }
+
+    fn revocations(&self) -> SourceFuture<'_, Option<String>> {
+        Box::pin(self.blocking(|ring| Ok(ring.read()?.revocations.map(|list| list.get().to_owned()))))
+    }
+
+    fn add_revocations<'a>(&'a self, addition: &'a Addition) -> SourceFuture<'a, ()> {
+        let addition = addition.clone();
+        Box::pin(self.blocking(move |ring| {
+            ring.change(|contents| {
+                if contents.keys.is_empty() {
+                    return Err(ring.unavailable("there is no file, or it has no key"));
+                }
+                let list = addition.to(contents.revocations.as_deref().map(RawValue::get))?;
+                let list = RawValue::from_string(revocations::to_json(&list)?);
+                contents.revocations = Some(list.map_err(|error| ring.unavailable(error))?);
                 Ok(())
             })
         }))

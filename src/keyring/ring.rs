@@ -27,7 +27,8 @@ const FIRST_ATTEMPT: Duration = Duration::from_secs(2);
 const UNKNOWN_KID_PAUSE: Duration = Duration::from_secs(15);
 /// Pauses after a list that failed: the first, and the longest. Together with a request that was sent during the
 /// outage, whose second attempt starts after 2 s, the ring recovers within 5 s of the end of the outage.
-const BACKOFF: std::ops::RangeInclusive<Duration> = Duration::from_millis(500)..=Duration::from_millis(1_500);
+pub(super) const BACKOFF: std::ops::RangeInclusive<Duration> =
+    Duration::from_millis(500)..=Duration::from_millis(1_500);
 
 /// The key for opening a sealed value (contract 5.12).
 #[derive(Debug)]
@@ -180,8 +181,7 @@ impl Ring {
             self.refresh(clock()).await;
             if self.was_ready() && !self.source_is_down() {
                 backoff = *BACKOFF.start();
-                let pause = self.refresh.mul_f64(rand::random_range(0.8..=1.0));
-                if timeout(pause, self.list_failed.notified()).await.is_err() {
+                if timeout(pause(self.refresh), self.list_failed.notified()).await.is_err() {
                     continue;
                 }
             }
@@ -333,6 +333,12 @@ impl Ring {
     fn write<T>(&self, write: impl FnOnce(&mut Memory) -> T) -> T {
         write(&mut self.memory.write().unwrap_or_else(PoisonError::into_inner))
     }
+}
+
+/// The time until the next refresh: `refresh` with jitter. The difference to `refresh` is more than a request takes, so
+/// that a change takes effect within `refresh`.
+pub(super) fn pause(refresh: Duration) -> Duration {
+    refresh.mul_f64(rand::random_range(0.8..=0.95))
 }
 
 /// Sends a request, and a second one when the first fails or takes long; the first good response counts, within one

@@ -64,9 +64,10 @@ mod tests {
     use tokio::sync::mpsc::{UnboundedSender, unbounded_channel};
 
     use super::*;
-    use crate::keyring::Ring;
+    use crate::keyring::revocations::RevocationCache;
     use crate::keyring::states::Parameters;
     use crate::keyring::static_key::StaticKey;
+    use crate::keyring::{KeySource, Ring};
     use crate::secret::Key32;
     use crate::session::cookie::{SameSite, SessionCookies, Settings};
     use crate::session::payload::{Session, User};
@@ -79,7 +80,9 @@ mod tests {
     fn sessions() -> Sessions {
         let day = Duration::from_secs(86_400);
         let parameters = Parameters { propagation: day, life: day, retention: day };
-        let ring = Ring::new(Arc::new(StaticKey::new(&Key32::new([7; 32]))), parameters, day);
+        let source: Arc<dyn KeySource> = Arc::new(StaticKey::new(&Key32::new([7; 32])));
+        let revocations = RevocationCache::new(Arc::clone(&source), 300, day);
+        let ring = Ring::new(source, parameters, day);
         let cookies = SessionCookies::new(Settings {
             name: "__Host-Http-x".to_owned(),
             domain: None,
@@ -89,7 +92,7 @@ mod tests {
         });
         let sealer = Arc::new(Sealer::new(ring, "app".to_owned(), 300));
         let store = Arc::new(CookieStore::new(Arc::clone(&sealer), cookies.clone()));
-        Sessions::new(sealer, cookies, Limits { idle: day, max: day, clock_skew: day }, store)
+        Sessions::new(sealer, cookies, Limits { idle: day, max: day, clock_skew: day }, store, revocations)
     }
 
     fn session(sessions: &Sessions, number: u8) -> OpenSession {

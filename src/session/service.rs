@@ -18,6 +18,7 @@ use super::watch::{EndCount, Ends, SessionWatch};
 use super::{Limits, OpenError, OpenSession, WriteError};
 use crate::clock::UnixSeconds;
 use crate::keyring::Purpose;
+use crate::keyring::revocations::{NotRead, RevocationCache};
 use crate::secret::SecretString;
 
 /// Opens, writes and ends sessions, and seals the smaller values.
@@ -27,6 +28,7 @@ pub struct Sessions {
     cookies: SessionCookies,
     limits: Limits,
     store: Arc<dyn SessionStore>,
+    revocations: Arc<RevocationCache>,
     rejections: Rejections,
     ends: Arc<Ends>,
 }
@@ -34,8 +36,14 @@ pub struct Sessions {
 impl Sessions {
     /// Sessions in a store. `sealer` and `cookies` are those of the store.
     #[must_use]
-    pub fn new(sealer: Arc<Sealer>, cookies: SessionCookies, limits: Limits, store: Arc<dyn SessionStore>) -> Self {
-        Self { sealer, cookies, limits, store, rejections: Rejections::default(), ends: Arc::default() }
+    pub fn new(
+        sealer: Arc<Sealer>,
+        cookies: SessionCookies,
+        limits: Limits,
+        store: Arc<dyn SessionStore>,
+        revocations: Arc<RevocationCache>,
+    ) -> Self {
+        Self { sealer, cookies, limits, store, revocations, rejections: Rejections::default(), ends: Arc::default() }
     }
 
     /// Names and attributes of the cookies.
@@ -56,12 +64,23 @@ impl Sessions {
         };
         let cookie = self.unseal(Purpose::Session, self.cookies.name(), &sealed, now).await?;
         let mut open = self.store.load(&cookie, now).await?;
+        self.check_revocations(&open.session).await?;
         if now >= self.idle_expiry(&open.session) {
             return Err(OpenError::Expired);
         }
         self.rejections.remove_from(&mut open.session);
         open.several_cookies = matches!(sealed, Cow::Owned(_));
         Ok(open)
+    }
+
+    /// Contract 16.6 and 16.7: a session that was revoked has expired, and before the list was read none is opened.
+    async fn check_revocations(&self, session: &Session) -> Result<(), OpenError> {
+        let user = &session.user;
+        match self.revocations.is_revoked(session.signed_in_at, user.oid.as_deref(), &user.sub).await {
+            Ok(false) => Ok(()),
+            Ok(true) => Err(OpenError::Expired),
+            Err(NotRead) => Err(OpenError::KeyUnavailable),
+        }
     }
 
     /// A session that begins now; [`Self::start`] stores it.
@@ -189,7 +208,15 @@ impl Sessions {
     /// Watches a session for a response that streams (contract 10.21).
     #[must_use]
     pub fn watch(&self, open: &OpenSession, before: EndCount) -> SessionWatch {
-        SessionWatch::new(&self.ends, &self.store, &open.session, before)
+        SessionWatch::new(&self.ends, &self.store, &self.revocations, &open.session, before)
+    }
+
+    /// Lets the responses that stream know of each change of the revocation list, without end.
+    pub async fn announce_revocations(&self) {
+        let mut changes = self.revocations.changes();
+        while changes.changed().await.is_ok() {
+            self.ends.announce_all();
+        }
     }
 
     /// Ends all sessions of a user or of a session at the provider. Returns their number.
@@ -214,6 +241,7 @@ impl Sessions {
     /// [`OpenError`].
     pub async fn reload(&self, open: &OpenSession, now: UnixSeconds) -> Result<OpenSession, OpenError> {
         let mut newest = self.store.reload(open, now).await?;
+        self.check_revocations(&newest.session).await?;
         self.rejections.remove_from(&mut newest.session);
         Ok(newest)
     }

@@ -1,7 +1,8 @@
-//! Lets responses that still stream know that their session has ended on this instance (contract 10.21).
+//! Lets responses that still stream know that their session has ended on this instance or was revoked (contract 10.21).
 //!
-//! The ends of sessions are counted. A response compares the count, without a lock, and looks its session up only when
-//! the count has changed. In the table are the responses that wait for more of their body, to be woken.
+//! The ends of sessions are counted, and so are the changes of the revocation list. A response compares the count,
+//! without a lock, and looks its session up only when the count has changed. In the table are the responses that wait
+//! for more of their body, to be woken.
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -10,8 +11,9 @@ use std::task::{Context, Waker};
 
 use super::payload::{Session, SessionId, User};
 use super::store::{SessionKey, SessionStore};
+use crate::keyring::revocations::RevocationCache;
 
-/// How many sessions have ended or were replaced on this instance.
+/// How many sessions have ended or were replaced on this instance, and how often the revocation list has changed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct EndCount(u64);
 
@@ -29,7 +31,8 @@ pub(super) struct Ends {
 pub struct SessionWatch {
     ends: Arc<Ends>,
     store: Arc<dyn SessionStore>,
-    /// Its ID and handle only, which identify it.
+    revocations: Arc<RevocationCache>,
+    /// Without its tokens: what identifies it, and what the revocation list ends sessions by.
     session: Session,
     /// The count when the session was looked up last.
     seen: EndCount,
@@ -52,6 +55,13 @@ impl Ends {
         wakers.into_iter().for_each(Waker::wake);
     }
 
+    /// Announces that any session may have ended: the revocation list has changed.
+    pub(super) fn announce_all(&self) {
+        self.count.fetch_add(1, Ordering::AcqRel);
+        let wakers: Vec<Waker> = self.waiting().values().map(|(_, waker)| waker.clone()).collect();
+        wakers.into_iter().for_each(Waker::wake);
+    }
+
     fn waiting(&self) -> MutexGuard<'_, HashMap<u64, (SessionId, Waker)>> {
         self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -59,12 +69,20 @@ impl Ends {
 
 impl SessionWatch {
     /// `seen` is the count before the session was opened, so that no end since then is missed.
-    pub(super) fn new(ends: &Arc<Ends>, store: &Arc<dyn SessionStore>, of: &Session, seen: EndCount) -> Self {
-        let session = Session { handle: of.handle.clone(), ..Session::new(of.id, User::default(), of.signed_in_at) };
-        Self { ends: Arc::clone(ends), store: Arc::clone(store), session, seen, entry: None }
+    pub(super) fn new(
+        ends: &Arc<Ends>,
+        store: &Arc<dyn SessionStore>,
+        revocations: &Arc<RevocationCache>,
+        of: &Session,
+        seen: EndCount,
+    ) -> Self {
+        let (ends, store, revocations) = (Arc::clone(ends), Arc::clone(store), Arc::clone(revocations));
+        let user = User { sub: of.user.sub.clone(), oid: of.user.oid.clone(), ..User::default() };
+        let session = Session { handle: of.handle.clone(), ..Session::new(of.id, user, of.signed_in_at) };
+        Self { ends, store, revocations, session, seen, entry: None }
     }
 
-    /// Whether the session has ended or was replaced.
+    /// Whether the session has ended, was replaced or was revoked.
     pub fn has_ended(&mut self) -> bool {
         let count = self.ends.count();
         if count == self.seen {
@@ -72,7 +90,9 @@ impl SessionWatch {
         }
         // Before the lookup, so that an end during it is not missed.
         self.seen = count;
-        self.store.ended_here(&self.session).is_some()
+        let (session, user) = (&self.session, &self.session.user);
+        self.store.ended_here(session).is_some()
+            || self.revocations.look_up(session.signed_in_at, user.oid.as_deref(), &user.sub) == Some(true)
     }
 
     /// The same, for a response that waits: its task is woken when the session ends.

@@ -5,12 +5,14 @@ mod outage;
 
 use std::sync::atomic::Ordering;
 
+use futures_util::FutureExt;
 use tokio::sync::Semaphore;
 
 use super::*;
-use crate::keyring::Ring;
+use crate::keyring::revocations::RevocationCache;
 use crate::keyring::states::Parameters;
 use crate::keyring::static_key::StaticKey;
+use crate::keyring::{KeySource, Ring};
 use crate::secret::{ExposeSecret, Key32};
 use crate::session::payload::User;
 use crate::session::sealer::Sealer;
@@ -34,7 +36,11 @@ fn service(double: Double) -> (Arc<TokenService>, Arc<Double>) {
 fn service_and_ring(double: Double) -> (Arc<TokenService>, Arc<Double>, Arc<Ring>) {
     let day = Duration::from_secs(86_400);
     let parameters = Parameters { propagation: day, life: day, retention: day };
-    let ring = Ring::new(Arc::new(StaticKey::new(&Key32::new([7; 32]))), parameters, day);
+    let source: Arc<dyn KeySource> = Arc::new(StaticKey::new(&Key32::new([7; 32])));
+    let revocations = RevocationCache::new(Arc::clone(&source), 300, day);
+    // A static key holds no list, so that there is nothing to wait for.
+    assert!(revocations.refresh(NOW).now_or_never().is_some());
+    let ring = Ring::new(source, parameters, day);
     let cookies = cookie::SessionCookies::new(cookie::Settings {
         name: "__Host-Http-x".to_owned(),
         domain: None,
@@ -45,7 +51,7 @@ fn service_and_ring(double: Double) -> (Arc<TokenService>, Arc<Double>, Arc<Ring
     let limits = Limits { idle: day, max: day, clock_skew: Duration::from_secs(300) };
     let sealer = Arc::new(Sealer::new(Arc::clone(&ring), "client".to_owned(), 300));
     let store = Arc::new(CookieStore::new(Arc::clone(&sealer), cookies.clone()));
-    let sessions = Arc::new(Sessions::new(sealer, cookies, limits, store));
+    let sessions = Arc::new(Sessions::new(sealer, cookies, limits, store, revocations));
     let apis = Arc::new(ApiMap::parse(MAP).unwrap());
     let config = Config { scopes: vec!["openid".to_owned()], apis, skew: 60, max_in_flight: 90, keep_id_token: false };
     let double = Arc::new(double);

@@ -1,12 +1,14 @@
 //! The conformance suite of key sources (contract section 6).
 
 mod places;
+mod revocations;
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use cloakroom::clock::now;
 use cloakroom::keyring::key_vault::KeyVault;
+use cloakroom::keyring::revocations::{Addition, Target};
 use cloakroom::keyring::rotate::rotate;
 use cloakroom::keyring::states::Parameters;
 use cloakroom::keyring::static_key::StaticKey;
@@ -31,6 +33,7 @@ pub async fn conforms(place: &Place) {
     a_disabled_version_is_listed_and_not_read(place).await;
     every_version_of_a_long_ring_is_listed_once(place).await;
     a_ring_is_created_sealed_with_and_revoked(place).await;
+    revocations::conforms(place).await;
 }
 
 fn find<'a>(versions: &'a [Version], id: &str) -> &'a Version {
@@ -198,6 +201,8 @@ async fn the_static_key_is_listed_and_read_and_cannot_rotate() {
     assert_eq!(source.get(&version.id).await.unwrap().key().unwrap().expose(), &[7; 32]);
     let new = NewVersion { text: key(1).into(), expires: 0, activate_now: false };
     assert!(source.publish(&new, now()).await.is_err() && source.disable(&version.id).await.is_err());
+    assert!(!source.has_revocations() && source.revocations().await == Ok(None));
+    assert!(source.add_revocations(&Addition::new(&Target::All, now(), 10, 1)).await.is_err());
     let kid = version.kid;
     let ring = Ring::new(Arc::new(source), PARAMETERS, Duration::from_secs(300));
     ring.refresh(now()).await;

@@ -136,7 +136,7 @@ fn place(class: Class) -> Place {
 
 async fn instance(vars: &BTreeMap<String, String>) -> Arc<App> {
     let app = App::new(Config::from_vars(&vars.clone().into_iter().collect()).unwrap());
-    app.ring.refresh(clock::now()).await;
+    tokio::join!(app.ring.refresh(clock::now()), app.revocations.refresh(clock::now()));
     app
 }
 

@@ -53,6 +53,7 @@ mod refresh;
 mod rejections;
 mod replaced;
 mod responses;
+mod revocations;
 mod rotate_keys;
 mod schema;
 mod server;

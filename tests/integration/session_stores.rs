@@ -11,6 +11,7 @@ mod tokens;
 use std::sync::Arc;
 
 use broken::BrokenPlace;
+pub use places::cookies;
 use places::{CookiePlace, Place, SharedPlace};
 use rules::Rule;
 

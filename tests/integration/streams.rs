@@ -29,7 +29,7 @@ fn begin(app: &TestApp, visitor: &Visitor, method: &str, target: &str, more: &st
 }
 
 /// Reads until a text has arrived.
-fn read_until(stream: &mut TcpStream, text: &str) -> String {
+pub fn read_until(stream: &mut TcpStream, text: &str) -> String {
     let has = |response: &[u8]| String::from_utf8_lossy(response).contains(text);
     let (response, ended) = raw::read_response(stream, has);
     let response = String::from_utf8_lossy(&response).into_owned();
@@ -61,7 +61,7 @@ async fn server_sent_events_arrive_one_by_one() {
 }
 
 /// An app whose API sends events, and as many streams of a browser's session as are asked for, each in progress.
-async fn streams(app: &TestApp, visitor: &Visitor, count: usize) -> Vec<TcpStream> {
+pub async fn streams(app: &TestApp, visitor: &Visitor, count: usize) -> Vec<TcpStream> {
     let mut streams: Vec<_> =
         (0..count).map(|_| begin(app, visitor, "GET", "/graph/events", "Accept: text/event-stream\r\n")).collect();
     for stream in &mut streams {
@@ -71,7 +71,7 @@ async fn streams(app: &TestApp, visitor: &Visitor, count: usize) -> Vec<TcpStrea
 }
 
 /// Asserts that a stream is cut off: the connection closes without the end of the chunked body.
-fn assert_cut_off(stream: &mut TcpStream) {
+pub fn assert_cut_off(stream: &mut TcpStream) {
     let (rest, ended) = raw::read_response(stream, |_| false);
     assert!(ended && !rest.ends_with(b"0\r\n\r\n"), "{:?}", String::from_utf8_lossy(&rest));
 }

@@ -16,8 +16,10 @@ const LARGEST: usize = 25 * 1024;
 pub enum Operation {
     /// `GET /secrets/{name}/versions`.
     List,
-    /// `GET /secrets/{name}` or `/secrets/{name}/{version}`.
+    /// `GET /secrets/{name}/{version}`.
     Get,
+    /// `GET /secrets/{name}`.
+    GetNewest,
     /// `PUT /secrets/{name}`.
     Set,
     /// `PATCH /secrets/{name}/{version}`.
@@ -25,11 +27,22 @@ pub enum Operation {
 }
 
 impl Operation {
+    /// The name under which requests are counted.
+    pub(super) fn name(self) -> &'static str {
+        match self {
+            Self::List => "list",
+            Self::Get => "get",
+            Self::GetNewest => "get newest",
+            Self::Set => "set",
+            Self::Update => "update",
+        }
+    }
+
     /// The permission of a role.
     pub(super) fn action(self) -> &'static str {
         match self {
             Self::List => "Microsoft.KeyVault/vaults/secrets/readMetadata/action",
-            Self::Get => "Microsoft.KeyVault/vaults/secrets/getSecret/action",
+            Self::Get | Self::GetNewest => "Microsoft.KeyVault/vaults/secrets/getSecret/action",
             Self::Set => "Microsoft.KeyVault/vaults/secrets/setSecret/action",
             Self::Update => "Microsoft.KeyVault/vaults/secrets/update/action",
         }
@@ -54,7 +67,7 @@ impl<'a> Request<'a> {
         let segments: Vec<&str> = path.strip_suffix('/').unwrap_or(path).split('/').skip(1).collect();
         let (operation, name, version) = match (request.method.as_str(), segments.as_slice()) {
             ("GET", ["secrets", name, "versions"]) => (Operation::List, name, None),
-            ("GET", ["secrets", name]) => (Operation::Get, name, None),
+            ("GET", ["secrets", name]) => (Operation::GetNewest, name, None),
             ("GET", ["secrets", name, version]) => (Operation::Get, name, Some(*version)),
             ("PUT", ["secrets", name]) => (Operation::Set, name, None),
             ("PATCH", ["secrets", name]) => (Operation::Update, name, None),
@@ -80,7 +93,7 @@ impl<'a> Request<'a> {
         self.check()?;
         match self.operation {
             Operation::List => self.list(secrets),
-            Operation::Get => self.get(secrets),
+            Operation::Get | Operation::GetNewest => self.get(secrets),
             Operation::Set => self.set(secrets, now),
             Operation::Update => self.update(secrets, now),
         }

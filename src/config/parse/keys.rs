@@ -7,7 +7,7 @@ use crate::config::settings::{ENC_KEY, KEY_FILE, KEY_LIFE, KEY_NAME, KEY_PROPAGA
 use crate::config::{Keys, PREFIX};
 use crate::keyring::KeySource;
 use crate::keyring::file::FileRing;
-use crate::keyring::key_vault::KeyVault;
+use crate::keyring::key_vault::{KeyVault, REVOCATIONS_SUFFIX};
 use crate::keyring::states::Parameters;
 use crate::keyring::static_key::StaticKey;
 use crate::origin::Origin;
@@ -32,7 +32,8 @@ impl ConfigParser<'_> {
         if life < propagation * 2 {
             self.record(&KEY_LIFE, format!("must be at least twice {PREFIX}KEY_PROPAGATION"));
         }
-        Ok(Keys { source: source?, parameters: Parameters { propagation, life, retention: max + clock_skew }, refresh })
+        let parameters = Parameters { propagation, life, retention: max + clock_skew };
+        Ok(Keys { source: source?, parameters, refresh, clock_skew: clock_skew.as_secs() })
     }
 
     fn key_source(&mut self) -> Parsed<Arc<dyn KeySource>> {
@@ -67,8 +68,11 @@ impl ConfigParser<'_> {
         let url = self.or_record(&KEY_VAULT_URL, url.ok_or("must be the vault's https URL without a path"));
         let name = self.text(&KEY_NAME);
         let allowed = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'-';
-        let is_valid = (1..=127).contains(&name.len()) && name.bytes().all(allowed);
-        let name = is_valid.then(|| name.to_owned()).ok_or("must be 1 to 127 letters, digits and hyphens");
+        // With the suffix the name of the revocation list's secret has at most 127, Key Vault's limit.
+        let longest = 127 - REVOCATIONS_SUFFIX.len();
+        let is_valid = (1..=longest).contains(&name.len()) && name.bytes().all(allowed);
+        let problem = || format!("must be 1 to {longest} letters, digits and hyphens");
+        let name = is_valid.then(|| name.to_owned()).ok_or_else(problem);
         let name = self.or_record(&KEY_NAME, name);
         Ok(Arc::new(KeyVault::new(url?.url().clone(), name?, Arc::clone(&self.credential))))
     }

@@ -6,9 +6,9 @@ use http::header::COOKIE;
 
 use super::*;
 use crate::error::Error;
-use crate::keyring::Ring;
 use crate::keyring::states::Parameters;
 use crate::keyring::static_key::StaticKey;
+use crate::keyring::{KeySource, Ring};
 use crate::secret::Key32;
 use crate::session::captured_log::Capture;
 use crate::session::cookie::{SameSite, Settings};
@@ -77,8 +77,10 @@ impl SessionStore for Down {
 async fn sessions() -> Sessions {
     let day = Duration::from_secs(86_400);
     let parameters = Parameters { propagation: day, life: day, retention: day };
-    let ring = Ring::new(Arc::new(StaticKey::new(&Key32::new([7; 32]))), parameters, day);
-    ring.refresh(NOW).await;
+    let source: Arc<dyn KeySource> = Arc::new(StaticKey::new(&Key32::new([7; 32])));
+    let revocations = RevocationCache::new(Arc::clone(&source), 300, day);
+    let ring = Ring::new(source, parameters, day);
+    tokio::join!(ring.refresh(NOW), revocations.refresh(NOW));
     let cookies = SessionCookies::new(Settings {
         name: NAME.to_owned(),
         domain: None,
@@ -87,7 +89,7 @@ async fn sessions() -> Sessions {
         budget: 7_000,
     });
     let limits = Limits { idle: day, max: day, clock_skew: day };
-    Sessions::new(Arc::new(Sealer::new(ring, "app".to_owned(), 300)), cookies, limits, Arc::new(Down))
+    Sessions::new(Arc::new(Sealer::new(ring, "app".to_owned(), 300)), cookies, limits, Arc::new(Down), revocations)
 }
 
 /// Contract 15.12: 503, never 401, and the cookie is kept.

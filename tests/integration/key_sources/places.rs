@@ -100,6 +100,24 @@ impl Place {
         }
     }
 
+    /// Writes the revocation list of a ring, whatever it is.
+    pub async fn write_revocations(&self, ring: &str, text: &str, content_type: Option<&str>) {
+        match self {
+            Self::Folder(_) => {
+                let path = self.path(ring);
+                let contents: Value = serde_json::from_slice(&std::fs::read(&path).unwrap()).unwrap();
+                let contents = format!(r#"{{"keys": {}, "revocations": {text}}}"#, contents["keys"]);
+                std::fs::write(path, contents).unwrap();
+            }
+            Self::Vault { http, credential, .. } => {
+                let version = json!({"value": text, "contentType": content_type});
+                let address = format!("https://{HOST}/secrets/{ring}-revocations?api-version=7.6");
+                let request = http.put(address).json(&version).bearer_auth(credential.token());
+                assert_eq!(request.send().await.unwrap().status().as_u16(), 200);
+            }
+        }
+    }
+
     /// Whether the backend stores content types.
     pub fn keeps_content_types(&self) -> bool {
         matches!(self, Self::Vault { .. })

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use cloakroom::keyring::revocations::RevocationCache;
 use cloakroom::keyring::states::Parameters;
 use cloakroom::keyring::{
     KeyId, KeySource, NewVersion, Purpose, Ring, SourceFuture, SourceUnavailable, Value, Version,
@@ -45,6 +46,7 @@ pub trait Place: Send + Sync {
 pub struct Instance {
     pub store: Arc<dyn SessionStore>,
     pub sealer: Arc<Sealer>,
+    pub revocations: Arc<RevocationCache>,
 }
 
 impl Instance {
@@ -60,10 +62,12 @@ impl Instance {
     async fn with_keys(place: &dyn Place, are_available: bool) -> Self {
         let seconds = Duration::from_secs;
         let parameters = Parameters { propagation: seconds(PROPAGATION), life: seconds(NOW), retention: seconds(NOW) };
-        let ring = Ring::new(Arc::new(Keys(are_available)), parameters, seconds(300));
-        ring.refresh(NOW).await;
+        let source: Arc<dyn KeySource> = Arc::new(Keys(are_available));
+        let revocations = RevocationCache::new(Arc::clone(&source), 300, seconds(300));
+        let ring = Ring::new(source, parameters, seconds(300));
+        tokio::join!(ring.refresh(NOW), revocations.refresh(NOW));
         let sealer = Arc::new(Sealer::new(ring, "a client".to_owned(), 300));
-        Self { store: place.store(&sealer), sealer }
+        Self { store: place.store(&sealer), sealer, revocations }
     }
 
     /// Loads the session of a cookie.

@@ -67,7 +67,9 @@ impl Gateway {
         let instance = Instance::new(place).await;
         let day = Duration::from_secs(86_400);
         let limits = Limits { idle: day, max: day, clock_skew: day };
-        let sessions = Sessions::new(Arc::clone(&instance.sealer), cookies(), limits, Arc::clone(&instance.store));
+        let (sealer, store, revocations) =
+            (Arc::clone(&instance.sealer), Arc::clone(&instance.store), Arc::clone(&instance.revocations));
+        let sessions = Sessions::new(sealer, cookies(), limits, store, revocations);
         let apis = Arc::new(ApiMap::parse(MAP).unwrap());
         let config =
             Config { scopes: vec!["openid".to_owned()], apis, skew: 60, max_in_flight: 90, keep_id_token: false };

@@ -18,12 +18,12 @@ async fn errors_have_their_codes() {
     azure.vault.put("ring", "value");
     azure.vault.fault_next(&[Operation::List], 1, Fault::ForbiddenByRbac);
     assert_eq!(codes(list(&azure.client).await.unwrap_err()), "403 Forbidden ForbiddenByRbac");
-    azure.vault.fault_next(&[Operation::Get], 1, Fault::ForbiddenByFirewall);
+    azure.vault.fault_next(&[Operation::GetNewest], 1, Fault::ForbiddenByFirewall);
     assert_eq!(codes(get(&azure.client, None).await.unwrap_err()), "403 Forbidden ForbiddenByFirewall");
     let start = Instant::now();
-    azure.vault.fault_next(&[Operation::Get], 1, Fault::Status { status: 429, retry_after: Some(3_600) });
+    azure.vault.fault_next(&[Operation::GetNewest], 1, Fault::Status { status: 429, retry_after: Some(3_600) });
     assert_eq!(codes(get(&azure.client, None).await.unwrap_err()), "429 Throttled ");
-    azure.vault.fault_next(&[Operation::Get], 1, Fault::status(500));
+    azure.vault.fault_next(&[Operation::GetNewest], 1, Fault::status(500));
     assert_eq!(codes(get(&azure.client, None).await.unwrap_err()), "500 InternalServerError ");
     assert!(start.elapsed() < Duration::from_secs(2));
     azure.stop().await;
