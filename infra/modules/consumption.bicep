@@ -3,11 +3,13 @@
 // It runs from one blob, app.zip, which the platform reads by the identity. So no shared key is needed, and no file
 // share: Linux Consumption is the plan that can do without one. The price: `func azure functionapp publish`,
 // `azd deploy` and `az functionapp deployment source config-zip` do not work, since they upload with the connection
-// string of AzureWebJobsStorage. A deployment is an upload of the blob and a restart:
+// string of AzureWebJobsStorage. A deployment is an upload of the blob, a restart, and a message that makes the platform
+// read the triggers again:
 //
 //   az storage blob upload --account-name <packages> --container-name app-package --name app.zip --file dist/app.zip \
 //     --overwrite --auth-mode login
 //   az functionapp restart --resource-group <group> --name <app>
+//   az rest --method post --uri "<id of the app>/syncfunctiontriggers?api-version=2025-03-01"
 
 @description('Name of the function app.')
 param name string
