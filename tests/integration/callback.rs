@@ -2,16 +2,24 @@
 
 use std::time::Duration;
 
-use devkit::provider::{Endpoint, Fault, Flaw, Mutation, OAuthError};
+use devkit::commands::stack::make_key_file;
+use devkit::provider::{Endpoint, Fault, Flaw, Mutation, OAuthError, Options, Provider};
 
 use crate::app::{EVERY_REACH, TestApp};
-use crate::visitor::Visitor;
+use crate::visitor::{Response, Visitor};
 
 const ADA: &str = "ada.lovelace@contoso.example";
 
 /// No session, and the login transaction is deleted.
 fn assert_nothing_left(visitor: &Visitor) {
     assert_eq!(visitor.jar.keys().collect::<Vec<_>>(), [""; 0]);
+}
+
+/// Contract 3.9a: a page at the callback's address is another origin, and cut off from its opener.
+pub fn assert_isolated(response: &Response) {
+    let policy = response.header("content-security-policy").unwrap();
+    assert!(policy.ends_with("; sandbox"), "{policy}");
+    assert_eq!(response.header("cross-origin-opener-policy"), Some("same-origin"));
 }
 
 #[tokio::test]
@@ -78,7 +86,7 @@ async fn a_state_that_differs_after_the_transactions_id_counts_as_absent() {
 }
 
 /// The callback of a sign-in in progress with a custom query, in which `STATE` is replaced by its state.
-async fn come_back_with(app: &TestApp, query: &str) -> (Visitor, crate::visitor::Response) {
+async fn come_back_with(app: &TestApp, query: &str) -> (Visitor, Response) {
     let mut visitor = app.visitor();
     let address = url::Url::parse(&visitor.begin("/deep?a=b#c").await).unwrap();
     let state = address.query_pairs().find(|(name, _)| name == "state").unwrap().1.into_owned();
@@ -105,12 +113,57 @@ async fn more_than_32_parameters_get_a_page_and_change_nothing() {
         let response = send(&mut visitor, &many).await;
         assert_eq!((response.status, response.code()), (400, "bad_request"));
         assert_eq!(response.headers_named("set-cookie").count(), 0);
-        let policy = response.header("content-security-policy").unwrap();
-        assert!(policy.ends_with("; sandbox"), "contract 3.9a: {policy}");
-        assert_eq!(response.header("cross-origin-opener-policy"), Some("same-origin"));
+        assert_isolated(&response);
         assert_eq!(app.provider.token_requests(), 0);
         assert_eq!(send(&mut visitor, &callback.form()).await.header("location"), Some("/here"));
     }
+}
+
+/// Contract 3.8 and 3.9a.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_503_at_the_callback_is_isolated() {
+    let folder = tempfile::tempdir().unwrap();
+    let [path, elsewhere] = ["keys.json", "elsewhere.json"].map(|name| folder.path().join(name));
+    make_key_file(&path).unwrap();
+    let builder = TestApp::builder().set("ENC_KEY", "").set("KEY_FILE", path.display().to_string());
+    let mut app = builder.start().await;
+    let mut visitor = app.visitor();
+    let address = visitor.begin("/here").await;
+    let location = app.provider.sign_in(&address, ADA).unwrap().location();
+    std::fs::rename(&path, &elsewhere).unwrap();
+    app.restart();
+    app.wait_until_ready(503).await;
+    let response = visitor.come_back(&location).await;
+    assert_eq!((response.status, response.code()), (503, "keys_unavailable"));
+    assert_isolated(&response);
+    assert_eq!(response.headers_named("set-cookie").count(), 0);
+    assert_eq!(app.provider.token_requests(), 0);
+    std::fs::rename(&elsewhere, &path).unwrap();
+    app.wait_until_ready(200).await;
+    assert_eq!(visitor.come_back(&location).await.header("location"), Some("/here"), "reloading works");
+}
+
+/// Contract 7.5.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_sign_in_that_began_at_another_issuer_is_login_expired() {
+    let mut app = TestApp::start().await;
+    let second = Provider::start(Options::new(&app.origin)).await.unwrap();
+    let mut visitor = app.visitor();
+    let address = visitor.begin("/here").await;
+    let location = app.provider.sign_in(&address, ADA).unwrap().location();
+    let first = app.settings.insert("CLOAKROOM_AUTHORITY".to_owned(), second.issuer()).unwrap();
+    app.restart();
+    app.wait_until_ready(200).await;
+    let response = visitor.come_back(&location).await;
+    assert_eq!((response.status, response.header("location")), (302, Some("/?auth_error=login_expired")));
+    assert_eq!(response.headers_named("set-cookie").count(), 0);
+    assert_eq!((app.provider.token_requests(), second.token_requests()), (0, 0), "no provider gets the other's code");
+    let other = app.visitor().sign_in(&second, ADA, "/").await;
+    assert_eq!(other.header("location"), Some("/"), "a sign-in at the second one works");
+    app.settings.insert("CLOAKROOM_AUTHORITY".to_owned(), first);
+    app.restart();
+    app.wait_until_ready(200).await;
+    assert_eq!(visitor.come_back(&location).await.header("location"), Some("/here"), "it was only the issuer");
 }
 
 /// Contract 3.9b.
@@ -346,7 +399,7 @@ async fn the_callback_accepts_form_post() {
 
 #[tokio::test]
 async fn a_provider_that_announces_its_issuer_must_send_it() {
-    let options = devkit::provider::Options { iss_parameter: true, ..devkit::provider::Options::new("http://x") };
+    let options = Options { iss_parameter: true, ..Options::new("http://x") };
     let app = TestApp::builder().provider(options).start().await;
     let mut visitor = app.visitor();
     let address = visitor.begin("/").await;

@@ -8,6 +8,7 @@ use futures_util::future::join_all;
 use serde_json::json;
 
 use crate::app::{EVERY_REACH, PATIENCE, Reach, TestApp};
+use crate::callback::assert_isolated;
 use crate::raw;
 use crate::visitor::Visitor;
 
@@ -180,6 +181,9 @@ async fn callbacks_that_wait_take_no_places_and_their_number_is_bounded() {
     let callbacks = callbacks.into_iter().map(|(mut visitor, location)| {
         tokio::spawn(async move {
             let response = visitor.come_back(&location).await;
+            if response.status == 503 {
+                assert_isolated(&response);
+            }
             (response.status, visitor.jar.keys().any(|name| name.contains("-login-")))
         })
     });
