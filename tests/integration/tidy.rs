@@ -3,6 +3,7 @@
 //! Every failure message says what to do.
 
 mod imports;
+mod source;
 mod standards;
 mod wording;
 

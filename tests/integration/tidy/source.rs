@@ -1,0 +1,78 @@
+//! What the product's source must not contain, outside of tests: code for one operating system, and defaults that stand
+//! for an error.
+
+use super::{assert_none, code, files};
+
+/// Conditions of compilation that depend on the operating system.
+const SYSTEMS: [&str; 6] = ["unix", "windows", "target_os", "target_family", "target_vendor", "target_env"];
+/// Paths that exist on one operating system only.
+const SYSTEM_PATHS: [&str; 3] = ["std::os::", "tokio::signal::unix", "tokio::signal::windows"];
+
+/// The files of `src/` that are no tests, without comments and without their module of tests.
+fn product() -> Vec<(String, String)> {
+    let is_test = |path: &str| path.ends_with("/tests.rs") || path.contains("/tests/");
+    let sources = files("src/", ".rs").into_iter().filter(|(path, _)| !is_test(path));
+    sources.map(|(path, text)| (path, without_tests(&code(&text)).to_owned())).collect()
+}
+
+fn without_tests(code: &str) -> &str {
+    code.split("#[cfg(test)]\nmod tests").next().unwrap_or_default()
+}
+
+/// The arguments of each `cfg(…)`, `cfg!(…)` and `cfg_attr(…)`.
+fn conditions(code: &str) -> impl Iterator<Item = &str> {
+    let argument = |rest: &str| {
+        let mut depth = 0;
+        rest.find(|one: char| {
+            depth += i32::from(one == '(') - i32::from(one == ')');
+            depth == 0
+        })
+    };
+    ["cfg(", "cfg!(", "cfg_attr("].into_iter().flat_map(move |start| {
+        code.match_indices(start).map(move |(at, _)| {
+            let rest = &code[at + start.len() - 1..];
+            &rest[..argument(rest).unwrap_or(rest.len())]
+        })
+    })
+}
+
+/// What in the code is for one operating system only.
+fn system_specific(code: &str) -> Vec<&str> {
+    let words = |condition: &str, word: &str| {
+        condition.split(|one: char| !one.is_alphanumeric() && one != '_').any(|part| part == word)
+    };
+    let paths = SYSTEM_PATHS.into_iter().filter(|path| code.contains(path));
+    let systems = SYSTEMS.into_iter().filter(|word| conditions(code).any(|condition| words(condition, word)));
+    paths.chain(systems).collect()
+}
+
+#[test]
+fn code_for_one_operating_system_is_recognized() {
+    for (code, found) in [
+        ("#[cfg(unix)]\nfn f() {}", "unix"),
+        ("#[cfg(not(windows))]", "windows"),
+        ("if cfg!(target_os = \"linux\") {}", "target_os"),
+        ("#[cfg_attr(\n    target_family = \"unix\",\n    inline\n)]", "target_family"),
+        ("#[cfg(all(feature = \"x\", any(unix)))]", "unix"),
+        ("use std::os::unix::fs::MetadataExt;", "std::os::"),
+        ("tokio::signal::unix::signal(kind)", "tokio::signal::unix"),
+    ] {
+        assert!(system_specific(without_tests(code)).contains(&found), "{code}");
+    }
+    for code in
+        ["#[cfg(debug_assertions)]", "fn unix(windows: u8) {}", "#[cfg(test)]\nmod tests {\n    #[cfg(unix)]\n}"]
+    {
+        assert_eq!(system_specific(without_tests(code)), [""; 0], "{code}");
+    }
+}
+
+#[test]
+fn only_one_module_has_code_for_one_operating_system() {
+    let mut findings = Vec::new();
+    for (path, code) in product().into_iter().filter(|(path, _)| path != "src/os.rs" && !path.starts_with("src/os/")) {
+        for what in system_specific(&code) {
+            findings.push(format!("{path}: {what}; move what depends on the operating system to src/os"));
+        }
+    }
+    assert_none(&findings);
+}
