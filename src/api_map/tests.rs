@@ -9,6 +9,7 @@ fn the_shipped_map_is_microsoft_graph() {
     let graph = map.get("graph").unwrap();
     assert_eq!(graph.route, "/graph");
     assert_eq!(graph.timeouts.total, Some(Duration::from_secs(100)));
+    assert_eq!(graph.locations, Locations::Base, "a Location of a 202 is a path below the version");
     assert_eq!(map.sign_in_api().map(|api| api.name.as_str()), Some("graph"));
 }
 

@@ -17,9 +17,16 @@ async fn sign_in_follows_no_script_url_and_no_other_origin() {
     let (app, chrome) = start(Mode::Proxy).await;
     chrome.open(&app.origin).await;
     chrome.shows("anonymous").await;
-    let urls =
-        json!(["javascript:document.title='x'", "https://evil.example/", "//evil.example/x", "data:text/html,x"]);
-    assert_eq!(chrome.script_with(SIGN_IN, vec![urls]).await, json!(vec!["TypeError"; 4]));
+    let urls = json!([
+        "javascript:document.title='x'",
+        "https://evil.example/",
+        "//evil.example/x",
+        "data:text/html,x",
+        // Last, since it leaves the page.
+        "/auth/login",
+    ]);
+    let expected = json!(["TypeError", "TypeError", "TypeError", "TypeError", "left"]);
+    assert_eq!(chrome.script_with(SIGN_IN, vec![urls]).await, expected);
 }
 
 /// Responses as other origins send them: `url` cannot be set otherwise.
