@@ -11,11 +11,14 @@ use std::time::{Duration, Instant};
 
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use cloakroom::api_map::ApiMap;
 use cloakroom::keyring::revocations::RevocationCache;
 use cloakroom::keyring::states::Parameters;
 use cloakroom::keyring::{
     KeyId, KeySource, NewVersion, Purpose, Ring, SourceFuture, SourceUnavailable, Value, Version,
 };
+use cloakroom::oidc::discovery::{Authority, Tenants};
+use cloakroom::session::configured::Configured;
 use cloakroom::session::cookie::{SameSite, SessionCookies, Settings};
 use cloakroom::session::payload::{AccessToken, Session, User};
 use cloakroom::session::sealer::Sealer;
@@ -32,6 +35,8 @@ const OPENINGS: usize = 256;
 const NOW: u64 = 100_000;
 /// The session cookie.
 const NAME: &str = "__Host-Http-cloakroom";
+/// The provider.
+const ISSUER: &str = "https://login.example/";
 /// The bytes of the access token.
 const TOKEN: usize = 1_600;
 
@@ -117,7 +122,13 @@ async fn sessions(keys: u8) -> Sessions {
     let client_id = "11111111-2222-3333-4444-555555555555".to_owned();
     let sealer = Arc::new(Sealer::new(ring, client_id, limits.clock_skew.as_secs()));
     let store = Arc::new(CookieStore::new(Arc::clone(&sealer), cookies.clone()));
-    Sessions::new(sealer, cookies, limits, store, revocations)
+    let authority = Authority { url: ISSUER.parse().unwrap(), tenants: Tenants::Unchecked };
+    Sessions::new(sealer, cookies, limits, Configured::new(authority, Arc::new(apis())), store, revocations)
+}
+
+fn apis() -> ApiMap {
+    const MAP: &str = r#"{"graph": {"base": "https://graph.example", "allow": ["GET /"], "route": "/graph"}}"#;
+    ApiMap::parse(MAP).unwrap()
 }
 
 /// A session like those of Entra, with a token of three segments.
@@ -129,12 +140,13 @@ fn session(number: u8) -> Session {
     Session {
         generation: 1,
         active_at: NOW - 10,
+        issuer: Some(ISSUER.to_owned()),
         access_tokens: vec![AccessToken {
             api: "graph".to_owned(),
             token: format!("{head}.{claims}.{signature}").into(),
             expires_at: NOW + 3_000,
             life: 3_600,
-            binding: None,
+            binding: apis().get("graph").map(|api| api.binding),
         }],
         ..Session::new([number; 16], user, NOW - 100)
     }

@@ -8,10 +8,12 @@ pub mod path;
 pub mod patterns;
 pub mod response_headers;
 
+use std::collections::BTreeSet;
 use std::slice;
 use std::time::Duration;
 
 use http::HeaderName;
+use sha2::{Digest, Sha256};
 
 use crate::path::strip_prefix_segments;
 use base::Base;
@@ -29,6 +31,8 @@ pub struct Api {
     pub scopes: Vec<String>,
     /// Resource indicator (RFC 8707), for providers that require one.
     pub resource: Option<String>,
+    /// Identifies what its access tokens are issued for.
+    pub binding: TokenBinding,
     pub allowed: AllowList,
     pub csrf: CsrfMode,
     /// Request headers that are passed besides [`headers::REQUEST`].
@@ -42,6 +46,10 @@ pub struct Api {
     pub max_body: u64,
     sign_in: Option<bool>,
 }
+
+/// The first bytes of SHA-256(base ‖ 0x00 ‖ scopes, sorted, with a space between them ‖ 0x00 ‖ resource): what an
+/// access token of an API is issued for (contract 4.24b).
+pub type TokenBinding = [u8; 8];
 
 /// Whether GET and HEAD need the CSRF header (contract 9.7).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -120,6 +128,14 @@ impl ApiMap {
 }
 
 impl Api {
+    #[expect(clippy::expect_used, reason = "a digest has 32 bytes")]
+    fn binding(base: &Base, scopes: &[String], resource: Option<&str>) -> TokenBinding {
+        let scopes: BTreeSet<&str> = scopes.iter().map(String::as_str).collect();
+        let scopes = scopes.into_iter().collect::<Vec<_>>().join(" ");
+        let text = [base.as_str(), &scopes, resource.unwrap_or_default()].join("\0");
+        *Sha256::digest(text).first_chunk().expect("a digest is longer than 8 bytes")
+    }
+
     /// The part of a request path below this API's route; `None` if the path is not under it.
     #[must_use]
     pub fn path_below<'a>(&self, path: &'a str) -> Option<&'a str> {

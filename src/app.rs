@@ -15,6 +15,7 @@ use crate::oidc::Provider;
 use crate::proxy::forward::Proxy;
 use crate::reply::CommonHeaders;
 use crate::session::Sessions;
+use crate::session::configured::Configured;
 use crate::session::cookie::SessionCookies;
 use crate::session::sealer::Sealer;
 use crate::spa;
@@ -57,7 +58,9 @@ impl App {
         let sealer = Arc::new(Sealer::new(Arc::clone(&ring), client_id, config.sessions.clock_skew.as_secs()));
         let cookies = SessionCookies::new(config.cookies);
         let store = Arc::new(CookieStore::new(Arc::clone(&sealer), cookies.clone()));
-        let sessions = Arc::new(Sessions::new(sealer, cookies, config.sessions, store, Arc::clone(&revocations)));
+        let configured = Configured::new(config.provider.authority.clone(), Arc::clone(&config.apis));
+        let sessions =
+            Arc::new(Sessions::new(sealer, cookies, config.sessions, configured, store, Arc::clone(&revocations)));
         let provider = Arc::new(Provider::new(config.provider, Arc::clone(&net)));
         let origins = Arc::clone(&config.auth.origins);
         let tokens = TokenService::new(config.tokens, Arc::<Provider>::clone(&provider), Arc::clone(&sessions));

@@ -4,6 +4,7 @@ mod base64url;
 #[cfg(test)]
 pub(crate) mod captured_log;
 pub mod companion;
+pub mod configured;
 pub mod cookie;
 pub mod ended;
 pub mod payload;

@@ -19,7 +19,7 @@ use futures_util::future::join_all;
 use tokio::time::Instant;
 use tracing::Instrument;
 
-use crate::api_map::ApiMap;
+use crate::api_map::{Api, ApiMap};
 use crate::clock::{Clock, UnixSeconds};
 use crate::error::Error;
 use crate::oidc::id_token::Subject;
@@ -360,7 +360,9 @@ impl TokenService {
         refreshed.map(|tokens| {
             let life = tokens.life;
             let (token, expires_at) = (tokens.access_token, sent_at.saturating_add(life));
-            let token = api.map(|api| AccessToken { api: api.to_owned(), token, expires_at, life, binding: None });
+            let access_token =
+                |api: &Api| AccessToken { api: api.name.clone(), token, expires_at, life, binding: Some(api.binding) };
+            let token = settings.map(access_token);
             (token, tokens.id_token.filter(|_| self.config.keep_id_token))
         })
     }

@@ -61,6 +61,12 @@ impl Base {
         self.contains(&uri).then_some(uri)
     }
 
+    /// The normalised URL, with a trailing slash.
+    #[must_use]
+    pub(super) fn as_str(&self) -> &str {
+        self.url.as_str()
+    }
+
     #[must_use]
     pub fn is_https(&self) -> bool {
         self.scheme == Scheme::HTTPS

@@ -127,6 +127,7 @@ impl Entry {
                 Ok(Api {
                     name: name.to_owned(),
                     route,
+                    binding: Api::binding(&base, &self.scopes, self.resource.as_deref()),
                     base,
                     scopes: self.scopes,
                     resource: self.resource,

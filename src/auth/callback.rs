@@ -229,7 +229,7 @@ fn new_session(id: SessionId, tokens: TokenResponse, claims: IdToken, api: Optio
         token: tokens.access_token,
         expires_at: now.saturating_add(life),
         life,
-        binding: None,
+        binding: Some(api.binding),
     });
     Session {
         refresh_token: tokens.refresh_token,

@@ -98,23 +98,7 @@ impl Authority {
     /// # Errors
     /// What is wrong with it, for the log.
     pub fn validate(&self, metadata: &Metadata) -> Result<(), String> {
-        let template = metadata.issuer.contains(TENANT_TEMPLATE);
-        // Entra's issuer has the tenant's id where the authority may have a word such as `common`, so that only the
-        // origins can be compared.
-        let issuer = Url::parse(&metadata.issuer.replace(TENANT_TEMPLATE, "tenant")).ok();
-        let same = issuer.as_ref().is_some_and(|issuer| without_slash(issuer) == without_slash(&self.url));
-        let same_origin = issuer.is_some_and(|issuer| issuer.origin() == self.url.origin());
-        match (&self.tenants, same, template) {
-            (Tenants::Unchecked, true, false) => {}
-            (Tenants::One(_), _, false) | (Tenants::Listed(_) | Tenants::Any, _, true) if same_origin => {}
-            (Tenants::Unchecked, _, true) => {
-                return Err("issuer: it has a tenant template: set CLOAKROOM_ALLOWED_TENANTS".to_owned());
-            }
-            (Tenants::Listed(_) | Tenants::Any, true, false) => {
-                return Err("issuer: it has no tenant template: remove CLOAKROOM_ALLOWED_TENANTS".to_owned());
-            }
-            _ => return Err(format!("issuer: {:?} is not the configured authority", metadata.issuer)),
-        }
+        self.compare(&metadata.issuer).map_err(|problem| format!("issuer: {problem}"))?;
         if let Some(name) = &metadata.insecure_endpoint {
             return Err(format!("{name}: neither https nor on loopback"));
         }
@@ -129,6 +113,36 @@ impl Authority {
         match used.into_iter().find(|(_, url)| url.is_some_and(|url| url.scheme() == "http" && !is_local)) {
             Some((name, _)) => Err(format!("{name}: on loopback, which the authority is not")),
             None => Ok(()),
+        }
+    }
+
+    /// Whether this is the `issuer` of metadata that [`Self::validate`] accepts.
+    #[must_use]
+    pub fn is_issuer(&self, issuer: &str) -> bool {
+        self.compare(issuer).is_ok()
+    }
+
+    /// Whether a user of this tenant can have signed in, as far as it does not depend on a list.
+    #[must_use]
+    pub fn takes_tenant(&self, tid: Option<&str>) -> bool {
+        if let Tenants::One(tenant) = &self.tenants { tid == Some(tenant.as_str()) } else { true }
+    }
+
+    fn compare(&self, issuer: &str) -> Result<(), String> {
+        let template = issuer.contains(TENANT_TEMPLATE);
+        // Entra's issuer has the tenant's id where the authority may have a word such as `common`, so that only the
+        // origins can be compared.
+        let url = Url::parse(&issuer.replace(TENANT_TEMPLATE, "tenant")).ok();
+        let same = url.as_ref().is_some_and(|url| without_slash(url) == without_slash(&self.url));
+        let same_origin = url.is_some_and(|url| url.origin() == self.url.origin());
+        match (&self.tenants, same, template) {
+            (Tenants::Unchecked, true, false) => Ok(()),
+            (Tenants::One(_), _, false) | (Tenants::Listed(_) | Tenants::Any, _, true) if same_origin => Ok(()),
+            (Tenants::Unchecked, _, true) => Err("it has a tenant template: set CLOAKROOM_ALLOWED_TENANTS".to_owned()),
+            (Tenants::Listed(_) | Tenants::Any, true, false) => {
+                Err("it has no tenant template: remove CLOAKROOM_ALLOWED_TENANTS".to_owned())
+            }
+            _ => Err(format!("{issuer:?} is not the configured authority")),
         }
     }
 

@@ -69,6 +69,7 @@ mod tests {
     use crate::keyring::static_key::StaticKey;
     use crate::keyring::{KeySource, Ring};
     use crate::secret::Key32;
+    use crate::session::configured::Configured;
     use crate::session::cookie::{SameSite, SessionCookies, Settings};
     use crate::session::payload::{Session, User};
     use crate::session::sealer::Sealer;
@@ -92,7 +93,8 @@ mod tests {
         });
         let sealer = Arc::new(Sealer::new(ring, "app".to_owned(), 300));
         let store = Arc::new(CookieStore::new(Arc::clone(&sealer), cookies.clone()));
-        Sessions::new(sealer, cookies, Limits { idle: day, max: day, clock_skew: day }, store, revocations)
+        let limits = Limits { idle: day, max: day, clock_skew: day };
+        Sessions::new(sealer, cookies, limits, Configured::with(Arc::default()), store, revocations)
     }
 
     fn session(sessions: &Sessions, number: u8) -> OpenSession {

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use http::{HeaderMap, HeaderValue};
 
 use super::companion::{Companion, SessionHash};
+use super::configured::Configured;
 use super::cookie::{Presented, SESSION_LIFE, SessionCookies};
 use super::payload::{AccessToken, Session, SessionId};
 use super::rejections::{Rejections, RequiredInteraction};
@@ -27,6 +28,7 @@ pub struct Sessions {
     sealer: Arc<Sealer>,
     cookies: SessionCookies,
     limits: Limits,
+    configured: Configured,
     store: Arc<dyn SessionStore>,
     revocations: Arc<RevocationCache>,
     rejections: Rejections,
@@ -40,10 +42,12 @@ impl Sessions {
         sealer: Arc<Sealer>,
         cookies: SessionCookies,
         limits: Limits,
+        configured: Configured,
         store: Arc<dyn SessionStore>,
         revocations: Arc<RevocationCache>,
     ) -> Self {
-        Self { sealer, cookies, limits, store, revocations, rejections: Rejections::default(), ends: Arc::default() }
+        let (rejections, ends) = (Rejections::default(), Arc::default());
+        Self { sealer, cookies, limits, configured, store, revocations, rejections, ends }
     }
 
     /// Names and attributes of the cookies.
@@ -65,10 +69,10 @@ impl Sessions {
         let cookie = self.unseal(Purpose::Session, self.cookies.name(), &sealed, now).await?;
         let mut open = self.store.load(&cookie, now).await?;
         self.check_revocations(&open.session).await?;
-        if now >= self.idle_expiry(&open.session) {
+        if now >= self.idle_expiry(&open.session) || !self.configured.is_issuer_of(&open.session) {
             return Err(OpenError::Expired);
         }
-        self.rejections.remove_from(&mut open.session);
+        self.remove_unusable_tokens(&mut open.session);
         open.several_cookies = matches!(sealed, Cow::Owned(_));
         Ok(open)
     }
@@ -242,8 +246,13 @@ impl Sessions {
     pub async fn reload(&self, open: &OpenSession, now: UnixSeconds) -> Result<OpenSession, OpenError> {
         let mut newest = self.store.reload(open, now).await?;
         self.check_revocations(&newest.session).await?;
-        self.rejections.remove_from(&mut newest.session);
+        self.remove_unusable_tokens(&mut newest.session);
         Ok(newest)
+    }
+
+    fn remove_unusable_tokens(&self, session: &mut Session) {
+        self.configured.remove_other_tokens(session);
+        self.rejections.remove_from(session);
     }
 
     /// Stores the tokens of a refresh. The lock shows that the caller may do so.

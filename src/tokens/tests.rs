@@ -14,6 +14,7 @@ use crate::keyring::states::Parameters;
 use crate::keyring::static_key::StaticKey;
 use crate::keyring::{KeySource, Ring};
 use crate::secret::{ExposeSecret, Key32};
+use crate::session::configured::Configured;
 use crate::session::payload::User;
 use crate::session::sealer::Sealer;
 use crate::session::{Limits, cookie};
@@ -51,8 +52,9 @@ fn service_and_ring(double: Double) -> (Arc<TokenService>, Arc<Double>, Arc<Ring
     let limits = Limits { idle: day, max: day, clock_skew: Duration::from_secs(300) };
     let sealer = Arc::new(Sealer::new(Arc::clone(&ring), "client".to_owned(), 300));
     let store = Arc::new(CookieStore::new(Arc::clone(&sealer), cookies.clone()));
-    let sessions = Arc::new(Sessions::new(sealer, cookies, limits, store, revocations));
     let apis = Arc::new(ApiMap::parse(MAP).unwrap());
+    let configured = Configured::with(Arc::clone(&apis));
+    let sessions = Arc::new(Sessions::new(sealer, cookies, limits, configured, store, revocations));
     let config = Config { scopes: vec!["openid".to_owned()], apis, skew: 60, max_in_flight: 90, keep_id_token: false };
     let double = Arc::new(double);
     (TokenService::new(config, Arc::<Double>::clone(&double), sessions), double, ring)
@@ -72,7 +74,8 @@ fn signed_in(user: &str) -> OpenSession {
 fn with_token(user: &str, life: u64) -> OpenSession {
     let mut open = signed_in(user);
     let (api, token) = ("one".to_owned(), "a.first".into());
-    open.session.put_access_token(AccessToken { api, token, expires_at: NOW + life, life, binding: None });
+    let binding = ApiMap::parse(MAP).unwrap().get(&api).map(|api| api.binding);
+    open.session.put_access_token(AccessToken { api, token, expires_at: NOW + life, life, binding });
     open
 }
 

@@ -19,6 +19,7 @@ mod browser;
 mod callback;
 mod canaries;
 mod check_online;
+mod configured;
 mod cookies;
 mod dev_up;
 mod framing;

@@ -89,7 +89,8 @@ async fn sessions() -> Sessions {
         budget: 7_000,
     });
     let limits = Limits { idle: day, max: day, clock_skew: day };
-    Sessions::new(Arc::new(Sealer::new(ring, "app".to_owned(), 300)), cookies, limits, Arc::new(Down), revocations)
+    let sealer = Arc::new(Sealer::new(ring, "app".to_owned(), 300));
+    Sessions::new(sealer, cookies, limits, Configured::with(Arc::default()), Arc::new(Down), revocations)
 }
 
 /// Contract 15.12: 503, never 401, and the cookie is kept.
