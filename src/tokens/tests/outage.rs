@@ -19,9 +19,9 @@ fn calls(service: &Arc<TokenService>, count: usize) -> Vec<tokio::task::JoinHand
     (0..count).map(call_of).collect()
 }
 
-/// Lets every task run as far as it gets.
+/// Lets every task run as far as it gets: the provider takes some milliseconds for a response.
 async fn settle() {
-    tokio::time::sleep(Duration::from_millis(1)).await;
+    tokio::time::sleep(Duration::from_millis(100)).await;
 }
 
 /// Makes a provider fail this way until [`recover`].
