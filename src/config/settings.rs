@@ -59,10 +59,10 @@ settings! {
         "`true`: the ID token is kept in the session, where it fits, and sent to the end-session endpoint as `id_token_hint`, which Okta requires";
     RESPONSE_MODE, Text("query"), "`query` or `form_post`";
     KEY_VAULT_URL, Rule("one of `KEY_VAULT_URL`, `KEY_FILE`, `ENC_KEY`"), "URL of the Key Vault with the key ring; https";
-    KEY_NAME, Text("cloakroom-keys"), "with `KEY_VAULT_URL`: name of the secret whose versions are the keys";
+    KEY_NAME, Text("cloakroom-keys"), "with `KEY_VAULT_URL`: name of the secret whose versions are the keys; that of the revocation list has `-revocations` after it";
     KEY_FILE, Rule("one of `KEY_VAULT_URL`, `KEY_FILE`, `ENC_KEY`"), "path of a file with the key ring";
     ENC_KEY, Rule("one of `KEY_VAULT_URL`, `KEY_FILE`, `ENC_KEY`"), "a static key instead of a key ring: base64 or base64url of 32 bytes";
-    KEY_REFRESH, Text("5m"), "how often the key source is read";
+    KEY_REFRESH, Text("5m"), "how often keys and revocation list are read";
     KEY_PROPAGATION, Text("15m"),
         "how long after its creation a key starts to seal; at least twice `KEY_REFRESH` plus `CLOCK_SKEW`";
     KEY_LIFE, Text("30d"), "how long a key seals; at least twice `KEY_PROPAGATION`";

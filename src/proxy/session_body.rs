@@ -64,10 +64,11 @@ mod tests {
     use tokio::sync::mpsc::{UnboundedSender, unbounded_channel};
 
     use super::*;
-    use crate::keyring::revocations::RevocationCache;
+    use crate::keyring::file::FileRing;
+    use crate::keyring::revocations::{Addition, RevocationCache, Target};
     use crate::keyring::states::Parameters;
     use crate::keyring::static_key::StaticKey;
-    use crate::keyring::{KeySource, Ring};
+    use crate::keyring::{KeySource, NewVersion, Ring};
     use crate::secret::Key32;
     use crate::session::configured::Configured;
     use crate::session::cookie::{SameSite, SessionCookies, Settings};
@@ -77,13 +78,17 @@ mod tests {
     use crate::store::cookie::CookieStore;
 
     const NOW: u64 = 1_000;
+    const DAY: Duration = Duration::from_secs(86_400);
 
     fn sessions() -> Sessions {
-        let day = Duration::from_secs(86_400);
-        let parameters = Parameters { propagation: day, life: day, retention: day };
         let source: Arc<dyn KeySource> = Arc::new(StaticKey::new(&Key32::new([7; 32])));
-        let revocations = RevocationCache::new(Arc::clone(&source), 300, day);
-        let ring = Ring::new(source, parameters, day);
+        let revocations = RevocationCache::new(Arc::clone(&source), 300, DAY);
+        sessions_over(source, revocations)
+    }
+
+    fn sessions_over(source: Arc<dyn KeySource>, revocations: Arc<RevocationCache>) -> Sessions {
+        let parameters = Parameters { propagation: DAY, life: DAY, retention: DAY };
+        let ring = Ring::new(source, parameters, DAY);
         let cookies = SessionCookies::new(Settings {
             name: "__Host-Http-x".to_owned(),
             domain: None,
@@ -93,7 +98,7 @@ mod tests {
         });
         let sealer = Arc::new(Sealer::new(ring, "app".to_owned(), 300));
         let store = Arc::new(CookieStore::new(Arc::clone(&sealer), cookies.clone()));
-        let limits = Limits { idle: day, max: day, clock_skew: day };
+        let limits = Limits { idle: DAY, max: DAY, clock_skew: DAY };
         Sessions::new(sealer, cookies, limits, Configured::with(Arc::default()), store, revocations)
     }
 
@@ -132,6 +137,39 @@ mod tests {
             assert!(cut.unwrap(), "{how}");
             assert!(continues.frame().now_or_never().is_none());
         }
+    }
+
+    /// Contract 10.21, 16.6.
+    #[tokio::test]
+    async fn a_response_that_waits_is_cut_off_when_its_session_is_revoked() {
+        let folder = tempfile::tempdir().unwrap();
+        let source: Arc<dyn KeySource> = Arc::new(FileRing::new(folder.path().join("keys.json")));
+        let new = NewVersion { text: "A".repeat(43).into(), expires: NOW, activate_now: false };
+        source.publish(&new, NOW).await.unwrap();
+        let revocations = RevocationCache::new(Arc::clone(&source), 300, DAY);
+        revocations.refresh(NOW).await;
+        let sessions = Arc::new(sessions_over(Arc::clone(&source), Arc::clone(&revocations)));
+        let announcing = Arc::clone(&sessions);
+        tokio::spawn(async move { announcing.announce_revocations().await });
+        let open = |user: &str| {
+            let user = User { sub: user.to_owned(), ..User::default() };
+            sessions.begin(Session::new(rand::random(), user, NOW), NOW)
+        };
+        let (one, other) = (open("ada"), open("grace"));
+        let before = sessions.end_count();
+        let (_sender, waits) = body();
+        let mut cut = SessionBody::new(waits, sessions.watch(&one, before));
+        let (_other_sender, waits) = body();
+        let mut continues = SessionBody::new(waits, sessions.watch(&other, before));
+        let waiting = tokio::spawn(async move { cut.frame().await.unwrap().is_err() });
+        assert!(continues.frame().now_or_never().is_none());
+        tokio::task::yield_now().await;
+        let addition = Addition::new(&Target::User("ada".to_owned()), NOW + 1, NOW, 300);
+        source.add_revocations(&addition).await.unwrap();
+        revocations.refresh(NOW).await;
+        let cut = tokio::time::timeout(Duration::from_secs(10), waiting).await.expect("it is woken");
+        assert!(cut.unwrap());
+        assert!(continues.frame().now_or_never().is_none());
     }
 
     #[tokio::test]

@@ -269,6 +269,12 @@ async fn a_list_that_fails_later_stays_in_force() {
     let (code, text) = sessions(&app.settings, &["end", "--user", GRACES_OID]);
     assert_eq!(code, Some(69), "{text}");
     assert!(text.contains("malformed") && text.contains("docs/operations.md"), "{text}");
+    setup.vault.put_with(SECRET, "{}", |version| version.enabled = false);
+    let (code, text) = sessions(&app.settings, &["end", "--user", GRACES_OID]);
+    assert_eq!(code, Some(69), "{text}");
+    assert!(text.contains("Get of cloakroom-keys-revocations") && text.contains("the version is disabled"), "{text}");
+    app.wait_for_log("the version is disabled").await;
+    until_expired(&app, &mut ada).await;
     setup.vault.remove(SECRET);
     until_ready(&app, "up again", |ready| ready["down"] == json!([])).await;
     assert!(is_alive(&mut ada).await, "a missing list is an empty one");

@@ -99,8 +99,9 @@ fn an_addition_drops_what_does_not_matter_any_more() {
     assert_eq!(to_json(&list).unwrap(), r#"{"all":610,"users":{"just-kept":611,"kept":700,"the-subject":899}}"#);
     let all = addition(&Target::All).to(Some(stored)).unwrap();
     assert_eq!(to_json(&all).unwrap(), r#"{"all":899}"#);
-    let expired = addition(&Target::User(SUB.to_owned())).to(Some(r#"{"all": 599}"#)).unwrap();
-    assert_eq!(expired.all(), None);
+    let expired = r#"{"all": 598, "users": {"old": 599, "kept": 600}}"#;
+    let list = addition(&Target::User(SUB.to_owned())).to(Some(expired)).unwrap();
+    assert_eq!(to_json(&list).unwrap(), r#"{"users":{"kept":600,"the-subject":899}}"#);
     assert_eq!(to_json(&addition(&Target::All).to(None).unwrap()).unwrap(), r#"{"all":899}"#);
     assert!(addition(&Target::All).to(Some("{")).is_err(), "malformed is never empty");
     assert!(addition(&Target::All).to(Some(r#"{"all": 951}"#)).is_err(), "nor is the future");
