@@ -7,6 +7,7 @@ mod chrome;
 mod client;
 mod elsewhere;
 mod graph_client;
+mod same_tag;
 mod sessions;
 mod stolen_code;
 
@@ -214,6 +215,37 @@ async fn a_page_on_another_origin_reaches_nothing() {
         chrome.click("#call-graph").await;
         chrome.find("#graph-response:not([hidden])").await;
         assert_eq!(app.graph.count(), 1, "the gateway's own page may call");
+    }
+}
+
+/// Contract 8.9a: a page on another port of the host is on the same site, so that the browser sends the session cookie
+/// with what it frames.
+#[tokio::test]
+async fn a_neighbour_on_the_same_site_cannot_frame_the_page() {
+    let port = free_port().unwrap();
+    let theirs = format!("http://localhost:{port}");
+    for mode in MODES {
+        for (ancestors, is_shown) in [("'self'", false), (theirs.as_str(), true)] {
+            let app = TestApp::builder().reach(Reach::Host(mode)).set("SPA_FRAME_ANCESTORS", ancestors).start();
+            let (app, chrome) = tokio::join!(app, Chrome::start());
+            let _served = Elsewhere::neighbour(port, &app.origin).await;
+            sign_in(&chrome, &app.origin, ADA).await;
+            chrome.open(&theirs).await;
+            chrome.find("body[data-loaded]").await;
+            chrome.find("iframe").await.enter_frame().await.unwrap();
+            if is_shown {
+                chrome.shows("signed-in").await;
+                chrome.click("#call-graph").await;
+                chrome.find("#graph-response:not([hidden])").await;
+                assert_eq!(app.graph.count(), 1, "{mode:?}: without the policy, clicks in the frame call");
+            } else {
+                let seen = "return [location.protocol, document.querySelectorAll('main').length]";
+                assert_eq!(chrome.script(seen).await, json!(["chrome-error:", 0]), "{mode:?}");
+                assert_eq!(app.graph.count(), 0, "{mode:?}");
+                let console = chrome.console().await.to_string();
+                assert!(console.contains("frame-ancestors 'self'"), "{mode:?}: {console}");
+            }
+        }
     }
 }
 

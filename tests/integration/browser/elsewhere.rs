@@ -1,4 +1,5 @@
-//! Pages on another origin: one that tries to reach the gateway, and a SPA that the gateway lets call.
+//! Pages on another origin: one that tries to reach the gateway, a SPA that the gateway lets call, one that frames the
+//! gateway's page, and one with a link to a sign-in.
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
@@ -49,6 +50,18 @@ const SPA: &str = r#"<!doctype html><meta charset="utf-8"><title>SPA</title><lin
 </script>
 "#;
 
+/// Frames the gateway's page, and says so once the frame has loaded, even if the browser blocks it.
+const NEIGHBOUR: &str = r#"<!doctype html><meta charset="utf-8"><title>Neighbour</title><link rel="icon" href="data:,">
+<body>
+<iframe src="TARGET/" width="700" height="900" onload="document.body.dataset.loaded = ''"></iframe>
+"#;
+
+/// Has a link that begins a sign-in.
+const LINK: &str = r#"<!doctype html><meta charset="utf-8"><title>Link</title><link rel="icon" href="data:,">
+<body>
+<a id="link" href="TARGET/auth/login?prompt=select_account">Sign in</a>
+"#;
+
 /// Serves a page at every path until it is dropped.
 pub struct Elsewhere {
     /// Its port, reachable under every host name of the loopback.
@@ -65,6 +78,16 @@ impl Elsewhere {
     /// Starts the SPA, which calls the gateway at the origin `target`, on a port.
     pub async fn spa(port: u16, target: &str) -> Self {
         Self::serve(port, SPA.replace("TARGET", target)).await
+    }
+
+    /// Starts the page that frames the one at the origin `target`, on a port.
+    pub async fn neighbour(port: u16, target: &str) -> Self {
+        Self::serve(port, NEIGHBOUR.replace("TARGET", target)).await
+    }
+
+    /// Starts the page with a link to a sign-in at the origin `target`.
+    pub async fn link(target: &str) -> Self {
+        Self::serve(0, LINK.replace("TARGET", target)).await
     }
 
     async fn serve(port: u16, page: String) -> Self {
