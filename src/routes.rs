@@ -143,7 +143,7 @@ async fn logout(app: Arc<App>, request: GatewayRequest) -> Result<Reply, Error> 
     if head.method == Method::POST {
         return app.auth.logout(&head.headers, body, &place, now).await;
     }
-    Ok(app.auth.logout_page(&head.headers, head.target.query().unwrap_or_default(), &place, now).await)
+    app.auth.logout_page(&head.headers, head.target.query().unwrap_or_default(), &place, now).await
 }
 
 async fn live(_app: Arc<App>, _request: GatewayRequest) -> Result<Reply, Error> {

@@ -22,6 +22,7 @@ use crate::reply::{Reply, redirect};
 use crate::secret::{ExposeSecret, SecretString};
 use crate::session::OpenSession;
 use crate::session::payload::{pack_token, unpack_token};
+use crate::session::sealer::SealingKeyUnavailable;
 
 /// How long a sign-out waits for the provider's metadata and for a key (contract 7.19).
 const WAIT: Duration = Duration::from_secs(2);
@@ -89,13 +90,14 @@ impl Auth {
     }
 
     /// The address of the gateway with the ID token sealed into it; `None` without one, or if it is too long.
+    #[expect(clippy::expect_used, reason = "memory is written to")]
     async fn handover_url(&self, hints: &Hints<'_>, browser: [u8; 16], now: UnixSeconds) -> Option<String> {
         let id_token = pack_token(hints.id_token?);
         let handover = Handover { browser, logout_hint: hints.logout_hint, id_token: &id_token };
         // Allocated once, so that no copy of the token is left behind by a buffer that grows.
         let mut payload = Vec::with_capacity(id_token.len() + hints.logout_hint.map_or(0, str::len) + 64);
         payload.push(VERSION);
-        let payload = Zeroizing::new(postcard::to_extend(&handover, payload).ok()?);
+        let payload = Zeroizing::new(postcard::to_extend(&handover, payload).expect("a vector can be extended"));
         let sealed = self.sessions.seal(Purpose::LogoutState, "", now + STATE_SECONDS, now, &payload).await.ok()?;
         let url = format!("{}/auth/logout?out={sealed}", self.config.origins.public);
         (url.len() <= LONGEST).then_some(url)
@@ -133,9 +135,14 @@ impl Auth {
         self.provider.metadata().await.ok()?.end_session_endpoint.clone()
     }
 
+    /// Without a key that seals there is no `state`, which OpenID Connect makes optional: the session has ended by
+    /// then, and a return without `state` leads home (contract 3.17).
     async fn end_session_url(&self, endpoint: &Url, hints: &Hints<'_>, now: UnixSeconds) -> String {
         let mut url = endpoint.clone();
-        let state = self.sessions.seal(Purpose::LogoutState, "", now + STATE_SECONDS, now, &[]).await.ok();
+        let state = self.sessions.seal(Purpose::LogoutState, "", now + STATE_SECONDS, now, &[]).await;
+        let state = state
+            .inspect_err(|SealingKeyUnavailable| tracing::warn!("no key seals: the end-session URL has no `state`"))
+            .ok();
         let mut query = url.query_pairs_mut();
         query.append_pair("client_id", self.provider.client_id());
         query

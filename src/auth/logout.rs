@@ -19,6 +19,7 @@ use crate::keyring::Purpose;
 use crate::places::Place;
 use crate::reply::{Body, Reply, clear_cache, form_page, is_navigation, json as json_reply, redirect};
 use crate::session::OpenSession;
+use crate::session::sealer::SealingKeyUnavailable;
 
 /// How long a sign-out waits for the revocation, which then continues in the background (contract 7.19).
 const WAIT_FOR_REVOCATION: Duration = Duration::from_secs(2);
@@ -74,28 +75,37 @@ impl Auth {
 
     /// `GET`: signs out with a valid `lt` (contract 3.15), returns from the provider with a valid `state` (3.16), leads
     /// to the provider with a valid `out` (12.22), and otherwise shows the confirmation page (3.17).
-    pub async fn logout_page(&self, headers: &HeaderMap, query: &str, place: &Place, now: UnixSeconds) -> Reply {
+    ///
+    /// # Errors
+    /// [`Error::KeysUnavailable`]: the session is open, but no key seals the token for the page's form.
+    pub async fn logout_page(
+        &self,
+        headers: &HeaderMap,
+        query: &str,
+        place: &Place,
+        now: UnixSeconds,
+    ) -> Result<Reply, Error> {
         let mut params = Params::parse(query);
         if let Some(state) = params.take_single("state")
             && let Ok(opened) = self.sessions.unseal(Purpose::LogoutState, "", state.as_bytes(), now).await
             && opened.payload().is_empty()
         {
-            return redirect(StatusCode::FOUND, &self.home());
+            return Ok(redirect(StatusCode::FOUND, &self.home()));
         }
         if let Some(sealed) = params.take_single("out")
             && let Some(reply) = self.hand_over(headers, &sealed, now).await
         {
-            return reply;
+            return Ok(reply);
         }
         let open = self.sessions.open(headers, now).await.ok();
         if self.is_logout_token(params.take_single("lt").as_deref(), open.as_ref(), now).await {
             self.end(open.as_ref(), place, now).await;
             let location = self.logout_location(open.as_ref(), now).await;
-            return self.signed_out(redirect(StatusCode::FOUND, &location), headers);
+            return Ok(self.signed_out(redirect(StatusCode::FOUND, &location), headers));
         }
         // A provider that does not return the state has just signed this browser out (contract 3.17).
         if !self.sessions.cookies().has_session_or_companion(headers) {
-            return redirect(StatusCode::FOUND, &self.home());
+            return Ok(redirect(StatusCode::FOUND, &self.home()));
         }
         let metadata = self.provider.cached_metadata();
         let announced = metadata.and_then(|metadata| metadata.end_session_endpoint.clone());
@@ -106,20 +116,25 @@ impl Auth {
         let page = (!origins.link_base().is_empty()).then(|| origins.spa.to_string());
         let targets: Vec<String> = provider.into_iter().chain(page).collect();
         let form_targets = (!targets.is_empty()).then(|| targets.join(" "));
+        // Without a session there is none to name; the form is accepted for its origin then.
         let token = match &open {
-            Some(open) => self.logout_token(open, now).await.unwrap_or_default(),
+            Some(open) => format!("<input type=hidden name=lt value=\"{}\">", self.logout_token(open, now).await?),
             None => String::new(),
         };
         let form = format!(
-            "<form method=post action=/auth/logout><input type=hidden name=lt value=\"{token}\">\
+            "<form method=post action=/auth/logout>{token}\
              <p>This ends your session in this browser.</p><p><button autofocus>Sign out</button></p></form>"
         );
-        form_page("Sign out?", &form, form_targets.as_deref())
+        Ok(form_page("Sign out?", &form, form_targets.as_deref()))
     }
 
-    /// A logout token for one session only (contract 3.20); `None` if no key seals.
-    pub(super) async fn logout_token(&self, open: &OpenSession, now: UnixSeconds) -> Option<String> {
-        self.sessions.seal(Purpose::Logout, "", open.expires_at, now, &open.session.id).await.ok()
+    /// A logout token for one session only (contract 3.20).
+    ///
+    /// # Errors
+    /// [`Error::KeysUnavailable`]: no key seals.
+    pub(super) async fn logout_token(&self, open: &OpenSession, now: UnixSeconds) -> Result<String, Error> {
+        let sealed = self.sessions.seal(Purpose::Logout, "", open.expires_at, now, &open.session.id).await;
+        sealed.map_err(|SealingKeyUnavailable| Error::KeysUnavailable)
     }
 
     /// Whether a logout token belongs to the session of the request (contract 3.20).

@@ -61,10 +61,11 @@ impl Auth {
         self.config.apis.iter().map(entry).collect()
     }
 
-    /// The link that signs out by navigation, with a logout token for this session only (contract 3.20).
+    /// The link that signs out by navigation, with a logout token for this session only (contract 3.20). While no key
+    /// seals, it leads to the confirmation page.
     async fn logout_link(&self, open: &OpenSession, now: UnixSeconds) -> String {
         let token = self.logout_token(open, now).await;
-        token.map_or_else(|| "/auth/logout".to_owned(), |token| format!("/auth/logout?lt={token}"))
+        token.map_or_else(|_| "/auth/logout".to_owned(), |token| format!("/auth/logout?lt={token}"))
     }
 }
 

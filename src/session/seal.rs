@@ -54,13 +54,16 @@ pub struct Opened {
 impl Opened {
     /// What follows the times.
     #[must_use]
+    #[expect(clippy::expect_used, reason = "`Envelope::parse` accepts no fewer bytes")]
     pub fn payload(&self) -> &[u8] {
-        self.bytes.get(HEADER + TIMES..self.bytes.len().saturating_sub(TAG)).unwrap_or_default()
+        let end = self.bytes.len().saturating_sub(TAG);
+        self.bytes.get(HEADER + TIMES..end).expect("what was opened has a header, times and a tag")
     }
 }
 
 /// Seals a payload. A nonce must not be used twice with one key.
 #[must_use]
+#[expect(clippy::expect_used, reason = "the header is written right before")]
 pub fn seal(key: &Key, binding: Binding<'_>, nonce: [u8; 12], times: Times, payload: &[u8]) -> String {
     // Encrypted in place, so that no copy of the plaintext is left behind.
     let mut sealed = Vec::with_capacity(HEADER + TIMES + payload.len() + TAG);
@@ -70,7 +73,7 @@ pub fn seal(key: &Key, binding: Binding<'_>, nonce: [u8; 12], times: Times, payl
     sealed.extend_from_slice(&times.issued_at.to_be_bytes());
     sealed.extend_from_slice(&times.expires_at.to_be_bytes());
     sealed.extend_from_slice(payload);
-    let tag = encrypt(key, binding, nonce, sealed.get_mut(HEADER..).unwrap_or_default());
+    let tag = encrypt(key, binding, nonce, sealed.get_mut(HEADER..).expect("version, kid and nonce are the header"));
     sealed.extend_from_slice(&tag);
     BASE64URL.encode(sealed)
 }

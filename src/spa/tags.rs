@@ -54,8 +54,8 @@ fn hash(file: &mut File) -> io::Result<ETag> {
         let Some(read) = piece.get(..read).filter(|read| !read.is_empty()) else { break };
         hash.update(read);
     }
-    let digest = hash.finalize();
-    let tag = format!("\"{}\"", URL_SAFE_NO_PAD.encode(digest.get(..TAG_BYTES).unwrap_or_default()));
+    let digest: [u8; 32] = hash.finalize().into();
+    let tag = format!("\"{}\"", URL_SAFE_NO_PAD.encode(&digest[..TAG_BYTES]));
     tag.parse().map_err(io::Error::other)
 }
 

@@ -8,6 +8,7 @@ use cloakroom::app::App;
 use cloakroom::clock;
 use cloakroom::config::Config;
 use cloakroom::error::Error;
+use cloakroom::keyring::KeySource;
 use cloakroom::places::{Class, Limits, Place, Places};
 use cloakroom::proxy::forward::Call;
 use cloakroom::reply::{Reply, full};
@@ -50,6 +51,13 @@ impl Lab {
     pub async fn replace_instance(&mut self) -> Arc<App> {
         let app = instance(&self.vars).await;
         std::mem::replace(&mut self.app, app)
+    }
+
+    /// Puts an instance with another key source in place of this one.
+    pub async fn use_keys(&mut self, source: Arc<dyn KeySource>) {
+        let mut config = config(&self.vars);
+        config.keys.source = source;
+        self.app = loaded(config).await;
     }
 
     /// Starts a sign-in; returns the address of the redirect.
@@ -124,8 +132,12 @@ impl Lab {
     }
 
     pub async fn logout_page(&self, jar: &Jar, query: &str, now: u64) -> (u16, String) {
-        let reply = self.app.auth.logout_page(&headers(jar), query, &place(Class::SignIn), now).await;
-        (reply.status().as_u16(), location(&reply))
+        self.try_logout_page(jar, query, now).await.unwrap()
+    }
+
+    pub async fn try_logout_page(&self, jar: &Jar, query: &str, now: u64) -> Result<(u16, String), Error> {
+        let reply = self.app.auth.logout_page(&headers(jar), query, &place(Class::SignIn), now).await?;
+        Ok((reply.status().as_u16(), location(&reply)))
     }
 }
 
@@ -135,7 +147,15 @@ fn place(class: Class) -> Place {
 }
 
 async fn instance(vars: &BTreeMap<String, String>) -> Arc<App> {
-    let app = App::new(Config::from_vars(&vars.clone().into_iter().collect()).unwrap());
+    loaded(config(vars)).await
+}
+
+fn config(vars: &BTreeMap<String, String>) -> Config {
+    Config::from_vars(&vars.clone().into_iter().collect()).unwrap()
+}
+
+async fn loaded(config: Config) -> Arc<App> {
+    let app = App::new(config);
     tokio::join!(app.ring.refresh(clock::now()), app.revocations.refresh(clock::now()));
     app
 }

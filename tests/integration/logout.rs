@@ -2,9 +2,16 @@
 
 use std::sync::{Arc, Mutex};
 
+use cloakroom::clock::now;
+use cloakroom::error::Error;
+use cloakroom::keyring::{KeyId, KeySource, NewVersion, SourceFuture, SourceUnavailable, Value, Version};
 use devkit::provider::{Alteration, Endpoint, Mutation, Options};
+use serde_json::json;
 
 use crate::app::{Builder, EVERY_REACH, TestApp};
+use crate::key_vault::{key, kid};
+use crate::lab::{Lab, ORIGIN};
+use crate::start::sealed_under_an_unknown_key;
 use crate::visitor::{NAVIGATION, Response, Visitor};
 
 const ADA: &str = "ada.lovelace@contoso.example";
@@ -115,6 +122,83 @@ async fn a_return_without_state_and_session_goes_to_the_page() {
     let token = page.split_once("name=lt value=\"").unwrap().1.split_once('"').unwrap().0;
     let response = visitor.send("POST", "/auth/logout", &[FORM], format!("lt={token}")).await;
     assert_eq!(response.status, 303, "the page's form signs out without fetch metadata, by its token");
+}
+
+/// Contract 4.18: an outage of the keys keeps no user from signing out in this browser.
+#[tokio::test(flavor = "multi_thread")]
+async fn without_a_key_a_sign_out_deletes_the_cookies_and_the_provider_gets_no_state() {
+    let folder = tempfile::tempdir().unwrap();
+    let missing = folder.path().join("keys.json").display().to_string();
+    let app = TestApp::builder().set("ENC_KEY", "").set("KEY_FILE", missing).impatient().start().await;
+    app.wait_until_ready(503).await;
+    let mut visitor = app.visitor();
+    visitor.jar.insert("__Host-Http-cloakroom".to_owned(), sealed_under_an_unknown_key());
+    let page = visitor.navigate("/auth/logout").await;
+    assert_eq!(page.status, 200);
+    assert!(page.text().contains("<form method=post") && !page.text().contains("name=lt"), "{}", page.text());
+    let response = visitor.fetch("POST", "/auth/logout").await;
+    assert_eq!(response.status, 200, "{}", response.text());
+    assert!(visitor.jar.is_empty());
+    let url = url::Url::parse(response.json()["logout_url"].as_str().unwrap()).unwrap();
+    let names: Vec<String> = url.query_pairs().map(|(name, _)| name.into_owned()).collect();
+    assert_eq!(names, ["client_id", "post_logout_redirect_uri"]);
+    app.wait_for_log("the end-session URL has no `state`").await;
+    let back = visitor.navigate("/auth/logout").await;
+    assert_eq!((back.status, back.header("location")), (302, Some("/")), "the return is accepted without it");
+}
+
+/// A published key and, unless it is left out, an active one that is listed but cannot be read.
+#[derive(Debug)]
+struct Keys {
+    with_active: bool,
+}
+
+impl KeySource for Keys {
+    fn list(&self) -> SourceFuture<'_, Vec<Version>> {
+        let version = |byte: u8, created| Version {
+            id: kid(byte).repeat(2),
+            kid: KeyId([byte; 8]),
+            enabled: true,
+            created,
+            not_before: None,
+            expires: None,
+            activate_now: false,
+        };
+        let active = self.with_active.then(|| version(1, 0));
+        let versions = active.into_iter().chain([version(2, now())]).collect();
+        Box::pin(async { Ok(versions) })
+    }
+
+    fn get<'a>(&'a self, id: &'a str) -> SourceFuture<'a, Value> {
+        let value = Value { text: key(2).into(), content_type: None };
+        let readable = id.starts_with(&kid(2));
+        Box::pin(async move { if readable { Ok(value) } else { Err(SourceUnavailable("unreadable".to_owned())) } })
+    }
+
+    fn list_or_empty(&self) -> SourceFuture<'_, Vec<Version>> {
+        self.list()
+    }
+
+    fn publish<'a>(&'a self, _new: &'a NewVersion, _now: u64) -> SourceFuture<'a, String> {
+        Box::pin(async { Err(SourceUnavailable("read only".to_owned())) })
+    }
+
+    fn disable<'a>(&'a self, _id: &'a str) -> SourceFuture<'a, ()> {
+        Box::pin(async { Err(SourceUnavailable("read only".to_owned())) })
+    }
+}
+
+/// Contract 3.17: the form has a token that works, or there is no form.
+#[tokio::test]
+async fn without_a_sealing_key_the_confirmation_page_is_a_503() {
+    let mut lab = Lab::new(Options::new(ORIGIN), &[]).await;
+    lab.use_keys(Arc::new(Keys { with_active: false })).await;
+    let jar = lab.signed_in(now()).await;
+    assert_eq!(lab.try_logout_page(&jar, "", now()).await, Ok((200, String::new())));
+    lab.use_keys(Arc::new(Keys { with_active: true })).await;
+    let session = lab.session(&jar, now()).await;
+    assert_eq!((&session["authenticated"], &session["links"]["logout"]), (&json!(true), &json!("/auth/logout")));
+    assert_eq!(lab.try_logout_page(&jar, "", now()).await, Err(Error::KeysUnavailable));
 }
 
 #[tokio::test]

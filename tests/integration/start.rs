@@ -145,7 +145,8 @@ async fn a_key_file_missing_at_startup_is_reported_and_recovers() {
     app.signed_in("ada.lovelace@contoso.example").await;
 }
 
-fn sealed_under_an_unknown_key() -> String {
+/// The value of a session cookie under a key that no ring has.
+pub fn sealed_under_an_unknown_key() -> String {
     use base64::Engine;
     let bytes = [&[1][..], &[0xEE; 8], &[0; 60]].concat();
     base64::engine::general_purpose::URL_SAFE_NO_PAD.encode(bytes)

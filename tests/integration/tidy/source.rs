@@ -76,3 +76,30 @@ fn only_one_module_has_code_for_one_operating_system() {
     }
     assert_none(&findings);
 }
+
+/// Where values are sealed and keys are kept.
+const SEALING: [&str; 3] = ["src/keyring", "src/session", "src/store"];
+/// Defaults there that stand for no error: the file, a part of the line, and why.
+const DEFAULTS: [(&str, &str, &str); 7] = [
+    ("src/keyring/key_vault.rs", "code.unwrap_or_default()", "a part of a log line that the vault may leave out"),
+    ("src/keyring/key_vault.rs", "inner.unwrap_or_default()", "the same"),
+    ("src/keyring/key_vault.rs", "vault.url.host_str()", "a name in the advice of a log line"),
+    ("src/keyring/key_vault.rs", "item.attributes.clone()", "attributes are optional in the vault's API"),
+    ("src/keyring/revocations.rs", "stored.map(|text|", "a source without a list has revoked nothing"),
+    ("src/keyring/revocations/cache.rs", "list.unwrap_or_default()", "the same"),
+    ("src/session/companion.rs", "session.issuer.as_deref()", "sessions of version 2 have no issuer"),
+];
+
+/// An impossible error must not become an empty ciphertext, payload or token (`expect` says why it is impossible).
+#[test]
+fn no_default_stands_for_an_error_where_values_are_sealed() {
+    let mut findings = Vec::new();
+    for (path, code) in product().into_iter().filter(|(path, _)| SEALING.iter().any(|start| path.starts_with(start))) {
+        let is_listed = |line: &str| DEFAULTS.iter().any(|(file, part, _)| *file == path && line.contains(part));
+        for line in code.lines().filter(|line| line.contains("unwrap_or_default()") && !is_listed(line)) {
+            let line = line.trim();
+            findings.push(format!("{path}: {line}: return the error, or say with `expect` why there is none"));
+        }
+    }
+    assert_none(&findings);
+}
