@@ -48,6 +48,14 @@ pub fn exchange(port: u16, request: &str) -> String {
     String::from_utf8_lossy(&read_response(&mut stream, is_whole).0).into_owned()
 }
 
+/// Sends a request on a connection and reads its response, or to the end of the connection.
+pub fn exchange_on(stream: &mut TcpStream, request: &[u8]) -> String {
+    match stream.write_all(request) {
+        Ok(()) => String::from_utf8_lossy(&read_response(stream, is_whole).0).into_owned(),
+        Err(_) => String::new(),
+    }
+}
+
 /// Sends bytes and reads until the server closes the connection.
 pub fn exchange_to_the_end(port: u16, bytes: &[u8]) -> String {
     let mut stream = open(port);
@@ -108,7 +116,7 @@ async fn a_signal_does_not_end_a_read() {
 }
 
 /// Whether a response is complete by its own framing.
-fn is_whole(response: &[u8]) -> bool {
+pub fn is_whole(response: &[u8]) -> bool {
     let Some(end) = memchr::memmem::find(response, b"\r\n\r\n") else { return false };
     let (head, body) = (String::from_utf8_lossy(&response[..end]).to_lowercase(), &response[end + 4..]);
     let length = head.lines().find_map(|line| line.strip_prefix("content-length: ")?.parse::<usize>().ok());

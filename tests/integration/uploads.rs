@@ -1,54 +1,67 @@
-//! Uploads whose response comes before the body has been read (contract 11.12), through the host in both modes. The
-//! host reads a response only after it has sent the whole body, as the real one does.
+//! Uploads whose response comes before the body has been read (contract 11.12), directly and through the host in both
+//! modes. The host reads a response only after it has sent the whole body, as the real one does.
 
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use devkit::commands::stack::free_port;
 use devkit::host::Mode;
 use serde_json::json;
 
-use crate::app::{Gateway, Reach, TestApp};
+use crate::app::{EVERY_REACH, Gateway, Reach, TestApp};
 use crate::raw;
 
 const ADA: &str = "ada.lovelace@contoso.example";
 const SIZES: [usize; 4] = [1_024, 200 * 1_024, 3 * 1_024 * 1_024, 30 * 1_024 * 1_024];
 
 /// An API that responds to a request head with 409 and then closes its connection or stops reading.
-fn early_api(closes: bool) -> u16 {
-    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-    let port = listener.local_addr().unwrap().port();
-    std::thread::spawn(move || {
-        let mut open = Vec::new();
-        for stream in listener.incoming() {
-            let mut stream = stream.unwrap();
-            let mut head = Vec::new();
-            let mut part = [0; 1_024];
-            while memchr::memmem::find(&head, b"\r\n\r\n").is_none() {
-                match stream.read(&mut part) {
-                    Ok(read) if read > 0 => head.extend_from_slice(&part[..read]),
-                    _ => break,
+struct EarlyApi {
+    port: u16,
+    /// How many it has accepted: one per request.
+    connections: Arc<AtomicUsize>,
+}
+
+impl EarlyApi {
+    fn start(closes: bool) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let port = listener.local_addr().unwrap().port();
+        let connections = Arc::<AtomicUsize>::default();
+        let accepted = Arc::clone(&connections);
+        std::thread::spawn(move || {
+            let mut open = Vec::new();
+            for stream in listener.incoming() {
+                accepted.fetch_add(1, Ordering::Relaxed);
+                let mut stream = stream.unwrap();
+                let mut head = Vec::new();
+                let mut part = [0; 1_024];
+                while memchr::memmem::find(&head, b"\r\n\r\n").is_none() {
+                    match stream.read(&mut part) {
+                        Ok(read) if read > 0 => head.extend_from_slice(&part[..read]),
+                        _ => break,
+                    }
+                }
+                // Without `Connection: close` the gateway would use the connection again.
+                let response = b"HTTP/1.1 409 Conflict\r\nConnection: close\r\nContent-Length: 5\r\n\r\nearly";
+                let _ = stream.write_all(response);
+                if closes {
+                    let _ = stream.shutdown(std::net::Shutdown::Write);
+                }
+                open.push(stream);
+                if closes {
+                    // Closing with unread bytes would reset the connection and could destroy the response.
+                    let closing: Vec<TcpStream> = std::mem::take(&mut open);
+                    std::thread::spawn(move || {
+                        std::thread::sleep(Duration::from_millis(300));
+                        drop(closing);
+                    });
                 }
             }
-            // Without `Connection: close` the gateway would use the connection again.
-            let response = b"HTTP/1.1 409 Conflict\r\nConnection: close\r\nContent-Length: 5\r\n\r\nearly";
-            let _ = stream.write_all(response);
-            if closes {
-                let _ = stream.shutdown(std::net::Shutdown::Write);
-            }
-            open.push(stream);
-            if closes {
-                // Closing with unread bytes would reset the connection and could destroy the response.
-                let closing: Vec<TcpStream> = std::mem::take(&mut open);
-                std::thread::spawn(move || {
-                    std::thread::sleep(Duration::from_millis(300));
-                    drop(closing);
-                });
-            }
-        }
-    });
-    port
+        });
+        Self { port, connections }
+    }
 }
 
 /// Sends a POST and then another request on the same connection; returns both statuses.
@@ -60,66 +73,122 @@ fn post(port: u16, target: &str, lines: &str, size: usize, chunked: bool) -> (u1
     if chunked {
         body = [format!("{size:x}\r\n").as_bytes(), &body, b"\r\n0\r\n\r\n"].concat();
     }
-    let mut wire = raw::Wire::to(port);
-    let first = raw::status(&wire.exchange(&[head.as_bytes(), &body].concat()));
-    let next = wire.exchange(b"GET /health/live HTTP/1.1\r\nHost: localhost\r\n\r\n");
+    let mut stream = raw::open(port);
+    let first = raw::status(&raw::exchange_on(&mut stream, &[head.as_bytes(), &body].concat()));
+    let next = raw::exchange_on(&mut stream, b"GET /health/live HTTP/1.1\r\nHost: localhost\r\n\r\n");
     (first, raw::status(&next))
 }
 
+/// What a POST is rejected with, and by whom: the gateway, or an API that responds early.
+struct Row<'a> {
+    target: &'a str,
+    lines: &'a str,
+    status: u16,
+    /// The gateway's code, which is also in its log.
+    code: Option<&'a str>,
+}
+
+/// Rejections of every kind; `cookie` is that of a session.
+fn rows<'a>(cookie: &'a str, guarded: &'a str) -> [Row<'a>; 6] {
+    let row = |target, lines, status, code| Row { target, lines, status, code };
+    [
+        row("/graph/echo/x", "X-CSRF: 1\r\n", 401, Some("session_missing")),
+        row("/graph/echo/x", cookie, 403, Some("csrf_failed")),
+        row("/graph/echo/x", guarded, 413, Some("body_too_large")),
+        row("/auth/session", guarded, 405, Some("method_denied")),
+        row("/api/closing/x", guarded, 409, None),
+        row("/api/silent/x", guarded, 409, None),
+    ]
+}
+
+/// A gateway with both early APIs and a small limit for Graph; a session's `Cookie` line.
+async fn start(reach: Reach, closing: &EarlyApi, silent: &EarlyApi) -> (TestApp, String) {
+    let api = |api: &EarlyApi| {
+        json!({"base": format!("http://127.0.0.1:{}", api.port), "scopes": ["api://orders/Orders.Read"],
+            "allow": ["POST /**"], "max_body": 200_000_000})
+    };
+    let apis = json!({"closing": api(closing), "silent": api(silent)});
+    let entry = json!({"allow": ["POST /**"], "max_body": 1_000});
+    let app = TestApp::builder().reach(reach).graph_entry(entry).other_apis(apis).start().await;
+    let cookie = format!("Cookie: {}\r\n", app.signed_in(ADA).await.cookie_header());
+    (app, cookie)
+}
+
+/// Each POST reaches the gateway once, and an early API once: the host has nothing to repeat. Without the host, the
+/// second request is on the connection whose body the gateway discarded.
 #[tokio::test(flavor = "multi_thread")]
 async fn an_early_response_reaches_the_client_at_the_first_attempt() {
-    let (closing, silent) = (early_api(true), early_api(false));
-    for mode in [Mode::Forward, Mode::Proxy] {
-        let api = |port: u16| {
-            json!({"base": format!("http://127.0.0.1:{port}"), "scopes": ["api://orders/Orders.Read"],
-                "allow": ["POST /**"], "max_body": 200_000_000})
-        };
-        let apis = json!({"closing": api(closing), "silent": api(silent)});
-        let entry = json!({"allow": ["POST /**"], "max_body": 1_000});
-        let app = TestApp::builder().reach(Reach::Host(mode)).graph_entry(entry).other_apis(apis).start().await;
-        let cookie = format!("Cookie: {}\r\n", app.signed_in(ADA).await.cookie_header());
+    for reach in EVERY_REACH {
+        let (closing, silent) = (EarlyApi::start(true), EarlyApi::start(false));
+        let (app, cookie) = start(reach, &closing, &silent).await;
         let guarded = format!("{cookie}X-CSRF: 1\r\n");
+        // Forwarding mode has no chunked bodies.
+        let framings = if reach == Reach::Host(Mode::Forward) { &[false][..] } else { &[false, true] };
         let mut findings = Vec::new();
-        for (target, lines, expected) in [
-            ("/graph/echo/x", "X-CSRF: 1\r\n", 401),
-            ("/graph/echo/x", &*cookie, 403),
-            ("/graph/echo/x", &*guarded, 413),
-            ("/auth/session", &*guarded, 405),
-            ("/api/closing/x", &*guarded, 409),
-            ("/api/silent/x", &*guarded, 409),
-        ] {
-            for size in SIZES {
-                for chunked in [false, true] {
-                    // Forwarding mode has no chunked bodies.
-                    if chunked && mode == Mode::Forward {
-                        continue;
-                    }
-                    let got = post(app.port, target, lines, size, chunked);
-                    if got != (expected, 200) {
-                        findings.push(format!("{target} {expected}, {size} bytes, chunked {chunked}: {got:?}"));
-                    }
+        for Row { target, lines, status, .. } in rows(&cookie, &guarded) {
+            for (size, chunked) in
+                SIZES.into_iter().flat_map(|size| framings.iter().map(move |chunked| (size, *chunked)))
+            {
+                let got = post(app.port, target, lines, size, chunked);
+                if got != (status, 200) {
+                    findings.push(format!("{target} {status}, {size} bytes, chunked {chunked}: {got:?}"));
                 }
             }
         }
-        assert!(findings.is_empty(), "{mode:?}\n{}", findings.join("\n"));
+        assert!(findings.is_empty(), "{reach:?}\n{}", findings.join("\n"));
+        // The log has its lines in order, so all others are there.
+        assert_eq!(app.visitor().fetch("GET", "/auth/login").await.code(), "navigation_required");
+        app.wait_for_log("navigation_required").await;
+        let log = app.log();
+        let rejected = |code: &str| {
+            let code = format!(r#""code":"{code}""#);
+            log.lines().filter(|line| line.contains("request rejected") && line.contains(&code)).count()
+        };
+        let once = SIZES.len() * framings.len();
+        for code in rows("", "").into_iter().filter_map(|row| row.code) {
+            assert_eq!(rejected(code), once, "{reach:?}: requests rejected with {code}");
+        }
+        for (name, api) in [("closing", &closing), ("silent", &silent)] {
+            assert_eq!(api.connections.load(Ordering::Relaxed), once, "{reach:?}: requests to the {name} API");
+        }
     }
 }
 
+/// Contract 11.12. An early API may respond after the gateway has sent its 100; then none follows the response, and the
+/// connection is used again.
 #[tokio::test(flavor = "multi_thread")]
 async fn no_100_follows_a_final_response_and_the_connection_closes() {
-    let app = TestApp::start().await;
-    let head = "POST /graph/echo/x HTTP/1.1\r\nHost: localhost\r\nX-CSRF: 1\r\nSec-Fetch-Site: same-origin\r\nExpect: 100-continue\r\n\
-        Content-Length: 300000\r\n\r\n";
-    let mut stream = raw::open(app.port);
-    stream.write_all(head.as_bytes()).unwrap();
-    let (response, _) = raw::read_response(&mut stream, |bytes| bytes.ends_with(b"}"));
-    let response = String::from_utf8_lossy(&response).to_lowercase();
-    assert!(raw::status(&response.replacen("http", "HTTP", 1)) == 401, "{response}");
-    assert!(response.contains("\r\nconnection: close\r\n") && !response.contains("100 continue"), "{response}");
-    // A client that sends the body all the same is not reset.
-    stream.write_all(&vec![b'x'; 300_000]).unwrap();
-    let mut rest = Vec::new();
-    assert_eq!(stream.read_to_end(&mut rest).unwrap(), 0, "nothing follows the response");
+    const CONTINUE: &[u8] = b"HTTP/1.1 100 Continue\r\n\r\n";
+    let (closing, silent) = (EarlyApi::start(true), EarlyApi::start(false));
+    let (app, cookie) = start(Reach::Direct, &closing, &silent).await;
+    let guarded = format!("{cookie}X-CSRF: 1\r\n");
+    for Row { target, lines, status, code } in rows(&cookie, &guarded) {
+        let mut stream = raw::open(app.port);
+        let head = format!(
+            "POST {target} HTTP/1.1\r\nHost: localhost\r\nSec-Fetch-Site: same-origin\r\n{lines}\
+             Expect: 100-continue\r\nContent-Length: 300000\r\n\r\n"
+        );
+        stream.write_all(head.as_bytes()).unwrap();
+        let last = |bytes: &[u8]| raw::is_whole(bytes.strip_prefix(CONTINUE).unwrap_or(bytes));
+        let (response, _) = raw::read_response(&mut stream, last);
+        let last = response.strip_prefix(CONTINUE);
+        let was_continued = last.is_some();
+        let response = String::from_utf8_lossy(last.unwrap_or(&response)).into_owned();
+        assert_eq!(raw::status(&response), status, "{target}: {response}");
+        assert!(!response.contains("100 Continue"), "{target}: {response}");
+        assert!(!was_continued || code.is_none(), "{target}: the body of a rejected request is not read");
+        let closes = response.to_lowercase().contains("\r\nconnection: close\r\n");
+        assert_eq!(closes, !was_continued, "{target}: {response}");
+        // A client that sends the body all the same is not reset.
+        stream.write_all(&vec![b'x'; 300_000]).unwrap();
+        if closes {
+            let mut rest = Vec::new();
+            assert_eq!(stream.read_to_end(&mut rest).unwrap(), 0, "{target}: nothing follows the response");
+        } else {
+            let next = raw::exchange_on(&mut stream, b"GET /health/live HTTP/1.1\r\nHost: localhost\r\n\r\n");
+            assert_eq!(raw::status(&next), 200, "{target}: {next}");
+        }
+    }
 }
 
 /// Contract 11.12: at shutdown a connection that discards counts as in flight.
