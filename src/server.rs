@@ -168,7 +168,8 @@ where
         span,
     });
     request.extensions_mut().insert(Arc::clone(&head));
-    match AssertUnwindSafe(routes.call(request)).catch_unwind().await {
+    // Within a future of its own, so that a panic of the call itself is caught too.
+    match AssertUnwindSafe(async { routes.call(request).await }).catch_unwind().await {
         Ok(Ok(response)) => response,
         Ok(Err(never)) => match never {},
         Err(_) => {
@@ -200,3 +201,6 @@ fn well_formed<B>(request: &Request<B>) -> Result<(), &'static str> {
     }
     Ok(())
 }
+
+#[cfg(test)]
+mod tests;

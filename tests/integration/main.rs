@@ -52,6 +52,7 @@ mod providers;
 mod proxying;
 mod refresh;
 mod rejections;
+mod repeats;
 mod replaced;
 mod responses;
 mod revocations;

@@ -1,0 +1,68 @@
+//! Requests whose handler panics (contract 11.8), over a connection in memory.
+
+use http_body_util::BodyExt;
+use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream, duplex};
+
+use super::*;
+use crate::config::{Config, Vars};
+
+fn app() -> Arc<App> {
+    let pairs = [
+        ("AUTHORITY", "http://127.0.0.1:1"),
+        ("CLIENT_ID", "app"),
+        ("CLIENT_SECRET", "secret"),
+        ("ENC_KEY", "AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA"),
+        ("PUBLIC_ORIGIN", "http://localhost:7071"),
+    ];
+    let vars: Vars = pairs.map(|(name, value)| (format!("CLOAKROOM_{name}"), value.to_owned())).into_iter().collect();
+    App::new(Config::from_vars(&vars).unwrap())
+}
+
+/// A connection to a service that panics at two of its paths: in the call, or in the future that it returns.
+fn connection(app: Arc<App>) -> DuplexStream {
+    let routes = service_fn(|request: Request<RequestBody>| {
+        let head = Arc::clone(request.extensions().get::<Arc<RequestHead>>().unwrap());
+        assert_ne!(head.target.path(), "/in-the-call", "the text of a panic");
+        async move {
+            assert_ne!(head.target.path(), "/in-the-future", "the text of a panic");
+            let length = request.into_body().collect().await.unwrap().to_bytes().len();
+            Ok::<_, Infallible>(into_response(crate::reply::json(http::StatusCode::OK, &length.into())))
+        }
+    });
+    let (client, server) = duplex(64 * 1_024);
+    let (state, discarding) = (ConnState::new(), Discarding::default());
+    let service = service_fn(move |request| {
+        respond(routes, Arc::clone(&app), (state.clone(), discarding.clone()), request).boxed()
+    });
+    tokio::spawn(http().serve_connection(TokioIo::new(server), service));
+    client
+}
+
+/// The response to a POST, up to `end`.
+async fn post(client: &mut DuplexStream, path: &str, end: &str) -> String {
+    let request = format!("POST {path} HTTP/1.1\r\nHost: x\r\nContent-Length: 3\r\n\r\nabc");
+    client.write_all(request.as_bytes()).await.unwrap();
+    let (mut response, mut part) = (Vec::new(), [0; 4_096]);
+    while !response.ends_with(end.as_bytes()) {
+        let read = client.read(&mut part).await.unwrap();
+        assert!(read > 0, "closed after {:?}", String::from_utf8_lossy(&response));
+        response.extend_from_slice(&part[..read]);
+    }
+    String::from_utf8(response).unwrap()
+}
+
+#[tokio::test]
+async fn a_panic_in_a_handler_is_a_500_and_the_process_continues() {
+    let mut client = connection(app());
+    for path in ["/in-the-future", "/in-the-call", "/in-the-future"] {
+        let response = post(&mut client, path, "}").await;
+        assert!(response.starts_with("HTTP/1.1 500 ") && response.contains(r#""code":"internal""#), "{response}");
+        for header in ["cloakroom-error: internal", "cache-control: no-store", "x-content-type-options: nosniff"] {
+            assert!(response.contains(&format!("\r\n{header}\r\n")), "{path}: {header} in {response}");
+        }
+        assert!(!response.contains("the text of a panic"), "{path}: {response}");
+        // On the same connection, whose body is discarded.
+        let next = post(&mut client, "/", "\r\n\r\n3").await;
+        assert!(next.starts_with("HTTP/1.1 200 "), "{path}: {next}");
+    }
+}
