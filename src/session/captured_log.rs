@@ -20,8 +20,8 @@ impl Capture {
             let lines = Arc::clone(&lines);
             move || Writer(Arc::clone(&lines))
         };
-        // While there is only one, `tracing` takes the subscriber of the thread that reaches a log call first as that of
-        // all threads: a parallel test without one would turn the call off.
+        // While there is only one, `tracing` takes the subscriber of the thread that reaches a log call first as that
+        // of all threads: a parallel test without one would turn the call off.
         let second = Dispatch::new(tracing_subscriber::fmt().with_writer(io::sink).finish());
         let subscriber = tracing_subscriber::fmt().with_writer(writer).with_ansi(false).finish();
         Self { lines, _guard: tracing::subscriber::set_default(subscriber), _second: second }
