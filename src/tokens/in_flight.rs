@@ -109,6 +109,8 @@ impl<T> Drop for Registration<T> {
 
 #[cfg(test)]
 mod tests {
+    use futures_util::FutureExt;
+
     use super::*;
 
     const KEY: Key = ([7; 16], None);
@@ -156,6 +158,20 @@ mod tests {
         assert!(!table.is_empty());
         second.unwrap().finish(());
         assert_eq!(joined.outcome().await, Some(()));
+    }
+
+    #[test]
+    fn a_caller_that_joins_just_before_an_abandoned_refresh_is_removed_keeps_it() {
+        let table: Arc<InFlight<()>> = Arc::default();
+        let (waiting, first) = table.join_or_register(KEY);
+        drop(waiting);
+        let locked = table.lock();
+        let refresh = std::thread::spawn(move || first.unwrap().abandoned().now_or_never().is_some());
+        // Until the refresh has seen that no caller waits, and needs the table.
+        std::thread::sleep(std::time::Duration::from_millis(100));
+        let _joined = locked[&KEY].subscribe();
+        drop(locked);
+        assert!(!refresh.join().unwrap());
     }
 
     /// Contract 17.5: whoever joins on another thread gets an outcome.

@@ -162,16 +162,22 @@ async fn an_open_circuit_costs_a_valid_token_nothing_and_a_session_that_cannot_r
 #[tokio::test(start_paused = true)]
 async fn an_open_circuit_rejects_at_once_while_earlier_requests_run() {
     let (service, double) = service(holding());
-    let running = signed_in("user-0");
-    let _running = calls(&service, 16);
+    let running = signed_in("ada");
+    let first = {
+        let (service, open) = (Arc::clone(&service), running.clone());
+        tokio::spawn(async move { call(&service, &open, NOW).await })
+    };
+    settle().await;
+    let _others = calls(&service, 15);
     settle().await;
     service.limits.attempt().unwrap().end(Availability::RateLimited(30 * SECOND));
     let begun = Instant::now();
-    for (open, api) in [(signed_in("ada"), "one"), (running, "two")] {
+    for (open, api) in [(signed_in("grace"), "one"), (running, "two")] {
         let rejected = tokio::time::timeout(SECOND, service.for_call(&open, api, NOW)).await;
         assert!(matches!(rejected, Ok(Err(Error::ProviderUnavailableFor(30)))), "{api}: {rejected:?}");
     }
     assert_eq!((begun.elapsed(), double.requests()), (Duration::ZERO, 16));
+    assert!(!first.is_finished());
 }
 
 /// Contract 22.2.
