@@ -32,12 +32,15 @@ EOF
 }
 trap hand_over EXIT
 
-registered=$(az ad app show --id "$id" --query "length(web.redirectUris[?@ == '$origin/auth/callback'])" --output tsv)
-if [ "$registered" = 0 ]; then
+uris=$(az ad app show --id "$id" --query "web.redirectUris" --output tsv)
+missing=
+for uri in "$origin/auth/callback" "$origin/auth/logout"; do
+  printf '%s\n' "$uris" | grep -qxF "$uri" || missing="$missing $uri"
+done
+if [ -n "$missing" ]; then
   # Existing ones are kept: one registration may serve several addresses.
-  uris=$(az ad app show --id "$id" --query "web.redirectUris" --output tsv)
   # shellcheck disable=SC2086 # Each is a separate argument, and none contains a space.
-  az ad app update --id "$id" --web-redirect-uris $uris "$origin/auth/callback" "$origin/auth/logout"
+  az ad app update --id "$id" --web-redirect-uris $uris $missing
   echo "Registered the redirect URIs of $origin."
 fi
 

@@ -142,9 +142,11 @@ impl Auth {
             };
             exchange.boxed()
         };
-        let (exchange, is_first) = match self.callback_dedup.join_or_start(&transaction.state, start) {
-            Attempt::First(exchange) => (exchange, true),
-            Attempt::Repeated(exchange) => (exchange, false),
+        let replaces = companion.map(|companion| companion.session);
+        let attempt = self.callback_dedup.join_or_start(&transaction.state, replaces, start);
+        let (exchange, sign_in, is_first) = match attempt {
+            Attempt::First(exchange, sign_in) => (exchange, sign_in, true),
+            Attempt::Repeated(exchange, sign_in) => (exchange, sign_in, false),
             Attempt::Expired => return Err(AuthError::LoginExpired.into()),
         };
         let open = exchange.await?;
@@ -156,10 +158,12 @@ impl Auth {
             self.sessions.replace(replaced, &open, now).await;
         }
         // A repeated callback without a session to write must not end the one that a later sign-in began.
-        if let Some(companion) = companion.filter(|_| !lines.is_empty()) {
-            self.sessions.replace_companion(companion.session, &open, now).await;
+        if let Some(replaced) = sign_in.replaces.filter(|_| !lines.is_empty()) {
+            self.sessions.replace_companion(replaced, &open, now).await;
         }
-        tracing::info!(event = "signed_in", repeated = !is_first, "a user signed in");
+        if sign_in.must_be_logged() {
+            tracing::info!(event = "signed_in", "a user signed in");
+        }
         let is_same_user = companion.is_some_and(|companion| companion.names_user_of(&open.session));
         Ok(Started { may_be_another_user: !lines.is_empty() && !is_same_user, lines })
     }

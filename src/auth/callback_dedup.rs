@@ -4,6 +4,7 @@
 //! fails, because the provider rejects the used code.
 
 use std::num::NonZeroUsize;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -16,6 +17,7 @@ use tracing::Instrument;
 use super::failure_log::Failure;
 use super::transaction::State;
 use crate::session::OpenSession;
+use crate::session::companion::SessionHash;
 use crate::session::cookie::LOGIN_SECONDS;
 
 /// Most callbacks that are remembered.
@@ -31,9 +33,26 @@ pub(super) type Exchange = Shared<BoxFuture<'static, Outcome>>;
 #[derive(Debug)]
 pub(super) struct CallbackDedup(Arc<Mutex<LruCache<String, Entry>>>);
 
+/// What the callbacks with one state have in common.
+#[derive(Debug)]
+pub(super) struct SignIn {
+    /// The session that the first of them replaces, by its companion cookie. Others that a repeated one names are
+    /// passed over: one code must not replace any number of sessions.
+    pub(super) replaces: Option<SessionHash>,
+    is_logged: AtomicBool,
+}
+
+impl SignIn {
+    /// Whether the sign-in is to be logged: once, by whichever callback is finished first.
+    pub(super) fn must_be_logged(&self) -> bool {
+        !self.is_logged.swap(true, Ordering::Relaxed)
+    }
+}
+
 #[derive(Debug)]
 struct Entry {
     begun: Instant,
+    sign_in: Arc<SignIn>,
     /// Dropped once [`RESULT_LIFE`] is over, since its result holds tokens.
     exchange: Option<Exchange>,
 }
@@ -41,31 +60,39 @@ struct Entry {
 /// What becomes of a callback.
 pub(super) enum Attempt {
     /// It is the first one with its state and started the exchange.
-    First(Exchange),
+    First(Exchange, Arc<SignIn>),
     /// It shares the result of the first one.
-    Repeated(Exchange),
+    Repeated(Exchange, Arc<SignIn>),
     /// The result of the first one is no longer available.
     Expired,
 }
 
 impl CallbackDedup {
     /// Joins the exchange of an earlier callback with this state, or starts one. It runs to its end even if the browser
-    /// disconnects.
-    pub(super) fn join_or_start(&self, state: &State, start: impl FnOnce() -> BoxFuture<'static, Outcome>) -> Attempt {
+    /// disconnects. `replaces`: the session that the browser had before.
+    pub(super) fn join_or_start(
+        &self,
+        state: &State,
+        replaces: Option<SessionHash>,
+        start: impl FnOnce() -> BoxFuture<'static, Outcome>,
+    ) -> Attempt {
         let mut table = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         remove_expired(&mut table);
         match table.peek(state.as_str()) {
-            Some(Entry { exchange: Some(exchange), .. }) => Attempt::Repeated(exchange.clone()),
+            Some(Entry { exchange: Some(exchange), sign_in, .. }) => {
+                Attempt::Repeated(exchange.clone(), Arc::clone(sign_in))
+            }
             Some(Entry { exchange: None, .. }) => Attempt::Expired,
             None => {
                 // Whoever polls it, its log lines belong to the request that started it.
                 let exchange = start().in_current_span().boxed().shared();
                 let begun = Instant::now();
-                let entry = Entry { begun, exchange: Some(exchange.clone()) };
+                let sign_in = Arc::new(SignIn { replaces, is_logged: AtomicBool::new(false) });
+                let entry = Entry { begun, sign_in: Arc::clone(&sign_in), exchange: Some(exchange.clone()) };
                 table.put(state.as_str().to_owned(), entry);
                 tokio::spawn(exchange.clone());
                 tokio::spawn(expire_results(Arc::clone(&self.0), begun + RESULT_LIFE));
-                Attempt::First(exchange)
+                Attempt::First(exchange, sign_in)
             }
         }
     }
@@ -101,7 +128,7 @@ mod tests {
 
     fn callback(table: &CallbackDedup, number: usize) -> Attempt {
         let state = State::parse(&format!("{number:0>32}A")).unwrap();
-        table.join_or_start(&state, || futures_util::future::ready(Err(AuthError::LoginFailed.into())).boxed())
+        table.join_or_start(&state, None, || futures_util::future::ready(Err(AuthError::LoginFailed.into())).boxed())
     }
 
     /// Entries, and those of them that have a result.
@@ -113,9 +140,9 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn a_result_is_shared_for_a_minute_and_remembered_as_long_as_its_transaction() {
         let table = CallbackDedup::default();
-        assert!(matches!(callback(&table, 1), Attempt::First(_)));
+        assert!(matches!(callback(&table, 1), Attempt::First(..)));
         tokio::time::advance(Duration::from_secs(59)).await;
-        assert!(matches!(callback(&table, 1), Attempt::Repeated(_)));
+        assert!(matches!(callback(&table, 1), Attempt::Repeated(..)));
         tokio::time::sleep(Duration::from_secs(1)).await;
         tokio::task::yield_now().await;
         assert_eq!(counts(&table), (1, 0), "the tokens of the result are dropped");

@@ -56,11 +56,20 @@ struct Handover<'a> {
 }
 
 impl Auth {
-    /// Where a navigation that signs out goes: to the end-session endpoint, or home if none is known (contract 3.19).
-    pub(super) async fn logout_location(&self, open: Option<&OpenSession>, now: UnixSeconds) -> String {
+    /// Where a form or a link that signs out goes: to the end-session endpoint, or home if none is known (contract
+    /// 3.19). A script can send both as well; it gets no ID token.
+    pub(super) async fn logout_location(
+        &self,
+        headers: &HeaderMap,
+        open: Option<&OpenSession>,
+        now: UnixSeconds,
+    ) -> String {
         let location = async {
             let endpoint = self.end_session_endpoint().await?;
-            let hints = hints(open);
+            let mut hints = hints(open);
+            if navigation::require(headers).is_err() {
+                hints = hints.without_id_token();
+            }
             let with_token = self.end_session_url(&endpoint, &hints, now).await;
             if with_token.len() <= LONGEST {
                 return Some(with_token);

@@ -69,7 +69,7 @@ impl Auth {
             }
         }
         self.end(open.as_ref(), place, now).await;
-        let location = self.logout_location(open.as_ref(), now).await;
+        let location = self.logout_location(headers, open.as_ref(), now).await;
         Ok(self.signed_out(redirect(StatusCode::SEE_OTHER, &location), headers))
     }
 
@@ -100,7 +100,7 @@ impl Auth {
         let open = self.sessions.open(headers, now).await.ok();
         if self.is_logout_token(params.take_single("lt").as_deref(), open.as_ref(), now).await {
             self.end(open.as_ref(), place, now).await;
-            let location = self.logout_location(open.as_ref(), now).await;
+            let location = self.logout_location(headers, open.as_ref(), now).await;
             return Ok(self.signed_out(redirect(StatusCode::FOUND, &location), headers));
         }
         // A provider that does not return the state has just signed this browser out (contract 3.17).
@@ -168,7 +168,10 @@ impl Auth {
     /// Deletes every gateway cookie, valid or not (contract 3.14).
     fn signed_out(&self, mut reply: Reply, headers: &HeaderMap) -> Reply {
         let cookies = self.sessions.cookies();
-        let logins = cookies.logins(headers).into_iter().map(|(name, _)| cookies.delete(&cookies.login_named(name)));
+        let logins = cookies.logins(headers).into_iter().map(|(name, _)| {
+            let sign_out = cookies.sign_out();
+            cookies.delete(&if name == sign_out.name { sign_out } else { cookies.login_named(name) })
+        });
         for line in cookies.delete_session().into_iter().chain(logins) {
             reply.headers_mut().append(SET_COOKIE, line);
         }

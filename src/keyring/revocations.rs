@@ -74,9 +74,14 @@ impl Revocations {
     /// Whether a session of this user has ended.
     #[must_use]
     pub fn is_revoked(&self, signed_in_at: UnixSeconds, oid: Option<&str>, sub: &str) -> bool {
-        let ended = |at: UnixSeconds| signed_in_at <= at;
-        let of_user = |id: &str| self.users.get(id).copied().is_some_and(ended);
-        self.all.is_some_and(ended) || of_user(sub) || oid.is_some_and(of_user)
+        self.ended_at(oid, sub).is_some_and(|at| signed_in_at <= at)
+    }
+
+    /// The latest sign-in time of this user's sessions that have ended.
+    #[must_use]
+    pub fn ended_at(&self, oid: Option<&str>, sub: &str) -> Option<UnixSeconds> {
+        let of_user = |id: &str| self.users.get(id).copied();
+        self.all.max(of_user(sub)).max(oid.and_then(of_user))
     }
 
     /// What ends the sessions that began before `now`, and none that begins in this second.
@@ -152,9 +157,9 @@ impl Addition {
 /// The list as it is stored.
 ///
 /// # Errors
-/// It is too large.
+/// It is too large for an addition.
 pub(super) fn to_json(list: &Revocations) -> Result<String, SourceUnavailable> {
-    let text = serde_json::to_string(list).map_err(|error| malformed(&error.to_string()))?;
+    let text = merged_to_json(list)?;
     if text.len() > LARGEST {
         return Err(SourceUnavailable(format!(
             "the revocation list would have {} users and exceed 20 KB, so nothing was written; end all sessions with \
@@ -163,6 +168,11 @@ pub(super) fn to_json(list: &Revocations) -> Result<String, SourceUnavailable> {
         )));
     }
     Ok(text)
+}
+
+/// The same for a list with what others have added meanwhile, of whatever size: they count on their entries.
+pub(super) fn merged_to_json(list: &Revocations) -> Result<String, SourceUnavailable> {
+    serde_json::to_string(list).map_err(|error| malformed(&error.to_string()))
 }
 
 fn malformed(problem: &str) -> SourceUnavailable {

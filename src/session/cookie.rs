@@ -116,7 +116,13 @@ impl SessionCookies {
 
     /// The companion of the session cookie (contract 4.24a).
     fn companion(&self, life: Life) -> CookieSpec<'_> {
-        CookieSpec { name: format!("{}-id", self.0.name).into(), same_site: self.0.login_same_site, life }
+        CookieSpec { name: format!("{}-id", self.0.name).into(), same_site: self.beside_the_session(), life }
+    }
+
+    /// `SameSite` of a cookie that the callback receives and that is written and deleted with the session cookie. A
+    /// page on another site does so by a cross-site `fetch`, which writes only cookies with `SameSite=None`.
+    fn beside_the_session(&self) -> SameSite {
+        if self.0.same_site == SameSite::None { SameSite::None } else { self.0.login_same_site }
     }
 
     /// The cookie of a login transaction, by the transaction's ID.
@@ -132,13 +138,10 @@ impl SessionCookies {
     }
 
     /// The cookie of a browser that signed out and may hand the ID token to the provider (contract 12.22). Its name is
-    /// that of a login transaction, so that it is counted, deleted and kept from APIs with them. A page on another site
-    /// signs out by a cross-site `fetch`, which writes only cookies with `SameSite=None`.
+    /// that of a login transaction, so that it is counted, deleted and kept from APIs with them.
     #[must_use]
     pub fn sign_out(&self) -> CookieSpec<'_> {
-        let login = self.login("out");
-        let same_site = if self.0.same_site == SameSite::None { SameSite::None } else { login.same_site };
-        CookieSpec { same_site, ..login }
+        CookieSpec { same_site: self.beside_the_session(), ..self.login("out") }
     }
 
     /// The value of [`Self::sign_out`] in a request.

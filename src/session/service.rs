@@ -89,7 +89,9 @@ impl Sessions {
 
     /// A session that begins now; [`Self::start`] stores it.
     #[must_use]
-    pub const fn begin(&self, session: Session, now: UnixSeconds) -> OpenSession {
+    pub fn begin(&self, mut session: Session, now: UnixSeconds) -> OpenSession {
+        let user = &session.user;
+        session.signed_in_at = self.revocations.sign_in_time(now, user.oid.as_deref(), &user.sub);
         OpenSession::new(session, now.saturating_add(self.limits.max.as_secs()))
     }
 

@@ -394,6 +394,19 @@ async fn forms_and_links_redirect_with_the_id_token() {
     let response = visitor.navigate(&link).await;
     let hint = parameter(response.header("location").unwrap(), "id_token_hint");
     assert_eq!((response.status, hint), (302, id_tokens(&issued).pop()));
+    for (mode, dest) in [("cors", "empty"), ("navigate", "iframe")] {
+        let mut visitor = app.signed_in(ADA).await;
+        let link = visitor.fetch("GET", "/auth/session").await.json()["links"]["logout"].as_str().unwrap().to_owned();
+        let by = [("sec-fetch-site", "same-origin"), ("sec-fetch-mode", mode), ("sec-fetch-dest", dest)];
+        let jar = visitor.jar.clone();
+        let response = visitor.send("GET", &link, &by, "").await;
+        let hint = parameter(response.header("location").unwrap(), "id_token_hint");
+        assert_eq!((response.status, hint), (302, None), "a script that follows the link: {mode} {dest}");
+        visitor.jar = jar;
+        let response = visitor.send("POST", "/auth/logout", &[&[FORM], &by[..]].concat(), "a=b").await;
+        let hint = parameter(response.header("location").unwrap(), "id_token_hint");
+        assert_eq!((response.status, hint), (303, None), "a script that sends the form: {mode} {dest}");
+    }
     let response = app.visitor().fetch("POST", "/auth/logout").await.json();
     assert!(response["logout_url"].as_str().unwrap().contains("/logout?client_id="), "without a session: no ID token");
 }

@@ -247,7 +247,7 @@ async fn a_resource_parameter_is_rejected_by_providers_that_have_none() {
     assert!(setup.journey().await.unwrap_err().starts_with("sign-in: "));
 }
 
-/// Findings B: the log has the issuer that `AUTHORITY` must be.
+/// The log has the issuer that `AUTHORITY` must be.
 #[tokio::test(flavor = "multi_thread")]
 async fn the_log_has_the_issuer_as_external_id_and_b2c_spell_it() {
     for (section, brand, name) in [

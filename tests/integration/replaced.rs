@@ -218,3 +218,20 @@ async fn the_cache_is_kept_for_the_user_whom_the_companion_names() {
     visitor.fetch("POST", "/auth/logout").await;
     assert_eq!(visitor.sign_in(&app.provider, ADA, "/").await.header("clear-site-data"), cleared);
 }
+
+/// One code must not replace any number of sessions: who repeats a callback with the companions of others ends none.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_repeated_callback_replaces_only_what_the_first_one_named() {
+    let app = TestApp::start().await;
+    let mut other = app.signed_in(GRACE).await;
+    let mut visitor = app.visitor();
+    let address = visitor.begin("/").await;
+    let location = app.provider.sign_in(&address, ADA).unwrap().location();
+    let transaction = visitor.jar.clone();
+    visitor.come_back(&location).await;
+    visitor.jar = transaction;
+    visitor.jar.insert(ID.to_owned(), other.jar[ID].clone());
+    assert_eq!(visitor.come_back(&location).await.header("location"), Some("/"));
+    assert_eq!(other.fetch("GET", "/graph/me").await.status, 200);
+    assert_eq!(app.log().matches("signed_in").count(), 2, "once for each sign-in: {}", app.log());
+}

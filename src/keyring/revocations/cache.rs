@@ -49,14 +49,18 @@ impl RevocationCache {
         self.problem().is_some()
     }
 
-    /// Whether a session of this user has ended. Before the first list is read, it waits for a reading in progress,
-    /// which is bounded.
+    /// Whether a session of this user has ended. Before the first list is read, it waits for the first reading, which
+    /// is bounded; not for others after that has failed.
     ///
     /// # Errors
     /// [`NotRead`].
     pub async fn is_revoked(&self, signed_in_at: UnixSeconds, oid: Option<&str>, sub: &str) -> Result<bool, NotRead> {
         if let Some(is_revoked) = self.look_up(signed_in_at, oid, sub) {
             return Ok(is_revoked);
+        }
+        if self.is_down() {
+            // Requests that waited for each further attempt would hold their places for nothing.
+            return Err(NotRead);
         }
         let _reading = self.reading.lock().await;
         self.look_up(signed_in_at, oid, sub).ok_or(NotRead)
@@ -66,6 +70,14 @@ impl RevocationCache {
     #[must_use]
     pub fn look_up(&self, signed_in_at: UnixSeconds, oid: Option<&str>, sub: &str) -> Option<bool> {
         self.list.borrow().as_ref().map(|list| list.is_revoked(signed_in_at, oid, sub))
+    }
+
+    /// The sign-in time of a session that begins at `now`: later than what the known list ends, even if the clock of
+    /// whoever wrote it is ahead.
+    #[must_use]
+    pub fn sign_in_time(&self, now: UnixSeconds, oid: Option<&str>, sub: &str) -> UnixSeconds {
+        let ended_at = self.list.borrow().as_ref().and_then(|list| list.ended_at(oid, sub));
+        ended_at.map_or(now, |at| now.max(at.saturating_add(1)))
     }
 
     /// Returns after each change of the list.

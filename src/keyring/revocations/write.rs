@@ -7,7 +7,7 @@
 use std::collections::HashSet;
 use std::future::Future;
 
-use super::{Addition, Revocations, to_json};
+use super::{Addition, Revocations, merged_to_json, to_json};
 use crate::clock::UnixSeconds;
 use crate::keyring::{SourceUnavailable, Version};
 
@@ -49,13 +49,17 @@ pub(in crate::keyring) async fn add(
     let mut list = addition.to(start.as_ref().map(|start| start.text.as_str()))?;
     let since = start.as_ref().map_or(0, |start| start.created);
     let mut seen: HashSet<String> = start.map(|start| start.id).into_iter().collect();
-    for _ in 0..ROUNDS {
-        seen.insert(secret.put(&to_json(&list)?).await?);
+    let mut text = to_json(&list)?;
+    for round in 0..ROUNDS {
+        // After the first round the newest version may lack what others have added.
+        let put = secret.put(&text).await.map_err(|problem| if round == 0 { problem } else { unchecked(problem) });
+        seen.insert(put?);
         let complete = with_others(secret, addition, since, list.clone(), &mut seen).await.map_err(unchecked)?;
         if complete == list {
             return Ok(());
         }
         list = complete;
+        text = merged_to_json(&list).map_err(unchecked)?;
     }
     Err(unchecked(SourceUnavailable("others write to the revocation list all the time".to_owned())))
 }

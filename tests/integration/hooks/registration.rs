@@ -22,7 +22,6 @@ case "$*" in
 *create*|*update*|"env set "*) tail -n 1 "$STAGE/recorded" >> "$STAGE/changes" ;;
 esac
 case "$*" in
-"ad app show "*length*) grep -c '^https://new.example/auth/callback$' "$STAGE/uris" ;;
 "ad app show "*) cat "$STAGE/uris" ;;
 "ad app federated-credential list "*) cat "$STAGE/trusted" ;;
 "ad app list "*) cat "$STAGE/existing" ;;
@@ -86,6 +85,12 @@ fn a_registration_keeps_its_redirect_uris_and_trusts_the_identity_once() {
 
     set(&stage, "uris", "https://new.example/auth/callback\n");
     set(&stage, "trusted", "1\n");
+    set(&stage, "changes", "");
+    assert!(trust(&stage, &OUTPUTS).status.success());
+    let uris = "--web-redirect-uris|https://new.example/auth/callback|https://new.example/auth/logout|\n";
+    assert!(read(&stage, "changes").ends_with(uris), "the one that is missing is added");
+
+    set(&stage, "uris", "https://new.example/auth/callback\nhttps://new.example/auth/logout\n");
     set(&stage, "changes", "");
     assert!(trust(&stage, &OUTPUTS).status.success());
     assert_eq!(read(&stage, "changes"), "", "what exists is not changed");
@@ -189,7 +194,7 @@ fn after_a_failed_call_the_next_run_continues() {
     let stage = registration();
     set(&stage, "denied", "ad app federated-credential create");
     assert!(!trust(&stage, &OUTPUTS).status.success());
-    set(&stage, "uris", "https://new.example/auth/callback\n");
+    set(&stage, "uris", "https://new.example/auth/callback\nhttps://new.example/auth/logout\n");
     set(&stage, "denied", "");
     set(&stage, "changes", "");
     assert!(trust(&stage, &OUTPUTS).status.success());

@@ -1,5 +1,4 @@
-//! What the product's source must not contain, outside of tests: code for one operating system, and defaults that stand
-//! for an error.
+//! What the product's source must not contain, outside of tests: code for one operating system.
 
 use super::{assert_none, code, files};
 

@@ -125,6 +125,33 @@ async fn concurrent_writers_lose_nothing() {
     }
 }
 
+/// The limit of 20 KB is for additions: what others have added meanwhile is merged whatever the size.
+#[tokio::test]
+async fn concurrent_writers_lose_nothing_when_the_list_is_almost_full() {
+    let full: Vec<String> = (0..452).map(|number| format!(r#""{number:036}":9999"#)).collect();
+    for seed in 0..20 {
+        let secret = Memory::new(seed);
+        secret.put_at(&format!(r#"{{"users":{{{}}}}}"#, full.join(",")), NOW);
+        let users: Vec<String> = (0..8).map(|number| format!("{:036}", 1_000 + number)).collect();
+        let writers = users.iter().cloned().map(|user| {
+            let secret = secret.clone();
+            tokio::spawn(async move { secret.end(&user, NOW).await.map(|()| user) })
+        });
+        let mut ended = Vec::new();
+        for writer in writers.collect::<Vec<_>>() {
+            match writer.await.unwrap() {
+                Ok(user) => ended.push(user),
+                Err(SourceUnavailable(problem)) => assert!(problem.contains("nothing was written"), "{problem}"),
+            }
+        }
+        assert!(!ended.is_empty(), "{seed}");
+        let text = secret.newest_text();
+        for user in &users {
+            assert_eq!(is_in(&text, user), ended.contains(user), "{seed}: {user}");
+        }
+    }
+}
+
 /// A writer that is interrupted before its check leaves a gap, which the next writer closes.
 #[tokio::test]
 async fn the_next_writer_restores_what_an_interrupted_one_left_out() {
@@ -146,6 +173,13 @@ async fn a_writer_that_could_not_check_says_so() {
     let SourceUnavailable(problem) = secret.end("ada", NOW).await.unwrap_err();
     assert!(problem.contains("run the command again: interrupted"), "{problem}");
     assert!(is_in(&secret.newest_text(), "ada"), "its own entry was written");
+    // Interrupted at its second write, which had to bring back what another one added.
+    let second = Memory::new(1);
+    second.put_at(r#"{"users": {"base": 9998}}"#, NOW - 1);
+    second.put_at(r#"{"users": {"other": 9999}}"#, NOW - 2);
+    second.0.lock().unwrap().left = Some(4);
+    let SourceUnavailable(problem) = second.end("ada", NOW).await.unwrap_err();
+    assert!(problem.contains("run the command again: interrupted"), "{problem}");
     let before = Memory::new(1);
     before.0.lock().unwrap().left = Some(1);
     assert_eq!(before.end("ada", NOW).await, Err(SourceUnavailable("interrupted".to_owned())), "nothing was written");
