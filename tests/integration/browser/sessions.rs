@@ -25,6 +25,8 @@ const SLOW_RESPONSE: &str = "return window.slow;";
 /// Starts a call that waits for a new access token.
 const WAITING_CALL: &str = "window.slow = fetch('/graph/me', { headers: { 'X-CSRF': '1' } })
     .then((response) => response.status); return true;";
+/// A short life of access tokens.
+const SHORT: Duration = Duration::from_secs(2);
 /// The user of the session.
 const USER: &str =
     "return fetch('/auth/session').then((a) => a.json()).then((session) => session.user.preferred_username)";
@@ -116,15 +118,30 @@ async fn a_slow_response_restores_neither_an_ended_nor_a_replaced_session() {
     }
 }
 
+/// Starts a call for which the provider takes 3 s to issue a token, and returns once the provider has the request.
+async fn start_waiting_call(app: &TestApp, chrome: &Chrome) {
+    let before = app.provider.token_requests();
+    app.provider.fault_next(&[Endpoint::Token], 1, Fault::Delay(Duration::from_secs(3)));
+    chrome.script(WAITING_CALL).await;
+    while app.provider.token_requests() == before {
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+}
+
+async fn assert_newer_sign_in_is_kept(chrome: &Chrome, mode: Mode) {
+    let status = chrome.script(SLOW_RESPONSE).await;
+    assert_eq!(chrome.script(USER).await, GRACE, "{mode:?}: the newer sign-in is kept");
+    assert_eq!(status, 401, "{mode:?}: the call waited until the other sign-in had ended its session");
+}
+
 /// Contract 4.24a: the browser sends the `Strict` session cookie neither with the request by the link nor on the way
 /// back from the provider, so that only the companion says which session the sign-in replaces.
 #[tokio::test]
 async fn a_slow_response_does_not_undo_a_sign_in_by_a_link_of_another_site() {
     for mode in MODES {
-        let life = Duration::from_secs(2);
-        let (app, chrome) = start(mode, Options { access_token_life: life, ..lasting() }).await;
+        let (app, chrome) = start(mode, Options { access_token_life: SHORT, ..lasting() }).await;
         sign_in(&chrome, &app.origin, ADA).await;
-        tokio::time::sleep(life).await;
+        tokio::time::sleep(SHORT).await;
         let elsewhere = Elsewhere::link(&app.origin).await;
         let first = chrome.client.window().await.unwrap();
         let second = chrome.client.new_window(true).await.unwrap().handle;
@@ -132,21 +149,36 @@ async fn a_slow_response_does_not_undo_a_sign_in_by_a_link_of_another_site() {
         chrome.open(&format!("http://127.0.0.1:{}/", elsewhere.port)).await;
 
         chrome.client.switch_to_window(first.clone()).await.unwrap();
-        let before = app.provider.token_requests();
-        app.provider.fault_next(&[Endpoint::Token], 1, Fault::Delay(Duration::from_secs(3)));
-        chrome.script(WAITING_CALL).await;
-        while app.provider.token_requests() == before {
-            tokio::time::sleep(Duration::from_millis(10)).await;
-        }
+        start_waiting_call(&app, &chrome).await;
         chrome.client.switch_to_window(second).await.unwrap();
         chrome.click("#link").await;
         chrome.choose(GRACE).await;
         chrome.shows("signed-in").await;
-
         chrome.client.switch_to_window(first).await.unwrap();
-        let status = chrome.script(SLOW_RESPONSE).await;
-        assert_eq!(chrome.script(USER).await, GRACE, "{mode:?}: the newer sign-in is kept");
-        assert_eq!(status, 401, "{mode:?}: the call waited until the other sign-in had ended its session");
+        assert_newer_sign_in_is_kept(&chrome, mode).await;
+    }
+}
+
+/// Contract 4.24a: when the second tab began, there was no session that its sign-in could replace.
+#[tokio::test]
+async fn a_slow_response_does_not_undo_a_sign_in_that_began_before_its_own() {
+    for mode in MODES {
+        let (app, chrome) = start(mode, Options { access_token_life: SHORT, ..lasting() }).await;
+        let first = chrome.client.window().await.unwrap();
+        let second = chrome.client.new_window(true).await.unwrap().handle;
+        chrome.client.switch_to_window(second.clone()).await.unwrap();
+        chrome.open(&format!("{}/auth/login", app.origin)).await;
+        chrome.find("button[name=user]").await;
+
+        chrome.client.switch_to_window(first.clone()).await.unwrap();
+        sign_in(&chrome, &app.origin, ADA).await;
+        tokio::time::sleep(SHORT).await;
+        start_waiting_call(&app, &chrome).await;
+        chrome.client.switch_to_window(second).await.unwrap();
+        chrome.choose(GRACE).await;
+        chrome.shows("signed-in").await;
+        chrome.client.switch_to_window(first).await.unwrap();
+        assert_newer_sign_in_is_kept(&chrome, mode).await;
     }
 }
 
