@@ -194,6 +194,24 @@ impl StandIn<State> {
         Some(mint::access_token(&self.state, &issue))
     }
 
+    /// Restores the grant of a refresh token that an earlier run issued to the first client; `None` if the user name is
+    /// empty or the scopes are unknown.
+    pub fn restore_grant(&self, username: &str, scope: &str, refresh_token: &str) -> Option<()> {
+        let scopes = Scopes::parse(scope).ok()?;
+        let grant = Grant {
+            client_id: self.state.options.clients.first()?.id.clone(),
+            user: directory::user(username)?,
+            sid: guid(rand::random()),
+            scope: scope.to_owned(),
+            claims: Value::Null,
+            revoked: false,
+        };
+        let store = &mut *lock(&self.state.store);
+        let grant = store.grant(&scopes, grant);
+        token::store_refresh_token(&self.state, store, refresh_token, grant);
+        Some(())
+    }
+
     /// A JWT with any claims and the usual header.
     #[must_use]
     pub fn jwt(&self, claims: &Value, signing: Signing) -> String {

@@ -186,22 +186,22 @@ fn sign_in_page(id: &str, request: &AuthRequest, alert: Option<&str>) -> Respons
 
 /// Completes a sign-in: stores grant and consent, and issues a code.
 pub(super) fn finish(state: &State, store: &mut Store, request: AuthRequest, session: &Session) -> Callback {
-    let user = &session.user;
-    store.grants.push(Grant {
-        client_id: request.client_id.clone(),
-        user: user.clone(),
-        sid: session.sid.clone(),
-        scope: request.scope.clone(),
-        claims: request.claims.clone(),
-        revoked: false,
-    });
-    for scope in Scopes::parse(&request.scope).unwrap_or_default().api {
-        store.consents.insert((request.client_id.clone(), user.sub.clone(), scope));
-    }
+    let scopes = Scopes::parse(&request.scope).unwrap_or_default();
+    let grant = store.grant(
+        &scopes,
+        Grant {
+            client_id: request.client_id.clone(),
+            user: session.user.clone(),
+            sid: session.sid.clone(),
+            scope: request.scope.clone(),
+            claims: request.claims.clone(),
+            revoked: false,
+        },
+    );
     let code = state.secret("code", State::opaque(CODE_SIZE));
     let target = request.target.clone();
     let expires = state.core.clock.now() + CODE_LIFE;
-    store.codes.insert(code.clone(), Code { request, grant: store.grants.len() - 1, expires, used: false });
+    store.codes.insert(code.clone(), Code { request, grant, expires, used: false });
     callback(state, &target, [("code", code), ("session_state", session.sid.clone())])
 }
 

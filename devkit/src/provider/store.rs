@@ -3,7 +3,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde_json::Value;
 
 use super::directory::User;
-use super::scopes::ApiScope;
+use super::scopes::{ApiScope, Scopes};
 
 /// The provider's data. Nothing is ever removed, since no process lives long.
 #[derive(Debug, Default)]
@@ -78,6 +78,14 @@ pub(super) struct Refresh {
 }
 
 impl Store {
+    /// Stores a grant and the user's consent to its scopes; returns its index.
+    pub(super) fn grant(&mut self, scopes: &Scopes, grant: Grant) -> usize {
+        let consent = |scope: &ApiScope| (grant.client_id.clone(), grant.user.sub.clone(), *scope);
+        self.consents.extend(scopes.api.iter().map(consent));
+        self.grants.push(grant);
+        self.grants.len() - 1
+    }
+
     pub(super) fn revoke(&mut self, grant: usize) {
         if let Some(grant) = self.grants.get_mut(grant) {
             grant.revoked = true;

@@ -220,10 +220,15 @@ fn issue(store: &Store, client: &Client, grant: usize, form: &Form, scope: &str)
 }
 
 fn new_refresh_token(state: &State, store: &mut Store, grant: usize) -> String {
-    let token = state.secret("refresh_token", State::opaque(state.options.refresh_token_size));
-    let expires = state.core.clock.now() + REFRESH_TOKEN_LIFE;
-    store.refresh.insert(token.clone(), Refresh { grant, expires, used: false });
+    let token = State::opaque(state.options.refresh_token_size);
+    store_refresh_token(state, store, &token, grant);
     token
+}
+
+pub(super) fn store_refresh_token(state: &State, store: &mut Store, token: &str, grant: usize) {
+    let token = state.secret("refresh_token", token.to_owned());
+    let expires = state.core.clock.now() + REFRESH_TOKEN_LIFE;
+    store.refresh.insert(token, Refresh { grant, expires, used: false });
 }
 
 fn required<'a>(form: &'a Form, name: &str) -> Result<&'a str, Error> {

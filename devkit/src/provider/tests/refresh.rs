@@ -100,3 +100,17 @@ async fn revocation_is_an_option() {
     assert_eq!(post(url, form(CLIENT_SECRET, &token)).await.status(), 200);
     assert_eq!(rejected(&provider, &refresh_form(&token, None)).await.1, "invalid_grant");
 }
+
+#[tokio::test]
+async fn a_refresh_token_of_an_earlier_run_works_once_its_grant_is_restored() {
+    let provider = provider().await;
+    let form = refresh_form("1.of-an-earlier-run", Some("openid User.Read"));
+    assert_eq!(rejected(&provider, &form).await.1, "invalid_grant");
+    let restore = |scope| provider.restore_grant("ada.lovelace@contoso.example", scope, "1.of-an-earlier-run");
+    assert_eq!(restore("https://unknown.example/Read"), None);
+    assert_eq!(restore("openid offline_access User.Read"), Some(()));
+    let body = granted(&provider, &form).await;
+    assert_eq!(part(body["id_token"].as_str().unwrap(), 1)["sub"], "ada-lovelace-subject-1");
+    let other = refresh_form("1.of-an-earlier-run", Some("Mail.Read"));
+    assert_eq!(rejected(&provider, &other).await.2.as_deref(), Some("consent_required"));
+}
