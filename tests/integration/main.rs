@@ -22,6 +22,7 @@ mod check_online;
 mod configured;
 mod cookies;
 mod dev_up;
+mod earlier_cookies;
 mod framing;
 mod headers;
 mod hooks;
