@@ -13,6 +13,8 @@ use crate::app::{BINARY, Builder, PATIENCE, TestApp};
 use crate::visitor::Visitor;
 
 pub const ADA: &str = "ada.lovelace@contoso.example";
+/// The name of the session cookie.
+pub const SESSION_COOKIE: &str = "__Host-Http-cloakroom";
 /// The default value of `KEY_NAME`.
 pub const SECRET: &str = "cloakroom-keys";
 
@@ -85,7 +87,7 @@ impl Cloud {
 
 /// The key id of a browser's session cookie.
 pub fn sealed_by(visitor: &Visitor) -> String {
-    let sealed = URL_SAFE_NO_PAD.decode(&visitor.jar["__Host-Http-cloakroom"]).unwrap();
+    let sealed = URL_SAFE_NO_PAD.decode(&visitor.jar[SESSION_COOKIE]).unwrap();
     sealed[1..9].iter().map(|byte| format!("{byte:02x}")).collect()
 }
 

@@ -1,15 +1,13 @@
 //! A vault that fails for some seconds: sessions continue, an unknown key id is no sign-out, and everything recovers
 //! (contract 5.13, 6.19, 6.22).
 
-use std::collections::BTreeMap;
 use std::time::Duration;
 
 use devkit::vault::{AcceptMode, Fault};
 use futures_util::future::join_all;
 
-use crate::app::TestApp;
 use crate::cloud::{ADA, eventually, sealed_by, until_ready};
-use crate::key_vault::{Setup, kid};
+use crate::key_vault::{Setup, kid, sealed_elsewhere};
 use crate::visitor::Visitor;
 
 /// A fault beyond the vault: the identity endpoint returns no token. Later one is cached.
@@ -58,15 +56,6 @@ impl Trouble {
     }
 }
 
-type Jar = BTreeMap<String, String>;
-
-/// A session sealed under a key of [`Setup::add`], made by another instance.
-async fn sealed_elsewhere(byte: u8) -> Jar {
-    let setup = Setup::empty().await;
-    setup.add(byte, 60);
-    setup.app().await.signed_in(ADA).await.jar
-}
-
 /// Whether the session opens; `None` while the keys are unavailable, and then its cookie is kept.
 async fn is_alive(visitor: &mut Visitor, case: &str) -> Option<()> {
     let before = visitor.jar.clone();
@@ -81,15 +70,8 @@ async fn is_alive(visitor: &mut Visitor, case: &str) -> Option<()> {
     None
 }
 
-fn holder(app: &TestApp, jar: &Jar) -> Visitor {
-    let mut visitor = app.visitor();
-    visitor.jar.clone_from(jar);
-    visitor
-}
-
 #[tokio::test(flavor = "multi_thread")]
 async fn at_the_start() {
-    let jar = &sealed_elsewhere(1).await;
     let trial = async |trouble: Trouble| {
         let case = &format!("{trouble:?}");
         let setup = Setup::with_key(60).await;
@@ -99,7 +81,7 @@ async fn at_the_start() {
             tokio::time::sleep(SPELL).await;
             trouble.end(&setup).await;
         };
-        let mut visitor = holder(&app, jar);
+        let mut visitor = sealed_elsewhere(&app, 1);
         let first = async {
             assert_eq!(app.visitor().get("/health/live").await.status, 200, "{case}");
             is_alive(&mut visitor, case).await
@@ -144,12 +126,11 @@ async fn in_the_middle() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn during_an_unknown_kid() {
-    let jar = &sealed_elsewhere(2).await;
     let trial = async |trouble: Trouble| {
         let case = &format!("{trouble:?}");
         let setup = Setup::with_key(60).await;
         let app = setup.app().await;
-        let (mut known, mut unknown) = (app.signed_in(ADA).await, holder(&app, jar));
+        let (mut known, mut unknown) = (app.signed_in(ADA).await, sealed_elsewhere(&app, 2));
         trouble.begin(&setup).await;
         setup.add(2, 30);
         let started = tokio::time::Instant::now();

@@ -1,14 +1,12 @@
 //! Key rings with the real binary: unusual rings, new keys under load, revoked keys.
 
-use std::collections::BTreeMap;
 use std::time::Duration;
 
 use devkit::vault::{Fault, Operation};
 use futures_util::future::join_all;
 
-use crate::app::TestApp;
 use crate::cloud::{ADA, eventually, sealed_by};
-use crate::key_vault::{Setup, kid};
+use crate::key_vault::{Setup, kid, sealed_elsewhere};
 use crate::visitor::{CALL, Visitor};
 
 /// A ring, and the key that must seal, if any.
@@ -133,23 +131,6 @@ async fn the_expected_key_seals_in_unusual_rings() {
     join_all(RINGS.map(trial)).await;
 }
 
-/// Sessions sealed under the keys 1 to `count` by other instances.
-async fn sealed_elsewhere(count: u8) -> Vec<BTreeMap<String, String>> {
-    let mut jars = Vec::new();
-    for byte in 1..=count {
-        let setup = Setup::empty().await;
-        setup.add(byte, 60);
-        jars.push(setup.app().await.signed_in(ADA).await.jar);
-    }
-    jars
-}
-
-fn holder(app: &TestApp, jar: &BTreeMap<String, String>) -> Visitor {
-    let mut visitor = app.visitor();
-    visitor.jar.clone_from(jar);
-    visitor
-}
-
 /// Status and error code of a call with this session.
 async fn session_status(visitor: &mut Visitor) -> (u16, bool) {
     let response = visitor.fetch("GET", "/auth/session").await;
@@ -160,7 +141,6 @@ const ALIVE: (u16, bool) = (200, true);
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_thousand_concurrent_calls_with_a_new_kid_cause_one_list_and_one_get() {
-    let jar = sealed_elsewhere(2).await.remove(1);
     let setup = Setup::with_key(600).await;
     // Long enough that no refresh occurs during the test.
     let rarely = setup.cloud.gateway().set("KEY_REFRESH", "10m").set("KEY_PROPAGATION", "21m").set("KEY_LIFE", "1h");
@@ -173,7 +153,7 @@ async fn a_thousand_concurrent_calls_with_a_new_kid_cause_one_list_and_one_get()
         .no_proxy()
         .build()
         .unwrap();
-    let cookie = holder(&app, &jar).cookie_header();
+    let cookie = sealed_elsewhere(&app, 2).cookie_header();
     let call = |_| {
         let mut request = client.get(format!("{}/auth/session", app.origin)).header("cookie", &cookie);
         for (name, value) in CALL {
@@ -192,15 +172,12 @@ async fn a_thousand_concurrent_calls_with_a_new_kid_cause_one_list_and_one_get()
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_revoked_key_ends_its_own_sessions_only() {
-    let jars = sealed_elsewhere(2).await;
     let setup = Setup::with_key(600).await;
     setup.add(2, 60);
     let app = setup.app().await;
-    let (mut idle, mut second) = (holder(&app, &jars[0]), holder(&app, &jars[1]));
-    let mut active = app.signed_in(ADA).await;
-    active.jar.clone_from(&jars[0]);
-    // The access token is from another provider; the test is about the re-sealed cookie.
-    active.fetch("GET", "/graph/me").await;
+    let (mut idle, mut active) = (sealed_elsewhere(&app, 1), sealed_elsewhere(&app, 1));
+    let (first, mut second) = (idle.jar.clone(), sealed_elsewhere(&app, 2));
+    assert_eq!(active.fetch("GET", "/graph/me").await.status, 200);
     assert_eq!(sealed_by(&active), kid(2), "re-sealed in time");
     let (code, text) = setup.cloud.keys(&["revoke", &kid(1)]);
     assert_eq!(code, Some(0), "{text}");
@@ -208,7 +185,7 @@ async fn a_revoked_key_ends_its_own_sessions_only() {
         assert_eq!(session_status(&mut second).await, ALIVE);
         assert_eq!(session_status(&mut active).await, ALIVE);
         // A browser that still has its first cookie.
-        idle.jar.clone_from(&jars[0]);
+        idle.jar.clone_from(&first);
         (idle.fetch("GET", "/graph/me").await.code() == "session_expired").then_some(())
     })
     .await;

@@ -3,10 +3,18 @@
 
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use cloakroom::api_map::ApiMap;
+use cloakroom::clock;
+use cloakroom::keyring::{Key, KeyId, Purpose};
+use cloakroom::secret::Key32;
+use cloakroom::session::payload::{AccessToken, Session, User};
+use cloakroom::session::seal::{Binding, Times, seal};
+use devkit::provider;
 use devkit::vault::{self, Fault, Operation, Vault, Version};
 
 use crate::app::TestApp;
-use crate::cloud::{ADA, Cloud, SECRET, eventually, sealed_by, until_ready, whole_journey};
+use crate::cloud::{ADA, Cloud, SECRET, SESSION_COOKIE, eventually, sealed_by, until_ready, whole_journey};
+use crate::visitor::Visitor;
 
 /// The vault stand-in, with the identity that it trusts.
 pub struct Setup {
@@ -60,6 +68,29 @@ pub fn kid(byte: u8) -> String {
 /// The value of a key.
 pub fn key(byte: u8) -> String {
     URL_SAFE_NO_PAD.encode([byte; 32])
+}
+
+/// A session of Ada as another instance of an app sealed it, under a key of [`Setup::add`].
+pub fn sealed_elsewhere(app: &TestApp, byte: u8) -> Visitor {
+    let key = Key::new(KeyId([byte; 8]), &Key32::new([byte; 32]));
+    let user = User { sub: "ada-lovelace-subject-1".to_owned(), ..User::default() };
+    let now = clock::now();
+    let mut session = Session::new([byte; 16], user, now);
+    session.issuer = Some(app.provider.issuer());
+    let apis = ApiMap::parse(&app.settings["CLOAKROOM_APIS"]).unwrap();
+    session.access_tokens.push(AccessToken {
+        api: "graph".to_owned(),
+        token: app.provider.access_token(ADA, &format!("{}/User.Read", provider::GRAPH)).unwrap().into(),
+        expires_at: now + 3_600,
+        life: 3_600,
+        binding: Some(apis.get("graph").unwrap().binding),
+    });
+    let binding = Binding { purpose: Purpose::Session, name: SESSION_COOKIE, client_id: provider::CLIENT_ID };
+    let times = Times { issued_at: now, expires_at: now + 3_600 };
+    let sealed = seal(&key, binding, [byte; 12], times, &session.encode());
+    let mut visitor = app.visitor();
+    visitor.jar.insert(SESSION_COOKIE.to_owned(), sealed);
+    visitor
 }
 
 #[tokio::test(flavor = "multi_thread")]

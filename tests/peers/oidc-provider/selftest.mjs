@@ -70,7 +70,13 @@ test('a code brings signed tokens with the claims that the gateway shows', async
 test('without a resource scope the access token is opaque', async () => {
   const { tokens } = await signIn({ scope: 'openid profile' });
   assert.equal(tokens.access_token.split('.').length, 1);
-  assert.equal(tokens.refresh_token, undefined);
+});
+
+test('without offline_access there is a refresh token that offline_access is no scope of', async () => {
+  const { tokens } = await signIn({ scope: `openid ${userRead}` });
+  const rejected = await refresh(tokens.refresh_token, { scope: `openid offline_access ${userRead}` });
+  assert.equal(rejected.body.error, 'invalid_scope');
+  assert.equal((await refresh(tokens.refresh_token, { scope: `openid ${userRead}` })).status, 200);
 });
 
 test('RFC 8707: a resource that is named works too, an unknown one does not', async () => {
