@@ -13,6 +13,7 @@ pub mod seal;
 pub mod sealer;
 mod service;
 pub mod store;
+pub mod user_agent;
 mod watch;
 
 use std::time::Duration;
@@ -26,6 +27,7 @@ pub use rejections::RequiredInteraction;
 use sealer::{SealingKeyUnavailable, UnsealError};
 pub use service::Sessions;
 use store::{LoadError, SessionKey};
+use user_agent::UserAgent;
 pub use watch::{EndCount, SessionWatch};
 
 /// How long sessions live.
@@ -50,6 +52,8 @@ pub struct OpenSession {
     pub sealed_by: Option<KeyId>,
     /// Whether this instance has newer tokens than the cookie, so that the cookie must be written.
     pub is_newer_than_cookie: bool,
+    /// That of the sign-in, while the session begins.
+    pub user_agent: UserAgent,
     /// Whether the request carried it in several cookies.
     several_cookies: bool,
 }
@@ -130,18 +134,20 @@ impl OpenSession {
     /// A session that begins.
     #[must_use]
     pub const fn new(session: Session, expires_at: UnixSeconds) -> Self {
-        Self { session, expires_at, sealed_by: None, is_newer_than_cookie: false, several_cookies: false }
+        Self {
+            session,
+            expires_at,
+            sealed_by: None,
+            is_newer_than_cookie: false,
+            user_agent: UserAgent::unknown(),
+            several_cookies: false,
+        }
     }
 
     /// A session that a store has loaded.
     #[must_use]
-    pub const fn loaded(
-        session: Session,
-        expires_at: UnixSeconds,
-        sealed_by: KeyId,
-        is_newer_than_cookie: bool,
-    ) -> Self {
-        Self { session, expires_at, sealed_by: Some(sealed_by), is_newer_than_cookie, several_cookies: false }
+    pub fn loaded(session: Session, expires_at: UnixSeconds, sealed_by: KeyId, is_newer_than_cookie: bool) -> Self {
+        Self { sealed_by: Some(sealed_by), is_newer_than_cookie, ..Self::new(session, expires_at) }
     }
 
     /// What identifies it in a store.

@@ -33,6 +33,14 @@ use crate::session::companion::Companion;
 use crate::session::payload::{AccessToken, Session, SessionId, User};
 use crate::session::sealer::UnsealError;
 use crate::session::store::EndReason;
+use crate::session::user_agent::UserAgent;
+
+/// What a callback says about its browser.
+struct Browser {
+    /// That of its session before (contract 4.24a).
+    companion: Option<Companion>,
+    user_agent: UserAgent,
+}
 
 /// What a callback sends to the browser of the session that it started.
 #[derive(Default)]
@@ -80,7 +88,8 @@ impl Auth {
             Ok(code) => {
                 let slot = self.exchange_limits.slot().ok_or(Error::Overloaded)?;
                 release_place();
-                self.complete(code, slot, &transaction, companion, now).await
+                let browser = Browser { companion, user_agent: UserAgent::of(headers) };
+                self.complete(code, slot, &transaction, browser, now).await
             }
             Err(error) => Err(error.into()),
         };
@@ -121,14 +130,13 @@ impl Auth {
         redirect(status, &location)
     }
 
-    /// The session that a callback starts, or the one that the callback it repeats started. `companion`: that of the
-    /// browser's session before (contract 4.24a).
+    /// The session that a callback starts, or the one that the callback it repeats started.
     async fn complete(
         self: &Arc<Self>,
         code: SecretString,
         slot: Slot,
         transaction: &Transaction,
-        companion: Option<Companion>,
+        Browser { companion, user_agent }: Browser,
         now: UnixSeconds,
     ) -> Result<Started, Failure> {
         // The exchange runs on if the browser disconnects, so it has the slot; of a repeated callback it is kept here.
@@ -136,7 +144,7 @@ impl Auth {
         let start = || {
             let (auth, transaction, slot) = (Arc::clone(self), transaction.clone(), slot.take());
             let exchange = async move {
-                let outcome = auth.exchange(&code, &transaction, now).await;
+                let outcome = auth.exchange(&code, &transaction, user_agent, now).await;
                 drop(slot);
                 outcome
             };
@@ -168,7 +176,13 @@ impl Auth {
         Ok(Started { may_be_another_user: !lines.is_empty() && !is_same_user, lines })
     }
 
-    async fn exchange(&self, code: &SecretString, transaction: &Transaction, now: UnixSeconds) -> Outcome {
+    async fn exchange(
+        &self,
+        code: &SecretString,
+        transaction: &Transaction,
+        user_agent: UserAgent,
+        now: UnixSeconds,
+    ) -> Outcome {
         let _turn = self.exchange_limits.turn().await.ok_or(AuthError::ProviderUnavailable)?;
         // The API map may have changed since the sign-in began.
         let api = transaction.api.as_deref().and_then(|name| self.config.apis.get(name));
@@ -203,7 +217,8 @@ impl Auth {
             handle: Some(Key32::random()),
             ..new_session(rand::random(), tokens, id_token, granted, now)
         };
-        let open = self.sessions.begin(session, now);
+        let mut open = self.sessions.begin(session, now);
+        open.user_agent = user_agent;
         if let Some(api) = api.filter(|_| granted.is_none()) {
             self.sessions.require(&open, &api.name, RequiredInteraction::Consent, now);
         }

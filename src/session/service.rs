@@ -1,5 +1,7 @@
 //! The service that the endpoints and the proxy use: sessions of requests, over a store.
 
+mod end_from_elsewhere;
+
 use std::borrow::Cow;
 use std::sync::Arc;
 
@@ -12,9 +14,7 @@ use super::payload::{AccessToken, Session, SessionId};
 use super::rejections::{Rejections, RequiredInteraction};
 use super::seal::Opened;
 use super::sealer::{Sealer, SealingKeyUnavailable, UnsealError};
-use super::store::{
-    EndAllError, EndReason, NewTokens, RefreshLock, SaveError, SessionKey, SessionStore, StoreUnavailable, Whose,
-};
+use super::store::{EndReason, NewTokens, RefreshLock, SaveError, SessionKey, SessionStore, StoreUnavailable};
 use super::watch::{EndCount, Ends, SessionWatch};
 use super::{Limits, OpenError, OpenSession, WriteError};
 use crate::clock::UnixSeconds;
@@ -223,14 +223,6 @@ impl Sessions {
         while changes.changed().await.is_ok() {
             self.ends.announce_all();
         }
-    }
-
-    /// Ends all sessions of a user or of a session at the provider. Returns their number.
-    ///
-    /// # Errors
-    /// [`EndAllError`].
-    pub async fn end_all(&self, whose: &Whose, now: UnixSeconds) -> Result<u64, EndAllError> {
-        self.store.end_all(whose, now).await
     }
 
     /// Waits for the right to refresh a session's tokens: see [`SessionStore::lock_refresh`].

@@ -5,6 +5,7 @@
 //! suite of tests, `tests/integration/session_stores.rs`.
 
 use std::fmt;
+use std::future::ready;
 use std::pin::Pin;
 use std::time::Duration;
 
@@ -14,6 +15,7 @@ use super::OpenSession;
 use super::companion::SessionHash;
 use super::payload::{AccessToken, Session, SessionId};
 use super::seal::Opened;
+use super::user_agent::UserAgent;
 use crate::clock::UnixSeconds;
 use crate::secret::SecretString;
 
@@ -35,7 +37,8 @@ pub trait SessionStore: Send + Sync + fmt::Debug {
     fn create<'a>(&'a self, new: &'a OpenSession, now: UnixSeconds) -> StoreFuture<'a, Result<String, SaveError>>;
 
     /// Stores `now` as the last activity, unless a later one is stored. Tokens that are newer than those of `open` are
-    /// not changed. Returns the sealed value of the session cookie, if the cookie must be written.
+    /// not changed. Returns the sealed value of the session cookie if it must be written. A shared store writes in the
+    /// background, since this must not delay a response (contract 15.9).
     fn touch<'a>(
         &'a self,
         open: &'a OpenSession,
@@ -64,8 +67,37 @@ pub trait SessionStore: Send + Sync + fmt::Debug {
         now: UnixSeconds,
     ) -> StoreFuture<'a, Result<(), StoreUnavailable>>;
 
-    /// Ends all sessions of a user or of a session at the provider. Returns their number.
-    fn end_all<'a>(&'a self, whose: &'a Whose, now: UnixSeconds) -> StoreFuture<'a, Result<u64, EndAllError>>;
+    /// The stored sessions of [`Whose`], in any order. Expired ones may be among them.
+    fn list<'a>(
+        &'a self,
+        whose: &'a Whose,
+        now: UnixSeconds,
+    ) -> StoreFuture<'a, Result<Vec<ListedSession>, IndexError>>;
+
+    /// Ends the sessions of [`Whose`], as [`Self::end`] does, but not the one with the hash `except`. Returns the
+    /// hashes of those that were stored.
+    fn end_all<'a>(
+        &'a self,
+        whose: &'a Whose,
+        except: Option<SessionHash>,
+        now: UnixSeconds,
+    ) -> StoreFuture<'a, Result<Vec<SessionHash>, IndexError>>;
+
+    /// Whether a logout token was recorded.
+    fn is_recorded<'a>(&'a self, token: &'a LogoutTokenId) -> StoreFuture<'a, Result<bool, IndexError>>;
+
+    /// Records a logout token until it is too old to be accepted (contract 16.8).
+    fn record<'a>(
+        &'a self,
+        token: &'a LogoutTokenId,
+        until: UnixSeconds,
+        now: UnixSeconds,
+    ) -> StoreFuture<'a, Result<(), IndexError>>;
+
+    /// Waits until what this instance writes in the background has been written.
+    fn flush(&self) -> StoreFuture<'_, ()> {
+        Box::pin(ready(()))
+    }
 
     /// Why a session ended, if it did so on this instance (contract 4.22).
     fn ended_here(&self, session: &Session) -> Option<EndReason>;
@@ -104,15 +136,37 @@ pub enum EndReason {
     SignedOut,
 }
 
-/// The sessions to end. `issuer` is that of the provider's metadata (contract 15.4).
+/// The sessions to list or to end. `issuer` is that of the provider's metadata (contract 15.4).
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Whose {
+    /// Those of all users.
+    Everyone,
+    /// Those of the user with this `oid`.
+    ObjectId { issuer: String, oid: String },
+    /// The one with this hash.
+    One(SessionHash),
     /// Those of one session at the provider, by its `sid`.
     ProviderSession { issuer: String, sid: String },
     /// Those of the user with this `sub`.
     Subject { issuer: String, sub: String },
-    /// Those of the user with this `oid`.
-    ObjectId { issuer: String, oid: String },
+}
+
+/// What a list of sessions says about one (contract 16.2).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ListedSession {
+    pub hash: SessionHash,
+    pub signed_in_at: UnixSeconds,
+    pub active_at: UnixSeconds,
+    /// The absolute expiry.
+    pub expires_at: UnixSeconds,
+    pub user_agent: UserAgent,
+}
+
+/// Identifies a logout token of the provider (OpenID Connect Back-Channel Logout 1.0).
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct LogoutTokenId {
+    pub issuer: String,
+    pub jti: String,
 }
 
 /// The right to refresh the tokens of a session; given back when dropped.
@@ -173,11 +227,19 @@ pub enum SaveError {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct StoreUnavailable;
 
-/// Why sessions were not ended.
+/// Why sessions were not listed or ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum EndAllError {
+pub enum IndexError {
+    /// The key source must be read to list them, and does not respond.
+    KeysUnavailable,
     /// The store does not respond.
     StoreUnavailable,
     /// The store does not know which sessions there are.
     Unsupported,
+}
+
+impl From<StoreUnavailable> for IndexError {
+    fn from(StoreUnavailable: StoreUnavailable) -> Self {
+        Self::StoreUnavailable
+    }
 }

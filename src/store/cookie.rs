@@ -8,14 +8,15 @@ use std::sync::Arc;
 use crate::clock::UnixSeconds;
 use crate::keyring::Purpose;
 use crate::session::OpenSession;
+use crate::session::companion::SessionHash;
 use crate::session::cookie::{SESSION_LIFE, SessionCookies};
 use crate::session::ended::EndedSessions;
 use crate::session::payload::{AccessToken, Session};
 use crate::session::seal::{Opened, Times, sealed_len};
 use crate::session::sealer::Sealer;
 use crate::session::store::{
-    EndAllError, EndReason, LoadError, NewTokens, RefreshLock, SaveError, SessionKey, SessionStore, StoreFuture,
-    StoreUnavailable, Whose,
+    EndReason, IndexError, ListedSession, LoadError, LogoutTokenId, NewTokens, RefreshLock, SaveError, SessionKey,
+    SessionStore, StoreFuture, StoreUnavailable, Whose,
 };
 use memory::{Memory, Superseded};
 
@@ -56,6 +57,11 @@ impl CookieStore {
         let times = Times { issued_at: now, expires_at: open.expires_at };
         Ok(self.sealer.seal_with(&key, Purpose::Session, self.cookies.name(), times, &payload))
     }
+}
+
+/// No instance knows which sessions there are.
+fn unsupported<'a, T: Send + 'a>() -> StoreFuture<'a, Result<T, IndexError>> {
+    Box::pin(async { Err(IndexError::Unsupported) })
 }
 
 impl SessionStore for CookieStore {
@@ -137,8 +143,34 @@ impl SessionStore for CookieStore {
         })
     }
 
-    fn end_all<'a>(&'a self, _whose: &'a Whose, _now: UnixSeconds) -> StoreFuture<'a, Result<u64, EndAllError>> {
-        Box::pin(async { Err(EndAllError::Unsupported) })
+    fn list<'a>(
+        &'a self,
+        _whose: &'a Whose,
+        _now: UnixSeconds,
+    ) -> StoreFuture<'a, Result<Vec<ListedSession>, IndexError>> {
+        unsupported()
+    }
+
+    fn end_all<'a>(
+        &'a self,
+        _whose: &'a Whose,
+        _except: Option<SessionHash>,
+        _now: UnixSeconds,
+    ) -> StoreFuture<'a, Result<Vec<SessionHash>, IndexError>> {
+        unsupported()
+    }
+
+    fn is_recorded<'a>(&'a self, _token: &'a LogoutTokenId) -> StoreFuture<'a, Result<bool, IndexError>> {
+        unsupported()
+    }
+
+    fn record<'a>(
+        &'a self,
+        _token: &'a LogoutTokenId,
+        _until: UnixSeconds,
+        _now: UnixSeconds,
+    ) -> StoreFuture<'a, Result<(), IndexError>> {
+        unsupported()
     }
 
     fn ended_here(&self, session: &Session) -> Option<EndReason> {

@@ -13,7 +13,7 @@ use crate::secret::Key32;
 use crate::session::captured_log::Capture;
 use crate::session::cookie::{SameSite, Settings};
 use crate::session::payload::User;
-use crate::session::store::{LoadError, StoreFuture};
+use crate::session::store::{IndexError, ListedSession, LoadError, LogoutTokenId, StoreFuture, Whose};
 
 const NAME: &str = "__Host-Http-x";
 const NOW: UnixSeconds = 1_000;
@@ -65,8 +65,30 @@ impl SessionStore for Down {
         down(StoreUnavailable)
     }
 
-    fn end_all<'a>(&'a self, _whose: &'a Whose, _now: u64) -> StoreFuture<'a, Result<u64, EndAllError>> {
-        down(EndAllError::StoreUnavailable)
+    fn list<'a>(&'a self, _whose: &'a Whose, _now: u64) -> StoreFuture<'a, Result<Vec<ListedSession>, IndexError>> {
+        down(IndexError::StoreUnavailable)
+    }
+
+    fn end_all<'a>(
+        &'a self,
+        _whose: &'a Whose,
+        _except: Option<SessionHash>,
+        _now: u64,
+    ) -> StoreFuture<'a, Result<Vec<SessionHash>, IndexError>> {
+        down(IndexError::StoreUnavailable)
+    }
+
+    fn is_recorded<'a>(&'a self, _token: &'a LogoutTokenId) -> StoreFuture<'a, Result<bool, IndexError>> {
+        down(IndexError::StoreUnavailable)
+    }
+
+    fn record<'a>(
+        &'a self,
+        _token: &'a LogoutTokenId,
+        _until: u64,
+        _now: u64,
+    ) -> StoreFuture<'a, Result<(), IndexError>> {
+        down(IndexError::StoreUnavailable)
     }
 
     fn ended_here(&self, _session: &Session) -> Option<EndReason> {

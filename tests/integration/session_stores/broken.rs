@@ -6,13 +6,15 @@ use std::sync::{Arc, Mutex};
 
 use cloakroom::secret::ExposeSecret;
 use cloakroom::session::OpenSession;
+use cloakroom::session::companion::SessionHash;
 use cloakroom::session::payload::{Session, SessionId, User};
 use cloakroom::session::seal::Opened;
 use cloakroom::session::sealer::Sealer;
 use cloakroom::session::store::{
-    EndAllError, EndReason, LoadError, NewTokens, RefreshLock, SaveError, SessionKey, SessionStore, StoreFuture,
-    StoreUnavailable, Whose,
+    EndReason, IndexError, ListedSession, LoadError, LogoutTokenId, NewTokens, RefreshLock, SaveError, SessionKey,
+    SessionStore, StoreFuture, StoreUnavailable, Whose,
 };
+use cloakroom::session::user_agent::UserAgent;
 
 use super::places::{Place, ROTATED, SharedPlace};
 use super::rules::{ISSUER, NO_SESSION, OTHER_ISSUER, Rule};
@@ -58,6 +60,7 @@ struct Seen {
     /// By the payload of the cookie.
     loaded: HashMap<Vec<u8>, OpenSession>,
     ended: Vec<(SessionKey, EndReason)>,
+    ended_from_elsewhere: Vec<SessionHash>,
     touched_at: HashMap<SessionId, u64>,
     tokens: Vec<String>,
 }
@@ -242,21 +245,55 @@ impl SessionStore for Broken {
         })
     }
 
-    fn end_all<'a>(&'a self, whose: &'a Whose, now: u64) -> StoreFuture<'a, Result<u64, EndAllError>> {
+    fn list<'a>(&'a self, whose: &'a Whose, now: u64) -> StoreFuture<'a, Result<Vec<ListedSession>, IndexError>> {
         Box::pin(async move {
-            match (self.rule, whose) {
-                (Rule::EndsSessionsOfAProviderSession, Whose::ProviderSession { .. })
-                | (Rule::EndsSessionsOfAUser, Whose::ObjectId { .. }) => Ok(0),
-                (Rule::EndsSessionsOfNoOtherIssuer, Whose::Subject { sub, .. }) => {
-                    let of = |issuer: &str| Whose::Subject { issuer: issuer.to_owned(), sub: sub.clone() };
-                    Ok(self.inner.end_all(&of(ISSUER), now).await? + self.inner.end_all(&of(OTHER_ISSUER), now).await?)
-                }
-                _ => self.inner.end_all(whose, now).await,
+            let mut listed = self.inner.list(whose, now).await?;
+            if self.breaks(Rule::ListsSessions) {
+                listed.iter_mut().for_each(|session| session.user_agent = UserAgent::unknown());
             }
+            Ok(listed)
         })
     }
 
+    fn end_all<'a>(
+        &'a self,
+        whose: &'a Whose,
+        except: Option<SessionHash>,
+        now: u64,
+    ) -> StoreFuture<'a, Result<Vec<SessionHash>, IndexError>> {
+        Box::pin(async move {
+            let ended = match (self.rule, whose) {
+                (Rule::EndsAllSessions, Whose::Everyone)
+                | (Rule::EndsOneSession, Whose::One(_))
+                | (Rule::EndsSessionsOfAProviderSession, Whose::ProviderSession { .. })
+                | (Rule::EndsSessionsOfAUser, Whose::ObjectId { .. }) => Vec::new(),
+                (Rule::EndsSessionsOfNoOtherIssuer, Whose::Subject { sub, .. }) => {
+                    let of = |issuer: &str| Whose::Subject { issuer: issuer.to_owned(), sub: sub.clone() };
+                    self.inner.end_all(&of(OTHER_ISSUER), except, now).await?;
+                    self.inner.end_all(&of(ISSUER), except, now).await?
+                }
+                (Rule::EndsAllButOne, _) => self.inner.end_all(whose, None, now).await?,
+                _ => self.inner.end_all(whose, except, now).await?,
+            };
+            self.seen(|seen| seen.ended_from_elsewhere.extend(&ended));
+            Ok(ended)
+        })
+    }
+
+    fn is_recorded<'a>(&'a self, token: &'a LogoutTokenId) -> StoreFuture<'a, Result<bool, IndexError>> {
+        Box::pin(async move {
+            let is_recorded = self.inner.is_recorded(token).await?;
+            Ok(is_recorded && !self.breaks(Rule::LogoutTokensAreRecorded))
+        })
+    }
+
+    fn record<'a>(&'a self, token: &'a LogoutTokenId, until: u64, now: u64) -> StoreFuture<'a, Result<(), IndexError>> {
+        self.inner.record(token, until, now)
+    }
+
     fn ended_here(&self, session: &Session) -> Option<EndReason> {
-        self.inner.ended_here(session)
+        let is_missed = self.breaks(Rule::EndsFromElsewhereAreNoted)
+            && self.seen(|seen| seen.ended_from_elsewhere.contains(&session.hash()));
+        self.inner.ended_here(session).filter(|_| !is_missed)
     }
 }

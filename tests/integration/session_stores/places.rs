@@ -1,22 +1,26 @@
 //! Where the suite runs: the instances of a gateway over one store, and a key ring whose key is replaced.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use cloakroom::api_map::ApiMap;
 use cloakroom::keyring::revocations::RevocationCache;
 use cloakroom::keyring::states::Parameters;
 use cloakroom::keyring::{
     KeyId, KeySource, NewVersion, Purpose, Ring, SourceFuture, SourceUnavailable, Value, Version,
 };
-use cloakroom::session::OpenSession;
+use cloakroom::oidc::discovery::{Authority, Tenants};
+use cloakroom::session::configured::Configured;
 use cloakroom::session::cookie::{SameSite, SessionCookies, Settings};
 use cloakroom::session::seal::Opened;
 use cloakroom::session::sealer::Sealer;
 use cloakroom::session::store::{LoadError, SessionStore};
+use cloakroom::session::{Limits, OpenSession, Sessions};
 use cloakroom::store::cookie::CookieStore;
 
+use super::rules::ISSUER;
 use super::shared::{Shared, SharedStore};
 
 pub const NAME: &str = "__Host-Http-cloakroom";
@@ -47,6 +51,7 @@ pub struct Instance {
     pub store: Arc<dyn SessionStore>,
     pub sealer: Arc<Sealer>,
     pub revocations: Arc<RevocationCache>,
+    keys: Arc<Keys>,
 }
 
 impl Instance {
@@ -62,12 +67,26 @@ impl Instance {
     async fn with_keys(place: &dyn Place, are_available: bool) -> Self {
         let seconds = Duration::from_secs;
         let parameters = Parameters { propagation: seconds(PROPAGATION), life: seconds(NOW), retention: seconds(NOW) };
-        let source: Arc<dyn KeySource> = Arc::new(Keys(are_available));
-        let revocations = RevocationCache::new(Arc::clone(&source), 300, seconds(300));
-        let ring = Ring::new(source, parameters, seconds(300));
+        let keys = Arc::new(Keys { are_available, revocations: Mutex::default() });
+        let revocations = RevocationCache::new(Arc::<Keys>::clone(&keys), 300, seconds(300));
+        let ring = Ring::new(Arc::<Keys>::clone(&keys), parameters, seconds(300));
         tokio::join!(ring.refresh(NOW), revocations.refresh(NOW));
         let sealer = Arc::new(Sealer::new(ring, "a client".to_owned(), 300));
-        Self { store: place.store(&sealer), sealer, revocations }
+        Self { store: place.store(&sealer), sealer, revocations, keys }
+    }
+
+    /// Reads this revocation list.
+    pub async fn revoke(&self, list: &str) {
+        *self.keys.revocations.lock().unwrap() = Some(list.to_owned());
+        self.revocations.refresh(NOW).await;
+    }
+
+    /// The service over its store.
+    pub fn sessions(&self, apis: Arc<ApiMap>, limits: Limits) -> Sessions {
+        let authority = Authority { url: ISSUER.parse().unwrap(), tenants: Tenants::Unchecked };
+        let (sealer, store) = (Arc::clone(&self.sealer), Arc::clone(&self.store));
+        let configured = Configured::new(authority, apis);
+        Sessions::new(sealer, cookies(), limits, configured, store, Arc::clone(&self.revocations))
     }
 
     /// Loads the session of a cookie.
@@ -97,7 +116,10 @@ pub fn cookies() -> SessionCookies {
 
 /// Two keys, of which the second becomes active at [`ROTATED`].
 #[derive(Debug)]
-struct Keys(bool);
+struct Keys {
+    are_available: bool,
+    revocations: Mutex<Option<String>>,
+}
 
 impl KeySource for Keys {
     fn list(&self) -> SourceFuture<'_, Vec<Version>> {
@@ -108,7 +130,7 @@ impl KeySource for Keys {
         };
         let versions = vec![version(1, 1_000), version(2, ROTATED - PROPAGATION)];
         let down = || SourceUnavailable("the rule needs that".to_owned());
-        Box::pin(async move { if self.0 { Ok(versions) } else { Err(down()) } })
+        Box::pin(async move { if self.are_available { Ok(versions) } else { Err(down()) } })
     }
 
     fn get<'a>(&'a self, id: &'a str) -> SourceFuture<'a, Value> {
@@ -118,6 +140,10 @@ impl KeySource for Keys {
 
     fn list_or_empty(&self) -> SourceFuture<'_, Vec<Version>> {
         self.list()
+    }
+
+    fn revocations(&self) -> SourceFuture<'_, Option<String>> {
+        Box::pin(async { Ok(self.revocations.lock().unwrap().clone()) })
     }
 
     fn publish<'a>(&'a self, _new: &'a NewVersion, _now: u64) -> SourceFuture<'a, String> {

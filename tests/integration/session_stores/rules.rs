@@ -1,13 +1,13 @@
 //! What every store must do, each rule as a test of its own.
 
+mod index;
+
 use std::time::Duration;
 
 use cloakroom::secret::{ExposeSecret, Key32, SecretString};
 use cloakroom::session::OpenSession;
 use cloakroom::session::payload::{AccessToken, Session, User};
-use cloakroom::session::store::{
-    EndAllError, EndReason, LoadError, NewTokens, SaveError, SessionKey, StoreUnavailable, Whose,
-};
+use cloakroom::session::store::{EndReason, LoadError, NewTokens, SaveError, SessionKey, StoreUnavailable, Whose};
 use tokio::time::timeout;
 
 use super::places::{Instance, NOW, Place, ROTATED};
@@ -26,14 +26,20 @@ pub enum Rule {
     EndedSessionsAreNotLoaded,
     EndedSessionsAreNotStored,
     EndingOneEndsNoOther,
+    EndsAllButOne,
+    EndsAllSessions,
+    EndsFromElsewhereAreNoted,
+    EndsOneSession,
     EndsSessionsOfAProviderSession,
     EndsSessionsOfAUser,
     EndsSessionsOfNoOtherIssuer,
     GenerationsRise,
     LargeTokensAreKept,
+    ListsSessions,
     LockExcludesOthers,
     LockIsFreeWhenDropped,
     LockIsForOneSession,
+    LogoutTokensAreRecorded,
     MissingKeysAreReported,
     OnlySessionsAreLoaded,
     OutagesAreReported,
@@ -50,21 +56,27 @@ pub enum Rule {
 }
 
 impl Rule {
-    pub const ALL: [Self; 27] = [
+    pub const ALL: [Self; 33] = [
         Self::ActivityIsStored,
         Self::ActivityNeverGoesBack,
         Self::DebugShowsNoToken,
         Self::EndedSessionsAreNotLoaded,
         Self::EndedSessionsAreNotStored,
         Self::EndingOneEndsNoOther,
+        Self::EndsAllButOne,
+        Self::EndsAllSessions,
+        Self::EndsFromElsewhereAreNoted,
+        Self::EndsOneSession,
         Self::EndsSessionsOfAProviderSession,
         Self::EndsSessionsOfAUser,
         Self::EndsSessionsOfNoOtherIssuer,
         Self::GenerationsRise,
         Self::LargeTokensAreKept,
+        Self::ListsSessions,
         Self::LockExcludesOthers,
         Self::LockIsFreeWhenDropped,
         Self::LockIsForOneSession,
+        Self::LogoutTokensAreRecorded,
         Self::MissingKeysAreReported,
         Self::OnlySessionsAreLoaded,
         Self::OutagesAreReported,
@@ -84,20 +96,26 @@ impl Rule {
     pub async fn check(self, place: &dyn Place) {
         let here = Instance::new(place).await;
         match self {
-            Self::ActivityIsStored => activity_is_stored(&here).await,
+            Self::ActivityIsStored => activity_is_stored(place, &here).await,
             Self::ActivityNeverGoesBack => activity_never_goes_back(&here).await,
             Self::DebugShowsNoToken => debug_shows_no_token(&here).await,
             Self::EndedSessionsAreNotLoaded => ended_sessions_are_not_loaded(&here).await,
             Self::EndedSessionsAreNotStored => ended_sessions_are_not_stored(&here).await,
             Self::EndingOneEndsNoOther => ending_one_ends_no_other(&here).await,
-            Self::EndsSessionsOfAProviderSession => ends_sessions_of_a_provider_session(place, &here).await,
-            Self::EndsSessionsOfAUser => ends_sessions_of_a_user(place, &here).await,
-            Self::EndsSessionsOfNoOtherIssuer => ends_sessions_of_no_other_issuer(place, &here).await,
+            Self::EndsAllButOne => index::ends_all_but_one(place, &here).await,
+            Self::EndsAllSessions => index::ends_all_sessions(place, &here).await,
+            Self::EndsFromElsewhereAreNoted => index::ends_from_elsewhere_are_noted(place, &here).await,
+            Self::EndsOneSession => index::ends_one_session(place, &here).await,
+            Self::EndsSessionsOfAProviderSession => index::ends_sessions_of_a_provider_session(place, &here).await,
+            Self::EndsSessionsOfAUser => index::ends_sessions_of_a_user(place, &here).await,
+            Self::EndsSessionsOfNoOtherIssuer => index::ends_sessions_of_no_other_issuer(place, &here).await,
             Self::GenerationsRise => generations_rise(&here).await,
             Self::LargeTokensAreKept => large_tokens_are_kept(&here).await,
+            Self::ListsSessions => index::lists_sessions(place, &here).await,
             Self::LockExcludesOthers => lock_excludes_others(&here).await,
             Self::LockIsFreeWhenDropped => lock_is_free_when_dropped(&here).await,
             Self::LockIsForOneSession => lock_is_for_one_session(&here).await,
+            Self::LogoutTokensAreRecorded => index::logout_tokens_are_recorded(place, &here).await,
             Self::MissingKeysAreReported => missing_keys_are_reported(place).await,
             Self::OnlySessionsAreLoaded => only_sessions_are_loaded(&here).await,
             Self::OutagesAreReported => outages_are_reported(place, &here).await,
@@ -209,32 +227,41 @@ async fn reload_gives_the_newest_state(here: &Instance) {
 async fn generations_rise(here: &Instance) {
     let (mut open, mut cookie) = stored(here, session()).await;
     for round in 1..4 {
-        let touched = here.store.touch(&open, NOW + round).await.unwrap();
-        cookie = touched.unwrap_or(cookie);
+        cookie = touched(here, &open, NOW + round).await.unwrap_or(cookie);
         let after_touch = here.load(&cookie, NOW + round).await.unwrap();
         assert!(after_touch.session.generation >= open.session.generation);
         let newest = here.store.reload(&after_touch, NOW + round).await.unwrap();
         here.store.save_tokens(&newest, new_tokens(&format!("r{round}"), None), NOW + round).await.unwrap();
-        let saved = here.store.touch(&newest, NOW + round).await.unwrap();
-        cookie = saved.unwrap_or(cookie);
+        cookie = touched(here, &newest, NOW + round).await.unwrap_or(cookie);
         let after_save = here.load(&cookie, NOW + round).await.unwrap();
         assert!(after_save.session.generation > after_touch.session.generation);
         open = after_save;
     }
 }
 
-async fn activity_is_stored(here: &Instance) {
+async fn activity_is_stored(place: &dyn Place, here: &Instance) {
     let (open, cookie) = stored(here, session()).await;
-    let cookie = here.store.touch(&open, NOW + 100).await.unwrap().unwrap_or(cookie);
+    let cookie = touched(here, &open, NOW + 100).await.unwrap_or(cookie);
     assert_eq!(here.load(&cookie, NOW + 100).await.unwrap().session.active_at, NOW + 100);
+    if place.has_index() {
+        let listed = here.store.list(&Whose::One(open.session.hash()), NOW + 100).await.unwrap();
+        assert_eq!(listed.iter().map(|session| session.active_at).collect::<Vec<_>>(), [NOW + 100]);
+    }
+}
+
+/// What [`cloakroom::session::store::SessionStore::touch`] returns, once it is stored.
+async fn touched(here: &Instance, open: &OpenSession, now: u64) -> Option<String> {
+    let cookie = here.store.touch(open, now).await.unwrap();
+    here.store.flush().await;
+    cookie
 }
 
 /// A slow request gets its response after one that was sent later.
 async fn activity_never_goes_back(here: &Instance) {
     let (open, cookie) = stored(here, session()).await;
-    let cookie = here.store.touch(&open, NOW + 100).await.unwrap().unwrap_or(cookie);
+    let cookie = touched(here, &open, NOW + 100).await.unwrap_or(cookie);
     let before = here.load(&cookie, NOW + 100).await.unwrap().session.active_at;
-    let cookie = here.store.touch(&open, NOW + 50).await.unwrap().unwrap_or(cookie);
+    let cookie = touched(here, &open, NOW + 50).await.unwrap_or(cookie);
     assert!(here.load(&cookie, NOW + 100).await.unwrap().session.active_at >= before);
 }
 
@@ -242,7 +269,7 @@ async fn activity_never_goes_back(here: &Instance) {
 async fn stale_touches_keep_new_tokens(place: &dyn Place, here: &Instance) {
     let (open, cookie) = stored(here, session()).await;
     here.store.save_tokens(&open, new_tokens("r1", None), NOW).await.unwrap();
-    let cookie = here.store.touch(&open, NOW + 100).await.unwrap().unwrap_or(cookie);
+    let cookie = touched(here, &open, NOW + 100).await.unwrap_or(cookie);
     let there = Instance::new(place).await;
     assert_eq!(refresh_token(&there.load(&cookie, NOW + 100).await.unwrap()), "r1");
 }
@@ -312,72 +339,6 @@ async fn ending_one_ends_no_other(here: &Instance) {
     here.store.end(&one.key(), EndReason::SignedOut, NOW).await.unwrap();
     assert_eq!(here.store.ended_here(&other.session), None);
     assert_eq!(here.load(&cookie, NOW).await.unwrap().session.id, other.session.id);
-}
-
-/// Contract 16.8, 16.9.
-async fn ends_sessions_of_a_provider_session(place: &dyn Place, here: &Instance) {
-    let whose = Whose::ProviderSession { issuer: ISSUER.to_owned(), sid: unique() };
-    let Whose::ProviderSession { sid, .. } = &whose else { unreachable!() };
-    let of_sid = |sid: &str| {
-        let mut session = session();
-        session.user.provider_sid = Some(sid.to_owned());
-        session
-    };
-    ends(place, here, &whose, [of_sid(sid), of_sid(sid)], [of_sid("another"), of_sid("")]).await;
-}
-
-/// Contract 16.4.
-async fn ends_sessions_of_a_user(place: &dyn Place, here: &Instance) {
-    let user = unique();
-    let of = |sub: &str, oid: &str| {
-        let mut session = session();
-        session.user.sub = sub.to_owned();
-        session.user.oid = Some(oid.to_owned());
-        session
-    };
-    let subject = Whose::Subject { issuer: ISSUER.to_owned(), sub: user.clone() };
-    ends(place, here, &subject, [of(&user, "1"), of(&user, "2")], [of("another", &user), of("", "")]).await;
-    let user = unique();
-    let object = Whose::ObjectId { issuer: ISSUER.to_owned(), oid: user.clone() };
-    let others = [of(&user, "another"), of("", "")];
-    ends(place, here, &object, [of("1", &user), of("2", &user)], others).await;
-}
-
-/// Contract 15.4: a `sub` means something at its issuer only.
-async fn ends_sessions_of_no_other_issuer(place: &dyn Place, here: &Instance) {
-    let user = unique();
-    let of = |issuer: &str| {
-        let mut session = Session { issuer: Some(issuer.to_owned()), ..session() };
-        session.user.sub.clone_from(&user);
-        session
-    };
-    let whose = Whose::Subject { issuer: ISSUER.to_owned(), sub: user.clone() };
-    if place.has_index() {
-        let (kept, cookie) = stored(here, of(OTHER_ISSUER)).await;
-        here.store.end_all(&whose, NOW).await.unwrap();
-        assert_eq!(here.load(&cookie, NOW).await.unwrap().session.id, kept.session.id);
-    }
-}
-
-/// A value that no other rule uses, since all share one place.
-fn unique() -> String {
-    format!("{:032x}", rand::random::<u128>())
-}
-
-/// Whether exactly these sessions are ended, or none where the store does not know its sessions.
-async fn ends(place: &dyn Place, here: &Instance, whose: &Whose, ended: [Session; 2], kept: [Session; 2]) {
-    let mut cookies = Vec::new();
-    for session in ended.into_iter().chain(kept) {
-        cookies.push(stored(here, session).await.1);
-    }
-    let outcome = here.store.end_all(whose, NOW).await;
-    let expected = if place.has_index() { Ok(2) } else { Err(EndAllError::Unsupported) };
-    assert_eq!(outcome, expected);
-    let mut loaded = Vec::new();
-    for cookie in &cookies {
-        loaded.push(here.load(cookie, NOW).await.is_ok());
-    }
-    assert_eq!(loaded, if place.has_index() { [false, false, true, true] } else { [true; 4] });
 }
 
 /// Contract 7.11, 15.10.
@@ -459,7 +420,7 @@ async fn large_tokens_are_kept(here: &Instance) {
 async fn retiring_keys_are_replaced(here: &Instance) {
     let (open, cookie) = stored(here, session()).await;
     let first = here.open(&cookie, NOW).await.kid;
-    let cookie = here.store.touch(&open, ROTATED).await.unwrap().expect("a cookie under the active key");
+    let cookie = touched(here, &open, ROTATED).await.expect("a cookie under the active key");
     let second = here.open(&cookie, ROTATED).await.kid;
     assert_ne!(first, second);
     assert_eq!(here.load(&cookie, ROTATED).await.unwrap().sealed_by, Some(second));

@@ -1,7 +1,7 @@
 //! A double of a store behind a handle (contract section 15), in memory: the cookie holds handle and ID, all instances
 //! share the records, and the refresh lock counts for all of them.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::fmt;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
@@ -10,14 +10,16 @@ use std::time::Duration;
 use cloakroom::keyring::Purpose;
 use cloakroom::secret::Key32;
 use cloakroom::session::OpenSession;
+use cloakroom::session::companion::SessionHash;
 use cloakroom::session::ended::EndedSessions;
 use cloakroom::session::payload::{Session, User};
 use cloakroom::session::seal::Opened;
 use cloakroom::session::sealer::Sealer;
 use cloakroom::session::store::{
-    EndAllError, EndReason, LoadError, NewTokens, RefreshLock, SaveError, SessionKey, SessionStore, StoreFuture,
-    StoreUnavailable, Whose,
+    EndReason, IndexError, ListedSession, LoadError, LogoutTokenId, NewTokens, RefreshLock, SaveError, SessionKey,
+    SessionStore, StoreFuture, StoreUnavailable, Whose,
 };
+use cloakroom::session::user_agent::UserAgent;
 use tokio::time::Instant;
 
 use super::places::NAME;
@@ -29,12 +31,45 @@ const LIMIT: usize = 512 * 1_024;
 /// Life of a refresh lock (contract 15.10).
 const LOCK: Duration = Duration::from_secs(15);
 
+struct Record {
+    session: Session,
+    expires_at: u64,
+    user_agent: UserAgent,
+}
+
+impl Record {
+    fn is_of(&self, whose: &Whose) -> bool {
+        let user = &self.session.user;
+        let (issuer, found, value) = match whose {
+            Whose::Everyone => return true,
+            Whose::One(hash) => return self.session.hash() == *hash,
+            Whose::ProviderSession { issuer, sid } => (issuer, user.provider_sid.as_ref(), sid),
+            Whose::Subject { issuer, sub } => (issuer, Some(&user.sub), sub),
+            Whose::ObjectId { issuer, oid } => (issuer, user.oid.as_ref(), oid),
+        };
+        self.session.issuer.as_ref() == Some(issuer) && found == Some(value)
+    }
+
+    fn listed(&self) -> ListedSession {
+        ListedSession {
+            hash: self.session.hash(),
+            signed_in_at: self.session.signed_in_at,
+            active_at: self.session.active_at,
+            expires_at: self.expires_at,
+            user_agent: self.user_agent.clone(),
+        }
+    }
+}
+
 /// What all instances share.
 #[derive(Default)]
 pub struct Shared {
-    records: Mutex<HashMap<Handle, Session>>,
+    records: Mutex<HashMap<Handle, Record>>,
+    logout_tokens: Mutex<HashSet<LogoutTokenId>>,
     locks: Mutex<HashMap<Handle, Arc<()>>>,
     is_down: AtomicBool,
+    /// Whether ending all sessions of a user fails.
+    end_all_fails: AtomicBool,
     /// How long the next read takes.
     next_read: Mutex<Duration>,
     /// How often a refresh lock was taken.
@@ -44,6 +79,10 @@ pub struct Shared {
 impl Shared {
     pub fn set_down(&self, is_down: bool) {
         self.is_down.store(is_down, Ordering::SeqCst);
+    }
+
+    pub fn let_end_all_fail(&self, fails: bool) {
+        self.end_all_fails.store(fails, Ordering::SeqCst);
     }
 
     pub fn delay_next_read(&self, delay: Duration) {
@@ -60,12 +99,15 @@ impl Shared {
 
     fn record(&self, handle: &Handle) -> Result<Session, LoadError> {
         self.reach().map_err(|StoreUnavailable| LoadError::StoreUnavailable)?;
-        self.records.lock().unwrap().get(handle).cloned().ok_or(LoadError::Expired)
+        let records = self.records.lock().unwrap();
+        records.get(handle).map(|record| record.session.clone()).ok_or(LoadError::Expired)
     }
 
     fn change<T>(&self, open: &OpenSession, change: impl FnOnce(&mut Session) -> T) -> Result<T, SaveError> {
         self.reach().map_err(|StoreUnavailable| SaveError::StoreUnavailable)?;
-        self.records.lock().unwrap().get_mut(&handle(&open.session)).map(change).ok_or(SaveError::Ended)
+        let mut records = self.records.lock().unwrap();
+        let record = records.get_mut(&handle(&open.session));
+        record.map(|record| change(&mut record.session)).ok_or(SaveError::Ended)
     }
 }
 
@@ -138,8 +180,12 @@ impl SessionStore for SharedStore {
                 return Err(SaveError::TooLarge);
             }
             let mut records = self.shared.records.lock().unwrap();
-            let record = records.entry(handle(&new.session)).or_insert_with(|| new.session.clone());
-            record.generation = record.generation.max(1);
+            let record = records.entry(handle(&new.session)).or_insert_with(|| Record {
+                session: new.session.clone(),
+                expires_at: new.expires_at,
+                user_agent: new.user_agent.clone(),
+            });
+            record.session.generation = record.session.generation.max(1);
             Ok(cookie)
         })
     }
@@ -204,26 +250,63 @@ impl SessionStore for SharedStore {
             self.ended.insert(session, reason, now);
             self.shared.reach()?;
             let mut records = self.shared.records.lock().unwrap();
-            records.retain(|_, record| session.id != Some(record.id) && session.hash != Some(record.hash()));
+            records
+                .retain(|_, Record { session: of, .. }| session.id != Some(of.id) && session.hash != Some(of.hash()));
             Ok(())
         })
     }
 
-    fn end_all<'a>(&'a self, whose: &'a Whose, _now: u64) -> StoreFuture<'a, Result<u64, EndAllError>> {
-        let is_meant = |session: &Session| {
-            let (issuer, found, value) = match whose {
-                Whose::ProviderSession { issuer, sid } => (issuer, session.user.provider_sid.as_ref(), sid),
-                Whose::Subject { issuer, sub } => (issuer, Some(&session.user.sub), sub),
-                Whose::ObjectId { issuer, oid } => (issuer, session.user.oid.as_ref(), oid),
-            };
-            session.issuer.as_ref() == Some(issuer) && found == Some(value)
-        };
+    fn list<'a>(&'a self, whose: &'a Whose, _now: u64) -> StoreFuture<'a, Result<Vec<ListedSession>, IndexError>> {
         Box::pin(async move {
-            self.shared.reach().map_err(|StoreUnavailable| EndAllError::StoreUnavailable)?;
-            let mut records = self.shared.records.lock().unwrap();
-            let before = records.len();
-            records.retain(|_, session| !is_meant(session));
-            Ok((before - records.len()) as u64)
+            self.shared.reach()?;
+            let records = self.shared.records.lock().unwrap();
+            Ok(records.values().filter(|record| record.is_of(whose)).map(Record::listed).collect())
+        })
+    }
+
+    fn end_all<'a>(
+        &'a self,
+        whose: &'a Whose,
+        except: Option<SessionHash>,
+        now: u64,
+    ) -> StoreFuture<'a, Result<Vec<SessionHash>, IndexError>> {
+        Box::pin(async move {
+            self.shared.reach()?;
+            if self.shared.end_all_fails.load(Ordering::SeqCst) {
+                return Err(IndexError::StoreUnavailable);
+            }
+            let mut ended = Vec::new();
+            self.shared.records.lock().unwrap().retain(|_, record| {
+                let hash = record.session.hash();
+                let is_kept = except == Some(hash) || !record.is_of(whose);
+                if !is_kept {
+                    let key = SessionKey { id: None, hash: Some(hash), expires_at: record.expires_at };
+                    self.ended.insert(&key, EndReason::SignedOut, now);
+                    ended.push(hash);
+                }
+                is_kept
+            });
+            Ok(ended)
+        })
+    }
+
+    fn is_recorded<'a>(&'a self, token: &'a LogoutTokenId) -> StoreFuture<'a, Result<bool, IndexError>> {
+        Box::pin(async move {
+            self.shared.reach()?;
+            Ok(self.shared.logout_tokens.lock().unwrap().contains(token))
+        })
+    }
+
+    fn record<'a>(
+        &'a self,
+        token: &'a LogoutTokenId,
+        _until: u64,
+        _now: u64,
+    ) -> StoreFuture<'a, Result<(), IndexError>> {
+        Box::pin(async move {
+            self.shared.reach()?;
+            self.shared.logout_tokens.lock().unwrap().insert(token.clone());
+            Ok(())
         })
     }
 

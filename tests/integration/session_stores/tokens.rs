@@ -6,20 +6,18 @@ use std::time::Duration;
 
 use cloakroom::api_map::ApiMap;
 use cloakroom::clock::Clock;
-use cloakroom::oidc::discovery::{Authority, Tenants};
 use cloakroom::oidc::grants::TokenResponse;
 use cloakroom::oidc::id_token::Subject;
 use cloakroom::oidc::refresh::{Availability, Refreshed, Scopes};
 use cloakroom::secret::{ExposeSecret, Key32, SecretString};
-use cloakroom::session::configured::Configured;
 use cloakroom::session::payload::{Session, User};
-use cloakroom::session::{Limits, OpenSession, Sessions};
+use cloakroom::session::{Limits, OpenSession};
 use cloakroom::tokens::endpoint::TokenEndpoint;
 use cloakroom::tokens::{Config, TokenService};
 use futures_util::FutureExt;
 use futures_util::future::{BoxFuture, join_all, ready};
 
-use super::places::{Instance, NOW, Place, SharedPlace, cookies};
+use super::places::{Instance, NOW, Place, SharedPlace};
 
 const MAP: &str = r#"{"orders": {"base": "https://orders.example", "allow": ["GET /"], "scopes": ["orders"]}}"#;
 
@@ -70,10 +68,7 @@ impl Gateway {
         let day = Duration::from_secs(86_400);
         let limits = Limits { idle: day, max: day, clock_skew: day };
         let apis = Arc::new(ApiMap::parse(MAP).unwrap());
-        let authority = Authority { url: "https://login.example".parse().unwrap(), tenants: Tenants::Unchecked };
-        let (sealer, store) = (Arc::clone(&instance.sealer), Arc::clone(&instance.store));
-        let configured = Configured::new(authority, Arc::clone(&apis));
-        let sessions = Sessions::new(sealer, cookies(), limits, configured, store, Arc::clone(&instance.revocations));
+        let sessions = instance.sessions(Arc::clone(&apis), limits);
         let config =
             Config { scopes: vec!["openid".to_owned()], apis, skew: 60, max_in_flight: 90, keep_id_token: false };
         let service = TokenService::new(config, Arc::<Endpoint>::clone(endpoint), Arc::new(sessions));

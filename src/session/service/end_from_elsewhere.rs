@@ -1,0 +1,104 @@
+//! Sessions that are listed, or ended without their cookie: by their user, by an operator, or by the provider (contract
+//! section 16). Only stores that know which sessions there are support it.
+
+use super::Sessions;
+use crate::clock::UnixSeconds;
+use crate::session::OpenSession;
+use crate::session::companion::SessionHash;
+use crate::session::store::{IndexError, ListedSession, LogoutTokenId, Whose};
+
+impl Sessions {
+    /// The sessions of [`Whose`] that have not expired, newest first.
+    ///
+    /// # Errors
+    /// [`IndexError`].
+    pub async fn list(&self, whose: &Whose, now: UnixSeconds) -> Result<Vec<ListedSession>, IndexError> {
+        let mut listed = self.store.list(whose, now).await?;
+        let idle = self.limits.idle.as_secs();
+        listed.retain(|session| now < session.expires_at.min(session.active_at.saturating_add(idle)));
+        listed.sort_by_key(|session| std::cmp::Reverse((session.signed_in_at, session.active_at)));
+        Ok(listed)
+    }
+
+    /// The sessions of the user of a session, newest first (contract 16.1).
+    ///
+    /// # Errors
+    /// [`IndexError`].
+    pub async fn list_own(&self, open: &OpenSession, now: UnixSeconds) -> Result<Vec<ListedSession>, IndexError> {
+        let mut listed = self.list(&user_of(open), now).await?;
+        let user = &open.session.user;
+        let is_revoked = |at| self.revocations.look_up(at, user.oid.as_deref(), &user.sub) == Some(true);
+        listed.retain(|session| !is_revoked(session.signed_in_at));
+        Ok(listed)
+    }
+
+    /// Ends the session with this hash if it is one of the user of `open`. Returns whether it was (contract 16.3).
+    ///
+    /// # Errors
+    /// [`IndexError`].
+    pub async fn end_own(&self, open: &OpenSession, hash: SessionHash, now: UnixSeconds) -> Result<bool, IndexError> {
+        let own = self.store.list(&user_of(open), now).await?;
+        if !own.iter().any(|session| session.hash == hash) {
+            return Ok(false);
+        }
+        self.end_all(&Whose::One(hash), now).await?;
+        Ok(true)
+    }
+
+    /// Ends all sessions of the user of `open` but this one. Returns their number (contract 16.3).
+    ///
+    /// # Errors
+    /// [`IndexError`].
+    pub async fn end_others(&self, open: &OpenSession, now: UnixSeconds) -> Result<usize, IndexError> {
+        self.end_except(&user_of(open), Some(open.session.hash()), now).await
+    }
+
+    /// Ends the sessions of [`Whose`]. Returns their number.
+    ///
+    /// # Errors
+    /// [`IndexError`].
+    pub async fn end_all(&self, whose: &Whose, now: UnixSeconds) -> Result<usize, IndexError> {
+        self.end_except(whose, None, now).await
+    }
+
+    /// Ends the sessions of [`Whose`] as a logout token demands, which counts once until it is too old to be accepted
+    /// (contract 16.8). It is recorded last, so that one whose sessions could not be ended can be sent again. Returns
+    /// their number.
+    ///
+    /// # Errors
+    /// [`IndexError`].
+    pub async fn end_by_token(
+        &self,
+        whose: &Whose,
+        token: &LogoutTokenId,
+        until: UnixSeconds,
+        now: UnixSeconds,
+    ) -> Result<usize, IndexError> {
+        if self.store.is_recorded(token).await? {
+            return Ok(0);
+        }
+        let ended = self.end_all(whose, now).await?;
+        self.store.record(token, until, now).await?;
+        Ok(ended)
+    }
+
+    async fn end_except(
+        &self,
+        whose: &Whose,
+        except: Option<SessionHash>,
+        now: UnixSeconds,
+    ) -> Result<usize, IndexError> {
+        let ended = self.store.end_all(whose, except, now).await;
+        // After a failure, too: some may have ended before it.
+        if ended.as_ref().map_or(true, |ended| !ended.is_empty()) {
+            self.ends.announce_all();
+        }
+        ended.map(|ended| ended.len())
+    }
+}
+
+/// A session of payload version 2 has no issuer, and no other session has an empty one.
+fn user_of(open: &OpenSession) -> Whose {
+    let issuer = open.session.issuer.clone().unwrap_or_default();
+    Whose::Subject { issuer, sub: open.session.user.sub.clone() }
+}
