@@ -13,5 +13,6 @@ pub mod graph;
 pub mod host;
 pub mod identity;
 pub mod provider;
+pub mod redis_server;
 pub mod vault;
 pub mod web;

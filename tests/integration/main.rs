@@ -51,6 +51,7 @@ mod protections;
 mod provider_documents;
 mod providers;
 mod proxying;
+mod redis_server;
 mod refresh;
 mod rejections;
 mod repeats;

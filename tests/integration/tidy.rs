@@ -62,7 +62,7 @@ const OWNERS: &[(&str, &[&str])] = &[
     ("hyper_util::service", &["src/server.rs", "src/routes.rs", "src/routes/"]),
     ("aes_gcm", &["src/session/seal.rs"]),
     ("jsonwebtoken", &["src/jose.rs", "src/jose/"]),
-    ("redis::", &["src/store/redis.rs"]),
+    ("redis::", &["src/store/redis.rs", "src/store/redis/"]),
     ("std::os::unix", &["src/os/", "src/spa/folder/tests.rs"]),
     ("tokio::signal", &["src/os/"]),
     ("azure_", &["src/credential.rs", "src/keyring/key_vault.rs"]),

@@ -36,6 +36,12 @@ pub fn prepare() -> Vec<Missing> {
             "browser::",
         ),
         part(
+            installed(|| runs("redis-server", &["--version"]), &["redis-server"]),
+            "tests with a Redis server",
+            "apt-get install redis-server",
+            "redis_server::",
+        ),
+        part(
             npm_packages("oidc-provider"),
             "tests against npm oidc-provider (Node.js 20 or newer with npm)",
             NODE,

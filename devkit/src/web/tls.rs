@@ -2,7 +2,9 @@ use std::io;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, DnType, IsCa, KeyPair, KeyUsagePurpose};
+use rcgen::{
+    BasicConstraints, Certificate, CertificateParams, CertifiedIssuer, DnType, IsCa, KeyPair, KeyUsagePurpose,
+};
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::rustls::ServerConfig;
 use tokio_rustls::rustls::crypto::ring::default_provider;
@@ -28,14 +30,24 @@ impl CertificateAuthority {
         Ok(Self { pem: issuer.pem(), name, issuer })
     }
 
-    /// TLS with a leaf certificate for these names and addresses.
-    pub(crate) fn acceptor(&self, names: Vec<String>) -> io::Result<TlsAcceptor> {
+    /// A leaf certificate for these names and addresses, and its key, as PEM.
+    pub(crate) fn leaf(&self, names: Vec<String>) -> io::Result<(String, String)> {
+        let (leaf, key) = self.signed(names)?;
+        Ok((leaf.pem(), key.serialize_pem()))
+    }
+
+    fn signed(&self, names: Vec<String>) -> io::Result<(Certificate, KeyPair)> {
         let mut params = params(self.name, names)?;
         params.is_ca = IsCa::ExplicitNoCa;
         params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
         params.extended_key_usages = vec![rcgen::ExtendedKeyUsagePurpose::ServerAuth];
         let key = KeyPair::generate().map_err(io::Error::other)?;
-        let leaf = params.signed_by(&key, &self.issuer).map_err(io::Error::other)?;
+        Ok((params.signed_by(&key, &self.issuer).map_err(io::Error::other)?, key))
+    }
+
+    /// TLS with a leaf certificate for these names and addresses.
+    pub(crate) fn acceptor(&self, names: Vec<String>) -> io::Result<TlsAcceptor> {
+        let (leaf, key) = self.signed(names)?;
         let key = PrivateKeyDer::try_from(key.serialize_der()).map_err(io::Error::other)?;
         let config = ServerConfig::builder_with_provider(Arc::new(default_provider()))
             .with_safe_default_protocol_versions()

@@ -1,0 +1,197 @@
+//! The client of Redis: commands and scripts on shared connections to primaries, of one server or of a cluster
+//! (contract 15.12 to 15.16).
+//!
+//! Imports point down this list: client, servers, link, connection, login, stream, slots, outages, failure, address.
+
+mod address;
+mod connection;
+mod failure;
+mod link;
+mod login;
+mod outages;
+mod servers;
+mod slots;
+mod stream;
+
+use std::fmt;
+use std::sync::{Arc, OnceLock};
+use std::time::Duration;
+
+use redis::{Cmd, Value};
+use ring::digest::{SHA1_FOR_LEGACY_USE_ONLY, digest};
+use tokio::time::{Instant, sleep, timeout};
+
+use crate::credential::Credential;
+use crate::net::OutboundClients;
+use crate::secret::SecretString;
+use crate::session::store::StoreUnavailable;
+use failure::{Failed, Failure};
+use outages::Outages;
+use servers::{Reply, Servers};
+use slots::slot;
+
+pub use outages::Health;
+
+/// The commands that the ACL user of the gateway needs, for the log.
+const ACL_COMMANDS: &str = "+ping +select +cluster|slots +asking +evalsha +eval";
+/// Deadline of a call with its retry, its redirections and the connections that it waits for.
+const CALL: Duration = Duration::from_secs(5);
+/// Pause between two contacts while the store is not known to respond.
+const CONTACT_PAUSE: Duration = Duration::from_secs(1);
+
+/// The server and how to authenticate.
+#[derive(Debug, Clone)]
+pub struct Config {
+    /// Host name in ASCII, or IP address without brackets.
+    pub host: String,
+    pub port: u16,
+    pub tls: bool,
+    /// The number of the database. A cluster has only 0.
+    pub database: u16,
+    pub auth: Auth,
+    /// Begins every key.
+    pub prefix: String,
+}
+
+/// How to authenticate (contract 15.16).
+#[derive(Debug, Clone)]
+pub enum Auth {
+    None,
+    /// Without a user: as the default user.
+    Password {
+        user: Option<String>,
+        password: SecretString,
+    },
+    /// With tokens of the gateway's Azure credential for this scope.
+    Entra {
+        scope: String,
+        credential: Arc<Credential>,
+    },
+}
+
+/// A Lua script whose keys lie in one slot. It must be idempotent, because it may run twice.
+pub struct Script {
+    /// For the log.
+    name: &'static str,
+    source: &'static str,
+    hash: OnceLock<String>,
+}
+
+/// Commands and scripts on shared connections. No call leaves a reply of another one or of a replica.
+#[derive(Debug)]
+pub struct Client {
+    config: Arc<Config>,
+    servers: Servers,
+    outages: Outages,
+}
+
+impl Script {
+    #[must_use]
+    pub const fn new(name: &'static str, source: &'static str) -> Self {
+        Self { name, source, hash: OnceLock::new() }
+    }
+
+    /// SHA-1 in hex, by which Redis finds the script.
+    fn hash(&self) -> &str {
+        self.hash.get_or_init(|| {
+            let hash = digest(&SHA1_FOR_LEGACY_USE_ONLY, self.source.as_bytes());
+            hash.as_ref().iter().map(|byte| format!("{byte:02x}")).collect()
+        })
+    }
+
+    fn command(&self, how: &str, script: &str, keys: &[&str], arguments: &[&[u8]]) -> Cmd {
+        let mut command = redis::cmd(how);
+        command.arg(script).arg(keys.len()).arg(keys).arg(arguments);
+        command
+    }
+}
+
+impl fmt::Debug for Script {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Script").field("name", &self.name).finish_non_exhaustive()
+    }
+}
+
+impl Client {
+    /// Connects at the first call.
+    #[must_use]
+    pub fn new(config: Config, net: Arc<OutboundClients>) -> Arc<Self> {
+        let config = Arc::new(config);
+        let outages = Outages::new(&config.prefix);
+        Arc::new(Self { servers: Servers::new(Arc::clone(&config), net), outages, config })
+    }
+
+    /// Sends a command whose keys lie in the slot of `key`. It must be idempotent: if its reply is lost, it is sent
+    /// once more on a new connection.
+    ///
+    /// # Errors
+    /// No reply, or an error reply; the reason is logged once per outage.
+    pub async fn call(&self, key: &str, command: &Cmd) -> Result<Value, StoreUnavailable> {
+        let name = name_of(command);
+        let sent = self.send(key, command).await;
+        self.recorded(&name, sent)
+    }
+
+    /// Runs a script whose keys lie in one slot. If the reply is lost, it runs once more on a new connection.
+    ///
+    /// # Errors
+    /// No reply, or an error reply; the reason is logged once per outage.
+    pub async fn run(&self, script: &Script, keys: &[&str], arguments: &[&[u8]]) -> Result<Value, StoreUnavailable> {
+        let key = keys.first().copied().unwrap_or(&self.config.prefix);
+        let mut sent = self.send(key, &script.command("EVALSHA", script.hash(), keys, arguments)).await;
+        if sent.as_ref().is_err_and(|failed| failed.failure.is_unknown_script()) {
+            sent = self.send(key, &script.command("EVAL", script.source, keys, arguments)).await;
+        }
+        self.recorded(script.name, sent)
+    }
+
+    /// Logs a reply that is not one to its command or script.
+    pub fn unexpected_reply(&self, operation: &str) -> StoreUnavailable {
+        let failed = Failed { server: Arc::clone(self.servers.first()), failure: Failure::Malformed };
+        self.outages.failed(operation, &failed, Instant::now());
+        StoreUnavailable
+    }
+
+    /// What is known from the last calls.
+    pub fn health(&self) -> Health {
+        self.outages.health(Instant::now())
+    }
+
+    /// Contacts the store until it responds, at the start and in each outage, so that its end is noticed without calls.
+    pub async fn keep_contact(&self) {
+        loop {
+            if self.health() != Health::Up {
+                let _: Result<Value, StoreUnavailable> = self.call(&self.config.prefix, &redis::cmd("PING")).await;
+            }
+            sleep(CONTACT_PAUSE).await;
+        }
+    }
+
+    async fn send(&self, key: &str, command: &Cmd) -> Result<Reply, Failed> {
+        let sent = timeout(CALL, self.servers.send(slot(key.as_bytes()), command)).await;
+        let server = || Arc::clone(self.servers.first());
+        sent.unwrap_or_else(|_| Err(Failed { server: server(), failure: Failure::Timeout }))
+    }
+
+    fn recorded(&self, operation: &str, sent: Result<Reply, Failed>) -> Result<Value, StoreUnavailable> {
+        let now = Instant::now();
+        match sent {
+            Ok(Reply { server, value }) => {
+                self.outages.succeeded(operation, &server, now);
+                Ok(value)
+            }
+            Err(failed) => {
+                self.outages.failed(operation, &failed, now);
+                Err(StoreUnavailable)
+            }
+        }
+    }
+}
+
+/// The command without its arguments.
+fn name_of(command: &Cmd) -> String {
+    match command.args_iter().next() {
+        Some(redis::Arg::Simple(name)) => String::from_utf8_lossy(name).into_owned(),
+        _ => String::new(),
+    }
+}

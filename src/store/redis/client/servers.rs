@@ -1,0 +1,219 @@
+//! Which server gets a command: that of the URL, or in a cluster the primary of the slot. A cluster is detected by its
+//! first redirection (contract 15.14).
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex as SyncMutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use futures_util::FutureExt;
+use futures_util::future::select_ok;
+use redis::{Cmd, Value};
+use tokio::sync::Mutex;
+use tokio::time::{Instant, sleep, timeout};
+
+use super::Config;
+use super::address::Address;
+use super::failure::{Failed, Failure};
+use super::link::Link;
+use super::slots::SlotMap;
+use crate::net::{CONNECT, OutboundClients};
+
+/// Most redirections of one command.
+const REDIRECTIONS: u32 = 8;
+/// The pause after the first `TRYAGAIN`: keys are on their way between two servers. It doubles.
+const FIRST_PAUSE: Duration = Duration::from_millis(10);
+/// Shortest interval between two attempts to load the slots.
+const RELOAD_PAUSE: Duration = Duration::from_millis(200);
+/// How many servers are asked for the slots at the same time.
+const SOURCES: usize = 4;
+
+#[derive(Debug)]
+pub(super) struct Servers {
+    config: Arc<Config>,
+    net: Arc<OutboundClients>,
+    /// That of the URL.
+    first: Arc<Link>,
+    cluster: SyncMutex<Cluster>,
+    reload: Mutex<Reload>,
+}
+
+#[derive(Debug, Default)]
+struct Cluster {
+    /// `None`: as far as is known there is only one server.
+    slots: Option<SlotMap>,
+    links: BTreeMap<Address, Arc<Link>>,
+}
+
+/// Held while the slots are loaded.
+#[derive(Debug, Default)]
+struct Reload {
+    last: Option<Instant>,
+    /// Whether the last attempt failed, which is logged once.
+    failed: bool,
+}
+
+/// A reply that is no error, and the server that sent it.
+#[derive(Debug)]
+pub(super) struct Reply {
+    pub(super) server: Arc<Address>,
+    pub(super) value: Value,
+}
+
+/// Where a command is sent.
+struct Route {
+    link: Arc<Link>,
+    /// Whether an `ASK` redirected it.
+    asking: bool,
+}
+
+/// What a command has been through.
+#[derive(Default)]
+struct Attempts {
+    redirections: u32,
+    retried: bool,
+}
+
+impl Servers {
+    pub(super) fn new(config: Arc<Config>, net: Arc<OutboundClients>) -> Self {
+        let address = Address { host: config.host.clone(), port: config.port };
+        let first = Link::new(address, Arc::clone(&config), Arc::clone(&net));
+        Self { config, net, first, cluster: SyncMutex::default(), reload: Mutex::default() }
+    }
+
+    /// The server of the URL.
+    pub(super) fn first(&self) -> &Arc<Address> {
+        &self.first.server
+    }
+
+    /// Sends a command to the primary of a slot. It is sent once more if its reply is lost.
+    pub(super) async fn send(&self, slot: u16, command: &Cmd) -> Result<Reply, Failed> {
+        let mut attempts = Attempts::default();
+        let mut route = self.route(slot);
+        loop {
+            let server = Arc::clone(&route.link.server);
+            let failure = match route.send(command).await {
+                Ok(value) => return Ok(Reply { server, value }),
+                Err(failure) => failure,
+            };
+            match self.next(&mut attempts, slot, &route, &failure).await {
+                Some(next) => route = next,
+                None => return Err(Failed { server, failure }),
+            }
+        }
+    }
+
+    /// Where to send a command again after a failure, if it is worth it.
+    async fn next(&self, attempts: &mut Attempts, slot: u16, route: &Route, failure: &Failure) -> Option<Route> {
+        match failure {
+            Failure::Moved(server) if attempts.may_redirect() => {
+                self.reload(vec![Arc::clone(&route.link)]).await;
+                Some(Route { link: self.link(server), asking: false })
+            }
+            Failure::Ask(server) if attempts.may_redirect() => Some(Route { link: self.link(server), asking: true }),
+            Failure::TryAgain if attempts.may_redirect() => {
+                sleep(FIRST_PAUSE * 2_u32.pow(attempts.redirections - 1)).await;
+                Some(self.route(slot))
+            }
+            failure if failure.ends_connection() || failure.ends_route() && self.is_cluster() => {
+                if std::mem::replace(&mut attempts.retried, true) {
+                    return None;
+                }
+                if self.is_cluster() {
+                    self.reload(self.sources()).await;
+                }
+                Some(self.route(slot))
+            }
+            _ => None,
+        }
+    }
+
+    fn route(&self, slot: u16) -> Route {
+        let primary = self.cluster().slots.as_ref().and_then(|slots| slots.primary(slot)).cloned();
+        let link = primary.map_or_else(|| Arc::clone(&self.first), |primary| self.link(&primary));
+        Route { link, asking: false }
+    }
+
+    fn link(&self, server: &Address) -> Arc<Link> {
+        if *server == *self.first.server {
+            return Arc::clone(&self.first);
+        }
+        let new = || Link::new(server.clone(), Arc::clone(&self.config), Arc::clone(&self.net));
+        Arc::clone(self.cluster().links.entry(server.clone()).or_insert_with(new))
+    }
+
+    fn is_cluster(&self) -> bool {
+        self.cluster().slots.is_some()
+    }
+
+    /// The server of the URL and some others, connected ones first, because the one that failed may be among them.
+    fn sources(&self) -> Vec<Arc<Link>> {
+        let mut others: Vec<_> = self.cluster().links.values().map(Arc::clone).collect();
+        others.sort_by_key(|link| !link.is_connected());
+        others.truncate(SOURCES - 1);
+        others.push(Arc::clone(&self.first));
+        others
+    }
+
+    /// Loads the slots from one of these servers, unless that was just done.
+    async fn reload(&self, sources: Vec<Arc<Link>>) {
+        let mut reload = self.reload.lock().await;
+        if reload.last.is_some_and(|at| at.elapsed() < RELOAD_PAUSE) {
+            return;
+        }
+        let loads = sources.into_iter().map(|link| self.load(link).boxed());
+        let loaded = timeout(CONNECT, select_ok(loads)).await.unwrap_or(Err(Failure::Timeout));
+        match loaded {
+            Ok((slots, _)) => {
+                self.cluster().replace(slots);
+                reload.failed = false;
+            }
+            Err(failure) if !reload.failed => {
+                let acl_rule = failure.acl_rule(&self.config.prefix);
+                tracing::warn!(
+                    error_class = failure.class(), acl_rule, problem = %failure,
+                    "the slots of the session store's cluster cannot be loaded"
+                );
+                reload.failed = true;
+            }
+            Err(_) => {}
+        }
+        reload.last = Some(Instant::now());
+    }
+
+    /// `None`: the server of the URL does not belong to a cluster any more.
+    async fn load(&self, link: Arc<Link>) -> Result<Option<SlotMap>, Failure> {
+        let sent = link.connection().await?.send(redis::cmd("CLUSTER").arg("SLOTS"), false).await;
+        match sent {
+            Ok(reply) => SlotMap::read(&reply, &link.server).map(Some).ok_or(Failure::Malformed),
+            Err(failure) if failure.is_unclustered() && Arc::ptr_eq(&link, &self.first) => Ok(None),
+            Err(failure) => Err(failure),
+        }
+    }
+
+    fn cluster(&self) -> MutexGuard<'_, Cluster> {
+        self.cluster.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Cluster {
+    /// Takes new slots, and closes connections to servers that have none.
+    fn replace(&mut self, slots: Option<SlotMap>) {
+        let is_primary =
+            |server: &Address| slots.as_ref().is_some_and(|slots| slots.primaries().any(|primary| primary == server));
+        self.links.retain(|server, _| is_primary(server));
+        self.slots = slots;
+    }
+}
+
+impl Route {
+    async fn send(&self, command: &Cmd) -> Result<Value, Failure> {
+        self.link.connection().await?.send(command, self.asking).await
+    }
+}
+
+impl Attempts {
+    fn may_redirect(&mut self) -> bool {
+        self.redirections += 1;
+        self.redirections <= REDIRECTIONS
+    }
+}

@@ -1,0 +1,72 @@
+//! One server.
+
+use std::sync::Arc;
+
+use cloakroom::store::redis::client::{Health, Script};
+use devkit::redis_server::{Options, RedisServer};
+use redis::Value;
+
+use super::{call, client, config, get};
+use cloakroom::store::redis::client::{Auth, Client};
+
+#[tokio::test]
+async fn commands_and_scripts_run_on_one_shared_connection() {
+    let server = RedisServer::start(&Options::default()).unwrap();
+    let client = client(server.port());
+    assert_eq!(client.health(), Health::NotContacted);
+    assert_eq!(call(&client, &["SET", "a", "1"]).await, Ok(Value::Okay));
+    assert_eq!(client.health(), Health::Up);
+    let calls = (0..100).map(|_| {
+        let client = Arc::clone(&client);
+        tokio::spawn(async move { get(&client, "a").await })
+    });
+    for value in futures_util::future::join_all(calls).await {
+        assert_eq!(value.unwrap(), Ok(Some("1".to_owned())));
+    }
+    let received = server.command(&["INFO", "stats"]).unwrap().text();
+    let own = received.lines().filter(|line| line.starts_with("total_connections_received:")).collect::<String>();
+    // That of the client, that of this question, and that of the start.
+    assert_eq!(own, "total_connections_received:3");
+}
+
+#[tokio::test]
+async fn a_script_that_the_server_does_not_know_is_sent_in_full() {
+    static SCRIPT: Script =
+        Script::new("test", "redis.call('SET', KEYS[1], ARGV[1]) return redis.call('GET', KEYS[1])");
+    let server = RedisServer::start(&Options::default()).unwrap();
+    let client = client(server.port());
+    for round in ["1", "2"] {
+        let reply = client.run(&SCRIPT, &["{a}:b"], &[round.as_bytes()]).await;
+        assert_eq!(reply, Ok(Value::BulkString(round.as_bytes().to_vec())));
+    }
+    let count = |name: &str| {
+        let stats = server.command(&["INFO", "commandstats"]).unwrap().text();
+        let line = stats.lines().find(|line| line.starts_with(&format!("cmdstat_{name}:"))).unwrap_or("").to_owned();
+        line.split(['=', ',']).nth(1).unwrap_or("0").to_owned()
+    };
+    assert_eq!((count("eval").as_str(), count("evalsha").as_str()), ("1", "2"));
+    server.command(&["SCRIPT", "FLUSH"]).unwrap();
+    assert!(client.run(&SCRIPT, &["{a}:b"], &[b"3"]).await.is_ok());
+}
+
+#[tokio::test]
+async fn the_client_authenticates_and_selects_its_database() {
+    let options = Options::default().password("default-secret").line("user ada on >ada-secret ~* +@all");
+    let server = RedisServer::start(&options).unwrap();
+    let auth = |user: Option<&str>, password: &str| Auth::Password {
+        user: user.map(str::to_owned),
+        password: password.to_owned().into(),
+    };
+    for (auth, database, works) in [
+        (auth(Some("ada"), "ada-secret"), 3, true),
+        (auth(None, "default-secret"), 0, true),
+        (auth(Some("ada"), "default-secret"), 0, false),
+        (Auth::None, 0, false),
+    ] {
+        let client =
+            Client::new(cloakroom::store::redis::Config { auth, database, ..config(server.port()) }, Arc::default());
+        assert_eq!(call(&client, &["SET", "a", "1"]).await.is_ok(), works);
+    }
+    let keyspace = server.command(&["INFO", "keyspace"]).unwrap().text();
+    assert!(keyspace.contains("db3:keys=1") && keyspace.contains("db0:keys=1"), "{keyspace}");
+}
