@@ -19,7 +19,7 @@ use cloakroom::keyring::{
 };
 use cloakroom::oidc::discovery::{Authority, Tenants};
 use cloakroom::session::configured::Configured;
-use cloakroom::session::cookie::{SameSite, SessionCookies, Settings};
+use cloakroom::session::cookie::{Persistence, SameSite, SessionCookies, Settings};
 use cloakroom::session::payload::{AccessToken, Session, User};
 use cloakroom::session::sealer::Sealer;
 use cloakroom::session::{Limits, Sessions};
@@ -113,6 +113,7 @@ async fn sessions(keys: u8) -> Sessions {
         same_site: SameSite::Strict,
         login_same_site: SameSite::Lax,
         budget: 7_000,
+        persistence: Persistence::Off,
     });
     let limits = Limits {
         idle: Duration::from_secs(1_800),

@@ -9,6 +9,7 @@ mod failure_log;
 pub mod login;
 pub mod logout;
 mod params;
+mod persist;
 pub mod refresh;
 pub mod session;
 mod step_up;

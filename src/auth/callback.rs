@@ -9,6 +9,7 @@ use std::sync::Arc;
 use futures_util::FutureExt;
 use http::header::SET_COOKIE;
 use http::{HeaderMap, HeaderValue, Method, StatusCode};
+use tokio::time::Instant;
 
 use super::callback_dedup::{Attempt, Outcome};
 use super::exchange_limits::Slot;
@@ -65,6 +66,7 @@ impl Auth {
         release_place: impl FnOnce() + Send,
         now: UnixSeconds,
     ) -> Result<Reply, Error> {
+        let arrived = Instant::now();
         let status = redirect_status(method);
         let CallbackParams { state, response } = CallbackParams::parse(params)?;
         let transaction = match &state {
@@ -89,7 +91,7 @@ impl Auth {
                 let slot = self.exchange_limits.slot().ok_or(Error::Overloaded)?;
                 release_place();
                 let browser = Browser { companion, user_agent: UserAgent::of(headers) };
-                self.complete(code, slot, &transaction, browser, now).await
+                self.complete(code, slot, &transaction, browser, now, arrived).await
             }
             Err(error) => Err(error.into()),
         };
@@ -138,6 +140,7 @@ impl Auth {
         transaction: &Transaction,
         Browser { companion, user_agent }: Browser,
         now: UnixSeconds,
+        arrived: Instant,
     ) -> Result<Started, Failure> {
         // The exchange runs on if the browser disconnects, so it has the slot; of a repeated callback it is kept here.
         let mut slot = Some(slot);
@@ -161,7 +164,7 @@ impl Auth {
         if !is_first && self.sessions.ended_here(&open) == Some(EndReason::SignedOut) {
             return Err(AuthError::LoginExpired.into());
         }
-        let lines = self.sessions.start(&open, now).await.map_err(AuthError::from)?;
+        let lines = self.sessions.start(&open, now, arrived).await.map_err(AuthError::from)?;
         if let Some(replaced) = transaction.replaces {
             self.sessions.replace(replaced, &open, now).await;
         }
@@ -209,7 +212,7 @@ impl Auth {
             .map_err(|claim| Failure { error: AuthError::LoginFailed, reason: Some(claim) })?;
         // A token without any scope of the API is good for nothing there (contract 7.22).
         let granted = api.filter(|api| !scopes::lacks_all(tokens.scope.as_deref(), &api.scopes));
-        let session = Session {
+        let mut session = Session {
             id_token: tokens.id_token.take().filter(|_| self.config.end_session_id_token_hint),
             issuer: self.provider.cached_metadata().map(|metadata| metadata.issuer.clone()),
             nonce_hash: Some(nonce_hash(&nonce)),
@@ -217,6 +220,7 @@ impl Auth {
             handle: Some(Key32::random()),
             ..new_session(rand::random(), tokens, id_token, granted, now)
         };
+        session.persist = transaction.persist.applies_to(&session);
         let mut open = self.sessions.begin(session, now);
         open.user_agent = user_agent;
         if let Some(api) = api.filter(|_| granted.is_none()) {

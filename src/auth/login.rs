@@ -7,6 +7,7 @@ use sha2::{Digest, Sha256};
 use url::Url;
 
 use super::params::login::LoginParams;
+use super::persist::Persist;
 use super::transaction::Transaction;
 use super::{Auth, ResponseMode};
 use crate::api_map::Api;
@@ -45,6 +46,8 @@ impl Auth {
         navigation::require(headers)?;
         let params = LoginParams::parse(query, &self.config)?;
         let open = self.sessions.open(headers, now).await.ok();
+        let before = open.as_ref().filter(|_| params.continues_session).map(|open| &open.session);
+        let persist = Persist::of(headers, params.persist, before);
         let challenge = match &params.challenge {
             Some(sealed) => Some(self.open_challenge(sealed, open.as_ref(), now).await?),
             None => None,
@@ -60,6 +63,7 @@ impl Auth {
             only_sub,
             required_acr: required.acr_values.clone(),
             max_age,
+            persist,
             ..Transaction::new(&params.return_to, &metadata.issuer, clock::micros(), &mut rand::rng())
         };
         let sealed = transaction.seal(&self.sessions, now).await.ok_or(Error::KeysUnavailable)?;

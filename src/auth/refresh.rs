@@ -2,6 +2,7 @@
 
 use http::header::SET_COOKIE;
 use http::{HeaderMap, Method, StatusCode};
+use tokio::time::Instant;
 
 use super::Auth;
 use crate::api_map::CsrfMode;
@@ -29,6 +30,7 @@ impl Auth {
     /// | its key is unknown to this instance | kept: another instance may know the key |
     /// | it ended or was replaced on this instance, even during this request | kept: deleted or overwritten already |
     pub async fn refresh(&self, headers: &HeaderMap, place: &Place, now: UnixSeconds) -> Result<Reply, Rejected> {
+        let arrived = Instant::now();
         csrf::check(&Method::POST, headers, &self.config.origins, CsrfMode::Header)?;
         let open = self.sessions.open(headers, now).await.map_err(|why| match why {
             OpenError::Expired => Error::SessionGone,
@@ -45,7 +47,7 @@ impl Auth {
         {
             return Err(error.clone().into());
         }
-        let lines = match self.sessions.write(&open, now).await {
+        let lines = match self.sessions.write(&open, now, arrived).await {
             Ok(lines) => lines,
             // Contract 4.17: the new tokens stay in the cache of this instance, the cookie is unchanged.
             Err(WriteError::TooLarge) => Vec::new(),

@@ -7,6 +7,7 @@ use sha2::{Digest, Sha256};
 use subtle::ConstantTimeEq;
 use zeroize::Zeroizing;
 
+use super::persist::Persist;
 use crate::clock::UnixSeconds;
 use crate::guard::return_to::ReturnTo;
 use crate::keyring::Purpose;
@@ -17,8 +18,8 @@ use crate::session::cookie::LOGIN_SECONDS;
 use crate::session::payload::SessionId;
 use crate::session::sealer::UnsealError;
 
-/// Version of the payload after the times. Version 2 is read too (contract 5.8).
-const VERSION: u8 = 3;
+/// Version of the payload after the times. Versions 2 and 3 are read too (contract 5.8).
+const VERSION: u8 = 4;
 /// Characters of a transaction's ID: 8 bytes in base64url.
 const ID: usize = 11;
 /// Characters of a state: the ID, then 16 bytes in base64url.
@@ -46,6 +47,8 @@ pub(super) struct Transaction {
     pub(super) required_acr: Option<AcrValues>,
     /// The `max_age` that was sent.
     pub(super) max_age: Option<MaxAge>,
+    /// Whether the session is to outlast the browser session (contract 16.11).
+    pub(super) persist: Persist,
     /// Start of the sign-in in microseconds since 1970, so that the oldest of several is removed first.
     pub(super) begun: u64,
     /// The provider that the browser was sent to (contract 7.5), as a hash. Version 2 has none.
@@ -55,10 +58,11 @@ pub(super) struct Transaction {
 /// Distinguishes the issuers of successive configurations; it proves nothing.
 pub(super) type IssuerHash = [u8; 8];
 
-/// The payload of version 3. Everything is as short as it can be, so that ten transactions with return paths of 200
-/// bytes fit 5,000 bytes of cookies (contract 4.8). The ID is in the cookie's name, the second in the sealed times.
+/// The payload of version 4, with [`Persist`] after it, and of version 3, whose issuer is optional. Everything is as
+/// short as it can be, so that ten transactions with return paths of 200 bytes fit 5,000 bytes of cookies (contract
+/// 4.8). The ID is in the cookie's name, the second in the sealed times.
 #[derive(Serialize, Deserialize)]
-struct Version3<'a> {
+struct Form<'a, I> {
     secret: [u8; 16],
     nonce: [u8; 16],
     verifier: [u8; 32],
@@ -67,7 +71,7 @@ struct Version3<'a> {
     replaces: Option<SessionId>,
     only_sub: Option<&'a str>,
     begun_micros: u32,
-    issuer: Option<IssuerHash>,
+    issuer: I,
     /// Empty for none.
     required_acr: &'a str,
     max_age: Option<u32>,
@@ -99,6 +103,7 @@ impl Transaction {
             only_sub: None,
             required_acr: None,
             max_age: None,
+            persist: Persist::No,
             begun,
             issuer: Some(issuer_hash(issuer)),
         }
@@ -146,9 +151,9 @@ impl Transaction {
         if equal { Ok(transaction) } else { Err(UnsealError::Invalid) }
     }
 
-    #[expect(clippy::expect_used, reason = "a Vec grows as needed, and no field has a serializer that fails")]
+    #[expect(clippy::expect_used, reason = "no serializer fails, and only what begins is sealed")]
     fn encode(&self) -> Zeroizing<Vec<u8>> {
-        let form = Version3 {
+        let form = Form {
             secret: self.state.secret(),
             nonce: self.nonce,
             verifier: *self.verifier,
@@ -157,10 +162,11 @@ impl Transaction {
             replaces: self.replaces,
             only_sub: self.only_sub.as_deref(),
             begun_micros: u32::try_from(self.begun % SECOND).expect("a second has a million microseconds"),
-            issuer: self.issuer,
+            issuer: self.issuer.expect("a sign-in begins at an issuer"),
             required_acr: self.required_acr.as_ref().map(AcrValues::as_str).unwrap_or_default(),
             max_age: self.max_age.map(MaxAge::seconds),
         };
+        let form = (form, self.persist);
         Zeroizing::new(postcard::to_extend(&form, vec![VERSION]).expect("bytes, strings and numbers serialize"))
     }
 
@@ -168,25 +174,39 @@ impl Transaction {
     pub(super) fn decode(payload: &[u8], cookie: &str, issued_at: UnixSeconds) -> Option<Self> {
         match payload.split_first()? {
             (2, bytes) => Self::from_version_2(postcard::from_bytes(bytes).ok()?),
+            (3, bytes) => {
+                let form: Form<'_, Option<IssuerHash>> = postcard::from_bytes(bytes).ok()?;
+                Self::from_form(form, Persist::No, cookie, issued_at)
+            }
             (&VERSION, bytes) => {
-                let form: Version3<'_> = postcard::from_bytes(bytes).ok()?;
-                let (_, id) = cookie.split_at_checked(cookie.len().checked_sub(ID)?)?;
-                Some(Self {
-                    state: State::parse(State::new(id, form.secret).as_str())?,
-                    nonce: form.nonce,
-                    verifier: Zeroizing::new(form.verifier),
-                    return_to: form.return_to.to_owned(),
-                    api: form.api.map(str::to_owned),
-                    replaces: form.replaces,
-                    only_sub: form.only_sub.map(str::to_owned),
-                    required_acr: AcrValues::parse(form.required_acr),
-                    max_age: form.max_age.and_then(MaxAge::new),
-                    begun: issued_at.saturating_mul(SECOND).saturating_add(form.begun_micros.into()),
-                    issuer: form.issuer,
-                })
+                let (form, persist): (Form<'_, IssuerHash>, _) = postcard::from_bytes(bytes).ok()?;
+                Self::from_form(form, persist, cookie, issued_at)
             }
             _ => None,
         }
+    }
+
+    fn from_form(
+        form: Form<'_, impl Into<Option<IssuerHash>>>,
+        persist: Persist,
+        cookie: &str,
+        issued_at: UnixSeconds,
+    ) -> Option<Self> {
+        let (_, id) = cookie.split_at_checked(cookie.len().checked_sub(ID)?)?;
+        Some(Self {
+            state: State::parse(State::new(id, form.secret).as_str())?,
+            nonce: form.nonce,
+            verifier: Zeroizing::new(form.verifier),
+            return_to: form.return_to.to_owned(),
+            api: form.api.map(str::to_owned),
+            replaces: form.replaces,
+            only_sub: form.only_sub.map(str::to_owned),
+            required_acr: AcrValues::parse(form.required_acr),
+            max_age: form.max_age.and_then(MaxAge::new),
+            persist,
+            begun: issued_at.saturating_mul(SECOND).saturating_add(form.begun_micros.into()),
+            issuer: form.issuer.into(),
+        })
     }
 
     fn from_version_2(form: Version2) -> Option<Self> {
@@ -200,6 +220,7 @@ impl Transaction {
             only_sub: form.only_sub,
             required_acr: None,
             max_age: None,
+            persist: Persist::No,
             begun: form.begun,
             issuer: None,
         })
@@ -257,130 +278,4 @@ impl TryFrom<String> for State {
 }
 
 #[cfg(test)]
-mod tests {
-    use rand::SeedableRng;
-    use rand::rngs::StdRng;
-
-    use super::*;
-    use crate::origin::Origin;
-    use crate::secret::ExposeSecret;
-
-    const NOW: u64 = 1_790_000_000;
-    const ISSUER: &str = "https://login.example/realm";
-
-    fn transaction(seed: u64) -> Transaction {
-        let return_to = ReturnTo::parse("/inbox?a=b", &Origin::parse("https://app.example.org").unwrap(), &[]).unwrap();
-        Transaction::new(&return_to, ISSUER, NOW * SECOND + 70_000, &mut StdRng::seed_from_u64(seed))
-    }
-
-    fn cookie(transaction: &Transaction) -> String {
-        format!("__Host-Http-cloakroom-login-{}", transaction.state.id())
-    }
-
-    #[test]
-    fn every_sign_in_has_its_own_random_values() {
-        let (one, same, other) = (transaction(1), transaction(1), transaction(2));
-        assert_eq!(one.state.0, same.state.0, "all randomness comes from the generator");
-        let values = |of: &Transaction| {
-            let (id, secret) = of.state.0.split_at(ID);
-            [id.to_owned(), secret.to_owned(), of.nonce(), URL_SAFE_NO_PAD.encode(*of.verifier)]
-        };
-        let mut all: Vec<String> = values(&one).into_iter().chain(values(&other)).collect();
-        all.sort();
-        all.dedup();
-        assert_eq!(all.len(), 8);
-    }
-
-    #[test]
-    fn a_payload_decodes_to_the_same_transaction() {
-        let one = Transaction {
-            api: Some("graph".to_owned()),
-            replaces: Some([7; 16]),
-            only_sub: Some("ada".to_owned()),
-            required_acr: AcrValues::parse("c1 c2"),
-            max_age: MaxAge::new(300),
-            ..transaction(1)
-        };
-        let (payload, cookie) = (one.encode(), cookie(&one));
-        let decode = |payload: &[u8]| Transaction::decode(payload, &cookie, NOW);
-        let decoded = decode(&payload).unwrap();
-        assert_eq!(decoded.encode(), payload);
-        assert_eq!((decoded.state.as_str(), decoded.begun), (one.state.as_str(), one.begun));
-        assert_eq!(decoded.return_to, "/inbox?a=b");
-        assert_eq!((decoded.required_acr, decoded.max_age), (AcrValues::parse("c1 c2"), MaxAge::new(300)));
-        assert!(decode(&[&[VERSION + 1], &payload[1..]].concat()).is_none(), "another version is invalid");
-        assert!(decode(&payload[..payload.len() - 1]).is_none());
-        assert!(decode(&[]).is_none());
-    }
-
-    /// Known answer (contract 5.8): what the release before this version wrote, byte by byte.
-    #[test]
-    fn a_transaction_of_version_2_is_read_and_counts_as_the_configured_issuers() {
-        let (state, nonce) = (format!("{}{}A", "i".repeat(11), "s".repeat(21)), "bm5ubm5ubm5ubm5ubm5ubg");
-        let verifier = "A".repeat(43);
-        let mut payload = vec![2, 33];
-        payload.extend(state.as_bytes());
-        payload.push(22);
-        payload.extend(nonce.as_bytes());
-        payload.push(43);
-        payload.extend(verifier.as_bytes());
-        payload.extend(b"\x06/inbox\x01\x05graph\x01");
-        payload.extend([7; 16]);
-        payload.extend(b"\x01\x03ada\xf0\xa2\x04");
-        let read = Transaction::decode(&payload, "", NOW).unwrap();
-        assert_eq!(read.state.as_str(), state);
-        assert_eq!((read.nonce().as_str(), read.verifier().expose_secret()), (nonce, verifier.as_str()));
-        assert_eq!((read.return_to.as_str(), read.api.as_deref()), ("/inbox", Some("graph")));
-        assert_eq!((read.replaces, read.only_sub.as_deref(), read.begun), (Some([7; 16]), Some("ada"), 70_000));
-        assert!(read.is_for(ISSUER) && read.is_for("https://other.example"));
-    }
-
-    /// Known answer (contract 5.8): what other instances of this release write and read.
-    #[test]
-    fn the_binary_form_of_version_3_stays_as_it_is() {
-        let one = Transaction {
-            state: State::new("iiiiiiiiiii", [1; 16]),
-            nonce: [2; 16],
-            verifier: Zeroizing::new([3; 32]),
-            api: Some("graph".to_owned()),
-            issuer: Some([4; 8]),
-            ..transaction(1)
-        };
-        let mut payload = vec![3];
-        payload.extend([1; 16]);
-        payload.extend([2; 16]);
-        payload.extend([3; 32]);
-        payload.extend(b"\x0a/inbox?a=b\x01\x05graph\0\0\xf0\xa2\x04\x01");
-        payload.extend([4; 8]);
-        payload.extend(b"\0\0");
-        assert_eq!(one.encode().as_slice(), payload);
-    }
-
-    #[test]
-    fn a_transaction_belongs_to_the_issuer_where_it_began() {
-        let one = transaction(1);
-        let decoded = Transaction::decode(&one.encode(), &cookie(&one), NOW).unwrap();
-        assert!(decoded.is_for(ISSUER));
-        assert!(!decoded.is_for("https://login.example/other"));
-    }
-
-    /// Contract 4.8: ten of them fit 5,000 bytes.
-    #[test]
-    fn a_transaction_with_a_return_path_of_200_bytes_takes_at_most_500_bytes_of_a_cookie_header() {
-        let one = Transaction { return_to: "/".repeat(200), api: Some("graph".to_owned()), ..transaction(1) };
-        let sealed = crate::session::seal::sealed_len(one.encode().len());
-        assert!(cookie(&one).len() + 3 + sealed <= 500, "{}", cookie(&one).len() + 3 + sealed);
-    }
-
-    #[test]
-    fn a_state_has_a_fixed_form_and_begins_with_the_id() {
-        let state = transaction(1).state;
-        assert_eq!(state.0.len(), STATE);
-        assert_eq!(state.id().len(), ID);
-        assert!(state.0.starts_with(state.id()));
-        assert!(State::parse(&state.0).is_some());
-        for bad in ["", "short", &"a,".repeat(20), &"é".repeat(20), &"a".repeat(STATE - 1), &"a".repeat(STATE + 1)] {
-            assert!(State::parse(bad).is_none(), "{bad}");
-        }
-    }
-}
+mod tests;

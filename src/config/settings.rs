@@ -73,6 +73,8 @@ settings! {
     COOKIE_BUDGET, Text("7000"), "maximum size of the session cookie in bytes, including the names of all its parts";
     SESSION_IDLE, Text("30m"), "a session ends this long after its last activity";
     SESSION_MAX, Text("8h"), "a session ends this long after the sign-in";
+    SESSION_PERSIST, Text("off"),
+        "whether browsers keep the session cookie after they are closed, at most until `SESSION_MAX`: `off`; `on`; or `ask`: if the sign-in has the parameter `persist=true`";
     REFRESH_SKEW, Text("60s"),
         "an access token with less time left is refreshed before a call; at most half of its lifetime counts";
     APIS, Rule("`apis.json` next to `host.json`, otherwise Microsoft Graph"), "the API map as JSON";

@@ -46,11 +46,23 @@ fn the_defaults_are_those_of_the_contract() {
     assert_eq!(config.cookies.budget, 7_000);
     assert_eq!(config.sessions.idle, Duration::from_secs(1_800));
     assert_eq!(config.sessions.max, Duration::from_secs(28_800));
+    assert_eq!(config.cookies.persistence, cookie::Persistence::Off);
     assert_eq!(config.keys.refresh, Duration::from_secs(300));
     assert_eq!(config.keys.parameters.propagation, Duration::from_secs(900));
     assert_eq!(config.keys.parameters.retention, Duration::from_secs(29_100));
     assert_eq!(config.auth.scopes, ["openid", "profile", "email", "offline_access"]);
     assert!(config.apis.get("graph").is_some());
+}
+
+/// Contract 16.11.
+#[test]
+fn sessions_outlast_the_browser_where_the_setting_says_so() {
+    for (value, expected) in
+        [("off", cookie::Persistence::Off), ("on", cookie::Persistence::On), ("ask", cookie::Persistence::Ask)]
+    {
+        let config = parse(&[("CLOAKROOM_SESSION_PERSIST", value)]).unwrap();
+        assert_eq!(config.cookies.persistence, expected, "{value}");
+    }
 }
 
 /// Contract 16.5: the name of the revocation list's secret is longer, and Key Vault allows 127 characters.
@@ -154,6 +166,8 @@ fn invalid_and_conflicting_settings_are_errors() {
         ("CLOAKROOM_END_SESSION_ID_TOKEN_HINT", "yes", "CLOAKROOM_END_SESSION_ID_TOKEN_HINT"),
         ("CLOAKROOM_LOG", "loud", "CLOAKROOM_LOG"),
         ("CLOAKROOM_SESSION_MAX", "0s", "CLOAKROOM_SESSION_MAX"),
+        ("CLOAKROOM_SESSION_PERSIST", "yes", "CLOAKROOM_SESSION_PERSIST"),
+        ("CLOAKROOM_SESSION_PERSIST", "On", "CLOAKROOM_SESSION_PERSIST"),
         ("CLOAKROOM_APIS", "{", "CLOAKROOM_APIS"),
         ("FUNCTIONS_CUSTOMHANDLER_PORT", "x", "FUNCTIONS_CUSTOMHANDLER_PORT"),
     ] {

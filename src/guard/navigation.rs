@@ -18,6 +18,18 @@ pub fn require(headers: &HeaderMap) -> Result<(), Error> {
     if is_navigation { Ok(()) } else { Err(Error::NavigationRequired) }
 }
 
+/// Whether the user or a page of the gateway's origin began a navigation, as far as its fetch metadata says. Without
+/// any, it passes.
+#[must_use]
+pub fn is_from_own_origin(headers: &HeaderMap) -> bool {
+    let mut sites = headers.get_all("sec-fetch-site").iter();
+    match (sites.next(), sites.next()) {
+        (None, _) => true,
+        (Some(site), None) => site == "same-origin" || site == "none",
+        (Some(_), Some(_)) => false,
+    }
+}
+
 /// Rejects a prefetch, which would have an effect before the user navigates.
 ///
 /// # Errors
@@ -59,6 +71,21 @@ mod tests {
         for site in ["same-site", "cross-site", "none"] {
             assert_eq!(passed_on(site), Err(Error::NavigationRequired), "{site}");
         }
+    }
+
+    /// Contract 16.11.
+    #[test]
+    fn only_the_user_and_pages_of_the_own_origin_pass() {
+        let sites = |sites: &[&'static str]| {
+            let line =
+                |site: &&'static str| (HeaderName::from_static("sec-fetch-site"), HeaderValue::from_static(site));
+            is_from_own_origin(&sites.iter().map(line).collect())
+        };
+        assert!(sites(&[]) && sites(&["same-origin"]) && sites(&["none"]));
+        for bad in ["same-site", "cross-site", "", "None", "same-origin, none", "same-origin "] {
+            assert!(!sites(&[bad]), "{bad}");
+        }
+        assert!(!sites(&["same-origin", "same-origin"]) && !sites(&["none", "cross-site"]));
     }
 
     #[test]

@@ -126,7 +126,8 @@ impl Proxy {
             Ok(response) => response,
             Err(error) => {
                 // The provider may accept nothing but the new refresh token any more, so it must not be lost.
-                let cookies = if is_new { self.sessions.write_or_log(&open, call.now).await } else { Vec::new() };
+                let cookies =
+                    if is_new { self.sessions.write_or_log(&open, call.now, arrived).await } else { Vec::new() };
                 return Err(Rejected { error, cookies });
             }
         };
@@ -138,9 +139,9 @@ impl Proxy {
         // New tokens are always written, activity only by a response that is quick.
         let lines = if let Cow::Owned(token) = token {
             open.session.put_access_token(token);
-            self.sessions.write_or_log(&open, call.now).await
+            self.sessions.write_or_log(&open, call.now, arrived).await
         } else if open.is_newer_than_cookie || answered - arrived < WRITE_WITHIN {
-            self.sessions.write_if_due(&open, call.now).await
+            self.sessions.write_if_due(&open, call.now, arrived).await
         } else {
             Vec::new()
         };

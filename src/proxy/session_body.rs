@@ -71,7 +71,7 @@ mod tests {
     use crate::keyring::{KeySource, NewVersion, Ring};
     use crate::secret::Key32;
     use crate::session::configured::Configured;
-    use crate::session::cookie::{SameSite, SessionCookies, Settings};
+    use crate::session::cookie::{Persistence, SameSite, SessionCookies, Settings};
     use crate::session::payload::{Session, User};
     use crate::session::sealer::Sealer;
     use crate::session::{Limits, OpenSession, Sessions};
@@ -95,6 +95,7 @@ mod tests {
             same_site: SameSite::Strict,
             login_same_site: SameSite::Lax,
             budget: 7_000,
+            persistence: Persistence::Off,
         });
         let sealer = Arc::new(Sealer::new(ring, "app".to_owned(), 300));
         let store = Arc::new(CookieStore::new(Arc::clone(&sealer), cookies.clone()));

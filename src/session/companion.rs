@@ -14,7 +14,7 @@ use super::payload::Session;
 /// version 2 has no handle; its hash is that of its ID, which no handle can have, being longer.
 pub type SessionHash = [u8; 32];
 /// The first bytes of SHA-256(issuer ‖ 0x00 ‖ `sub`); it only has to tell the users of one browser apart.
-type UserHash = [u8; 12];
+pub type UserHash = [u8; 12];
 
 /// What the companion cookie says.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -65,9 +65,11 @@ impl Session {
     }
 }
 
-/// A session of payload version 2 has no issuer: its user counts as another one, so that the cache is cleared once.
+/// Identifies the user of a session. One of payload version 2 has no issuer: its user counts as another one, so that
+/// the cache is cleared once.
+#[must_use]
 #[expect(clippy::expect_used, reason = "a digest has 32 bytes")]
-fn user_hash(session: &Session) -> UserHash {
+pub fn user_hash(session: &Session) -> UserHash {
     let issuer = session.issuer.as_deref().unwrap_or_default();
     let digest = Sha256::new().chain_update(issuer).chain_update([0]).chain_update(&session.user.sub).finalize();
     *digest.first_chunk().expect("a digest is longer than 12 bytes")

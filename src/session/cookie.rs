@@ -3,13 +3,18 @@
 //! Pure: nothing here seals or opens a value. The usual cookie crates accept what the contract rejects (duplicates,
 //! malformed bytes, names that only begin with ours), so the header is parsed here.
 
+mod life;
+
 use std::borrow::Cow;
 use std::fmt;
 
 use http::{HeaderMap, HeaderValue, header::COOKIE};
 use memchr::memchr;
 
+use super::OpenSession;
 use super::companion::Companion;
+use crate::clock::UnixSeconds;
+pub use life::{Life, Persistence};
 
 /// Most bytes of a sealed session in one cookie (contract 4.2).
 const PART: usize = 3_800;
@@ -34,18 +39,6 @@ pub enum SameSite {
     /// Sent with requests from the same site only.
     Strict,
 }
-
-/// How long a browser keeps a cookie.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Life {
-    /// Until the browser session ends.
-    Browser,
-    /// `Max-Age` in seconds.
-    Seconds(u64),
-}
-
-/// How long the browser keeps the session cookie.
-pub const SESSION_LIFE: Life = Life::Browser;
 
 /// What a cookie is written and deleted with, apart from its value. `Path`, `Secure`, `HttpOnly` and `Domain` are the
 /// same for every cookie of the gateway (contract 4.1, 4.6).
@@ -73,6 +66,8 @@ pub struct Settings {
     pub login_same_site: SameSite,
     /// Most bytes of the session cookie with its names and separators, without its companion (contract 4.14).
     pub budget: usize,
+    /// Which sessions outlast the browser session.
+    pub persistence: Persistence,
 }
 
 /// Reads and writes the cookies of the gateway.
@@ -170,6 +165,12 @@ impl SessionCookies {
         format!("{name}={value}; Path=/; Secure; HttpOnly; SameSite={same_site}{domain}{life}")
     }
 
+    /// How long the browser keeps the cookies of a session that are sent at `now`.
+    #[must_use]
+    pub const fn session_life(&self, open: &OpenSession, now: UnixSeconds) -> Life {
+        self.0.persistence.life(open.session.persist, open.expires_at, now)
+    }
+
     /// The lines that write a sealed session: its parts, deletions of those that are not in use, and its companion.
     ///
     /// # Errors
@@ -219,8 +220,8 @@ impl SessionCookies {
     /// The lines that delete the session cookie, whatever the request carried (contract 4.4), and its companion.
     #[must_use]
     pub fn delete_session(&self) -> Vec<HeaderValue> {
-        let parts = (0..PARTS).map(|index| self.part(index, SESSION_LIFE));
-        parts.chain([self.companion(SESSION_LIFE)]).map(|cookie| self.delete(&cookie)).collect()
+        let parts = (0..PARTS).map(|index| self.part(index, Life::Browser));
+        parts.chain([self.companion(Life::Browser)]).map(|cookie| self.delete(&cookie)).collect()
     }
 
     /// Name and value of every pair whose name begins with that of the session cookie.
@@ -302,15 +303,6 @@ impl fmt::Display for SameSite {
             Self::None => "None",
             Self::Strict => "Strict",
         })
-    }
-}
-
-impl fmt::Display for Life {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Browser => Ok(()),
-            Self::Seconds(seconds) => write!(f, "; Max-Age={seconds}"),
-        }
     }
 }
 

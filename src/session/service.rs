@@ -6,10 +6,11 @@ use std::borrow::Cow;
 use std::sync::Arc;
 
 use http::{HeaderMap, HeaderValue};
+use tokio::time::Instant;
 
 use super::companion::{Companion, SessionHash};
 use super::configured::Configured;
-use super::cookie::{Presented, SESSION_LIFE, SessionCookies};
+use super::cookie::{Presented, SessionCookies};
 use super::payload::{AccessToken, Session, SessionId};
 use super::rejections::{Rejections, RequiredInteraction};
 use super::seal::Opened;
@@ -105,31 +106,48 @@ impl Sessions {
     }
 
     /// Stores a session that begins; returns the `Set-Cookie` lines. There are none if it has ended meanwhile.
+    /// `arrived`: when the request of `now` did, since browsers count `Max-Age` from the response.
     ///
     /// # Errors
     /// [`WriteError`].
-    pub async fn start(&self, new: &OpenSession, now: UnixSeconds) -> Result<Vec<HeaderValue>, WriteError> {
+    pub async fn start(
+        &self,
+        new: &OpenSession,
+        now: UnixSeconds,
+        arrived: Instant,
+    ) -> Result<Vec<HeaderValue>, WriteError> {
         let created = self.store.create(&self.rejections.without_rejected_tokens(new), now).await;
-        self.lines(created.map(Some), new)
+        self.lines(created.map(Some), new, later(now, arrived))
     }
 
     /// Stores `now` as the last activity of a session; returns the `Set-Cookie` lines, which hold the newest tokens.
-    /// There are none for a session that was ended or replaced here (contract 4.23).
+    /// There are none for a session that has expired since `arrived`, or was ended or replaced here (contract 4.23).
     ///
     /// # Errors
     /// [`WriteError`].
-    pub async fn write(&self, open: &OpenSession, now: UnixSeconds) -> Result<Vec<HeaderValue>, WriteError> {
+    pub async fn write(
+        &self,
+        open: &OpenSession,
+        now: UnixSeconds,
+        arrived: Instant,
+    ) -> Result<Vec<HeaderValue>, WriteError> {
         let touched = self.store.touch(&self.rejections.without_rejected_tokens(open), now).await;
-        self.lines(touched, open)
+        self.lines(touched, open, later(now, arrived))
     }
 
     fn lines(
         &self,
         sealed: Result<Option<String>, SaveError>,
         open: &OpenSession,
+        sent_at: UnixSeconds,
     ) -> Result<Vec<HeaderValue>, WriteError> {
         match sealed {
-            Ok(Some(sealed)) => Ok(self.cookies.write_session(&sealed, &Companion::of(&open.session), SESSION_LIFE)?),
+            // The browser may have the cookie of a later sign-in by now.
+            Ok(Some(_)) if sent_at >= open.expires_at => Ok(Vec::new()),
+            Ok(Some(sealed)) => {
+                let life = self.cookies.session_life(open, sent_at);
+                Ok(self.cookies.write_session(&sealed, &Companion::of(&open.session), life)?)
+            }
             Ok(None) | Err(SaveError::Ended | SaveError::Superseded) => Ok(Vec::new()),
             Err(SaveError::KeysUnavailable) => Err(WriteError::KeysUnavailable),
             Err(SaveError::StoreUnavailable) => Err(WriteError::StoreUnavailable),
@@ -145,8 +163,8 @@ impl Sessions {
 
     /// The lines of [`Self::write`] for a response that is sent anyway: without them the session stays as it was, and
     /// the log has the reason.
-    pub async fn write_or_log(&self, open: &OpenSession, now: UnixSeconds) -> Vec<HeaderValue> {
-        self.write(open, now).await.unwrap_or_else(|error| {
+    pub async fn write_or_log(&self, open: &OpenSession, now: UnixSeconds, arrived: Instant) -> Vec<HeaderValue> {
+        self.write(open, now, arrived).await.unwrap_or_else(|error| {
             tracing::warn!(?error, "the session cookie was not written");
             Vec::new()
         })
@@ -154,11 +172,11 @@ impl Sessions {
 
     /// The lines of [`Self::write_or_log`] if there is a reason to write: the written activity is old enough, this
     /// instance has newer tokens, or the session's key retires (contract 6.24, 7.9).
-    pub async fn write_if_due(&self, open: &OpenSession, now: UnixSeconds) -> Vec<HeaderValue> {
+    pub async fn write_if_due(&self, open: &OpenSession, now: UnixSeconds, arrived: Instant) -> Vec<HeaderValue> {
         let is_due = now >= open.session.active_at.saturating_add(self.activity_interval(open));
         let is_retiring = || open.sealed_by.is_some_and(|kid| self.sealer.is_retiring(kid, now));
         if is_due || open.is_newer_than_cookie || is_retiring() {
-            self.write_or_log(open, now).await
+            self.write_or_log(open, now, arrived).await
         } else {
             Vec::new()
         }
@@ -341,6 +359,11 @@ impl Sessions {
     ) -> Result<Opened, UnsealError> {
         self.sealer.unseal(purpose, name, sealed, now).await
     }
+}
+
+/// The time by now, of a request that arrived at `now`.
+fn later(now: UnixSeconds, arrived: Instant) -> UnixSeconds {
+    now.saturating_add(arrived.elapsed().as_secs())
 }
 
 #[cfg(test)]

@@ -9,7 +9,7 @@ use crate::clock::UnixSeconds;
 use crate::keyring::Purpose;
 use crate::session::OpenSession;
 use crate::session::companion::SessionHash;
-use crate::session::cookie::{SESSION_LIFE, SessionCookies};
+use crate::session::cookie::SessionCookies;
 use crate::session::ended::EndedSessions;
 use crate::session::payload::{AccessToken, Session};
 use crate::session::seal::{Opened, Times, sealed_len};
@@ -42,10 +42,11 @@ impl CookieStore {
         if self.ended.get(&open.session).is_some() {
             return Err(SaveError::Ended);
         }
+        let life = self.cookies.session_life(open, now);
         let mut session = self.memory.prepare_write(open, now);
         let payload = loop {
             let payload = session.encode();
-            if self.cookies.fits(sealed_len(payload.len()), SESSION_LIFE) {
+            if self.cookies.fits(sealed_len(payload.len()), life) {
                 break payload;
             }
             // Only sign-out needs the ID token, so it is kept where everything else fits too (contract 12.22).

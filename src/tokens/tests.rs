@@ -48,6 +48,7 @@ fn service_and_ring(double: Double) -> (Arc<TokenService>, Arc<Double>, Arc<Ring
         same_site: cookie::SameSite::Strict,
         login_same_site: cookie::SameSite::Lax,
         budget: 7_000,
+        persistence: cookie::Persistence::Off,
     });
     let limits = Limits { idle: day, max: day, clock_skew: Duration::from_secs(300) };
     let sealer = Arc::new(Sealer::new(Arc::clone(&ring), "client".to_owned(), 300));
@@ -131,12 +132,14 @@ async fn a_token_rejected_by_a_claims_challenge_is_not_written_again() {
         (open.clone(), open)
     };
     let held = |open: &OpenSession| open.session.access_token("one", NOW).is_some();
-    let before = another.sessions.open(&cookies(&instance.sessions.write(&open, NOW).await.unwrap()), NOW).await;
+    let before =
+        another.sessions.open(&cookies(&instance.sessions.write(&open, NOW, Instant::now()).await.unwrap()), NOW).await;
     assert!(held(&before.unwrap()));
     let token = open.session.access_token("one", NOW).unwrap().clone();
     let required = Requirement { claims: Some("{}".to_owned()), ..Requirement::default() };
     let _ = instance.on_challenge(&open, token, required, NOW).await;
-    for lines in [instance.sessions.write(&parallel, NOW).await, instance.sessions.start(&parallel, NOW).await] {
+    let (sessions, arrived) = (&instance.sessions, Instant::now());
+    for lines in [sessions.write(&parallel, NOW, arrived).await, sessions.start(&parallel, NOW, arrived).await] {
         let written = another.sessions.open(&cookies(&lines.unwrap()), NOW).await.unwrap();
         assert!(!held(&written));
     }

@@ -7,6 +7,7 @@ mod chrome;
 mod client;
 mod elsewhere;
 mod graph_client;
+mod persist;
 mod same_tag;
 mod sessions;
 mod stolen_code;

@@ -118,6 +118,12 @@ async fn invalid_parameters_are_rejected_without_a_cookie() {
         "api=nope",
         "login_hint=",
         "login_hint=a%0Ab",
+        "persist=",
+        "persist",
+        "persist=1",
+        "persist=True",
+        "persist=true%2Cfalse",
+        "persist=true&persist=true",
     ] {
         let response = app.visitor().navigate(&format!("/auth/login?{query}")).await;
         assert_eq!((response.status, response.code()), (400, "bad_request"), "{query}");

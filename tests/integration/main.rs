@@ -46,6 +46,7 @@ mod oidc_provider;
 mod other_origins;
 mod packaged;
 mod paths;
+mod persist;
 mod plans;
 mod protections;
 mod provider_documents;

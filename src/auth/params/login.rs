@@ -19,6 +19,10 @@ pub(in crate::auth) struct LoginParams<'a> {
     pub(in crate::auth) api: Option<&'a Api>,
     pub(in crate::auth) acr_values: Option<AcrValues>,
     pub(in crate::auth) max_age: Option<MaxAge>,
+    /// Whether the session is to outlast the browser session (contract 16.11).
+    pub(in crate::auth) persist: Option<bool>,
+    /// Whether it is a step-up or a consent, for which the user of a session signs in again.
+    pub(in crate::auth) continues_session: bool,
     /// A challenge that the gateway sealed.
     pub(in crate::auth) challenge: Option<String>,
     pub(in crate::auth) prompt: Option<&'static str>,
@@ -34,53 +38,60 @@ impl<'a> LoginParams<'a> {
     pub(in crate::auth) fn parse(query: &str, config: &'a Config) -> Result<Self, Error> {
         let mut params = Params::parse(query);
         let mut single = |name, duplicate| params.take(name).map_err(|Duplicate| Error::BadRequest(duplicate));
-        let return_to = match single("return_to", "return_to is present more than once")? {
-            None => config.return_uri.clone(),
-            Some(path) => ReturnTo::parse(&path, &config.origins.spa, &config.reserved).ok_or(Error::BadRequest(
-                "return_to must be a path of the app, from its first /, of at most 1,024 bytes",
-            ))?,
-        };
-        let prompt = match single("prompt", "prompt is present more than once")? {
-            None => None,
-            Some(prompt) => {
-                const RULE: Error = Error::BadRequest("prompt must be login, select_account, consent, create or none");
-                Some(PROMPTS.into_iter().find(|known| *known == prompt).ok_or(RULE)?)
-            }
-        };
-        let api = match single("api", "api is present more than once")? {
-            None => config.apis.sign_in_api(),
-            Some(name) => Some(config.apis.get(&name).ok_or(Error::BadRequest("unknown api"))?),
-        };
-        let acr_values = match single("acr_values", "acr_values is present more than once")? {
-            None => None,
-            Some(values) => {
-                const RULE: Error =
-                    Error::BadRequest("acr_values must be 1 to 10 values separated by spaces, of at most 200 bytes");
-                Some(AcrValues::parse(&values).ok_or(RULE)?)
-            }
-        };
-        let max_age = match single("max_age", "max_age is present more than once")? {
-            None => None,
-            Some(seconds) => {
-                const RULE: Error = Error::BadRequest("max_age must be a number of seconds from 0 to 86400");
-                Some(MaxAge::parse(&seconds).ok_or(RULE)?)
-            }
-        };
+        let return_to = parsed(
+            single("return_to", "return_to is present more than once")?,
+            |path| ReturnTo::parse(path, &config.origins.spa, &config.reserved),
+            "return_to must be a path of the app, from its first /, of at most 1,024 bytes",
+        )?;
+        let prompt = parsed(
+            single("prompt", "prompt is present more than once")?,
+            |prompt| PROMPTS.into_iter().find(|known| *known == prompt),
+            "prompt must be login, select_account, consent, create or none",
+        )?;
+        let api = single("api", "api is present more than once")?;
+        let api = parsed(api, |name| config.apis.get(name), "unknown api")?;
+        let acr_values = parsed(
+            single("acr_values", "acr_values is present more than once")?,
+            AcrValues::parse,
+            "acr_values must be 1 to 10 values separated by spaces, of at most 200 bytes",
+        )?;
+        let max_age = parsed(
+            single("max_age", "max_age is present more than once")?,
+            MaxAge::parse,
+            "max_age must be a number of seconds from 0 to 86400",
+        )?;
+        let persist = single("persist", "persist is present more than once")?;
+        let persist = parsed(persist, |persist| persist.parse().ok(), "persist must be true or false")?;
         let mut hint = |name, rule| match single(name, rule)? {
             Some(hint) if !(1..=HINT).contains(&hint.len()) || hint.contains(char::is_control) => {
                 Err(Error::BadRequest(rule))
             }
             hint => Ok(hint),
         };
+        let login_hint = hint("login_hint", "login_hint must be one text of 1 to 320 bytes")?;
+        let domain_hint = hint("domain_hint", "domain_hint must be one text of 1 to 320 bytes")?;
+        let challenge = single("challenge", "challenge is present more than once")?;
+        let is_step_up = challenge.is_some() || acr_values.is_some() || max_age.is_some();
         Ok(Self {
-            return_to,
-            api,
-            prompt,
+            return_to: return_to.unwrap_or_else(|| config.return_uri.clone()),
+            continues_session: is_step_up || api.is_some(),
+            api: api.or_else(|| config.apis.sign_in_api()),
             acr_values,
             max_age,
-            login_hint: hint("login_hint", "login_hint must be one text of 1 to 320 bytes")?,
-            domain_hint: hint("domain_hint", "domain_hint must be one text of 1 to 320 bytes")?,
-            challenge: single("challenge", "challenge is present more than once")?,
+            persist,
+            challenge,
+            prompt,
+            login_hint,
+            domain_hint,
         })
     }
+}
+
+/// The value of a parameter that is present.
+fn parsed<T>(
+    value: Option<String>,
+    parse: impl FnOnce(&str) -> Option<T>,
+    rule: &'static str,
+) -> Result<Option<T>, Error> {
+    value.map(|value| parse(&value).ok_or(Error::BadRequest(rule))).transpose()
 }

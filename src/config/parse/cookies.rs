@@ -5,9 +5,9 @@ use url::Host;
 use super::{ConfigParser, Parsed};
 use crate::auth::ResponseMode;
 use crate::config::PREFIX;
-use crate::config::settings::{COOKIE_BUDGET, COOKIE_DOMAIN, COOKIE_NAME, SAMESITE};
+use crate::config::settings::{COOKIE_BUDGET, COOKIE_DOMAIN, COOKIE_NAME, SAMESITE, SESSION_PERSIST};
 use crate::origin::Origin;
-use crate::session::cookie::{self, SameSite};
+use crate::session::cookie::{self, Persistence, SameSite};
 
 /// Ends of the names of other cookies of a session (contract 4.2, 4.24a).
 const OTHER_COOKIES: [&str; 4] = ["-1", "-2", "-3", "-id"];
@@ -20,6 +20,8 @@ impl ConfigParser<'_> {
     ) -> Parsed<cookie::Settings> {
         let (name, domain) = (self.cookie_name(), self.cookie_domain(public_origin));
         let (same_site, budget) = (self.same_site(), self.cookie_budget());
+        let choices = [("off", Persistence::Off), ("on", Persistence::On), ("ask", Persistence::Ask)];
+        let persistence = self.choice(&SESSION_PERSIST, &choices);
         let domain = domain?;
         let prefix = if domain.is_some() { "__Secure-" } else { "__Host-Http-" };
         // A form that the provider's page posts is a request from another site.
@@ -31,6 +33,7 @@ impl ConfigParser<'_> {
             same_site: same_site?,
             login_same_site,
             budget: budget?,
+            persistence: persistence?,
         })
     }
 

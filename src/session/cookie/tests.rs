@@ -8,6 +8,7 @@ fn settings() -> Settings {
         same_site: SameSite::Strict,
         login_same_site: SameSite::Lax,
         budget: 7_000,
+        persistence: Persistence::Off,
     }
 }
 
@@ -98,7 +99,9 @@ fn the_budget_counts_names_and_separators() {
 #[test]
 fn a_deletion_repeats_every_attribute() {
     let (name, domain) = ("__Secure-x".to_owned(), Some("example.org".to_owned()));
-    let cookies = SessionCookies::new(Settings { name, domain, login_same_site: SameSite::None, ..settings() });
+    let persistence = Persistence::On;
+    let cookies =
+        SessionCookies::new(Settings { name, domain, login_same_site: SameSite::None, persistence, ..settings() });
     let lines = cookies.delete_session();
     assert_eq!(lines.len(), 5);
     for (line, name, same_site) in [(&lines[1], "__Secure-x-1", "Strict"), (&lines[4], "__Secure-x-id", "None")] {
@@ -150,7 +153,74 @@ fn the_oldest_login_transactions_are_deleted_first() {
     assert_eq!(surplus_logins(vec![("a", 2_500, Some(1)), ("b", 2_400, Some(2))], 500), ["a"]);
 }
 
+/// Settings, what the user asked, and the seconds that are left, one for each write.
+fn writes() -> impl proptest::strategy::Strategy<Value = Vec<(Persistence, bool, u64)>> {
+    let persistence = proptest::sample::select(vec![Persistence::Ask, Persistence::Off, Persistence::On]);
+    proptest::collection::vec((persistence, proptest::bool::ANY, 1_u64..40_000_000), 1..20)
+}
+
+/// Contract 16.11, and 7.8 for what does not change.
+#[test]
+fn the_setting_decides_at_each_write_how_long_the_browser_keeps_a_session() {
+    use Persistence::{Ask, Off, On};
+    let life = |persistence, persist, now| {
+        let session = Session { persist, ..Session::new([5; 16], User::default(), 0) };
+        let cookies = SessionCookies::new(Settings { persistence, ..settings() });
+        cookies.session_life(&OpenSession::new(session, 28_800), now)
+    };
+    for (persistence, persist) in [(Off, false), (Off, true), (Ask, false)] {
+        assert_eq!(life(persistence, persist, 0), Life::Browser, "{persistence:?} {persist}");
+    }
+    for (persistence, persist) in [(On, false), (On, true), (Ask, true)] {
+        for now in [0, 1, 100, 28_799, 28_800, 28_801] {
+            let left = 28_800_u64.saturating_sub(now);
+            assert_eq!(life(persistence, persist, now), Life::Seconds(left), "{persistence:?} {persist} {now}");
+        }
+    }
+}
+
 proptest::proptest! {
+    /// Contract 4.2, 4.5, 4.14, 16.11: the attribute is counted wherever bytes are.
+    #[test]
+    fn every_part_of_a_lasting_session_has_the_same_age_and_fits(
+        name in "[a-z]{1,64}",
+        domain in proptest::option::of("[a-z]{1,60}(\\.[a-z]{1,60}){0,3}\\.example"),
+        length in 1_usize..15_300,
+        budget in 1_000_usize..16_000,
+        seconds in 1_u64..40_000_000,
+    ) {
+        let cookies = SessionCookies::new(Settings { name, domain, budget, ..settings() });
+        let (value, life) = ("x".repeat(length), Life::Seconds(seconds));
+        let written = cookies.write_session(&value, &companion(), life);
+        proptest::prop_assert_eq!(written.is_ok(), cookies.fits(length, life));
+        if let Ok(lines) = written {
+            let age = format!("; Max-Age={seconds}");
+            for line in &lines {
+                let line = line.to_str().unwrap();
+                proptest::prop_assert!(line.ends_with(&age) || line.contains("; Max-Age=0; "), "{}", line);
+                proptest::prop_assert!(line.len() < 4_096);
+            }
+            let header = browser(&lines);
+            let session_alone = header.len() - "; ".len() - lines[4].to_str().unwrap().find(';').unwrap();
+            proptest::prop_assert!(session_alone <= budget);
+            let headers = headers(&[&header]);
+            proptest::prop_assert_eq!(cookies.session(&headers), Presented::Sealed(value.into_bytes().into()));
+            proptest::prop_assert_eq!(cookies.presented_companion(&headers), Some(companion()));
+        }
+    }
+
+    /// Whatever is written when: the cookies end when the session does.
+    #[test]
+    fn no_write_lengthens_the_absolute_expiry(expires_at in 1_u64..4_000_000_000, writes in writes()) {
+        for (persistence, asked, before) in writes {
+            let now = expires_at.saturating_sub(before);
+            match persistence.life(asked, expires_at, now) {
+                Life::Seconds(seconds) => proptest::prop_assert_eq!(now + seconds, expires_at),
+                Life::Browser => proptest::prop_assert!(persistence != Persistence::On),
+            }
+        }
+    }
+
     #[test]
     fn no_header_panics(bytes in proptest::collection::vec(proptest::num::u8::ANY, 0..200)) {
         if let Ok(value) = HeaderValue::from_bytes(&bytes) {

@@ -11,7 +11,7 @@ use crate::keyring::static_key::StaticKey;
 use crate::keyring::{KeySource, Ring};
 use crate::secret::Key32;
 use crate::session::captured_log::Capture;
-use crate::session::cookie::{SameSite, Settings};
+use crate::session::cookie::{Persistence, SameSite, Settings};
 use crate::session::payload::User;
 use crate::session::store::{IndexError, ListedSession, LoadError, LogoutTokenId, StoreFuture, Whose};
 
@@ -109,6 +109,7 @@ async fn sessions() -> Sessions {
         same_site: SameSite::Strict,
         login_same_site: SameSite::Lax,
         budget: 7_000,
+        persistence: Persistence::Off,
     });
     let limits = Limits { idle: day, max: day, clock_skew: day };
     let sealer = Arc::new(Sealer::new(ring, "app".to_owned(), 300));
@@ -124,7 +125,7 @@ async fn a_store_that_does_not_respond_signs_no_user_out() {
     let error = sessions.open(&HeaderMap::from_iter([(COOKIE, cookie)]), NOW).await.unwrap_err();
     assert_eq!(Error::from(error), Error::StoreUnavailable);
     let open = sessions.begin(Session::new([1; 16], User::default(), NOW), NOW);
-    assert_eq!(sessions.start(&open, NOW).await, Err(WriteError::StoreUnavailable));
+    assert_eq!(sessions.start(&open, NOW, Instant::now()).await, Err(WriteError::StoreUnavailable));
     assert!(!sessions.has_newer_tokens(&open, NOW).await);
 }
 
@@ -132,7 +133,7 @@ async fn a_store_that_does_not_respond_signs_no_user_out() {
 async fn a_cookie_that_was_not_written_and_a_session_that_was_not_ended_are_logged() {
     let (sessions, capture) = (sessions().await, Capture::start());
     let open = sessions.begin(Session::new([1; 16], User::default(), NOW), NOW);
-    assert!(sessions.write_or_log(&open, NOW).await.is_empty());
+    assert!(sessions.write_or_log(&open, NOW, Instant::now()).await.is_empty());
     assert!(capture.text().contains("WARN") && capture.text().contains("cookie was not written"));
     sessions.end(&open, NOW).await;
     assert!(capture.text().contains("ERROR") && capture.text().contains("sign_out_incomplete"));

@@ -4,6 +4,7 @@ use std::io::{self, BufRead, BufReader, Read, Write};
 use std::net::TcpStream;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use base64::Engine;
@@ -35,12 +36,22 @@ pub struct Chrome {
     pub client: Client,
     session: String,
     driver: Driver,
-    _profile: TempDir,
+    profile: Arc<TempDir>,
 }
 
 impl Chrome {
     pub async fn start() -> Self {
-        let profile = tempfile::tempdir().unwrap();
+        Self::with_profile(Arc::new(tempfile::tempdir().unwrap())).await
+    }
+
+    /// Ends the browser and starts it again with what it kept.
+    pub async fn restart(self) -> Self {
+        let profile = Arc::clone(&self.profile);
+        drop(self);
+        Self::with_profile(profile).await
+    }
+
+    async fn with_profile(profile: Arc<TempDir>) -> Self {
         let driver = Driver::start(profile.path());
         let client = ClientBuilder::new(HttpConnector::new())
             .capabilities(capabilities(profile.path()))
@@ -48,7 +59,7 @@ impl Chrome {
             .await
             .unwrap_or_else(|error| panic!("Chromium does not start: {error}. {REMEDY}"));
         let session = client.session_id().await.unwrap().unwrap();
-        Self { client, session, driver, _profile: profile }
+        Self { client, session, driver, profile }
     }
 
     pub async fn open(&self, address: &str) {

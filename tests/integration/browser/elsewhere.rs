@@ -56,10 +56,11 @@ const NEIGHBOUR: &str = r#"<!doctype html><meta charset="utf-8"><title>Neighbour
 <iframe src="TARGET/" width="700" height="900" onload="document.body.dataset.loaded = ''"></iframe>
 "#;
 
-/// Has a link that begins a sign-in.
+/// Has links that begin a sign-in.
 const LINK: &str = r#"<!doctype html><meta charset="utf-8"><title>Link</title><link rel="icon" href="data:,">
 <body>
 <a id="link" href="TARGET/auth/login?prompt=select_account">Sign in</a>
+<a id="persist" href="TARGET/auth/login?persist=true">Sign in for good</a>
 "#;
 
 /// Serves a page at every path until it is dropped.
@@ -85,7 +86,7 @@ impl Elsewhere {
         Self::serve(port, NEIGHBOUR.replace("TARGET", target)).await
     }
 
-    /// Starts the page with a link to a sign-in at the origin `target`.
+    /// Starts the page with links to a sign-in at the origin `target`.
     pub async fn link(target: &str) -> Self {
         Self::serve(0, LINK.replace("TARGET", target)).await
     }

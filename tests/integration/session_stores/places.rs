@@ -13,7 +13,7 @@ use cloakroom::keyring::{
 };
 use cloakroom::oidc::discovery::{Authority, Tenants};
 use cloakroom::session::configured::Configured;
-use cloakroom::session::cookie::{SameSite, SessionCookies, Settings};
+use cloakroom::session::cookie::{Persistence, SameSite, SessionCookies, Settings};
 use cloakroom::session::seal::Opened;
 use cloakroom::session::sealer::Sealer;
 use cloakroom::session::store::{LoadError, SessionStore};
@@ -111,6 +111,7 @@ pub fn cookies() -> SessionCookies {
         same_site: SameSite::Strict,
         login_same_site: SameSite::Lax,
         budget: 7_000,
+        persistence: Persistence::Off,
     })
 }
 
