@@ -18,6 +18,7 @@ use crate::session::Sessions;
 use crate::session::configured::Configured;
 use crate::session::cookie::SessionCookies;
 use crate::session::sealer::Sealer;
+use crate::session::store::SessionStore;
 use crate::spa;
 use crate::store::cookie::CookieStore;
 use crate::telemetry::spawn_blocking;
@@ -49,6 +50,14 @@ impl App {
     /// Makes the parts. Nothing is loaded yet.
     #[must_use]
     pub fn new(config: Config) -> Arc<Self> {
+        Self::with_store(config, |sealer, cookies| Arc::new(CookieStore::new(Arc::clone(sealer), cookies.clone())))
+    }
+
+    /// The same with another store than the configured one.
+    pub fn with_store(
+        config: Config,
+        store: impl FnOnce(&Arc<Sealer>, &SessionCookies) -> Arc<dyn SessionStore>,
+    ) -> Arc<Self> {
         let net = config.net;
         let rotate_keys = RotateKeys::new(Arc::clone(&config.keys.source), config.keys.parameters);
         let (source, refresh) = (config.keys.source, config.keys.refresh);
@@ -57,7 +66,7 @@ impl App {
         let client_id = config.provider.client.id.clone();
         let sealer = Arc::new(Sealer::new(Arc::clone(&ring), client_id, config.sessions.clock_skew.as_secs()));
         let cookies = SessionCookies::new(config.cookies);
-        let store = Arc::new(CookieStore::new(Arc::clone(&sealer), cookies.clone()));
+        let store = store(&sealer, &cookies);
         let configured = Configured::new(config.provider.authority.clone(), Arc::clone(&config.apis));
         let sessions =
             Arc::new(Sessions::new(sealer, cookies, config.sessions, configured, store, Arc::clone(&revocations)));

@@ -26,7 +26,7 @@ use payload::Session;
 pub use rejections::RequiredInteraction;
 use sealer::{SealingKeyUnavailable, UnsealError};
 pub use service::Sessions;
-use store::{LoadError, SessionKey};
+use store::{IndexError, LoadError, SessionKey};
 use user_agent::UserAgent;
 pub use watch::{EndCount, SessionWatch};
 
@@ -103,6 +103,16 @@ impl From<LoadError> for OpenError {
             LoadError::Expired => Self::Expired,
             LoadError::KeyUnavailable => Self::KeyUnavailable,
             LoadError::StoreUnavailable => Self::StoreUnavailable,
+        }
+    }
+}
+
+impl From<IndexError> for Error {
+    fn from(error: IndexError) -> Self {
+        match error {
+            IndexError::KeysUnavailable => Self::KeysUnavailable,
+            IndexError::StoreUnavailable => Self::StoreUnavailable,
+            IndexError::Unsupported => Self::RouteDenied,
         }
     }
 }

@@ -67,6 +67,10 @@ pub trait SessionStore: Send + Sync + fmt::Debug {
         now: UnixSeconds,
     ) -> StoreFuture<'a, Result<(), StoreUnavailable>>;
 
+    /// Whether it knows which sessions there are, so that they can be listed, and ended without their cookie. The
+    /// methods from here to [`Self::record`] return [`IndexError::Unsupported`] otherwise.
+    fn has_index(&self) -> bool;
+
     /// The stored sessions of [`Whose`], in any order. Expired ones may be among them.
     fn list<'a>(
         &'a self,

@@ -144,6 +144,10 @@ impl SessionStore for CookieStore {
         })
     }
 
+    fn has_index(&self) -> bool {
+        false
+    }
+
     fn list<'a>(
         &'a self,
         _whose: &'a Whose,

@@ -8,6 +8,12 @@ use crate::session::companion::SessionHash;
 use crate::session::store::{IndexError, ListedSession, LogoutTokenId, Whose};
 
 impl Sessions {
+    /// Whether the store knows which sessions there are. Otherwise the routes that need it do not exist.
+    #[must_use]
+    pub fn has_index(&self) -> bool {
+        self.store.has_index()
+    }
+
     /// The sessions of [`Whose`] that have not expired, newest first.
     ///
     /// # Errors

@@ -65,6 +65,10 @@ impl SessionStore for Down {
         down(StoreUnavailable)
     }
 
+    fn has_index(&self) -> bool {
+        true
+    }
+
     fn list<'a>(&'a self, _whose: &'a Whose, _now: u64) -> StoreFuture<'a, Result<Vec<ListedSession>, IndexError>> {
         down(IndexError::StoreUnavailable)
     }

@@ -245,6 +245,10 @@ impl SessionStore for Broken {
         })
     }
 
+    fn has_index(&self) -> bool {
+        self.inner.has_index()
+    }
+
     fn list<'a>(&'a self, whose: &'a Whose, now: u64) -> StoreFuture<'a, Result<Vec<ListedSession>, IndexError>> {
         Box::pin(async move {
             let mut listed = self.inner.list(whose, now).await?;

@@ -256,6 +256,10 @@ impl SessionStore for SharedStore {
         })
     }
 
+    fn has_index(&self) -> bool {
+        true
+    }
+
     fn list<'a>(&'a self, whose: &'a Whose, _now: u64) -> StoreFuture<'a, Result<Vec<ListedSession>, IndexError>> {
         Box::pin(async move {
             self.shared.reach()?;

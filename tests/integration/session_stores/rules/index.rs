@@ -91,6 +91,7 @@ fn session_of(user: &str) -> (Session, Whose) {
 pub async fn lists_sessions(place: &dyn Place, here: &Instance) {
     let user = unique();
     let (session, whose) = session_of(&user);
+    assert_eq!(here.store.has_index(), place.has_index());
     if !place.has_index() {
         assert_eq!(here.store.list(&whose, NOW).await, Err(IndexError::Unsupported));
         return;
