@@ -20,7 +20,9 @@ use crate::session::cookie::SessionCookies;
 use crate::session::sealer::Sealer;
 use crate::session::store::SessionStore;
 use crate::spa;
+use crate::store::StoreConfig;
 use crate::store::cookie::CookieStore;
+use crate::store::redis::client::Client as RedisClient;
 use crate::telemetry::spawn_blocking;
 use crate::tokens::TokenService;
 
@@ -32,6 +34,8 @@ pub struct App {
     pub ring: Arc<Ring>,
     pub revocations: Arc<RevocationCache>,
     sessions: Arc<Sessions>,
+    /// `None` if sessions are stored in the cookie.
+    pub redis: Option<Arc<RedisClient>>,
     pub rotate_keys: RotateKeys,
     pub provider: Arc<Provider>,
     net: Arc<OutboundClients>,
@@ -70,6 +74,10 @@ impl App {
         let configured = Configured::new(config.provider.authority.clone(), Arc::clone(&config.apis));
         let sessions =
             Arc::new(Sessions::new(sealer, cookies, config.sessions, configured, store, Arc::clone(&revocations)));
+        let redis = match config.store {
+            StoreConfig::Cookie => None,
+            StoreConfig::Redis(config) => Some(RedisClient::new(config, Arc::clone(&net))),
+        };
         let provider = Arc::new(Provider::new(config.provider, Arc::clone(&net)));
         let origins = Arc::clone(&config.auth.origins);
         let tokens = TokenService::new(config.tokens, Arc::<Provider>::clone(&provider), Arc::clone(&sessions));
@@ -81,6 +89,7 @@ impl App {
             ring,
             revocations,
             sessions,
+            redis,
             rotate_keys,
             provider,
             spa: config.spa,
@@ -91,7 +100,7 @@ impl App {
         })
     }
 
-    /// Loads keys, revocation list and metadata, and keeps them fresh (contract 11.6).
+    /// Loads keys, revocation list and metadata, and keeps them fresh (contract 11.6); contacts the session store.
     pub fn load_in_background(self: &Arc<Self>) {
         let (ring, revocations, sessions) =
             (Arc::clone(&self.ring), Arc::clone(&self.revocations), Arc::clone(&self.sessions));
@@ -99,6 +108,9 @@ impl App {
         tokio::spawn(async move { ring.keep_fresh(&clock::now).await });
         tokio::spawn(async move { revocations.keep_fresh(&clock::now).await });
         tokio::spawn(async move { sessions.announce_revocations().await });
+        if let Some(redis) = self.redis.clone() {
+            tokio::spawn(async move { redis.keep_contact().await });
+        }
         let (provider, net) = (Arc::clone(&self.provider), Arc::clone(&self.net));
         tokio::spawn(async move {
             // Loading the trusted roots blocks for tens of milliseconds, and the host's probe must not wait for that.

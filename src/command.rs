@@ -24,7 +24,7 @@ pub const OS_ERROR: u8 = 71;
 
 const HELP: &str = "usage: cloakroom                             serve; the Functions host starts it this way
        cloakroom check                       report all invalid settings
-       cloakroom check --online              also read the key source and the provider's metadata
+       cloakroom check --online              also contact the key source, the provider and the session store
        cloakroom sessions end --user USER    end a user's sessions, by the claim oid or sub
        cloakroom sessions end --all          end all sessions
        cloakroom keys list [--json]          list the versions of the key ring with their states

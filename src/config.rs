@@ -15,6 +15,7 @@ use crate::keyring::{KeySource, states};
 use crate::net::OutboundClients;
 use crate::reply::CommonHeaders;
 use crate::session::{Limits, cookie};
+use crate::store::StoreConfig;
 use crate::{auth, oidc, spa, telemetry, tokens};
 pub use settings::{SETTINGS, Setting, documentation};
 
@@ -92,6 +93,7 @@ pub struct Config {
     pub keys: Keys,
     pub cookies: cookie::Settings,
     pub sessions: Limits,
+    pub store: StoreConfig,
     pub tokens: tokens::Config,
     pub apis: Arc<ApiMap>,
     /// `None`: the gateway serves no SPA.

@@ -7,28 +7,31 @@ use crate::keyring::Ring;
 use crate::keyring::revocations::RevocationCache;
 use crate::oidc::Provider;
 use crate::reply::{Reply, json as json_reply};
+use crate::store::redis::client::Health;
 
 #[must_use]
 pub fn live() -> Reply {
     json_reply(StatusCode::OK, &json!({"status": "live"}))
 }
 
-/// 200 once a sealing key, the provider's metadata and the revocation list have been loaded. A later outage, an active
-/// key that was not replaced in time, the host's mode and what is misconfigured are in the body and do not change the
-/// status.
+/// 200 once a sealing key, the provider's metadata and the revocation list have been loaded and the session store, if
+/// there is one, has responded. A later outage, an active key that was not replaced in time, the host's mode and what
+/// is misconfigured are in the body and do not change the status.
 #[must_use]
 pub fn ready(
     ring: &Ring,
     provider: &Provider,
     revocations: &RevocationCache,
+    store: Option<Health>,
     host: &str,
     misconfigured: &[&str],
 ) -> Reply {
-    let parts = [
+    let mut parts = vec![
         ("keys", ring.was_ready(), ring.source_is_down()),
         ("provider", provider.was_ready(), provider.is_down()),
         ("revocations", revocations.was_read(), revocations.is_down()),
     ];
+    parts.extend(store.map(|health| ("store", health != Health::NotContacted, health == Health::Down)));
     let missing: Vec<&str> = parts.iter().filter(|(_, ready, _)| !ready).map(|(name, ..)| *name).collect();
     let down: Vec<&str> = parts.iter().filter(|(_, ready, down)| *ready && *down).map(|(name, ..)| *name).collect();
     let status = if missing.is_empty() { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };

@@ -5,6 +5,7 @@ use std::process::ExitCode;
 use cloakroom::app::App;
 use cloakroom::command::{self, OS_ERROR};
 use cloakroom::config::{Config, Vars};
+use cloakroom::store::StoreConfig;
 use cloakroom::{server, telemetry};
 
 fn main() -> ExitCode {
@@ -24,10 +25,12 @@ fn serve(vars: &Vars) -> ExitCode {
     for warning in &config.warnings {
         tracing::warn!("{warning}");
     }
-    tracing::info!(
-        "sessions are stored in cookies: several instances need a provider whose refresh tokens can be used more than \
-         once, such as Entra ID; see docs/sessions.md"
-    );
+    if matches!(config.store, StoreConfig::Cookie) {
+        tracing::info!(
+            "sessions are stored in cookies: several instances need a provider whose refresh tokens can be used more \
+             than once, such as Entra ID; see docs/sessions.md"
+        );
+    }
     let runtime = match command::runtime() {
         Ok(runtime) => runtime,
         Err(code) => return code,

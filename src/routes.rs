@@ -151,7 +151,9 @@ async fn live(_app: Arc<App>, _request: GatewayRequest) -> Result<Reply, Error> 
 }
 
 async fn ready(app: Arc<App>, _request: GatewayRequest) -> Result<Reply, Error> {
-    Ok(health::ready(&app.ring, &app.provider, &app.revocations, app.host.mode().name(), &app.misconfigured))
+    let store = app.redis.as_ref().map(|redis| redis.health());
+    let host = app.host.mode().name();
+    Ok(health::ready(&app.ring, &app.provider, &app.revocations, store, host, &app.misconfigured))
 }
 
 async fn rotate_keys(app: Arc<App>, request: GatewayRequest) -> Result<Reply, Error> {

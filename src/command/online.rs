@@ -1,4 +1,5 @@
-//! `cloakroom check --online`: sends the key source and the provider the requests that serving would send.
+//! `cloakroom check --online`: sends the key source, the provider and the session store the requests that
+//! serving would send.
 
 use std::sync::Arc;
 
@@ -9,7 +10,11 @@ use crate::keyring::SourceUnavailable;
 use crate::keyring::revocations::cache as revocations;
 use crate::keyring::rotate::{self, VersionState};
 use crate::keyring::states::State;
+use crate::net::OutboundClients;
 use crate::oidc::Provider;
+use crate::store::StoreConfig;
+use crate::store::redis::Config as RedisConfig;
+use crate::store::redis::client::Client as RedisClient;
 
 /// A part of the configuration, and one sentence: what was found, or what is wrong.
 pub(super) type Finding = (&'static str, Result<String, String>);
@@ -18,7 +23,17 @@ pub(super) async fn findings(config: Config) -> Vec<Finding> {
     let keys = keys(&config.keys).await;
     let provider = provider(&Provider::new(config.provider, Arc::clone(&config.net))).await;
     let revocations = revocations(&config.keys).await;
-    vec![("keys", keys), ("provider", provider), ("revocations", revocations)]
+    let mut findings = vec![("keys", keys), ("provider", provider), ("revocations", revocations)];
+    if let StoreConfig::Redis(redis) = config.store {
+        findings.push(("store", store(redis, config.net).await));
+    }
+    findings
+}
+
+async fn store(config: RedisConfig, net: Arc<OutboundClients>) -> Result<String, String> {
+    let server = format!("{}:{}", config.host, config.port);
+    RedisClient::new(config, net).check().await?;
+    Ok(format!("{server} responds, and can be written to"))
 }
 
 async fn keys(keys: &Keys) -> Result<String, String> {

@@ -6,13 +6,14 @@ mod cookies;
 mod keys;
 mod origins;
 mod spa;
+mod store;
 mod tenants;
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use super::settings::{
-    CLOCK_SKEW, DefaultValue, LOG, PUBLIC_ORIGIN, REFRESH_SKEW, SESSION_IDLE, SESSION_MAX, SETTINGS, STORE, Setting,
+    CLOCK_SKEW, DefaultValue, LOG, PUBLIC_ORIGIN, REFRESH_SKEW, SESSION_IDLE, SESSION_MAX, SETTINGS, Setting,
 };
 use super::{Config, ConfigError, ConfigErrors, Keys, PREFIX, Vars};
 use crate::credential::{Credential, Identity};
@@ -89,6 +90,7 @@ impl<'a> ConfigParser<'a> {
         let auth = self.auth(public, response_mode, apis.as_ref().ok());
         let common_headers = self.common_headers(auth.as_ref().ok().map(|auth| auth.origins.as_ref()));
         let misconfigured = self.misconfigured(auth.as_ref().ok().map(|auth| auth.origins.as_ref()));
+        let store = self.store();
         let log = self.or_record(&LOG, telemetry::Config::parse(self.text(&LOG)));
         let (sessions, auth, apis) = (sessions?, auth?, apis?);
         let provider =
@@ -107,6 +109,7 @@ impl<'a> ConfigParser<'a> {
             keys: keys?,
             cookies: cookies?,
             sessions,
+            store: store?,
             tokens,
             apis,
             spa: spa?,
@@ -178,7 +181,6 @@ impl<'a> ConfigParser<'a> {
                 self.errors.push(ConfigError { name: name.to_owned(), problem });
             }
         }
-        let _: Parsed<()> = self.choice(&STORE, &[("cookie", ())]);
     }
 
     fn port(&mut self) -> Parsed<u16> {

@@ -92,7 +92,11 @@ settings! {
         "value of `Strict-Transport-Security`, which holds for the whole host; `none` leaves the header out";
     LOG, Text("info"),
         "level (`error`, `warn`, `info`, `debug`), format (`json`, `text`), or both with a comma; without a format: text on a terminal, otherwise JSON";
-    STORE, Text("cookie"), "`cookie`: the session is in the cookie (a Redis store is not built yet)";
+    STORE, Text("cookie"),
+        "`cookie`: the session is in the cookie; or the URL of a Redis server or cluster, `rediss://` or `redis://`, with user and password percent-encoded";
+    STORE_PREFIX, Text("cloakroom"), "begins every key in Redis: 1 to 32 letters, digits, `:`, `.`, `_`, `-`";
+    STORE_AUTH, Text("auto"),
+        "how the gateway authenticates to Redis: `url` (user and password of the URL), `entra` (tokens of the managed identity, or `entra=` and another scope), or `auto`: `entra` if the URL has no password and the host is Azure's, otherwise `url`";
 }
 
 /// The table as Markdown.

@@ -33,7 +33,7 @@ use slots::slot;
 pub use outages::Health;
 
 /// The commands that the ACL user of the gateway needs, for the log.
-const ACL_COMMANDS: &str = "+ping +select +cluster|slots +asking +evalsha +eval";
+const ACL_COMMANDS: &str = "+ping +select +cluster|slots +asking +evalsha +eval +set";
 /// Deadline of a call with its retry, its redirections and the connections that it waits for.
 const CALL: Duration = Duration::from_secs(5);
 /// Pause between two contacts while the store is not known to respond.
@@ -137,11 +137,7 @@ impl Client {
     /// # Errors
     /// No reply, or an error reply; the reason is logged once per outage.
     pub async fn run(&self, script: &Script, keys: &[&str], arguments: &[&[u8]]) -> Result<Value, StoreUnavailable> {
-        let key = keys.first().copied().unwrap_or(&self.config.prefix);
-        let mut sent = self.send(key, &script.command("EVALSHA", script.hash(), keys, arguments)).await;
-        if sent.as_ref().is_err_and(|failed| failed.failure.is_unknown_script()) {
-            sent = self.send(key, &script.command("EVAL", script.source, keys, arguments)).await;
-        }
+        let sent = self.send_script(script, keys, arguments).await;
         self.recorded(script.name, sent)
     }
 
@@ -157,6 +153,24 @@ impl Client {
         self.outages.health(Instant::now())
     }
 
+    /// Contacts the store and writes a key that expires at once.
+    ///
+    /// # Errors
+    /// What is wrong and what to do, without secrets.
+    pub async fn check(&self) -> Result<(), String> {
+        static WRITE: Script = Script::new("check", "return redis.call('SET', KEYS[1], '', 'PX', 1)");
+        self.send(&self.config.prefix, &redis::cmd("PING")).await.map_err(|failed| self.described(&failed))?;
+        let key = format!("{}:check", self.config.prefix);
+        self.send_script(&WRITE, &[&key], &[]).await.map_err(|failed| self.described(&failed))?;
+        Ok(())
+    }
+
+    fn described(&self, Failed { server, failure }: &Failed) -> String {
+        let rule = failure.acl_rule(&self.config.prefix);
+        let rule = rule.map_or_else(String::new, |rule| format!("; the ACL rule that is needed: {rule}"));
+        format!("{server}: {failure}{rule}")
+    }
+
     /// Contacts the store until it responds, at the start and in each outage, so that its end is noticed without calls.
     pub async fn keep_contact(&self) {
         loop {
@@ -165,6 +179,15 @@ impl Client {
             }
             sleep(CONTACT_PAUSE).await;
         }
+    }
+
+    async fn send_script(&self, script: &Script, keys: &[&str], arguments: &[&[u8]]) -> Result<Reply, Failed> {
+        let key = keys.first().copied().unwrap_or(&self.config.prefix);
+        let sent = self.send(key, &script.command("EVALSHA", script.hash(), keys, arguments)).await;
+        if sent.as_ref().is_err_and(|failed| failed.failure.is_unknown_script()) {
+            return self.send(key, &script.command("EVAL", script.source, keys, arguments)).await;
+        }
+        sent
     }
 
     async fn send(&self, key: &str, command: &Cmd) -> Result<Reply, Failed> {
