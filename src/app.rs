@@ -33,7 +33,7 @@ pub struct App {
     pub proxy: Proxy,
     pub ring: Arc<Ring>,
     pub revocations: Arc<RevocationCache>,
-    sessions: Arc<Sessions>,
+    pub sessions: Arc<Sessions>,
     /// `None` if sessions are stored in the cookie.
     pub redis: Option<Arc<RedisClient>>,
     pub rotate_keys: RotateKeys,

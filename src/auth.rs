@@ -12,6 +12,7 @@ mod params;
 mod persist;
 pub mod refresh;
 pub mod session;
+pub mod sessions;
 mod step_up;
 mod transaction;
 

@@ -25,19 +25,22 @@ use crate::reply::body::text;
 use crate::reply::{Body, Rejected, Reply, empty};
 use crate::spa::Spa;
 use crate::telemetry::TraceContext;
-use route::Path::{Any, Exact, FromHost};
-use route::{ANY, GET, GET_AND_POST, POST, Path, Route};
+use route::Path::{Any, Exact, FromHost, OneBelow};
+use route::{ANY, DELETE, GET, GET_AND_DELETE, GET_AND_POST, POST, Path, Route, one_below};
 
 /// Where the host posts the payload of the timer.
 const ROTATE_KEYS: &str = "/rotate_keys";
+/// The user's own sessions; below it, each by its ID.
+const SESSIONS: &str = "/auth/sessions";
 /// The names of our HTTP functions, to which a misconfigured host posts payloads.
-const HTTP_FUNCTIONS: [&str; 9] = [
+const HTTP_FUNCTIONS: [&str; 10] = [
     "/api-proxy",
     "/auth-callback",
     "/auth-login",
     "/auth-logout",
     "/auth-refresh",
     "/auth-session",
+    "/auth-sessions",
     "/graph-proxy",
     "/health",
     "/spa",
@@ -67,6 +70,7 @@ struct GatewayRequest {
 fn table(app: &App) -> Vec<Route> {
     let apis = app.proxy.apis.iter().map(|api| api.route.clone()).chain(["/api".to_owned()]);
     let callback_methods = if app.auth.takes_form_post() { GET_AND_POST } else { GET };
+    let has_index = app.sessions.has_index();
     let under = |prefix: &str| Path::under([prefix.to_owned()]);
     vec![
         Route::new(Path::under(apis), ANY, Proxied, proxy).guarded(),
@@ -79,6 +83,8 @@ fn table(app: &App) -> Vec<Route> {
         Route::new(Exact("/auth/session"), GET, SignIn, session),
         Route::new(Exact("/auth/refresh"), POST, SignIn, refresh).without_prefetch().guarded(),
         Route::new(Exact("/auth/logout"), GET_AND_POST, SignIn, logout).taking_forms().without_prefetch().guarded(),
+        Route::new(Exact(SESSIONS), GET_AND_DELETE, SignIn, sessions).guarded().only_if(has_index),
+        Route::new(OneBelow(SESSIONS, "/auth/sessions/{id}"), DELETE, SignIn, end_session).guarded().only_if(has_index),
         Route::new(Exact("/health/live"), GET, Exempt, live),
         Route::new(Exact("/health/ready"), GET, Exempt, ready),
         Route::new(FromHost(app.port, &[ROTATE_KEYS]), POST, Exempt, rotate_keys),
@@ -95,7 +101,7 @@ fn table(app: &App) -> Vec<Route> {
 #[expect(clippy::expect_used, reason = "the table is a literal with lines in it")]
 pub fn routes(app: &Arc<App>) -> BoxedFilter<(Response,)> {
     let places = Places::new(&Limits::default());
-    let lines = table(app).into_iter().map(|route| route.into_filter(app, &places));
+    let lines = table(app).into_iter().filter(Route::is_served).map(|route| route.into_filter(app, &places));
     // From the last to the first, so that the first lines are tried without passing through all others.
     let filter = lines.rev().reduce(|later, line| line.or(later).unify().boxed());
     filter.expect("the table has a line")
@@ -144,6 +150,20 @@ async fn logout(app: Arc<App>, request: GatewayRequest) -> Result<Reply, Error> 
         return app.auth.logout(&head.headers, body, &place, now).await;
     }
     app.auth.logout_page(&head.headers, head.target.query().unwrap_or_default(), &place, now).await
+}
+
+async fn sessions(app: Arc<App>, request: GatewayRequest) -> Result<Reply, Error> {
+    let (RequestHead { method, headers, .. }, place) = (request.head.as_ref(), &request.place);
+    if *method == Method::DELETE {
+        return app.auth.end_other_sessions(headers, place, request.now).await;
+    }
+    app.auth.list_sessions(method, headers, place, request.now).await
+}
+
+async fn end_session(app: Arc<App>, request: GatewayRequest) -> Result<Reply, Error> {
+    let RequestHead { target, headers, .. } = request.head.as_ref();
+    let id = one_below(target.path(), SESSIONS).unwrap_or_default();
+    app.auth.end_session(headers, id, &request.place, request.now).await
 }
 
 async fn live(_app: Arc<App>, _request: GatewayRequest) -> Result<Reply, Error> {

@@ -31,11 +31,7 @@ impl Auth {
                         "idle_expires_in": idle_until.min(open.expires_at).saturating_sub(now),
                     },
                     "apis": self.apis(&open, now),
-                    "links": {
-                        "login": format!("{base}/auth/login"),
-                        "logout": format!("{base}{}", self.logout_link(&open, now).await),
-                        "refresh": format!("{base}/auth/refresh"),
-                    },
+                    "links": self.links(&open, now).await,
                     "csrf": csrf,
                 })
             }
@@ -59,6 +55,18 @@ impl Auth {
             (name.clone(), json!({"path": route, "status": status, "login_url": login_url}))
         };
         self.config.apis.iter().map(entry).collect()
+    }
+
+    async fn links(&self, open: &OpenSession, now: UnixSeconds) -> Map<String, Value> {
+        let always = [
+            ("login", "/auth/login".to_owned()),
+            ("logout", self.logout_link(open, now).await),
+            ("refresh", "/auth/refresh".to_owned()),
+        ];
+        let sessions = self.sessions.has_index().then(|| ("sessions", "/auth/sessions".to_owned()));
+        let base = self.config.origins.link_base();
+        let absolute = |(name, path): (&str, String)| (name.to_owned(), json!(format!("{base}{path}")));
+        always.into_iter().chain(sessions).map(absolute).collect()
     }
 
     /// The link that signs out by navigation, with a logout token for this session only (contract 3.20). While no key

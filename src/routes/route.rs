@@ -40,6 +40,8 @@ const HEADER_BYTES: usize = 48 * 1_024;
 /// Methods of a route, written as the `Allow` header of its 405 response. `HEAD` goes with `GET` (contract 3.30).
 pub(super) const GET: Option<&str> = Some("GET, HEAD");
 pub(super) const POST: Option<&str> = Some("POST");
+pub(super) const DELETE: Option<&str> = Some("DELETE");
+pub(super) const GET_AND_DELETE: Option<&str> = Some("GET, HEAD, DELETE");
 pub(super) const GET_AND_POST: Option<&str> = Some("GET, HEAD, POST");
 /// The handler decides.
 pub(super) const ANY: Option<&str> = None;
@@ -55,6 +57,8 @@ pub(super) enum Path {
     /// One of these paths with a method of the route, requested by the host itself at this port (contract 3.36). The
     /// same request by a client goes to a later line.
     FromHost(u16, &'static [&'static str]),
+    /// Every path with one more segment than this one. The second member is the pattern.
+    OneBelow(&'static str, &'static str),
     Any,
 }
 
@@ -77,6 +81,7 @@ pub(super) struct Route {
     rejects_prefetch: bool,
     is_guarded: bool,
     is_isolated: bool,
+    is_served: bool,
     handler: Handler,
 }
 
@@ -88,8 +93,17 @@ impl Route {
         E: Into<Rejected> + 'static,
     {
         let handler: Handler = Box::new(move |app, request| handler(app, request).map_err(Into::into).boxed());
-        let (takes_forms, rejects_prefetch, is_guarded, is_isolated) = (false, false, false, false);
-        Self { path, methods, admission, takes_forms, rejects_prefetch, is_guarded, is_isolated, handler }
+        Self {
+            path,
+            methods,
+            admission,
+            takes_forms: false,
+            rejects_prefetch: false,
+            is_guarded: false,
+            is_isolated: false,
+            is_served: true,
+            handler,
+        }
     }
 
     /// Leaves it to its handler to enter with a POST, since a form takes its place once it has arrived (contract
@@ -111,6 +125,15 @@ impl Route {
     /// Isolates its replies from other windows (contract 3.9a).
     pub(super) fn isolated(self) -> Self {
         Self { is_isolated: true, ..self }
+    }
+
+    /// Leaves its requests to later lines unless a condition holds.
+    pub(super) fn only_if(self, is_served: bool) -> Self {
+        Self { is_served, ..self }
+    }
+
+    pub(super) const fn is_served(&self) -> bool {
+        self.is_served
     }
 
     /// The line as a filter: its response, or a warp rejection that leaves the request to the next line.
@@ -147,6 +170,7 @@ impl Route {
                 let found = paths.iter().find(|of| path == **of)?;
                 (self.allows(&head.method) && is_from_host(&head.headers, *port)).then_some(found)
             }
+            Path::OneBelow(of, pattern) => one_below(path, of).map(|_| *pattern),
             Path::Any => Some("/{*path}"),
         }
     }
@@ -210,6 +234,12 @@ impl Route {
             _ => (self.handler)(Arc::clone(app), request).await,
         }
     }
+}
+
+/// The segment that a path has after another path, if it is one and not empty.
+pub(super) fn one_below<'a>(path: &'a str, of: &str) -> Option<&'a str> {
+    let segment = path.strip_prefix(of)?.strip_prefix('/')?;
+    (!segment.is_empty() && !segment.contains('/')).then_some(segment)
 }
 
 fn request_body(stream: impl Stream<Item = Result<impl Buf + 'static, warp::Error>> + Send + Sync + 'static) -> Body {

@@ -13,6 +13,19 @@ use super::payload::Session;
 /// Identifies a session without opening it: SHA-256 of its handle, which is `H` of contract 15.2. A session of payload
 /// version 2 has no handle; its hash is that of its ID, which no handle can have, being longer.
 pub type SessionHash = [u8; 32];
+
+/// A hash as text: 43 characters of base64url.
+#[must_use]
+pub fn hash_to_text(hash: &SessionHash) -> String {
+    BASE64URL.encode(hash)
+}
+
+/// The hash that a text of [`hash_to_text`] names.
+#[must_use]
+pub fn hash_from_text(text: &[u8]) -> Option<SessionHash> {
+    BASE64URL.decode(text).ok()?.try_into().ok()
+}
+
 /// The first bytes of SHA-256(issuer ‖ 0x00 ‖ `sub`); it only has to tell the users of one browser apart.
 pub type UserHash = [u8; 12];
 
@@ -36,15 +49,14 @@ impl Companion {
     pub fn parse(value: &[u8]) -> Option<Self> {
         let mut parts = value.split(|byte| *byte == b'.');
         let (session, user) = (parts.next()?, parts.next()?);
-        let decode = |text: &[u8]| BASE64URL.decode(text).ok();
-        let (session, user) = (decode(session)?.try_into().ok()?, decode(user)?.try_into().ok()?);
+        let (session, user) = (hash_from_text(session)?, BASE64URL.decode(user).ok()?.try_into().ok()?);
         parts.next().is_none().then_some(Self { session, user })
     }
 
     /// The value of the cookie: 60 bytes.
     #[must_use]
     pub fn value(&self) -> String {
-        format!("{}.{}", BASE64URL.encode(self.session), BASE64URL.encode(self.user))
+        format!("{}.{}", hash_to_text(&self.session), BASE64URL.encode(self.user))
     }
 
     /// Whether it names the user of a session.

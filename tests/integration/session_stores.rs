@@ -3,6 +3,7 @@
 //! A new store gets a [`Place`] and a test that [`broken_rules`] finds none.
 
 mod broken;
+mod endpoints;
 mod from_elsewhere;
 mod places;
 mod rules;

@@ -76,6 +76,7 @@ const FUNCTIONS: &[(&str, Option<&str>)] = &[
     ("auth-logout", Some("auth/logout")),
     ("auth-refresh", Some("auth/refresh")),
     ("auth-session", Some("auth/session")),
+    ("auth-sessions", Some("auth/sessions/{*path}")),
     ("graph-proxy", Some("graph/{*path}")),
     ("health", Some("health/{*path}")),
     ("rotate_keys", None),

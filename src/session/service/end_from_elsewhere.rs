@@ -95,6 +95,11 @@ impl Sessions {
         now: UnixSeconds,
     ) -> Result<usize, IndexError> {
         let ended = self.store.end_all(whose, except, now).await;
+        if let Ok(ended) = &ended
+            && !ended.is_empty()
+        {
+            tracing::info!(event = "session_ended", count = ended.len(), "sessions were ended without their cookie");
+        }
         // After a failure, too: some may have ended before it.
         if ended.as_ref().map_or(true, |ended| !ended.is_empty()) {
             self.ends.announce_all();

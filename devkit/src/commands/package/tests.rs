@@ -8,7 +8,7 @@ use super::verify::{binary_fault, verify};
 use super::*;
 
 /// The listing of `cargo dev package`, modes in front.
-const LISTING: [&str; 21] = [
+const LISTING: [&str; 22] = [
     "100644 api-proxy/function.json",
     "100644 apis.json",
     "100644 auth-callback/function.json",
@@ -16,6 +16,7 @@ const LISTING: [&str; 21] = [
     "100644 auth-logout/function.json",
     "100644 auth-refresh/function.json",
     "100644 auth-session/function.json",
+    "100644 auth-sessions/function.json",
     "100755 cloakroom",
     "100644 graph-proxy/function.json",
     "100644 health/function.json",
