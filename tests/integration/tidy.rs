@@ -367,7 +367,7 @@ fn every_setting_cited_in_docs_exists() {
     let mut findings = Vec::new();
     let parameters = read("infra/main.bicepparam");
     for (path, text) in &docs {
-        for word in quoted(text).filter(|word| name(word) == **word && word.contains('_')) {
+        for word in quoted(text).filter(|word| name(word) == **word && word.contains('_') && *word != "_") {
             let others = OTHER_VARIABLES.contains(&word)
                 || word.starts_with("AZURE_")
                 || parameters.contains(&format!("readEnvironmentVariable('{word}'"));
