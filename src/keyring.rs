@@ -15,7 +15,7 @@ use std::fmt;
 use std::future::Future;
 use std::pin::Pin;
 
-use hkdf::Hkdf;
+use hkdf::{Hkdf, HkdfExtract};
 use secrecy::zeroize::Zeroizing;
 use sha2::Sha256;
 
@@ -105,6 +105,8 @@ impl Purpose {
 #[derive(Debug)]
 pub struct Key {
     pub id: KeyId,
+    /// For keys that need a handle too.
+    material: Key32,
     /// In the order of [`Purpose::ALL`].
     subkeys: [Key32; 6],
 }
@@ -113,7 +115,8 @@ impl Key {
     /// Derives the subkeys of all purposes.
     #[must_use]
     pub fn new(id: KeyId, material: &Key32) -> Self {
-        Self { id, subkeys: Purpose::ALL.map(|purpose| derive_subkey(material, purpose)) }
+        let subkeys = Purpose::ALL.map(|purpose| derive_subkey(material, None, purpose));
+        Self { id, material: material.clone(), subkeys }
     }
 
     #[must_use]
@@ -128,18 +131,29 @@ impl Key {
             Purpose::Session => session,
         }
     }
+
+    /// The subkey that also needs a handle (contract 15.3).
+    #[must_use]
+    pub fn subkey_with(&self, handle: &Key32, purpose: Purpose) -> Key32 {
+        derive_subkey(&self.material, Some(handle), purpose)
+    }
 }
 
-fn derive_subkey(material: &Key32, purpose: Purpose) -> Key32 {
+fn derive_subkey(material: &Key32, handle: Option<&Key32>, purpose: Purpose) -> Key32 {
     let mut subkey = Zeroizing::new([0; 32]);
-    derive(material, purpose.name(), subkey.as_mut());
+    derive(material, handle, purpose.name(), subkey.as_mut());
     Key32::new(*subkey)
 }
 
-/// HKDF-SHA256 as contract 5.3 and 5.5 specify it, for outputs of at most 32 bytes.
+/// HKDF-SHA256 as contract 5.3, 5.5 and 15.3 specify it, for outputs of at most 32 bytes.
 #[expect(clippy::expect_used, reason = "HKDF fails only for outputs of more than 8,160 bytes")]
-fn derive(material: &Key32, info: &str, output: &mut [u8]) {
-    let hkdf = Hkdf::<Sha256>::new(Some(SALT), material.expose());
+fn derive(material: &Key32, handle: Option<&Key32>, info: &str, output: &mut [u8]) {
+    let mut extract = HkdfExtract::<Sha256>::new(Some(SALT));
+    extract.input_ikm(material.expose());
+    if let Some(handle) = handle {
+        extract.input_ikm(handle.expose());
+    }
+    let (_, hkdf): (_, Hkdf<Sha256>) = extract.finalize();
     hkdf.expand(info.as_bytes(), output).expect("HKDF-SHA256 can derive 8,160 bytes, and at most 32 are derived");
 }
 

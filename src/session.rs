@@ -7,6 +7,7 @@ pub mod companion;
 pub mod configured;
 pub mod cookie;
 pub mod ended;
+pub mod handle;
 pub mod payload;
 mod rejections;
 pub mod seal;
@@ -25,7 +26,7 @@ use cookie::TooLarge;
 use payload::Session;
 pub use rejections::RequiredInteraction;
 use sealer::{SealingKeyUnavailable, UnsealError};
-pub use service::Sessions;
+pub use service::{Identified, Sessions};
 use store::{IndexError, LoadError, SessionKey};
 use user_agent::UserAgent;
 pub use watch::{EndCount, SessionWatch};
@@ -50,8 +51,8 @@ pub struct OpenSession {
     pub expires_at: UnixSeconds,
     /// The key that sealed it, if it was loaded.
     pub sealed_by: Option<KeyId>,
-    /// Whether this instance has newer tokens than the cookie, so that the cookie must be written.
-    pub is_newer_than_cookie: bool,
+    /// Whether the cookie must be written: this instance has newer tokens, or the request requires it.
+    pub is_cookie_outdated: bool,
     /// That of the sign-in, while the session begins.
     pub user_agent: UserAgent,
     /// Whether the request carried it in several cookies.
@@ -148,7 +149,7 @@ impl OpenSession {
             session,
             expires_at,
             sealed_by: None,
-            is_newer_than_cookie: false,
+            is_cookie_outdated: false,
             user_agent: UserAgent::unknown(),
             several_cookies: false,
         }
@@ -156,8 +157,8 @@ impl OpenSession {
 
     /// A session that a store has loaded.
     #[must_use]
-    pub fn loaded(session: Session, expires_at: UnixSeconds, sealed_by: KeyId, is_newer_than_cookie: bool) -> Self {
-        Self { sealed_by: Some(sealed_by), is_newer_than_cookie, ..Self::new(session, expires_at) }
+    pub fn loaded(session: Session, expires_at: UnixSeconds, sealed_by: KeyId, is_cookie_outdated: bool) -> Self {
+        Self { sealed_by: Some(sealed_by), is_cookie_outdated, ..Self::new(session, expires_at) }
     }
 
     /// What identifies it in a store.

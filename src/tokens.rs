@@ -128,6 +128,8 @@ impl TokenService {
             None => refresh.await,
             Some(valid) => match tokio::time::timeout(WAIT_WHILE_VALID, refresh).await {
                 Ok(Ok(done)) => Ok(done),
+                // The session has ended, and with it the use of all its tokens.
+                Ok(Err(ended @ Failure::Session(OpenError::Ended | OpenError::Expired))) => Err(ended),
                 Ok(Err(_)) | Err(_) => return Ok(Cow::Borrowed(valid)),
             },
         };
@@ -325,8 +327,9 @@ impl TokenService {
                 // The sign-out could revoke the earlier refresh token only. The user of a replaced session did
                 // not sign out, and some providers revoke all tokens of the user with one.
                 let was_replaced = self.sessions.ended_here(open) == Some(EndReason::Replaced);
-                if let Some(rotated) = rotated.as_ref().filter(|_| !was_replaced) {
-                    self.endpoint.revoke(rotated).await;
+                if let Some(rotated) = rotated.filter(|_| !was_replaced) {
+                    let endpoint = Arc::clone(&self.endpoint);
+                    tokio::spawn(async move { endpoint.revoke(&rotated).await }.in_current_span());
                 }
                 Err(OpenError::Ended.into())
             }

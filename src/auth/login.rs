@@ -19,8 +19,8 @@ use crate::oidc::acr::AcrValues;
 use crate::oidc::refresh::CAPABILITIES;
 use crate::reply::{Reply, redirect};
 use crate::secret::ExposeSecret;
-use crate::session::OpenSession;
 use crate::session::cookie::surplus_logins;
+use crate::session::payload::SessionId;
 use crate::session::seal::Opened;
 use crate::session::sealer::UnsealError;
 use crate::tokens::challenge::{self, Challenge};
@@ -45,11 +45,13 @@ impl Auth {
     pub async fn login(&self, headers: &HeaderMap, query: &str, now: UnixSeconds) -> Result<Reply, Error> {
         navigation::require(headers)?;
         let params = LoginParams::parse(query, &self.config)?;
-        let open = self.sessions.open(headers, now).await.ok();
-        let before = open.as_ref().filter(|_| params.continues_session).map(|open| &open.session);
-        let persist = Persist::of(headers, params.persist, before);
+        // By the cookie alone: a sign-in starts whether the store responds or not (contract 15.9).
+        let before = self.sessions.identify(headers, now).await.ok();
+        let persists = before.as_ref().filter(|_| params.continues_session).and_then(|before| before.persists);
+        let persist = Persist::of(headers, params.persist, persists);
+        let session = before.and_then(|before| before.key.id);
         let challenge = match &params.challenge {
-            Some(sealed) => Some(self.open_challenge(sealed, open.as_ref(), now).await?),
+            Some(sealed) => Some(self.open_challenge(sealed, session, now).await?),
             None => None,
         };
         let api = challenge.as_ref().map_or(params.api, |challenge| self.config.apis.get(&challenge.api));
@@ -59,7 +61,7 @@ impl Auth {
         let max_age = required.max_age.or(params.max_age).or(self.config.default_max_age());
         let transaction = Transaction {
             api: api.map(|api| api.name.clone()),
-            replaces: open.map(|open| open.session.id),
+            replaces: session,
             only_sub,
             required_acr: required.acr_values.clone(),
             max_age,
@@ -96,7 +98,7 @@ impl Auth {
     async fn open_challenge(
         &self,
         sealed: &str,
-        open: Option<&OpenSession>,
+        session: Option<SessionId>,
         now: UnixSeconds,
     ) -> Result<Challenge, Error> {
         const INVALID: Error = Error::BadRequest("challenge is invalid, expired or for another session");
@@ -104,7 +106,7 @@ impl Auth {
             UnsealError::KeyUnavailable => Error::KeysUnavailable,
             UnsealError::Invalid | UnsealError::UnknownKey => INVALID,
         })?;
-        let is_foreign = open.is_some_and(|open| open.session.id != challenge.session);
+        let is_foreign = session.is_some_and(|session| session != challenge.session);
         if is_foreign { Err(INVALID) } else { Ok(challenge) }
     }
 

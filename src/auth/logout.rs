@@ -18,11 +18,35 @@ use crate::guard::navigation;
 use crate::keyring::Purpose;
 use crate::places::Place;
 use crate::reply::{Body, Reply, clear_cache, form_page, is_navigation, json as json_reply, redirect};
-use crate::session::OpenSession;
 use crate::session::sealer::SealingKeyUnavailable;
+use crate::session::store::SessionKey;
+use crate::session::{OpenError, OpenSession};
 
 /// How long a sign-out waits for the revocation, which then continues in the background (contract 7.19).
 const WAIT_FOR_REVOCATION: Duration = Duration::from_secs(2);
+
+/// The session of a request that signs out.
+enum Leaving {
+    /// Known by its cookie only, since the store does not respond (contract 15.11).
+    Known(SessionKey),
+    Read(Box<OpenSession>),
+}
+
+impl Leaving {
+    fn key(&self) -> SessionKey {
+        match self {
+            Self::Known(session) => *session,
+            Self::Read(open) => open.key(),
+        }
+    }
+
+    fn open(&self) -> Option<&OpenSession> {
+        match self {
+            Self::Known(_) => None,
+            Self::Read(open) => Some(open),
+        }
+    }
+}
 
 impl Auth {
     /// `POST`: by `fetch` with the CSRF header (contract 3.12), or by a form (contract 3.13).
@@ -40,9 +64,10 @@ impl Auth {
         if !is_form(headers) {
             place.enter().await?;
             csrf::check(&Method::POST, headers, &self.config.origins, CsrfMode::Header)?;
-            let open = self.sessions.open(headers, now).await.ok();
-            self.end(open.as_ref(), place, now).await;
-            let (logout_url, cookie) = self.logout_url(open.as_ref(), now).await;
+            let session = self.leaving(headers, now).await;
+            self.end(session.as_ref(), place, now).await;
+            let open = session.as_ref().and_then(Leaving::open);
+            let (logout_url, cookie) = self.logout_url(open, now).await;
             let reply = json_reply(StatusCode::OK, &json!({"logout_url": logout_url}));
             let mut reply = self.signed_out(reply, headers);
             // After the deletions, which include that of an earlier sign-out.
@@ -61,15 +86,15 @@ impl Auth {
         if form.is_none() {
             place.enter().await?;
         }
-        let open = self.sessions.open(headers, now).await.ok();
+        let session = self.leaving(headers, now).await;
         if let Some(form) = form {
             let token = Params::parse(&form).take_single("lt");
-            if !self.is_logout_token(token.as_deref(), open.as_ref(), now).await {
+            if !self.is_logout_token(token.as_deref(), session.as_ref(), now).await {
                 return Err(Error::OriginDenied);
             }
         }
-        self.end(open.as_ref(), place, now).await;
-        let location = self.logout_location(headers, open.as_ref(), now).await;
+        self.end(session.as_ref(), place, now).await;
+        let location = self.logout_location(headers, session.as_ref().and_then(Leaving::open), now).await;
         Ok(self.signed_out(redirect(StatusCode::SEE_OTHER, &location), headers))
     }
 
@@ -97,10 +122,10 @@ impl Auth {
         {
             return Ok(reply);
         }
-        let open = self.sessions.open(headers, now).await.ok();
-        if self.is_logout_token(params.take_single("lt").as_deref(), open.as_ref(), now).await {
-            self.end(open.as_ref(), place, now).await;
-            let location = self.logout_location(headers, open.as_ref(), now).await;
+        let session = self.leaving(headers, now).await;
+        if self.is_logout_token(params.take_single("lt").as_deref(), session.as_ref(), now).await {
+            self.end(session.as_ref(), place, now).await;
+            let location = self.logout_location(headers, session.as_ref().and_then(Leaving::open), now).await;
             return Ok(self.signed_out(redirect(StatusCode::FOUND, &location), headers));
         }
         // A provider that does not return the state has just signed this browser out (contract 3.17).
@@ -117,8 +142,8 @@ impl Auth {
         let targets: Vec<String> = provider.into_iter().chain(page).collect();
         let form_targets = (!targets.is_empty()).then(|| targets.join(" "));
         // Without a session there is none to name; the form is accepted for its origin then.
-        let token = match &open {
-            Some(open) => format!("<input type=hidden name=lt value=\"{}\">", self.logout_token(open, now).await?),
+        let token = match &session {
+            Some(of) => format!("<input type=hidden name=lt value=\"{}\">", self.logout_token(&of.key(), now).await?),
             None => String::new(),
         };
         let form = format!(
@@ -132,24 +157,40 @@ impl Auth {
     ///
     /// # Errors
     /// [`Error::KeysUnavailable`]: no key seals.
-    pub(super) async fn logout_token(&self, open: &OpenSession, now: UnixSeconds) -> Result<String, Error> {
-        let sealed = self.sessions.seal(Purpose::Logout, "", open.expires_at, now, &open.session.id).await;
+    pub(super) async fn logout_token(&self, session: &SessionKey, now: UnixSeconds) -> Result<String, Error> {
+        let id = session.id.as_ref().ok_or(Error::Internal)?;
+        let sealed = self.sessions.seal(Purpose::Logout, "", session.expires_at, now, id).await;
         sealed.map_err(|SealingKeyUnavailable| Error::KeysUnavailable)
     }
 
+    /// The session of a request. A store that does not respond must not prevent a sign-out (contract 15.11).
+    async fn leaving(&self, headers: &HeaderMap, now: UnixSeconds) -> Option<Leaving> {
+        match self.sessions.open(headers, now).await {
+            Ok(open) => Some(Leaving::Read(Box::new(open))),
+            Err(OpenError::StoreUnavailable) => {
+                let identified = self.sessions.identify(headers, now).await.ok();
+                identified.map(|session| Leaving::Known(session.key))
+            }
+            Err(_) => None,
+        }
+    }
+
     /// Whether a logout token belongs to the session of the request (contract 3.20).
-    async fn is_logout_token(&self, token: Option<&str>, open: Option<&OpenSession>, now: UnixSeconds) -> bool {
-        let (Some(token), Some(open)) = (token, open) else { return false };
+    async fn is_logout_token(&self, token: Option<&str>, session: Option<&Leaving>, now: UnixSeconds) -> bool {
+        let (Some(token), Some(session)) = (token, session) else { return false };
         let opened = self.sessions.unseal(Purpose::Logout, "", token.as_bytes(), now).await;
-        opened.is_ok_and(|opened| opened.payload() == open.session.id)
+        opened.is_ok_and(|opened| session.key().id.is_some_and(|id| opened.payload() == id))
     }
 
     /// Ends the session, and revokes its refresh token.
-    async fn end(&self, open: Option<&OpenSession>, place: &Place, now: UnixSeconds) {
-        if let Some(open) = open {
+    async fn end(&self, session: Option<&Leaving>, place: &Place, now: UnixSeconds) {
+        let open = session.and_then(Leaving::open);
+        if let Some(session) = session {
             // A sign-out never waits for the user's own calls.
-            place.try_enter_as(&open.session);
-            self.sessions.end(open, now).await;
+            if let Some(open) = open {
+                place.try_enter_as(&open.session);
+            }
+            self.sessions.end(&session.key(), now).await;
             tracing::info!(event = "signed_out", "a user signed out");
         }
         if let Some(refresh_token) = open.and_then(|open| open.session.refresh_token.clone()) {

@@ -17,13 +17,13 @@ pub(super) enum Persist {
 }
 
 impl Persist {
-    /// What a request asks for. `parameter`: its `persist`; `before`: the session that it steps up or extends. No other
-    /// site may make a session on a shared machine last.
-    pub(super) fn of(headers: &HeaderMap, parameter: Option<bool>, before: Option<&Session>) -> Self {
-        match (parameter, before) {
+    /// What a request asks for. `parameter`: its `persist`; `user`: that of the session that it steps up or extends, if
+    /// that persists. No other site may make a session on a shared machine last.
+    pub(super) fn of(headers: &HeaderMap, parameter: Option<bool>, user: Option<UserHash>) -> Self {
+        match (parameter, user) {
             _ if !navigation::is_from_own_origin(headers) => Self::No,
             (Some(true), _) => Self::Yes,
-            (None, Some(before)) if before.persist => Self::IfUser(user_hash(before)),
+            (None, Some(user)) => Self::IfUser(user),
             _ => Self::No,
         }
     }

@@ -32,7 +32,7 @@ impl Auth {
     pub async fn refresh(&self, headers: &HeaderMap, place: &Place, now: UnixSeconds) -> Result<Reply, Rejected> {
         let arrived = Instant::now();
         csrf::check(&Method::POST, headers, &self.config.origins, CsrfMode::Header)?;
-        let open = self.sessions.open(headers, now).await.map_err(|why| match why {
+        let mut open = self.sessions.open(headers, now).await.map_err(|why| match why {
             OpenError::Expired => Error::SessionGone,
             other => other.into(),
         })?;
@@ -47,6 +47,7 @@ impl Auth {
         {
             return Err(error.clone().into());
         }
+        open.is_cookie_outdated = true;
         let lines = match self.sessions.write(&open, now, arrived).await {
             Ok(lines) => lines,
             // Contract 4.17: the new tokens stay in the cache of this instance, the cookie is unchanged.

@@ -72,7 +72,7 @@ impl Auth {
     /// The link that signs out by navigation, with a logout token for this session only (contract 3.20). While no key
     /// seals, it leads to the confirmation page.
     async fn logout_link(&self, open: &OpenSession, now: UnixSeconds) -> String {
-        let token = self.logout_token(open, now).await;
+        let token = self.logout_token(&open.key(), now).await;
         token.map_or_else(|_| "/auth/logout".to_owned(), |token| format!("/auth/logout?lt={token}"))
     }
 }

@@ -21,7 +21,7 @@ impl StaticKey {
 #[must_use]
 pub fn static_kid(key: &Key32) -> KeyId {
     let mut kid = [0; 8];
-    derive(key, "kid", &mut kid);
+    derive(key, None, "kid", &mut kid);
     KeyId(kid)
 }
 

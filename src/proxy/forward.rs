@@ -140,7 +140,7 @@ impl Proxy {
         let lines = if let Cow::Owned(token) = token {
             open.session.put_access_token(token);
             self.sessions.write_or_log(&open, call.now, arrived).await
-        } else if open.is_newer_than_cookie || answered - arrived < WRITE_WITHIN {
+        } else if open.is_cookie_outdated || answered - arrived < WRITE_WITHIN {
             self.sessions.write_if_due(&open, call.now, arrived).await
         } else {
             Vec::new()

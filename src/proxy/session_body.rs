@@ -130,7 +130,7 @@ mod tests {
             tokio::task::yield_now().await;
             let sign_in = session(&sessions, 3);
             match how {
-                "signed out" => sessions.end(&one, NOW).await,
+                "signed out" => sessions.end(&one.key(), NOW).await,
                 "replaced, known by its ID" => sessions.replace(one.session.id, &sign_in, NOW).await,
                 _ => sessions.replace_companion(one.session.hash(), &sign_in, NOW).await,
             }
@@ -184,7 +184,7 @@ mod tests {
             sender.send(Frame::data(Bytes::from_static(b"x"))).unwrap();
         }
         assert!(body.frame().await.unwrap().is_ok());
-        sessions.end(&open, NOW).await;
+        sessions.end(&open.key(), NOW).await;
         assert!(body.frame().await.unwrap().is_err());
     }
 
@@ -193,7 +193,7 @@ mod tests {
         let sessions = sessions();
         let open = session(&sessions, 1);
         let before = sessions.end_count();
-        sessions.end(&open, NOW).await;
+        sessions.end(&open.key(), NOW).await;
         assert!(sessions.watch(&open, before).has_ended());
     }
 }

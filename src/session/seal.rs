@@ -12,6 +12,7 @@ use secrecy::zeroize::Zeroizing;
 use super::base64url::BASE64URL;
 use crate::clock::UnixSeconds;
 use crate::keyring::{Key, KeyId, Purpose};
+use crate::secret::Key32;
 
 const VERSION: u8 = 1;
 const KID: std::ops::Range<usize> = 1..9;
@@ -25,8 +26,10 @@ const TIMES: usize = 16;
 pub struct Binding<'a> {
     /// Selects the subkey, too.
     pub purpose: Purpose,
-    /// The full cookie name, or empty for a value that is not a cookie.
+    /// The full cookie name, the name of a record, or empty for another value.
     pub name: &'a str,
+    /// The handle of a session, for what opens only with it (contract 15.3).
+    pub handle: Option<&'a Key32>,
     /// The client ID of the gateway at the provider.
     pub client_id: &'a str,
 }
@@ -87,7 +90,7 @@ pub const fn sealed_len(payload: usize) -> usize {
 #[expect(clippy::expect_used, reason = "AES-GCM fails for messages over 64 GiB only, and names are short")]
 fn encrypt(key: &Key, binding: Binding<'_>, nonce: [u8; 12], text: &mut [u8]) -> Tag {
     let associated_data = associated_data(key.id, binding).expect("the configuration bounds names and client IDs");
-    let tag = cipher(key, binding.purpose).encrypt_inout_detached(&Nonce::from(nonce), &associated_data, text.into());
+    let tag = cipher(key, binding).encrypt_inout_detached(&Nonce::from(nonce), &associated_data, text.into());
     tag.expect("a payload is far below 64 GiB")
 }
 
@@ -125,7 +128,7 @@ impl Envelope {
         let associated_data = associated_data(key.id, binding)?;
         let (text, tag) = self.bytes.get_mut(HEADER..)?.split_last_chunk_mut::<TAG>()?;
         let (nonce, tag) = (Nonce::from(self.nonce), Tag::from(*tag));
-        let cipher = cipher(key, binding.purpose);
+        let cipher = cipher(key, binding);
         cipher.decrypt_inout_detached(&nonce, &associated_data, (&mut *text).into(), &tag).ok()?;
         let (issued_at, rest) = text.split_first_chunk()?;
         let (issued_at, expires_at) = (u64::from_be_bytes(*issued_at), u64::from_be_bytes(*rest.first_chunk()?));
@@ -134,8 +137,11 @@ impl Envelope {
     }
 }
 
-fn cipher(key: &Key, purpose: Purpose) -> Aes256Gcm {
-    Aes256Gcm::new(key.subkey(purpose).expose().into())
+fn cipher(key: &Key, binding: Binding<'_>) -> Aes256Gcm {
+    match binding.handle {
+        None => Aes256Gcm::new(key.subkey(binding.purpose).expose().into()),
+        Some(handle) => Aes256Gcm::new(key.subkey_with(handle, binding.purpose).expose().into()),
+    }
 }
 
 /// `None` for a name longer than its length field can say, as a request may carry one.

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use super::seal::{self, Binding, Envelope, Opened, Times};
 use crate::clock::UnixSeconds;
 use crate::keyring::{Key, KeyForOpening, KeyId, Purpose, Ring};
+use crate::secret::Key32;
 
 /// No key of the ring can seal, and the key source gives none.
 pub use crate::keyring::ring::SealingKeyUnavailable;
@@ -68,7 +69,13 @@ impl Sealer {
     /// Seals a payload under a given key of the ring.
     #[must_use]
     pub fn seal_with(&self, key: &Key, purpose: Purpose, name: &str, times: Times, payload: &[u8]) -> String {
-        seal::seal(key, self.binding(purpose, name), rand::random(), times, payload)
+        seal::seal(key, self.binding(purpose, name, None), rand::random(), times, payload)
+    }
+
+    /// Seals a part of a stored session under its name; with a handle, only that opens it (contract 15.3).
+    #[must_use]
+    pub fn seal_record(&self, key: &Key, name: &str, handle: Option<&Key32>, times: Times, payload: &[u8]) -> String {
+        seal::seal(key, self.binding(Purpose::Record, name, handle), rand::random(), times, payload)
     }
 
     /// Opens what [`Self::seal`] sealed, here or at another instance.
@@ -82,6 +89,24 @@ impl Sealer {
         sealed: &[u8],
         now: UnixSeconds,
     ) -> Result<Opened, UnsealError> {
+        self.open(self.binding(purpose, name, None), sealed, now).await
+    }
+
+    /// Opens what [`Self::seal_record`] sealed, here or at another instance.
+    ///
+    /// # Errors
+    /// [`UnsealError`].
+    pub async fn unseal_record(
+        &self,
+        name: &str,
+        handle: Option<&Key32>,
+        sealed: &[u8],
+        now: UnixSeconds,
+    ) -> Result<Opened, UnsealError> {
+        self.open(self.binding(Purpose::Record, name, handle), sealed, now).await
+    }
+
+    async fn open(&self, binding: Binding<'_>, sealed: &[u8], now: UnixSeconds) -> Result<Opened, UnsealError> {
         let envelope = Envelope::parse(sealed).ok_or(UnsealError::Invalid)?;
         let key = match self.ring.key_for_opening(envelope.kid(), now).await {
             KeyForOpening::Found(key) => key,
@@ -89,11 +114,11 @@ impl Sealer {
             KeyForOpening::Unknown => return Err(UnsealError::UnknownKey),
             KeyForOpening::Unavailable => return Err(UnsealError::KeyUnavailable),
         };
-        envelope.open(&key, self.binding(purpose, name), now, self.clock_skew).ok_or(UnsealError::Invalid)
+        envelope.open(&key, binding, now, self.clock_skew).ok_or(UnsealError::Invalid)
     }
 
-    fn binding<'a>(&'a self, purpose: Purpose, name: &'a str) -> Binding<'a> {
-        Binding { purpose, name, client_id: &self.client_id }
+    fn binding<'a>(&'a self, purpose: Purpose, name: &'a str, handle: Option<&'a Key32>) -> Binding<'a> {
+        Binding { purpose, name, handle, client_id: &self.client_id }
     }
 }
 
@@ -106,7 +131,6 @@ mod tests {
     use crate::keyring::file::FileRing;
     use crate::keyring::states::Parameters;
     use crate::keyring::static_key::StaticKey;
-    use crate::secret::Key32;
 
     const NAME: &str = "__Host-Http-cloakroom";
 

@@ -1,6 +1,7 @@
 //! The service that the endpoints and the proxy use: sessions of requests, over a store.
 
 mod end_from_elsewhere;
+mod identify;
 
 use std::borrow::Cow;
 use std::sync::Arc;
@@ -11,17 +12,22 @@ use tokio::time::Instant;
 use super::companion::{Companion, SessionHash};
 use super::configured::Configured;
 use super::cookie::{Presented, SessionCookies};
+use super::handle::Handle;
 use super::payload::{AccessToken, Session, SessionId};
 use super::rejections::{Rejections, RequiredInteraction};
 use super::seal::Opened;
 use super::sealer::{Sealer, SealingKeyUnavailable, UnsealError};
-use super::store::{EndReason, NewTokens, RefreshLock, SaveError, SessionKey, SessionStore, StoreUnavailable};
+use super::store::{
+    EndReason, LockError, NewTokens, RefreshLock, SaveError, SessionKey, SessionStore, StoreUnavailable,
+};
 use super::watch::{EndCount, Ends, SessionWatch};
 use super::{Limits, OpenError, OpenSession, WriteError};
 use crate::clock::UnixSeconds;
 use crate::keyring::Purpose;
 use crate::keyring::revocations::{NotRead, RevocationCache};
 use crate::secret::SecretString;
+
+pub use identify::Identified;
 
 /// Opens, writes and ends sessions, and seals the smaller values.
 #[derive(Debug)]
@@ -62,20 +68,33 @@ impl Sessions {
     /// # Errors
     /// [`OpenError`].
     pub async fn open(&self, headers: &HeaderMap, now: UnixSeconds) -> Result<OpenSession, OpenError> {
+        let (cookie, several_cookies) = self.open_cookie(headers, now).await?;
+        let mut open = self.store.load(&cookie, now).await?;
+        self.check_valid(&open.session, now).await?;
+        self.remove_unusable_tokens(&mut open.session);
+        open.several_cookies = several_cookies;
+        Ok(open)
+    }
+
+    /// The payload of the session cookie, and whether it came in several parts. That of a stored session is only
+    /// opened if not all sessions of its time were revoked, whether the store responds or not (contract 15.17).
+    async fn open_cookie(&self, headers: &HeaderMap, now: UnixSeconds) -> Result<(Opened, bool), OpenError> {
         let sealed = match self.cookies.session(headers) {
             Presented::Missing => return Err(OpenError::Missing),
             Presented::Invalid => return Err(OpenError::Expired),
             Presented::Sealed(sealed) => sealed,
         };
         let cookie = self.unseal(Purpose::Session, self.cookies.name(), &sealed, now).await?;
-        let mut open = self.store.load(&cookie, now).await?;
-        self.check_revocations(&open.session).await?;
-        if now >= self.idle_expiry(&open.session) || !self.configured.is_issuer_of(&open.session) {
-            return Err(OpenError::Expired);
+        if let Some(handle) = Handle::decode(cookie.payload()) {
+            self.check_revocations(&handle.session()).await?;
         }
-        self.remove_unusable_tokens(&mut open.session);
-        open.several_cookies = matches!(sealed, Cow::Owned(_));
-        Ok(open)
+        Ok((cookie, matches!(sealed, Cow::Owned(_))))
+    }
+
+    async fn check_valid(&self, session: &Session, now: UnixSeconds) -> Result<(), OpenError> {
+        self.check_revocations(session).await?;
+        let is_valid = now < self.idle_expiry(session) && self.configured.is_issuer_of(session);
+        if is_valid { Ok(()) } else { Err(OpenError::Expired) }
     }
 
     /// Contract 16.6 and 16.7: a session that was revoked has expired, and before the list was read none is opened.
@@ -121,7 +140,8 @@ impl Sessions {
     }
 
     /// Stores `now` as the last activity of a session; returns the `Set-Cookie` lines, which hold the newest tokens.
-    /// There are none for a session that has expired since `arrived`, or was ended or replaced here (contract 4.23).
+    /// There are none for a session that has expired since `arrived`, or was ended or replaced here (contract 4.23), or
+    /// if its cookie stays as it is.
     ///
     /// # Errors
     /// [`WriteError`].
@@ -175,7 +195,7 @@ impl Sessions {
     pub async fn write_if_due(&self, open: &OpenSession, now: UnixSeconds, arrived: Instant) -> Vec<HeaderValue> {
         let is_due = now >= open.session.active_at.saturating_add(self.activity_interval(open));
         let is_retiring = || open.sealed_by.is_some_and(|kid| self.sealer.is_retiring(kid, now));
-        if is_due || open.is_newer_than_cookie || is_retiring() {
+        if is_due || open.is_cookie_outdated || is_retiring() {
             self.write_or_log(open, now, arrived).await
         } else {
             Vec::new()
@@ -190,13 +210,15 @@ impl Sessions {
 
     /// Whether there are newer tokens of a session by now than its cookie holds.
     pub async fn has_newer_tokens(&self, open: &OpenSession, now: UnixSeconds) -> bool {
-        self.store.reload(open, now).await.is_ok_and(|newest| newest.is_newer_than_cookie)
+        self.store.reload(open, now).await.is_ok_and(|newest| newest.is_cookie_outdated)
     }
 
     /// Ends a session: it is rejected, and no slow response writes it (contract 4.23, 4.24).
-    pub async fn end(&self, open: &OpenSession, now: UnixSeconds) {
-        self.rejections.forget(&open.session.id);
-        self.end_in_store(&open.key(), EndReason::SignedOut, now).await;
+    pub async fn end(&self, session: &SessionKey, now: UnixSeconds) {
+        if let Some(id) = &session.id {
+            self.rejections.forget(id);
+        }
+        self.end_in_store(session, EndReason::SignedOut, now).await;
     }
 
     /// Marks the session that `/auth/login` saw as replaced by the sign-in `by` (contract 4.22): it is rejected, and no
@@ -246,9 +268,9 @@ impl Sessions {
     /// Waits for the right to refresh a session's tokens: see [`SessionStore::lock_refresh`].
     ///
     /// # Errors
-    /// [`OpenError`].
-    pub async fn lock_refresh(&self, open: &OpenSession) -> Result<Option<RefreshLock>, OpenError> {
-        Ok(self.store.lock_refresh(open).await?)
+    /// [`LockError`].
+    pub async fn lock_refresh(&self, open: &OpenSession) -> Result<Option<RefreshLock>, LockError> {
+        self.store.lock_refresh(open).await
     }
 
     /// A session in its newest state.
@@ -267,19 +289,19 @@ impl Sessions {
         self.rejections.remove_from(session);
     }
 
-    /// Stores the tokens of a refresh. The lock shows that the caller may do so.
+    /// Stores the tokens of a refresh: see [`SessionStore::save_tokens`].
     ///
     /// # Errors
     /// [`SaveError`].
     pub async fn save_tokens(
         &self,
-        _lock: &RefreshLock,
+        lock: &RefreshLock,
         open: &OpenSession,
         new: NewTokens,
         now: UnixSeconds,
     ) -> Result<(), SaveError> {
         let api = new.access_token.as_ref().map(|token| token.api.clone());
-        self.store.save_tokens(open, new, now).await?;
+        self.store.save_tokens(lock, open, new, now).await?;
         if let Some(api) = api {
             self.rejections.clear(&open.session.id, &api);
         }

@@ -45,10 +45,11 @@ pub trait SessionStore: Send + Sync + fmt::Debug {
         now: UnixSeconds,
     ) -> StoreFuture<'a, Result<Option<String>, SaveError>>;
 
-    /// Stores the tokens of a refresh as the next generation, if the stored tokens are still those of `open`. The
-    /// caller holds the lock of [`Self::lock_refresh`].
+    /// Stores the tokens of a refresh as the next generation, if the stored tokens are still those of `open` and no
+    /// one else holds the lock by now.
     fn save_tokens<'a>(
         &'a self,
+        lock: &'a RefreshLock,
         open: &'a OpenSession,
         new: NewTokens,
         now: UnixSeconds,
@@ -56,7 +57,7 @@ pub trait SessionStore: Send + Sync + fmt::Debug {
 
     /// Waits until no one else refreshes the session's tokens. `None` if instead another one stored newer tokens than
     /// those of `open`. The caller reloads the session in either case.
-    fn lock_refresh<'a>(&'a self, open: &'a OpenSession) -> StoreFuture<'a, Result<Option<RefreshLock>, LoadError>>;
+    fn lock_refresh<'a>(&'a self, open: &'a OpenSession) -> StoreFuture<'a, Result<Option<RefreshLock>, LockError>>;
 
     /// Ends a session: it cannot be loaded any more, and nothing stores it again (contract 4.23, 4.24). Of a session
     /// that a sign-in replaces, either the ID or the hash is known.
@@ -177,13 +178,15 @@ pub struct LogoutTokenId {
 pub struct RefreshLock {
     _guard: Box<dyn Send + Sync>,
     until: Option<Instant>,
+    /// What a shared store knows its holder by.
+    pub holder: Option<[u8; 16]>,
 }
 
 impl RefreshLock {
     /// A lock that `guard` gives back when dropped. Without `until` it does not expire.
     #[must_use]
     pub fn new(guard: impl Send + Sync + 'static, until: Option<Instant>) -> Self {
-        Self { _guard: Box::new(guard), until }
+        Self { _guard: Box::new(guard), until, holder: None }
     }
 
     /// Whether it is held for so long from now on, unless it is dropped.
@@ -210,6 +213,15 @@ pub enum LoadError {
     KeyUnavailable,
     /// The store does not respond (contract 15.12).
     StoreUnavailable,
+}
+
+/// Why there is no right to refresh the tokens of a session.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum LockError {
+    /// The session has ended, or it cannot be read.
+    Load(LoadError),
+    /// Another instance has refreshed its tokens for longer than a token request takes.
+    TimedOut,
 }
 
 /// Why a session was not stored.

@@ -11,12 +11,13 @@ use crate::session::OpenSession;
 use crate::session::companion::SessionHash;
 use crate::session::cookie::SessionCookies;
 use crate::session::ended::EndedSessions;
+use crate::session::handle::Handle;
 use crate::session::payload::{AccessToken, Session};
 use crate::session::seal::{Opened, Times, sealed_len};
 use crate::session::sealer::Sealer;
 use crate::session::store::{
-    EndReason, IndexError, ListedSession, LoadError, LogoutTokenId, NewTokens, RefreshLock, SaveError, SessionKey,
-    SessionStore, StoreFuture, StoreUnavailable, Whose,
+    EndReason, IndexError, ListedSession, LoadError, LockError, LogoutTokenId, NewTokens, RefreshLock, SaveError,
+    SessionKey, SessionStore, StoreFuture, StoreUnavailable, Whose,
 };
 use memory::{Memory, Superseded};
 
@@ -68,6 +69,11 @@ fn unsupported<'a, T: Send + 'a>() -> StoreFuture<'a, Result<T, IndexError>> {
 impl SessionStore for CookieStore {
     fn load<'a>(&'a self, cookie: &'a Opened, now: UnixSeconds) -> StoreFuture<'a, Result<OpenSession, LoadError>> {
         Box::pin(async move {
+            // Another instance stores its session elsewhere (contract 15.17).
+            if let Some(handle) = Handle::decode(cookie.payload()) {
+                let has_ended = self.ended.get(&handle.session()).is_some();
+                return Err(if has_ended { LoadError::Ended } else { LoadError::StoreUnavailable });
+            }
             let mut session = Session::decode(cookie.payload()).ok_or(LoadError::Expired)?;
             if self.ended.get(&session).is_some() {
                 return Err(LoadError::Ended);
@@ -88,7 +94,7 @@ impl SessionStore for CookieStore {
                 return Err(LoadError::Ended);
             }
             let mut newest = open.clone();
-            newest.is_newer_than_cookie = self.memory.merge_for_refresh(&mut newest.session, now);
+            newest.is_cookie_outdated = self.memory.merge_for_refresh(&mut newest.session, now);
             Ok(newest)
         })
     }
@@ -107,6 +113,7 @@ impl SessionStore for CookieStore {
 
     fn save_tokens<'a>(
         &'a self,
+        _lock: &'a RefreshLock,
         open: &'a OpenSession,
         new: NewTokens,
         now: UnixSeconds,
@@ -122,7 +129,7 @@ impl SessionStore for CookieStore {
         })
     }
 
-    fn lock_refresh<'a>(&'a self, open: &'a OpenSession) -> StoreFuture<'a, Result<Option<RefreshLock>, LoadError>> {
+    fn lock_refresh<'a>(&'a self, open: &'a OpenSession) -> StoreFuture<'a, Result<Option<RefreshLock>, LockError>> {
         Box::pin(async move {
             let guard = self.memory.refresh_lock(open).lock_owned().await;
             Ok(Some(RefreshLock::new(guard, None)))

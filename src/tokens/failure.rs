@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use crate::oidc::refresh::RefreshError;
 use crate::session::OpenError;
+use crate::session::store::LockError;
 
 /// Why a refresh failed.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -33,6 +34,15 @@ impl From<RefreshError> for Failure {
 impl From<OpenError> for Failure {
     fn from(error: OpenError) -> Self {
         Self::Session(error)
+    }
+}
+
+impl From<LockError> for Failure {
+    fn from(error: LockError) -> Self {
+        match error {
+            LockError::Load(error) => Self::Session(error.into()),
+            LockError::TimedOut => Self::Refresh(RefreshError::Unavailable),
+        }
     }
 }
 

@@ -85,7 +85,8 @@ pub fn sealed_elsewhere(app: &TestApp, byte: u8) -> Visitor {
         life: 3_600,
         binding: Some(apis.get("graph").unwrap().binding),
     });
-    let binding = Binding { purpose: Purpose::Session, name: SESSION_COOKIE, client_id: provider::CLIENT_ID };
+    let binding =
+        Binding { purpose: Purpose::Session, name: SESSION_COOKIE, handle: None, client_id: provider::CLIENT_ID };
     let times = Times { issued_at: now, expires_at: now + 3_600 };
     let sealed = seal(&key, binding, [byte; 12], times, &session.encode());
     let mut visitor = app.visitor();

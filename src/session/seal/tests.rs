@@ -10,6 +10,14 @@ struct Vectors {
     static_kid: RingKey,
     opens: Vec<Opens>,
     invalid: Vec<Invalid>,
+    records: Records,
+}
+
+/// Contract 15.3.
+#[derive(Deserialize)]
+struct Records {
+    opens: Vec<Opens>,
+    invalid: Vec<Invalid>,
 }
 
 #[derive(Deserialize, Clone, Debug)]
@@ -23,12 +31,11 @@ struct Opens {
     title: String,
     key: String,
     kid: String,
+    handle: Option<String>,
     purpose: String,
     name: String,
     client_id: String,
     nonce: String,
-    issued_at: u64,
-    expires_at: u64,
     plaintext: String,
     subkey: String,
     associated_data: String,
@@ -39,7 +46,8 @@ struct Opens {
 struct Invalid {
     title: String,
     sealed: String,
-    purpose: String,
+    handle: Option<String>,
+    purpose: Option<String>,
     name: String,
     client_id: String,
 }
@@ -73,17 +81,26 @@ fn open(keys: &[Key], binding: Binding<'_>, sealed: &[u8], now: UnixSeconds) -> 
 
 #[test]
 fn the_known_answers_are_sealed_byte_for_byte_and_open() {
-    for known in vectors().opens {
+    let vectors = vectors();
+    for known in vectors.opens.into_iter().chain(vectors.records.opens) {
         let key = key(&RingKey { kid: known.kid.clone(), key: known.key.clone() });
-        let binding = Binding { purpose: purpose(&known.purpose), name: &known.name, client_id: &known.client_id };
-        assert_eq!(key.subkey(binding.purpose).expose().as_slice(), hex(&known.subkey), "{}", known.title);
+        let handle = known.handle.as_deref().map(key32);
+        let (purpose, name) = (purpose(&known.purpose), known.name.as_str());
+        let binding = Binding { purpose, name, handle: handle.as_ref(), client_id: &known.client_id };
+        let subkey = handle.as_ref().map_or_else(
+            || key.subkey(purpose).clone(), //
+            |handle| key.subkey_with(handle, purpose),
+        );
+        assert_eq!(subkey.expose().as_slice(), hex(&known.subkey), "{}", known.title);
         assert_eq!(associated_data(key.id, binding).unwrap(), hex(&known.associated_data), "{}", known.title);
-        let payload = &hex(&known.plaintext)[TIMES..];
-        let times = Times { issued_at: known.issued_at, expires_at: known.expires_at };
+        let plaintext = hex(&known.plaintext);
+        let (times, payload) = plaintext.split_at(TIMES);
+        let seconds = |at: usize| u64::from_be_bytes(times[at..at + 8].try_into().unwrap());
+        let times = Times { issued_at: seconds(0), expires_at: seconds(8) };
         let sealed = seal(&key, binding, hex(&known.nonce).try_into().unwrap(), times, payload);
         assert_eq!(sealed, known.sealed, "{}", known.title);
         assert_eq!(sealed.len(), sealed_len(payload.len()), "{}", known.title);
-        let opened = open(&[key], binding, sealed.as_bytes(), known.issued_at).unwrap();
+        let opened = open(&[key], binding, sealed.as_bytes(), times.issued_at).unwrap();
         assert_eq!((opened.times, opened.payload()), (times, payload), "{}", known.title);
     }
 }
@@ -92,8 +109,9 @@ fn the_known_answers_are_sealed_byte_for_byte_and_open() {
 fn none_of_the_invalid_values_opens() {
     let vectors = vectors();
     let keys: Vec<Key> = vectors.ring.iter().map(key).collect();
-    for bad in vectors.invalid {
-        let binding = Binding { purpose: purpose(&bad.purpose), name: &bad.name, client_id: &bad.client_id };
+    for bad in vectors.invalid.into_iter().chain(vectors.records.invalid) {
+        let (purpose, handle) = (purpose(bad.purpose.as_deref().unwrap_or("record")), bad.handle.as_deref().map(key32));
+        let binding = Binding { purpose, name: &bad.name, handle: handle.as_ref(), client_id: &bad.client_id };
         assert!(open(&keys, binding, bad.sealed.as_bytes(), 1_800_000_001).is_none(), "{}", bad.title);
     }
 }
@@ -105,7 +123,7 @@ fn the_kid_of_a_static_key_is_derived() {
 }
 
 const BINDING: Binding<'static> =
-    Binding { purpose: Purpose::Session, name: "__Host-Http-cloakroom", client_id: "app" };
+    Binding { purpose: Purpose::Session, name: "__Host-Http-cloakroom", handle: None, client_id: "app" };
 const SEALED: Times = Times { issued_at: 1_000, expires_at: 2_000 };
 
 #[test]

@@ -13,7 +13,7 @@ use crate::secret::Key32;
 use crate::session::captured_log::Capture;
 use crate::session::cookie::{Persistence, SameSite, Settings};
 use crate::session::payload::User;
-use crate::session::store::{IndexError, ListedSession, LoadError, LogoutTokenId, StoreFuture, Whose};
+use crate::session::store::{IndexError, ListedSession, LoadError, LockError, LogoutTokenId, StoreFuture, Whose};
 
 const NAME: &str = "__Host-Http-x";
 const NOW: UnixSeconds = 1_000;
@@ -45,6 +45,7 @@ impl SessionStore for Down {
 
     fn save_tokens<'a>(
         &'a self,
+        _lock: &'a RefreshLock,
         _open: &'a OpenSession,
         _new: NewTokens,
         _now: u64,
@@ -52,8 +53,8 @@ impl SessionStore for Down {
         down(SaveError::StoreUnavailable)
     }
 
-    fn lock_refresh<'a>(&'a self, _open: &'a OpenSession) -> StoreFuture<'a, Result<Option<RefreshLock>, LoadError>> {
-        down(LoadError::StoreUnavailable)
+    fn lock_refresh<'a>(&'a self, _open: &'a OpenSession) -> StoreFuture<'a, Result<Option<RefreshLock>, LockError>> {
+        down(LockError::Load(LoadError::StoreUnavailable))
     }
 
     fn end<'a>(
@@ -133,12 +134,25 @@ async fn a_store_that_does_not_respond_signs_no_user_out() {
     assert!(!sessions.has_newer_tokens(&open, NOW).await);
 }
 
+/// Contract 15.9, 15.11: a sign-in starts, and a sign-out ends the session here, by the cookie alone.
+#[tokio::test]
+async fn a_stored_session_is_identified_without_the_store() {
+    let sessions = sessions().await;
+    let handle = Handle { secret: Key32::new([8; 32]), id: [5; 16], signed_in_at: NOW, persists: Some([3; 12]) };
+    let sealed = sessions.seal(Purpose::Session, NAME, NOW + 100, NOW, &handle.encode()).await.unwrap();
+    let cookie = HeaderValue::from_str(&format!("{NAME}={sealed}")).unwrap();
+    let session = sessions.identify(&HeaderMap::from_iter([(COOKIE, cookie)]), NOW).await.unwrap();
+    let key = SessionKey { id: Some([5; 16]), hash: Some(handle.hash()), expires_at: NOW + 100 };
+    assert_eq!(session, Identified { key, persists: Some([3; 12]) });
+    assert_eq!(sessions.identify(&HeaderMap::new(), NOW).await, Err(OpenError::Missing));
+}
+
 #[tokio::test]
 async fn a_cookie_that_was_not_written_and_a_session_that_was_not_ended_are_logged() {
     let (sessions, capture) = (sessions().await, Capture::start());
     let open = sessions.begin(Session::new([1; 16], User::default(), NOW), NOW);
     assert!(sessions.write_or_log(&open, NOW, Instant::now()).await.is_empty());
     assert!(capture.text().contains("WARN") && capture.text().contains("cookie was not written"));
-    sessions.end(&open, NOW).await;
+    sessions.end(&open.key(), NOW).await;
     assert!(capture.text().contains("ERROR") && capture.text().contains("sign_out_incomplete"));
 }

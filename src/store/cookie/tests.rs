@@ -52,7 +52,11 @@ async fn the_access_token_of_a_refresh_leaves_memory_when_its_minute_is_over() {
     let open = OpenSession::new(Session::new([1; 16], User::default(), 0), 10_000);
     let access_token =
         Some(AccessToken { api: "graph".to_owned(), token: "a".into(), expires_at: 9_000, life: 3_600, binding: None });
-    store.save_tokens(&open, NewTokens { refresh_token: None, access_token, id_token: None }, 100).await.unwrap();
+    let lock = RefreshLock::new((), None);
+    store
+        .save_tokens(&lock, &open, NewTokens { refresh_token: None, access_token, id_token: None }, 100)
+        .await
+        .unwrap();
     tokio::time::sleep(Duration::from_secs(59)).await;
     assert_eq!(store.memory.access_tokens(), 1);
     tokio::time::sleep(Duration::from_secs(6)).await;

@@ -108,7 +108,7 @@ async fn a_session_that_ends_before_its_turn_gets_no_token() {
     let open = signed_in("ada");
     let ends = async {
         settle().await;
-        service.sessions.end(&open, NOW).await;
+        service.sessions.end(&open.key(), NOW).await;
         double.held.as_ref().unwrap().add_permits(16);
     };
     let (called, ()) = tokio::join!(call(&service, &open, NOW), ends);

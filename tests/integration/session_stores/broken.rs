@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 use std::fmt;
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use cloakroom::secret::ExposeSecret;
 use cloakroom::session::OpenSession;
@@ -11,8 +12,8 @@ use cloakroom::session::payload::{Session, SessionId, User};
 use cloakroom::session::seal::Opened;
 use cloakroom::session::sealer::Sealer;
 use cloakroom::session::store::{
-    EndReason, IndexError, ListedSession, LoadError, LogoutTokenId, NewTokens, RefreshLock, SaveError, SessionKey,
-    SessionStore, StoreFuture, StoreUnavailable, Whose,
+    EndReason, IndexError, ListedSession, LoadError, LockError, LogoutTokenId, NewTokens, RefreshLock, SaveError,
+    SessionKey, SessionStore, StoreFuture, StoreUnavailable, Whose,
 };
 use cloakroom::session::user_agent::UserAgent;
 
@@ -71,6 +72,19 @@ impl Seen {
         let open = self.loaded.get(cookie.payload())?;
         let names = |key: &SessionKey| key.id == Some(open.session.id) || key.hash == Some(open.session.hash());
         self.ended.iter().any(|(key, of)| *of == reason && names(key)).then(|| open.clone())
+    }
+}
+
+/// Gives a lock back later than it should.
+struct Late(Option<RefreshLock>);
+
+impl Drop for Late {
+    fn drop(&mut self) {
+        let lock = self.0.take();
+        tokio::spawn(async move {
+            tokio::time::sleep(Duration::from_secs(10)).await;
+            drop(lock);
+        });
     }
 }
 
@@ -143,7 +157,7 @@ impl SessionStore for Broken {
             {
                 let tokens =
                     NewTokens { refresh_token: new.session.refresh_token.clone(), access_token: None, id_token: None };
-                self.inner.save_tokens(&newest, tokens, now).await?;
+                self.inner.save_tokens(&RefreshLock::new((), None), &newest, tokens, now).await?;
             }
             match self.inner.create(&new, now).await {
                 Err(SaveError::KeysUnavailable) if self.breaks(Rule::MissingKeysAreReported) => Err(SaveError::Ended),
@@ -173,14 +187,20 @@ impl SessionStore for Broken {
             {
                 let tokens =
                     NewTokens { refresh_token: open.session.refresh_token.clone(), access_token: None, id_token: None };
-                self.inner.save_tokens(&newest, tokens, now).await?;
+                self.inner.save_tokens(&RefreshLock::new((), None), &newest, tokens, now).await?;
             }
-            Ok(touched.filter(|_| !self.breaks(Rule::RetiringKeysAreReplaced) || now < ROTATED))
+            let is_kept = match self.rule {
+                Rule::OutdatedCookiesAreWritten => !open.is_cookie_outdated,
+                Rule::RetiringKeysAreReplaced => now < ROTATED,
+                _ => true,
+            };
+            Ok(touched.filter(|_| is_kept))
         })
     }
 
     fn save_tokens<'a>(
         &'a self,
+        lock: &'a RefreshLock,
         open: &'a OpenSession,
         mut new: NewTokens,
         now: u64,
@@ -192,10 +212,10 @@ impl SessionStore for Broken {
             if self.breaks(Rule::TokensAreStored) {
                 new.access_token = None;
             }
-            match self.inner.save_tokens(open, new.clone(), now).await {
+            match self.inner.save_tokens(lock, open, new.clone(), now).await {
                 Err(SaveError::Superseded) if self.breaks(Rule::StaleSavesAreRejected) => {
                     let newest = self.inner.reload(open, now).await.unwrap();
-                    self.inner.save_tokens(&newest, new, now).await
+                    self.inner.save_tokens(lock, &newest, new, now).await
                 }
                 Err(SaveError::Ended)
                     if self.breaks(Rule::EndedSessionsAreNotStored)
@@ -208,7 +228,7 @@ impl SessionStore for Broken {
         })
     }
 
-    fn lock_refresh<'a>(&'a self, open: &'a OpenSession) -> StoreFuture<'a, Result<Option<RefreshLock>, LoadError>> {
+    fn lock_refresh<'a>(&'a self, open: &'a OpenSession) -> StoreFuture<'a, Result<Option<RefreshLock>, LockError>> {
         Box::pin(async move {
             if self.breaks(Rule::LockExcludesOthers) {
                 return Ok(Some(RefreshLock::new((), None)));
@@ -219,10 +239,7 @@ impl SessionStore for Broken {
                     let guard = Arc::clone(&self.lock).lock_owned().await;
                     lock.map(|lock| RefreshLock::new((lock, guard), None))
                 }
-                Rule::LockIsFreeWhenDropped => lock.map(|lock| {
-                    std::mem::forget(lock);
-                    RefreshLock::new((), None)
-                }),
+                Rule::LockIsFreeWhenDropped => lock.map(|lock| RefreshLock::new(Late(Some(lock)), None)),
                 _ => lock,
             })
         })

@@ -7,7 +7,9 @@ use std::time::Duration;
 use cloakroom::secret::{ExposeSecret, Key32, SecretString};
 use cloakroom::session::OpenSession;
 use cloakroom::session::payload::{AccessToken, Session, User};
-use cloakroom::session::store::{EndReason, LoadError, NewTokens, SaveError, SessionKey, StoreUnavailable, Whose};
+use cloakroom::session::store::{
+    EndReason, LoadError, NewTokens, RefreshLock, SaveError, SessionKey, StoreUnavailable, Whose,
+};
 use tokio::time::timeout;
 
 use super::places::{Instance, NOW, Place, ROTATED};
@@ -43,6 +45,7 @@ pub enum Rule {
     MissingKeysAreReported,
     OnlySessionsAreLoaded,
     OutagesAreReported,
+    OutdatedCookiesAreWritten,
     ReloadGivesTheNewestState,
     RepeatedCallbacksResetNothing,
     ReplacedSessionsAreNotLoaded,
@@ -56,7 +59,7 @@ pub enum Rule {
 }
 
 impl Rule {
-    pub const ALL: [Self; 33] = [
+    pub const ALL: [Self; 34] = [
         Self::ActivityIsStored,
         Self::ActivityNeverGoesBack,
         Self::DebugShowsNoToken,
@@ -80,6 +83,7 @@ impl Rule {
         Self::MissingKeysAreReported,
         Self::OnlySessionsAreLoaded,
         Self::OutagesAreReported,
+        Self::OutdatedCookiesAreWritten,
         Self::ReloadGivesTheNewestState,
         Self::RepeatedCallbacksResetNothing,
         Self::ReplacedSessionsAreNotLoaded,
@@ -119,6 +123,7 @@ impl Rule {
             Self::MissingKeysAreReported => missing_keys_are_reported(place).await,
             Self::OnlySessionsAreLoaded => only_sessions_are_loaded(&here).await,
             Self::OutagesAreReported => outages_are_reported(place, &here).await,
+            Self::OutdatedCookiesAreWritten => outdated_cookies_are_written(&here).await,
             Self::ReloadGivesTheNewestState => reload_gives_the_newest_state(&here).await,
             Self::RepeatedCallbacksResetNothing => repeated_callbacks_reset_nothing(&here).await,
             Self::ReplacedSessionsAreNotLoaded => replaced_sessions_are_not_loaded(&here).await,
@@ -165,6 +170,18 @@ async fn stored(here: &Instance, session: Session) -> (OpenSession, String) {
     (here.load(&cookie, NOW).await.unwrap(), cookie)
 }
 
+/// The lock of a session, taken as the holder of its newest state.
+async fn lock(here: &Instance, open: &OpenSession) -> RefreshLock {
+    let newest = here.store.reload(open, NOW).await.unwrap();
+    here.store.lock_refresh(&newest).await.unwrap().unwrap()
+}
+
+/// Stores tokens as the holder of the lock.
+async fn save(here: &Instance, open: &OpenSession, new: NewTokens, now: u64) -> Result<(), SaveError> {
+    let lock = lock(here, open).await;
+    here.store.save_tokens(&lock, open, new, now).await
+}
+
 fn refresh_token(open: &OpenSession) -> &str {
     open.session.refresh_token.as_ref().map_or("", SecretString::expose_secret)
 }
@@ -199,7 +216,7 @@ async fn only_sessions_are_loaded(here: &Instance) {
 async fn tokens_are_stored(here: &Instance) {
     let (open, cookie) = stored(here, session()).await;
     let new = new_tokens("r1", Some(access_token("orders", "b1")));
-    here.store.save_tokens(&open, new, NOW).await.unwrap();
+    save(here, &open, new, NOW).await.unwrap();
     let newest = here.load(&cookie, NOW + 1).await.unwrap();
     assert_eq!(
         (refresh_token(&newest), token(&newest, "graph"), token(&newest, "orders")),
@@ -210,17 +227,19 @@ async fn tokens_are_stored(here: &Instance) {
 /// Contract 15.5: where another generation is stored, the writer continues with what is stored.
 async fn stale_saves_are_rejected(here: &Instance) {
     let (open, cookie) = stored(here, session()).await;
-    here.store.save_tokens(&open, new_tokens("r1", None), NOW).await.unwrap();
-    assert_eq!(here.store.save_tokens(&open, new_tokens("r2", None), NOW).await, Err(SaveError::Superseded));
+    let lock = lock(here, &open).await;
+    here.store.save_tokens(&lock, &open, new_tokens("r1", None), NOW).await.unwrap();
+    let stale = here.store.save_tokens(&lock, &open, new_tokens("r2", None), NOW).await;
+    assert_eq!(stale, Err(SaveError::Superseded));
     assert_eq!(refresh_token(&here.load(&cookie, NOW).await.unwrap()), "r1");
 }
 
 async fn reload_gives_the_newest_state(here: &Instance) {
     let (open, _) = stored(here, session()).await;
-    here.store.save_tokens(&open, new_tokens("r1", None), NOW).await.unwrap();
+    save(here, &open, new_tokens("r1", None), NOW).await.unwrap();
     let newest = here.store.reload(&open, NOW).await.unwrap();
     assert_eq!(refresh_token(&newest), "r1");
-    assert_eq!(here.store.save_tokens(&newest, new_tokens("r2", None), NOW).await, Ok(()), "it is the newest state");
+    assert_eq!(save(here, &newest, new_tokens("r2", None), NOW).await, Ok(()), "it is the newest state");
 }
 
 /// Contract 4.21.
@@ -231,7 +250,7 @@ async fn generations_rise(here: &Instance) {
         let after_touch = here.load(&cookie, NOW + round).await.unwrap();
         assert!(after_touch.session.generation >= open.session.generation);
         let newest = here.store.reload(&after_touch, NOW + round).await.unwrap();
-        here.store.save_tokens(&newest, new_tokens(&format!("r{round}"), None), NOW + round).await.unwrap();
+        save(here, &newest, new_tokens(&format!("r{round}"), None), NOW + round).await.unwrap();
         cookie = touched(here, &newest, NOW + round).await.unwrap_or(cookie);
         let after_save = here.load(&cookie, NOW + round).await.unwrap();
         assert!(after_save.session.generation > after_touch.session.generation);
@@ -268,7 +287,7 @@ async fn activity_never_goes_back(here: &Instance) {
 /// Contract 4.23: a slow response writes no older tokens, whatever instance reads what it wrote.
 async fn stale_touches_keep_new_tokens(place: &dyn Place, here: &Instance) {
     let (open, cookie) = stored(here, session()).await;
-    here.store.save_tokens(&open, new_tokens("r1", None), NOW).await.unwrap();
+    save(here, &open, new_tokens("r1", None), NOW).await.unwrap();
     let cookie = touched(here, &open, NOW + 100).await.unwrap_or(cookie);
     let there = Instance::new(place).await;
     assert_eq!(refresh_token(&there.load(&cookie, NOW + 100).await.unwrap()), "r1");
@@ -279,7 +298,7 @@ async fn repeated_callbacks_reset_nothing(here: &Instance) {
     let new = OpenSession::new(session(), NOW + 28_800);
     let first = here.store.create(&new, NOW).await.unwrap();
     let open = here.load(&first, NOW).await.unwrap();
-    here.store.save_tokens(&open, new_tokens("r1", None), NOW).await.unwrap();
+    save(here, &open, new_tokens("r1", None), NOW).await.unwrap();
     let second = here.store.create(&new, NOW + 1).await.unwrap();
     for cookie in [first, second] {
         assert_eq!(refresh_token(&here.load(&cookie, NOW + 1).await.unwrap()), "r1");
@@ -299,9 +318,10 @@ async fn ended_sessions_are_not_loaded(here: &Instance) {
 /// Contract 4.23, 15.5.
 async fn ended_sessions_are_not_stored(here: &Instance) {
     let (open, _) = stored(here, session()).await;
+    let lock = lock(here, &open).await;
     here.store.end(&open.key(), EndReason::SignedOut, NOW).await.unwrap();
     assert_eq!(here.store.touch(&open, NOW + 1).await, Err(SaveError::Ended));
-    assert_eq!(here.store.save_tokens(&open, new_tokens("r1", None), NOW + 1).await, Err(SaveError::Ended));
+    assert_eq!(here.store.save_tokens(&lock, &open, new_tokens("r1", None), NOW + 1).await, Err(SaveError::Ended));
     assert_eq!(here.store.create(&open, NOW + 1).await, Err(SaveError::Ended));
 }
 
@@ -324,9 +344,10 @@ async fn replaced_sessions_are_not_loaded(here: &Instance) {
 async fn replaced_sessions_are_not_written(here: &Instance) {
     for name in [0, 1] {
         let (open, _) = stored(here, session()).await;
+        let lock = lock(here, &open).await;
         here.store.end(&names(&open)[name], EndReason::Replaced, NOW).await.unwrap();
         assert_eq!(here.store.touch(&open, NOW + 1).await, Err(SaveError::Ended), "{name}");
-        let saved = here.store.save_tokens(&open, new_tokens("r1", None), NOW + 1).await;
+        let saved = here.store.save_tokens(&lock, &open, new_tokens("r1", None), NOW + 1).await;
         assert_eq!(saved, Err(SaveError::Ended), "{name}");
         assert_eq!(here.store.create(&open, NOW + 1).await, Err(SaveError::Ended), "{name}");
         assert_eq!(here.store.ended_here(&open.session), Some(EndReason::Replaced), "{name}");
@@ -359,7 +380,7 @@ async fn lock_is_free_when_dropped(here: &Instance) {
     // A waiter gets either the lock or, if new tokens were stored meanwhile, none.
     let waits = timeout(Duration::from_secs(5), here.store.lock_refresh(&open));
     let saves = async {
-        here.store.save_tokens(&open, new_tokens("r1", None), NOW).await.unwrap();
+        here.store.save_tokens(next.as_ref().unwrap(), &open, new_tokens("r1", None), NOW).await.unwrap();
         drop(next);
     };
     assert!(tokio::join!(waits, saves).0.is_ok());
@@ -383,6 +404,7 @@ async fn missing_keys_are_reported(place: &dyn Place) {
 /// Contract 15.12: 503, never 401.
 async fn outages_are_reported(place: &dyn Place, here: &Instance) {
     let (open, cookie) = stored(here, session()).await;
+    let lock = lock(here, &open).await;
     if !place.set_down(true) {
         return;
     }
@@ -390,7 +412,7 @@ async fn outages_are_reported(place: &dyn Place, here: &Instance) {
     let outcomes = (
         here.store.reload(&open, NOW).await.err(),
         here.store.create(&open, NOW).await.err(),
-        here.store.save_tokens(&open, new_tokens("r1", None), NOW).await.err(),
+        here.store.save_tokens(&lock, &open, new_tokens("r1", None), NOW).await.err(),
         here.store.end(&open.key(), EndReason::SignedOut, NOW).await.err(),
     );
     place.set_down(false);
@@ -398,6 +420,14 @@ async fn outages_are_reported(place: &dyn Place, here: &Instance) {
     assert_eq!((loaded, outcomes), (load, (load, save, save, Some(StoreUnavailable))));
     let (_, cookie) = stored(here, session()).await;
     assert!(here.load(&cookie, NOW).await.is_ok(), "it works again");
+}
+
+/// Contract 3.11, 15.17.
+async fn outdated_cookies_are_written(here: &Instance) {
+    let (mut open, _) = stored(here, session()).await;
+    open.is_cookie_outdated = true;
+    let cookie = touched(here, &open, NOW + 1).await.expect("a cookie");
+    assert_eq!(here.load(&cookie, NOW + 1).await.unwrap().session.id, open.session.id);
 }
 
 /// Contract 4.16, 15.7.
@@ -430,7 +460,7 @@ async fn debug_shows_no_token(here: &Instance) {
     let canary = Session { refresh_token: Some("CANARY-0".into()), ..session() };
     let (open, _) = stored(here, canary).await;
     let new = new_tokens("CANARY-1", Some(access_token("graph", "CANARY-2")));
-    here.store.save_tokens(&open, new, NOW).await.unwrap();
+    save(here, &open, new, NOW).await.unwrap();
     let text = format!("{:?}", here.store);
     assert!(!text.contains("CANARY"), "{text}");
 }

@@ -16,8 +16,8 @@ use cloakroom::session::payload::{Session, User};
 use cloakroom::session::seal::Opened;
 use cloakroom::session::sealer::Sealer;
 use cloakroom::session::store::{
-    EndReason, IndexError, ListedSession, LoadError, LogoutTokenId, NewTokens, RefreshLock, SaveError, SessionKey,
-    SessionStore, StoreFuture, StoreUnavailable, Whose,
+    EndReason, IndexError, ListedSession, LoadError, LockError, LogoutTokenId, NewTokens, RefreshLock, SaveError,
+    SessionKey, SessionStore, StoreFuture, StoreUnavailable, Whose,
 };
 use cloakroom::session::user_agent::UserAgent;
 use tokio::time::Instant;
@@ -195,12 +195,13 @@ impl SessionStore for SharedStore {
             self.check(&open.session).map_err(|_| SaveError::Ended)?;
             self.shared.change(open, |record| record.active_at = record.active_at.max(now))?;
             let is_retiring = open.sealed_by.is_some_and(|kid| self.sealer.is_retiring(kid, now));
-            if is_retiring { self.cookie(open, now).await.map(Some) } else { Ok(None) }
+            if is_retiring || open.is_cookie_outdated { self.cookie(open, now).await.map(Some) } else { Ok(None) }
         })
     }
 
     fn save_tokens<'a>(
         &'a self,
+        _lock: &'a RefreshLock,
         open: &'a OpenSession,
         new: NewTokens,
         _now: u64,
@@ -221,11 +222,11 @@ impl SessionStore for SharedStore {
         })
     }
 
-    fn lock_refresh<'a>(&'a self, open: &'a OpenSession) -> StoreFuture<'a, Result<Option<RefreshLock>, LoadError>> {
+    fn lock_refresh<'a>(&'a self, open: &'a OpenSession) -> StoreFuture<'a, Result<Option<RefreshLock>, LockError>> {
         Box::pin(async move {
             let handle = handle(&open.session);
             loop {
-                if self.shared.record(&handle)?.generation > open.session.generation {
+                if self.shared.record(&handle).map_err(LockError::Load)?.generation > open.session.generation {
                     return Ok(None);
                 }
                 let lock = Arc::clone(self.shared.locks.lock().unwrap().entry(handle).or_default());

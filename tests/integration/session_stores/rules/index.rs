@@ -8,7 +8,7 @@ use cloakroom::session::store::{EndReason, IndexError, ListedSession, LoadError,
 use cloakroom::session::user_agent::UserAgent;
 
 use super::super::places::{Instance, NOW, Place};
-use super::{ISSUER, OTHER_ISSUER, new_tokens, session, stored};
+use super::{ISSUER, OTHER_ISSUER, lock, new_tokens, session, stored};
 
 /// Contract 16.8, 16.9.
 pub async fn ends_sessions_of_a_provider_session(place: &dyn Place, here: &Instance) {
@@ -156,11 +156,13 @@ pub async fn ends_from_elsewhere_are_noted(place: &dyn Place, here: &Instance) {
     let (session, whose) = session_of(&unique());
     let (open, cookie) = stored(here, session).await;
     if place.has_index() {
+        let there = Instance::new(place).await;
+        let lock = lock(&there, &open).await;
         here.store.end_all(&whose, None, NOW).await.unwrap();
         assert_eq!(here.store.ended_here(&open.session), Some(EndReason::SignedOut));
-        let there = Instance::new(place).await;
         assert_eq!(there.load(&cookie, NOW).await.err(), Some(LoadError::Expired));
-        assert_eq!(there.store.save_tokens(&open, new_tokens("r1", None), NOW).await, Err(SaveError::Ended));
+        let saved = there.store.save_tokens(&lock, &open, new_tokens("r1", None), NOW).await;
+        assert_eq!(saved, Err(SaveError::Ended));
     }
 }
 
