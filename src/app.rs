@@ -22,6 +22,7 @@ use crate::session::store::SessionStore;
 use crate::spa;
 use crate::store::StoreConfig;
 use crate::store::cookie::CookieStore;
+use crate::store::redis::RedisStore;
 use crate::store::redis::client::Client as RedisClient;
 use crate::telemetry::spawn_blocking;
 use crate::tokens::TokenService;
@@ -54,12 +55,31 @@ impl App {
     /// Makes the parts. Nothing is loaded yet.
     #[must_use]
     pub fn new(config: Config) -> Arc<Self> {
-        Self::with_store(config, |sealer, cookies| Arc::new(CookieStore::new(Arc::clone(sealer), cookies.clone())))
+        match config.store.clone() {
+            StoreConfig::Cookie => Self::with_store(config, |sealer, cookies| {
+                Arc::new(CookieStore::new(Arc::clone(sealer), cookies.clone()))
+            }),
+            StoreConfig::Redis(store) => {
+                let (prefix, limits) = (store.prefix.clone(), config.sessions);
+                let client = RedisClient::new(store, Arc::clone(&config.net));
+                Self::assemble(config, Some(Arc::clone(&client)), |sealer, cookies| {
+                    Arc::new(RedisStore::new(client, &prefix, Arc::clone(sealer), cookies.name(), limits))
+                })
+            }
+        }
     }
 
     /// The same with another store than the configured one.
     pub fn with_store(
         config: Config,
+        store: impl FnOnce(&Arc<Sealer>, &SessionCookies) -> Arc<dyn SessionStore>,
+    ) -> Arc<Self> {
+        Self::assemble(config, None, store)
+    }
+
+    fn assemble(
+        config: Config,
+        redis: Option<Arc<RedisClient>>,
         store: impl FnOnce(&Arc<Sealer>, &SessionCookies) -> Arc<dyn SessionStore>,
     ) -> Arc<Self> {
         let net = config.net;
@@ -74,10 +94,6 @@ impl App {
         let configured = Configured::new(config.provider.authority.clone(), Arc::clone(&config.apis));
         let sessions =
             Arc::new(Sessions::new(sealer, cookies, config.sessions, configured, store, Arc::clone(&revocations)));
-        let redis = match config.store {
-            StoreConfig::Cookie => None,
-            StoreConfig::Redis(config) => Some(RedisClient::new(config, Arc::clone(&net))),
-        };
         let provider = Arc::new(Provider::new(config.provider, Arc::clone(&net)));
         let origins = Arc::clone(&config.auth.origins);
         let tokens = TokenService::new(config.tokens, Arc::<Provider>::clone(&provider), Arc::clone(&sessions));
@@ -98,6 +114,11 @@ impl App {
             misconfigured: config.misconfigured,
             port: config.port,
         })
+    }
+
+    /// Writes what responses did not wait for.
+    pub async fn flush(&self) {
+        self.sessions.flush().await;
     }
 
     /// Loads keys, revocation list and metadata, and keeps them fresh (contract 11.6); contacts the session store.

@@ -96,7 +96,11 @@ pub async fn run(listener: TcpListener, app: Arc<App>) -> ExitCode {
     }
     drop(listener);
     tracing::info!("shutting down; finishing requests in flight");
-    if tokio::time::timeout(DRAIN, graceful.shutdown()).await.is_err() {
+    let finish = async {
+        graceful.shutdown().await;
+        app.flush().await;
+    };
+    if tokio::time::timeout(DRAIN, finish).await.is_err() {
         tracing::warn!("requests were still in flight after 8 s");
     }
     ExitCode::from(TERMINATED)

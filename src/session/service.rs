@@ -202,6 +202,11 @@ impl Sessions {
         }
     }
 
+    /// Waits for what the store writes in the background.
+    pub async fn flush(&self) {
+        self.store.flush().await;
+    }
+
     /// Why a session ended, if it did so on this instance. No response to it may then write or delete the cookie.
     #[must_use]
     pub fn ended_here(&self, open: &OpenSession) -> Option<EndReason> {

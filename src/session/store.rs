@@ -178,8 +178,7 @@ pub struct LogoutTokenId {
 pub struct RefreshLock {
     _guard: Box<dyn Send + Sync>,
     until: Option<Instant>,
-    /// What a shared store knows its holder by.
-    pub holder: Option<[u8; 16]>,
+    holder: Option<[u8; 16]>,
 }
 
 impl RefreshLock {
@@ -187,6 +186,17 @@ impl RefreshLock {
     #[must_use]
     pub fn new(guard: impl Send + Sync + 'static, until: Option<Instant>) -> Self {
         Self { _guard: Box::new(guard), until, holder: None }
+    }
+
+    /// With what a shared store knows its holder by.
+    #[must_use]
+    pub fn with_holder(self, holder: [u8; 16]) -> Self {
+        Self { holder: Some(holder), ..self }
+    }
+
+    #[must_use]
+    pub const fn holder(&self) -> Option<&[u8; 16]> {
+        self.holder.as_ref()
     }
 
     /// Whether it is held for so long from now on, unless it is dropped.
@@ -252,6 +262,24 @@ pub enum IndexError {
     StoreUnavailable,
     /// The store does not know which sessions there are.
     Unsupported,
+}
+
+impl From<StoreUnavailable> for LoadError {
+    fn from(StoreUnavailable: StoreUnavailable) -> Self {
+        Self::StoreUnavailable
+    }
+}
+
+impl From<StoreUnavailable> for LockError {
+    fn from(StoreUnavailable: StoreUnavailable) -> Self {
+        Self::Load(LoadError::StoreUnavailable)
+    }
+}
+
+impl From<StoreUnavailable> for SaveError {
+    fn from(StoreUnavailable: StoreUnavailable) -> Self {
+        Self::StoreUnavailable
+    }
 }
 
 impl From<StoreUnavailable> for IndexError {

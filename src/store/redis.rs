@@ -1,5 +1,376 @@
-//! Sessions in Redis (contract section 15).
+//! Sessions in Redis (contract section 15): the session cookie holds a handle, without which a record does not open.
+//!
+//! Imports point down this list: redis, lock, index, records, scripts, record, deletions, client.
 
 pub mod client;
+mod deletions;
+mod index;
+mod lock;
+mod record;
+mod records;
+mod scripts;
 
+use std::num::NonZeroUsize;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use lru::LruCache;
+use tokio::time::Instant;
+use tokio_util::task::TaskTracker;
+use tracing::Instrument;
+
+use crate::clock::UnixSeconds;
+use crate::keyring::{Key, Purpose};
+use crate::session::companion::SessionHash;
+use crate::session::ended::EndedSessions;
+use crate::session::handle::Handle;
+use crate::session::payload::{Session, SessionId};
+use crate::session::seal::{Opened, Times};
+use crate::session::sealer::Sealer;
+use crate::session::store::{
+    EndReason, IndexError, ListedSession, LoadError, LockError, LogoutTokenId, NewTokens, RefreshLock, SaveError,
+    SessionKey, SessionStore, StoreFuture, StoreUnavailable, Whose,
+};
+use crate::session::{Limits, OpenSession};
+use client::Client;
 pub use client::Config;
+use deletions::{Deletion, Deletions};
+use index::{Member, for_each};
+use lock::Attempt;
+use record::{Index, Names};
+use records::{MetadataError, Records, Stored};
+
+/// Most sessions whose callbacks may be repeated; there are no more at a time.
+const REPEATABLE: NonZeroUsize = NonZeroUsize::MIN.saturating_add(999);
+
+/// The store of one instance.
+#[derive(Debug)]
+pub struct RedisStore {
+    records: Arc<Records>,
+    /// Full name of the session cookie.
+    cookie: String,
+    ended: EndedSessions,
+    /// The newest sessions that this instance stored: a repeated callback must not store one again after its end.
+    created: Mutex<LruCache<SessionId, ()>>,
+    deletions: Arc<Deletions>,
+    /// What is written without delaying a response.
+    background: TaskTracker,
+}
+
+impl RedisStore {
+    /// A store of the sessions whose cookies have this name. `prefix` begins every key.
+    #[must_use]
+    pub fn new(client: Arc<Client>, prefix: &str, sealer: Arc<Sealer>, cookie: &str, limits: Limits) -> Self {
+        let background = TaskTracker::new();
+        background.close();
+        Self {
+            records: Arc::new(Records { client, names: Names::new(prefix), sealer, limits }),
+            cookie: cookie.to_owned(),
+            ended: EndedSessions::default(),
+            created: Mutex::new(LruCache::new(REPEATABLE)),
+            deletions: Arc::default(),
+            background,
+        }
+    }
+
+    /// Contract 4.24.
+    fn check_here(&self, session: &Session) -> Result<(), LoadError> {
+        self.ended.get(session).map_or(Ok(()), |_| Err(LoadError::Ended))
+    }
+
+    fn check_here_before_saving(&self, session: &Session) -> Result<(), SaveError> {
+        self.ended.get(session).map_or(Ok(()), |_| Err(SaveError::Ended))
+    }
+
+    /// The value of the session cookie (contract 15.1).
+    fn seal_cookie(&self, key: &Key, open: &OpenSession, now: UnixSeconds) -> String {
+        let times = Times { issued_at: now, expires_at: open.expires_at };
+        let payload = Handle::of(&open.session).encode();
+        self.records.sealer.seal_with(key, Purpose::Session, &self.cookie, times, &payload)
+    }
+
+    /// Loads the session of a cookie that holds all of it, which an instance without this store wrote. At its first use
+    /// it is moved here, once, and from then on the record counts (contract 15.17).
+    async fn load_moved(&self, cookie: &Opened, now: UnixSeconds) -> Result<Stored, LoadError> {
+        let mut session = Session::decode(cookie.payload()).ok_or(LoadError::Expired)?;
+        let handle = Handle::of(&session);
+        self.check_here(&session)?;
+        self.check_here(&handle.session())?;
+        let names = self.records.names.session(&handle.hash());
+        let fields = match self.records.moved(&names).await? {
+            Some(fields) => fields,
+            None => {
+                session.handle = Some(handle.secret.clone());
+                let idle_at = session.active_at.saturating_add(self.records.limits.idle.as_secs());
+                let key = self.records.sealer.key(now).await.map_err(|_| LoadError::KeyUnavailable)?;
+                let new = OpenSession::new(session, cookie.times.expires_at);
+                let sealed = self.records.seal(&key, &new, now).ok().filter(|_| now < idle_at);
+                let sealed = sealed.ok_or(LoadError::Expired)?;
+                self.records.add_to_indexes(&Index::of(&new.session), &names, new.expires_at, now).await?;
+                self.records.move_here(&names, &sealed, millis(new.expires_at, now)).await?
+            }
+        };
+        self.records.open(&handle, &names, fields, now).await
+    }
+
+    /// Stores a session that begins, and returns whether there is a record then. A session that was stored before is
+    /// not stored again, since it may have ended.
+    async fn store_new(&self, key: &Key, new: &OpenSession, now: UnixSeconds) -> Result<bool, SaveError> {
+        let mut first = new.clone();
+        first.session.generation = first.session.generation.max(1);
+        let names = self.records.names.session(&new.session.hash());
+        let sealed = self.records.seal(key, &first, now)?;
+        let is_repeated = self.created().contains(&new.session.id);
+        if !is_repeated {
+            self.records.add_to_indexes(&Index::of(&new.session), &names, new.expires_at, now).await?;
+        }
+        let is_there = self.records.create(&names, &sealed, !is_repeated).await?;
+        self.created().put(new.session.id, ());
+        Ok(is_there)
+    }
+
+    fn created(&self) -> MutexGuard<'_, LruCache<SessionId, ()>> {
+        self.created.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Ends the session of an index's member; returns its hash if there was one.
+    async fn end_member(&self, member: Member, now: UnixSeconds) -> Result<Option<SessionHash>, StoreUnavailable> {
+        if !self.records.end(&member.hash, None, now).await? {
+            self.records.prune(&member, now).await;
+            return Ok(None);
+        }
+        let expires_at = now.saturating_add(self.records.limits.max.as_secs());
+        let key = SessionKey { id: None, hash: Some(member.hash), expires_at };
+        self.ended.insert(&key, EndReason::SignedOut, now);
+        Ok(Some(member.hash))
+    }
+
+    async fn list_member(&self, member: Member, now: UnixSeconds) -> Result<Option<ListedSession>, IndexError> {
+        match self.records.metadata(&self.records.names.session(&member.hash), now).await {
+            Ok(found) => Ok(Some(ListedSession {
+                hash: member.hash,
+                signed_in_at: found.metadata.signed_in_at,
+                active_at: found.metadata.active_at,
+                expires_at: found.expires_at,
+                user_agent: found.metadata.user_agent,
+            })),
+            Err(MetadataError::Gone) => {
+                self.records.prune(&member, now).await;
+                Ok(None)
+            }
+            Err(MetadataError::Invalid) => Ok(None),
+            Err(MetadataError::KeyUnavailable) => Err(IndexError::KeysUnavailable),
+            Err(MetadataError::StoreUnavailable) => Err(IndexError::StoreUnavailable),
+        }
+    }
+
+    /// Repeats a deletion that failed (contract 15.11).
+    fn delete_later(&self, hash: SessionHash, expires_at: UnixSeconds, now: UnixSeconds) {
+        let until = Instant::now() + Duration::from_millis(millis(expires_at, now));
+        if self.deletions.push(Deletion { hash, until }) {
+            let (records, started) = (Arc::clone(&self.records), Instant::now());
+            let delete = move |Deletion { hash, until }: Deletion| {
+                let (records, now) = (Arc::clone(&records), now.saturating_add(started.elapsed().as_secs()));
+                let left = until.saturating_duration_since(Instant::now()).as_millis();
+                async move { records.end(&hash, u64::try_from(left).ok(), now).await.map(drop) }
+            };
+            tokio::spawn(Arc::clone(&self.deletions).repeat(delete));
+        }
+    }
+}
+
+impl SessionStore for RedisStore {
+    fn load<'a>(&'a self, cookie: &'a Opened, now: UnixSeconds) -> StoreFuture<'a, Result<OpenSession, LoadError>> {
+        Box::pin(async move {
+            let (stored, is_moved) = match Handle::decode(cookie.payload()) {
+                Some(handle) => {
+                    self.check_here(&handle.session())?;
+                    (self.records.read(&handle, now).await?, false)
+                }
+                None => (self.load_moved(cookie, now).await?, true),
+            };
+            let is_retiring = self.records.sealer.is_retiring(cookie.kid, now);
+            let sealed_by = if is_retiring { cookie.kid } else { stored.kid };
+            Ok(OpenSession::loaded(stored.session, stored.expires_at, sealed_by, is_moved))
+        })
+    }
+
+    fn reload<'a>(
+        &'a self,
+        open: &'a OpenSession,
+        now: UnixSeconds,
+    ) -> StoreFuture<'a, Result<OpenSession, LoadError>> {
+        Box::pin(async move {
+            self.check_here(&open.session)?;
+            let mut newest = open.clone();
+            newest.session = self.records.read(&Handle::of(&open.session), now).await?.session;
+            Ok(newest)
+        })
+    }
+
+    fn create<'a>(&'a self, new: &'a OpenSession, now: UnixSeconds) -> StoreFuture<'a, Result<String, SaveError>> {
+        Box::pin(async move {
+            let key = self.records.sealer.key(now).await.map_err(|_| SaveError::KeysUnavailable)?;
+            self.check_here_before_saving(&new.session)?;
+            if !self.store_new(&key, new, now).await? {
+                self.ended.insert(&new.key(), EndReason::SignedOut, now);
+            }
+            self.check_here_before_saving(&new.session)?;
+            Ok(self.seal_cookie(&key, new, now))
+        })
+    }
+
+    fn touch<'a>(
+        &'a self,
+        open: &'a OpenSession,
+        now: UnixSeconds,
+    ) -> StoreFuture<'a, Result<Option<String>, SaveError>> {
+        Box::pin(async move {
+            self.check_here_before_saving(&open.session)?;
+            let is_retiring = open.sealed_by.is_some_and(|kid| self.records.sealer.is_retiring(kid, now));
+            let cookie = if is_retiring || open.is_cookie_outdated {
+                let key = self.records.sealer.key(now).await.map_err(|_| SaveError::KeysUnavailable)?;
+                Some(self.seal_cookie(&key, open, now))
+            } else {
+                None
+            };
+            let (records, background) = (Arc::clone(&self.records), self.background.clone());
+            let handle = Handle::of(&open.session);
+            let write = async move {
+                records.touch(&handle.hash(), now).await;
+                if is_retiring {
+                    seal_again(&records, &background, &handle, now).await;
+                }
+            };
+            self.background.spawn(write.in_current_span());
+            Ok(cookie)
+        })
+    }
+
+    fn save_tokens<'a>(
+        &'a self,
+        lock: &'a RefreshLock,
+        open: &'a OpenSession,
+        new: NewTokens,
+        now: UnixSeconds,
+    ) -> StoreFuture<'a, Result<(), SaveError>> {
+        Box::pin(async move {
+            self.check_here_before_saving(&open.session)?;
+            let mut next = open.session.clone();
+            next.refresh_token = new.refresh_token.or(next.refresh_token);
+            next.id_token = new.id_token.or(next.id_token);
+            if let Some(token) = new.access_token {
+                next.put_access_token(token);
+            }
+            self.records.save(next, open.expires_at, lock, now).await
+        })
+    }
+
+    fn lock_refresh<'a>(&'a self, open: &'a OpenSession) -> StoreFuture<'a, Result<Option<RefreshLock>, LockError>> {
+        Box::pin(async move {
+            self.check_here(&open.session).map_err(LockError::Load)?;
+            let names = self.records.names.session(&open.session.hash());
+            lock::lock(&self.records, &self.background, &names, open.session.generation).await
+        })
+    }
+
+    /// A session that is known by its ID only is ended on this instance: a store cannot find it. The callback deletes
+    /// it by the hash in the companion cookie (contract 4.24a).
+    fn end<'a>(
+        &'a self,
+        session: &'a SessionKey,
+        reason: EndReason,
+        now: UnixSeconds,
+    ) -> StoreFuture<'a, Result<(), StoreUnavailable>> {
+        Box::pin(async move {
+            self.ended.insert(session, reason, now);
+            let Some(hash) = &session.hash else { return Ok(()) };
+            let ended = self.records.end(hash, Some(millis(session.expires_at, now)), now).await;
+            if ended.is_err() {
+                self.delete_later(*hash, session.expires_at, now);
+            }
+            ended.map(drop)
+        })
+    }
+
+    fn has_index(&self) -> bool {
+        true
+    }
+
+    fn list<'a>(
+        &'a self,
+        whose: &'a Whose,
+        now: UnixSeconds,
+    ) -> StoreFuture<'a, Result<Vec<ListedSession>, IndexError>> {
+        Box::pin(async move {
+            let members = self.records.members(whose, now).await?;
+            let listed = for_each(members, |member| self.list_member(member, now)).await;
+            listed.into_iter().filter_map(Result::transpose).collect()
+        })
+    }
+
+    fn end_all<'a>(
+        &'a self,
+        whose: &'a Whose,
+        except: Option<SessionHash>,
+        now: UnixSeconds,
+    ) -> StoreFuture<'a, Result<Vec<SessionHash>, IndexError>> {
+        Box::pin(async move {
+            let mut members = self.records.members(whose, now).await?;
+            members.retain(|member| except != Some(member.hash));
+            // All are tried, even if one fails.
+            let ended = for_each(members, |member| self.end_member(member, now)).await;
+            Ok(ended.into_iter().filter_map(Result::transpose).collect::<Result<_, _>>()?)
+        })
+    }
+
+    fn is_recorded<'a>(&'a self, token: &'a LogoutTokenId) -> StoreFuture<'a, Result<bool, IndexError>> {
+        Box::pin(async move { Ok(self.records.call("EXISTS", &self.records.names.logout_token(token), &[]).await?) })
+    }
+
+    fn record<'a>(
+        &'a self,
+        token: &'a LogoutTokenId,
+        until: UnixSeconds,
+        now: UnixSeconds,
+    ) -> StoreFuture<'a, Result<(), IndexError>> {
+        Box::pin(async move {
+            let (key, life) = (self.records.names.logout_token(token), millis(until, now).to_string());
+            Ok(self.records.call("SET", &key, &[b"1", b"PX", life.as_bytes()]).await?)
+        })
+    }
+
+    fn flush(&self) -> StoreFuture<'_, ()> {
+        Box::pin(self.background.wait())
+    }
+
+    fn ended_here(&self, session: &Session) -> Option<EndReason> {
+        self.ended.get(session)
+    }
+}
+
+/// Seals a session again whose key retires, as the holder of the lock. If that is not free, a later activity does it
+/// (contract 15.18).
+async fn seal_again(records: &Arc<Records>, background: &TaskTracker, handle: &Handle, now: UnixSeconds) {
+    let Ok(stored) = records.read(handle, now).await else { return };
+    if !records.sealer.is_retiring(stored.kid, now) {
+        return;
+    }
+    let names = records.names.session(&handle.hash());
+    // The lock is only for the generation that was read.
+    let attempt = lock::try_lock(records, background, &names, stored.session.generation).await;
+    if let Ok(Attempt::Taken(lock)) = attempt {
+        let saved = records.save(stored.session, stored.expires_at, &lock, now).await;
+        if let Err(error) = saved {
+            tracing::debug!(?error, "a session was not sealed under the active key; a later activity does it");
+        }
+    }
+}
+
+/// How long it is from `now` to a time, at least 1 ms.
+const fn millis(until: UnixSeconds, now: UnixSeconds) -> u64 {
+    match until.saturating_sub(now).saturating_mul(1_000) {
+        0 => 1,
+        millis => millis,
+    }
+}

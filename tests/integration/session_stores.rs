@@ -14,8 +14,10 @@ use std::sync::Arc;
 
 use broken::BrokenPlace;
 pub use places::cookies;
-use places::{CookiePlace, Place, SharedPlace};
+use places::{CookiePlace, Place, RedisPlace, SharedPlace};
 use rules::Rule;
+
+use crate::app::ROOT;
 
 /// The rules that a store breaks.
 async fn broken_rules(place: &Arc<dyn Place>) -> Vec<Rule> {
@@ -40,6 +42,21 @@ async fn the_cookie_store_conforms() {
 #[tokio::test(start_paused = true)]
 async fn a_store_behind_a_handle_conforms() {
     let place: Arc<dyn Place> = Arc::new(SharedPlace::default());
+    assert_eq!(broken_rules(&place).await, Vec::<Rule>::new());
+}
+
+/// In real time, since a real server responds.
+#[tokio::test]
+async fn the_redis_store_conforms() {
+    let place: Arc<dyn Place> = Arc::new(RedisPlace::start());
+    assert_eq!(broken_rules(&place).await, Vec::<Rule>::new());
+}
+
+#[tokio::test]
+async fn the_redis_store_needs_no_permission_that_the_docs_do_not_name() {
+    let page = std::fs::read_to_string(format!("{ROOT}/docs/configuration.md")).unwrap();
+    let rules = page.lines().find_map(|line| line.strip_prefix("user gateway on >… ")).unwrap();
+    let place: Arc<dyn Place> = Arc::new(RedisPlace::start_with_acl(rules));
     assert_eq!(broken_rules(&place).await, Vec::<Rule>::new());
 }
 

@@ -33,7 +33,8 @@ use slots::slot;
 pub use outages::Health;
 
 /// The commands that the ACL user of the gateway needs, for the log.
-const ACL_COMMANDS: &str = "+ping +select +cluster|slots +asking +evalsha +eval +set";
+const ACL_COMMANDS: &str = "+ping +select +cluster|slots +asking +evalsha +eval +exists +get +set +del +pexpire +hget \
+                            +hmget +hset +zadd +zrem +zrange +zrangebyscore +zremrangebyscore +scan";
 /// Deadline of a call with its retry, its redirections and the connections that it waits for.
 const CALL: Duration = Duration::from_secs(5);
 /// Pause between two contacts while the store is not known to respond.
@@ -91,6 +92,10 @@ impl Script {
         Self { name, source, hash: OnceLock::new() }
     }
 
+    pub(super) const fn name(&self) -> &'static str {
+        self.name
+    }
+
     /// SHA-1 in hex, by which Redis finds the script.
     fn hash(&self) -> &str {
         self.hash.get_or_init(|| {
@@ -139,6 +144,20 @@ impl Client {
     pub async fn run(&self, script: &Script, keys: &[&str], arguments: &[&[u8]]) -> Result<Value, StoreUnavailable> {
         let sent = self.send_script(script, keys, arguments).await;
         self.recorded(script.name, sent)
+    }
+
+    /// The keys that match a pattern, one by one on all servers. For commands of operators: it takes long.
+    ///
+    /// # Errors
+    /// One of the servers does not reply, or replies with an error; the reason is logged once per outage.
+    pub async fn scan(&self, pattern: &str) -> Result<Vec<Vec<u8>>, StoreUnavailable> {
+        match self.servers.scan(pattern).await {
+            Ok(keys) => Ok(keys),
+            Err(failed) => {
+                self.outages.failed("SCAN", &failed, Instant::now());
+                Err(StoreUnavailable)
+            }
+        }
     }
 
     /// Logs a reply that is not one to its command or script.

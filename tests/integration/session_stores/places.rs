@@ -19,13 +19,19 @@ use cloakroom::session::sealer::Sealer;
 use cloakroom::session::store::{LoadError, SessionStore};
 use cloakroom::session::{Limits, OpenSession, Sessions};
 use cloakroom::store::cookie::CookieStore;
+use cloakroom::store::redis::client::{Auth, Client};
+use cloakroom::store::redis::{Config, RedisStore};
+use devkit::redis_server::{Options, RedisServer};
 
 use super::rules::ISSUER;
 use super::shared::{Shared, SharedStore};
+use crate::redis_server::config;
 
 pub const NAME: &str = "__Host-Http-cloakroom";
 /// The time of a rule, unless it needs another.
 pub const NOW: u64 = 1_000_000;
+pub const LIMITS: Limits =
+    Limits { idle: Duration::from_secs(1_800), max: Duration::from_secs(28_800), clock_skew: Duration::from_secs(300) };
 /// From this time on, another key is active.
 pub const ROTATED: u64 = NOW + 10_000;
 const PROPAGATION: u64 = 900;
@@ -162,6 +168,46 @@ pub struct CookiePlace;
 impl Place for CookiePlace {
     fn store(&self, sealer: &Arc<Sealer>) -> Arc<dyn SessionStore> {
         Arc::new(CookieStore::new(Arc::clone(sealer), cookies()))
+    }
+}
+
+/// Sessions in a real Redis.
+pub struct RedisPlace {
+    server: RedisServer,
+    auth: Auth,
+}
+
+impl RedisPlace {
+    pub fn start() -> Self {
+        Self { server: RedisServer::start(&Options::default()).unwrap(), auth: Auth::None }
+    }
+
+    /// As a user with these ACL rules.
+    pub fn start_with_acl(rules: &str) -> Self {
+        let options = Options::default().line(format!("user gateway on >secret {rules}"));
+        let auth = Auth::Password { user: Some("gateway".to_owned()), password: "secret".into() };
+        Self { server: RedisServer::start(&options).unwrap(), auth }
+    }
+}
+
+impl Place for RedisPlace {
+    fn store(&self, sealer: &Arc<Sealer>) -> Arc<dyn SessionStore> {
+        let config = Config { auth: self.auth.clone(), ..config(self.server.port()) };
+        let (prefix, client) = (config.prefix.clone(), Client::new(config, Arc::default()));
+        Arc::new(RedisStore::new(client, &prefix, Arc::clone(sealer), NAME, LIMITS))
+    }
+
+    fn has_index(&self) -> bool {
+        true
+    }
+
+    fn set_down(&self, is_down: bool) -> bool {
+        if is_down {
+            self.server.kill()
+        } else {
+            self.server.start_again().unwrap()
+        }
+        true
     }
 }
 

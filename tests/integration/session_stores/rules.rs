@@ -418,8 +418,14 @@ async fn outages_are_reported(place: &dyn Place, here: &Instance) {
     place.set_down(false);
     let (load, save) = (Some(LoadError::StoreUnavailable), Some(SaveError::StoreUnavailable));
     assert_eq!((loaded, outcomes), (load, (load, save, save, Some(StoreUnavailable))));
-    let (_, cookie) = stored(here, session()).await;
-    assert!(here.load(&cookie, NOW).await.is_ok(), "it works again");
+    let works_again = async {
+        let new = OpenSession::new(session(), NOW + 28_800);
+        while here.store.create(&new, NOW).await == Err(SaveError::StoreUnavailable) {
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+        here.store.reload(&new, NOW).await.unwrap()
+    };
+    timeout(Duration::from_secs(30), works_again).await.unwrap();
 }
 
 /// Contract 3.11, 15.17.

@@ -1,7 +1,7 @@
 //! Which server gets a command: that of the URL, or in a cluster the primary of the slot. A cluster is detected by its
 //! first redirection (contract 15.14).
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex as SyncMutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -24,6 +24,8 @@ const REDIRECTIONS: u32 = 8;
 const FIRST_PAUSE: Duration = Duration::from_millis(10);
 /// Shortest interval between two attempts to load the slots.
 const RELOAD_PAUSE: Duration = Duration::from_millis(200);
+/// How many keys one `SCAN` looks at.
+const SCANNED: u32 = 1_000;
 /// How many servers are asked for the slots at the same time.
 const SOURCES: usize = 4;
 
@@ -100,6 +102,39 @@ impl Servers {
                 None => return Err(Failed { server, failure }),
             }
         }
+    }
+
+    /// The keys on all primaries that match a pattern. One may occur twice.
+    pub(super) async fn scan(&self, pattern: &str) -> Result<Vec<Vec<u8>>, Failed> {
+        // A server of a cluster does not redirect this command, so that it would not be detected.
+        self.reload(vec![Arc::clone(&self.first)]).await;
+        let mut keys = Vec::new();
+        for link in self.primaries() {
+            let mut cursor = Vec::from(b"0");
+            loop {
+                let mut command = redis::cmd("SCAN");
+                command.arg(&cursor).arg("MATCH").arg(pattern).arg("COUNT").arg(SCANNED);
+                let page = Route { link: Arc::clone(&link), asking: false }.send(&command).await;
+                let page = page.and_then(|page| redis::from_redis_value(page).map_err(|_| Failure::Malformed));
+                let (next, found): (Vec<u8>, Vec<Vec<u8>>) =
+                    page.map_err(|failure| Failed { server: Arc::clone(&link.server), failure })?;
+                keys.extend(found);
+                if next == b"0" {
+                    break;
+                }
+                cursor = next;
+            }
+        }
+        Ok(keys)
+    }
+
+    fn primaries(&self) -> Vec<Arc<Link>> {
+        let primaries: Option<BTreeSet<Address>> =
+            self.cluster().slots.as_ref().map(|slots| slots.primaries().cloned().collect());
+        primaries.map_or_else(
+            || vec![Arc::clone(&self.first)],
+            |primaries| primaries.iter().map(|primary| self.link(primary)).collect(),
+        )
     }
 
     /// Where to send a command again after a failure, if it is worth it.

@@ -1,0 +1,90 @@
+//! Which sessions there are: by the indexes that sign-ins write (contract 15.4), or all of them.
+
+use futures_util::future::try_join_all;
+use futures_util::stream::{self, StreamExt};
+
+use super::record::{Index, SessionNames, parse_member};
+use super::records::Records;
+use super::scripts;
+use crate::clock::UnixSeconds;
+use crate::session::companion::SessionHash;
+use crate::session::store::{StoreUnavailable, Whose};
+
+/// How many sessions of one list are looked at at the same time.
+pub(super) const AT_ONCE: usize = 32;
+/// How long after its sign-in a session may have no record yet, in seconds: the indexes are written first.
+const SIGN_IN: u64 = 60;
+
+/// A session that an index names.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Member {
+    pub(super) hash: SessionHash,
+    /// The index, and the absolute expiry in it.
+    indexed: Option<(Index, UnixSeconds)>,
+}
+
+impl Records {
+    /// Adds a session to its indexes, before its record is written.
+    pub(super) async fn add_to_indexes(
+        &self,
+        indexes: &[Index],
+        names: &SessionNames,
+        expires_at: UnixSeconds,
+        now: UnixSeconds,
+    ) -> Result<(), StoreUnavailable> {
+        let skew = self.limits.clock_skew.as_secs().to_string();
+        let (score, now) = (expires_at.to_string(), now.to_string());
+        let arguments = [names.member.as_bytes(), score.as_bytes(), now.as_bytes(), skew.as_bytes()];
+        let add = async |index: &Index| -> Result<i64, StoreUnavailable> {
+            self.run(&scripts::ADD_TO_INDEX, &[&self.names.index(index)], &arguments).await
+        };
+        try_join_all(indexes.iter().map(add)).await.map(drop)
+    }
+
+    /// Removes a session from indexes. An entry that is left is removed when it is met.
+    pub(super) async fn remove_from_indexes(&self, indexes: &[Index], names: &SessionNames) {
+        let remove = async |index: &Index| -> Result<i64, StoreUnavailable> {
+            self.call("ZREM", &self.names.index(index), &[names.member.as_bytes()]).await
+        };
+        // The client logs why it fails.
+        let _ = try_join_all(indexes.iter().map(remove)).await;
+    }
+
+    /// The sessions of `whose`, by the indexes: there may be no record for one.
+    pub(super) async fn members(&self, whose: &Whose, now: UnixSeconds) -> Result<Vec<Member>, StoreUnavailable> {
+        let Some(index) = Index::of_whose(whose) else { return self.not_indexed(whose).await };
+        let after = format!("({now}");
+        let arguments: [&[u8]; 3] = [after.as_bytes(), b"+inf", b"WITHSCORES"];
+        let pairs: Vec<(Vec<u8>, f64)> = self.call("ZRANGEBYSCORE", &self.names.index(&index), &arguments).await?;
+        let member = |(member, score): (Vec<u8>, f64)| {
+            // Scores are whole seconds, far below 2^53.
+            Some(Member { hash: parse_member(&member)?, indexed: Some((index, score as UnixSeconds)) })
+        };
+        Ok(pairs.into_iter().filter_map(member).collect())
+    }
+
+    async fn not_indexed(&self, whose: &Whose) -> Result<Vec<Member>, StoreUnavailable> {
+        let hashes = match whose {
+            Whose::One(hash) => vec![*hash],
+            _ => {
+                let keys = self.client.scan(&self.names.all_records()).await?;
+                keys.iter().filter_map(|key| self.names.of_record(key)).collect()
+            }
+        };
+        Ok(hashes.into_iter().map(|hash| Member { hash, indexed: None }).collect())
+    }
+
+    /// Removes a member without a record from its index, unless its sign-in may still write one.
+    pub(super) async fn prune(&self, member: &Member, now: UnixSeconds) {
+        let Some((index, expires_at)) = member.indexed else { return };
+        let signed_in_at = expires_at.saturating_sub(self.limits.max.as_secs());
+        if now > signed_in_at.saturating_add(SIGN_IN) {
+            self.remove_from_indexes(&[index], &self.names.session(&member.hash)).await;
+        }
+    }
+}
+
+/// Does something for each member, several at a time, and collects the results.
+pub(super) async fn for_each<T, F: Future<Output = T>>(members: Vec<Member>, run: impl Fn(Member) -> F) -> Vec<T> {
+    stream::iter(members).map(run).buffer_unordered(AT_ONCE).collect().await
+}

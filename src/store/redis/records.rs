@@ -1,0 +1,338 @@
+//! The records of sessions: sealed, read, written and deleted one by one.
+
+use std::sync::Arc;
+
+use redis::{FromRedisValue, Value};
+
+use super::client::{Client, Script};
+use super::record::{Index, LIMIT, Metadata, Names, SessionNames};
+use super::scripts;
+use crate::clock::UnixSeconds;
+use crate::keyring::{Key, KeyId};
+use crate::session::companion::SessionHash;
+use crate::session::handle::Handle;
+use crate::session::payload::Session;
+use crate::session::seal::{Opened, Times};
+use crate::session::sealer::{Sealer, UnsealError};
+use crate::session::store::{LoadError, RefreshLock, SaveError, StoreUnavailable};
+use crate::session::{Limits, OpenSession};
+
+/// Most bytes of metadata that this release writes: hashes, times, and 256 bytes of a `User-Agent`, sealed.
+const METADATA: usize = 1_024;
+/// How often activity is written against that of other requests before it is left to them.
+const ATTEMPTS: usize = 3;
+
+/// The records in one Redis.
+#[derive(Debug)]
+pub(super) struct Records {
+    pub(super) client: Arc<Client>,
+    pub(super) names: Names,
+    pub(super) sealer: Arc<Sealer>,
+    pub(super) limits: Limits,
+}
+
+/// A record that was read.
+#[derive(Debug)]
+pub(super) struct Stored {
+    pub(super) session: Session,
+    pub(super) expires_at: UnixSeconds,
+    /// The key that the session is sealed under.
+    pub(super) kid: KeyId,
+}
+
+/// A record that is to be written.
+pub(super) struct Sealed {
+    session: String,
+    metadata: String,
+    generation: u64,
+    /// In ms.
+    life: u64,
+}
+
+/// Metadata that was read.
+pub(super) struct StoredMetadata {
+    /// As it is stored.
+    sealed: Vec<u8>,
+    pub(super) metadata: Metadata,
+    /// The absolute expiry.
+    pub(super) expires_at: UnixSeconds,
+}
+
+/// Generation, session, metadata; as of `HMGET`.
+type Fields = (Option<Vec<u8>>, Option<Vec<u8>>, Option<Vec<u8>>);
+
+/// Why metadata cannot be read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum MetadataError {
+    /// There is no record.
+    Gone,
+    /// It does not open, for reasons that the log has.
+    Invalid,
+    KeyUnavailable,
+    StoreUnavailable,
+}
+
+impl Records {
+    /// Sends a command to the slot of a key.
+    pub(super) async fn call<T: FromRedisValue>(
+        &self,
+        name: &'static str,
+        key: &str,
+        arguments: &[&[u8]],
+    ) -> Result<T, StoreUnavailable> {
+        let mut command = redis::cmd(name);
+        command.arg(key).arg(arguments);
+        self.parse(name, self.client.call(key, &command).await?)
+    }
+
+    pub(super) async fn run<T: FromRedisValue>(
+        &self,
+        script: &Script,
+        keys: &[&str],
+        arguments: &[&[u8]],
+    ) -> Result<T, StoreUnavailable> {
+        self.parse(script.name(), self.client.run(script, keys, arguments).await?)
+    }
+
+    fn parse<T: FromRedisValue>(&self, operation: &str, reply: Value) -> Result<T, StoreUnavailable> {
+        redis::from_redis_value(reply).map_err(|_| self.client.unexpected_reply(operation))
+    }
+
+    /// Reads a session in one round trip (contract 15.9).
+    pub(super) async fn read(&self, handle: &Handle, now: UnixSeconds) -> Result<Stored, LoadError> {
+        let names = self.names.session(&handle.hash());
+        let fields: Fields = self.call("HMGET", &names.record, &[b"g", b"v", b"m"]).await?;
+        self.open(handle, &names, fields, now).await
+    }
+
+    /// A record that is not there is an expired session, and so is one that does not open (contract 15.8).
+    pub(super) async fn open(
+        &self,
+        handle: &Handle,
+        names: &SessionNames,
+        fields: Fields,
+        now: UnixSeconds,
+    ) -> Result<Stored, LoadError> {
+        let (Some(generation), Some(session), Some(metadata)) = fields else { return Err(LoadError::Expired) };
+        let secret = Some(&handle.secret);
+        let (opened, metadata) = tokio::join!(
+            self.sealer.unseal_record(&names.member, secret, &session, now),
+            self.sealer.unseal_record(&names.metadata, None, &metadata, now),
+        );
+        let decoded = match (opened, metadata) {
+            (Ok(session), Ok(metadata)) => decode(&session, &metadata, &generation),
+            (Err(UnsealError::KeyUnavailable), _) | (_, Err(UnsealError::KeyUnavailable)) => {
+                return Err(LoadError::KeyUnavailable);
+            }
+            _ => None,
+        };
+        decoded.ok_or_else(|| {
+            tracing::warn!("a record of the store does not open: its session counts as expired");
+            LoadError::Expired
+        })
+    }
+
+    /// Seals a session that begins, or that is moved here, as the first state of its record.
+    pub(super) fn seal(&self, key: &Key, new: &OpenSession, now: UnixSeconds) -> Result<Sealed, SaveError> {
+        let handle = Handle::of(&new.session);
+        let names = self.names.session(&handle.hash());
+        let metadata = Metadata {
+            signed_in_at: new.session.signed_in_at,
+            active_at: new.session.active_at,
+            user_agent: new.user_agent.clone(),
+            indexes: Index::of(&new.session),
+        };
+        let metadata = self.seal_metadata(key, &names, &metadata, new.expires_at, now);
+        let mut session = new.session.clone();
+        session.handle = Some(handle.secret.clone());
+        let mut sealed = self.seal_session(key, &names, &handle, &session, new.expires_at, now);
+        if sealed.len() + metadata.len() > LIMIT && session.id_token.take().is_some() {
+            // It is kept where everything else fits too (contract 12.22).
+            sealed = self.seal_session(key, &names, &handle, &session, new.expires_at, now);
+        }
+        if sealed.len() + metadata.len() > LIMIT {
+            return Err(SaveError::TooLarge);
+        }
+        let life = self.life(session.active_at, new.expires_at, now);
+        Ok(Sealed { session: sealed, metadata, generation: session.generation, life })
+    }
+
+    /// Stores a session that begins, where there is none. Returns whether there is one then.
+    pub(super) async fn create(
+        &self,
+        names: &SessionNames,
+        sealed: &Sealed,
+        may_create: bool,
+    ) -> Result<bool, StoreUnavailable> {
+        let (generation, life) = (sealed.generation.to_string(), sealed.life.to_string());
+        let may_create: &[u8] = if may_create { b"1" } else { b"0" };
+        let arguments =
+            [generation.as_bytes(), sealed.session.as_bytes(), sealed.metadata.as_bytes(), life.as_bytes(), may_create];
+        self.run(&scripts::CREATE, &[&names.record], &arguments).await
+    }
+
+    /// The record of a session that was moved here before; `None` if it was not.
+    pub(super) async fn moved(&self, names: &SessionNames) -> Result<Option<Fields>, StoreUnavailable> {
+        self.run(&scripts::MOVED, &[&names.record, &names.moved], &[]).await
+    }
+
+    /// Moves a session here, unless another instance was first. Returns the record that counts.
+    pub(super) async fn move_here(
+        &self,
+        names: &SessionNames,
+        sealed: &Sealed,
+        mark: u64,
+    ) -> Result<Fields, StoreUnavailable> {
+        let (generation, life, mark) = (sealed.generation.to_string(), sealed.life.to_string(), mark.to_string());
+        let (session, metadata) = (sealed.session.as_bytes(), sealed.metadata.as_bytes());
+        let arguments = [generation.as_bytes(), session, metadata, life.as_bytes(), mark.as_bytes()];
+        self.run(&scripts::MOVE, &[&names.record, &names.moved], &arguments).await
+    }
+
+    /// Stores the next generation of a session that was read. What does not fit is left out as far as the refresh token
+    /// can obtain it again, so that a newer one is never lost (contract 4.17).
+    pub(super) async fn save(
+        &self,
+        mut next: Session,
+        expires_at: UnixSeconds,
+        lock: &RefreshLock,
+        now: UnixSeconds,
+    ) -> Result<(), SaveError> {
+        let handle = Handle::of(&next);
+        let names = self.names.session(&handle.hash());
+        let key = self.sealer.key(now).await.map_err(|_| SaveError::KeysUnavailable)?;
+        let (before, after) = (next.generation.to_string(), next.generation.saturating_add(1));
+        next.generation = after;
+        let sealed = loop {
+            let sealed = self.seal_session(&key, &names, &handle, &next, expires_at, now);
+            if sealed.len() + METADATA <= LIMIT {
+                break sealed;
+            }
+            if next.id_token.take().is_none() {
+                next.take_largest_access_token().ok_or(SaveError::TooLarge)?;
+            }
+        };
+        let after = after.to_string();
+        let holder = lock.holder().map_or(&[][..], |holder| holder);
+        let arguments = [before.as_bytes(), after.as_bytes(), sealed.as_bytes(), holder];
+        match self.run(&scripts::SAVE, &[&names.record, &names.lock], &arguments).await? {
+            1 => Ok(()),
+            0 => Err(SaveError::Ended),
+            _ => Err::<(), SaveError>(SaveError::Superseded),
+        }
+    }
+
+    /// Stores `now` as the last activity, unless a later one is stored. It changes nothing else, so that it never costs
+    /// another instance its new tokens (contract 15.5). If that fails, the log has the reason.
+    pub(super) async fn touch(&self, hash: &SessionHash, now: UnixSeconds) {
+        let names = self.names.session(hash);
+        for _ in 0..ATTEMPTS {
+            if !matches!(self.try_touch(&names, now).await, Ok(-1)) {
+                break;
+            }
+        }
+    }
+
+    async fn try_touch(&self, names: &SessionNames, now: UnixSeconds) -> Result<i64, MetadataError> {
+        let StoredMetadata { sealed: read, mut metadata, expires_at } = self.metadata(names, now).await?;
+        metadata.active_at = metadata.active_at.max(now);
+        let key = self.sealer.key(now).await.map_err(|_| MetadataError::KeyUnavailable)?;
+        let sealed = self.seal_metadata(&key, names, &metadata, expires_at, now);
+        let life = self.life(metadata.active_at, expires_at, now).to_string();
+        let arguments = [read.as_slice(), sealed.as_bytes(), life.as_bytes()];
+        Ok(self.run(&scripts::TOUCH, &[&names.record], &arguments).await?)
+    }
+
+    /// What is known of a session without its handle.
+    pub(super) async fn metadata(
+        &self,
+        names: &SessionNames,
+        now: UnixSeconds,
+    ) -> Result<StoredMetadata, MetadataError> {
+        let sealed: Option<Vec<u8>> = self.call("HGET", &names.record, &[b"m"]).await?;
+        let sealed = sealed.ok_or(MetadataError::Gone)?;
+        match self.sealer.unseal_record(&names.metadata, None, &sealed, now).await {
+            Err(UnsealError::KeyUnavailable) => Err(MetadataError::KeyUnavailable),
+            opened => {
+                let opened = opened.ok().and_then(|opened| Some((Metadata::decode(opened.payload())?, opened.times)));
+                let (metadata, times) = opened.ok_or_else(|| {
+                    tracing::warn!("the metadata of a session in the store does not open");
+                    MetadataError::Invalid
+                })?;
+                Ok(StoredMetadata { sealed, metadata, expires_at: times.expires_at })
+            }
+        }
+    }
+
+    /// Deletes a session with its index entries. Returns whether there was one. `mark`: for how many ms its cookie may
+    /// be presented, if that was not moved here yet; it cannot be moved then.
+    pub(super) async fn end(
+        &self,
+        hash: &SessionHash,
+        mark: Option<u64>,
+        now: UnixSeconds,
+    ) -> Result<bool, StoreUnavailable> {
+        let names = self.names.session(hash);
+        let (was_there, indexes) = match self.metadata(&names, now).await {
+            Ok(found) => (true, found.metadata.indexes),
+            Err(MetadataError::Gone) => (false, Vec::new()),
+            Err(MetadataError::StoreUnavailable) => return Err(StoreUnavailable),
+            // Its index entries are removed when they are met.
+            Err(MetadataError::Invalid | MetadataError::KeyUnavailable) => (true, Vec::new()),
+        };
+        if was_there || mark.is_some() {
+            let mark = mark.map_or_else(|| "0".to_owned(), |mark| mark.to_string());
+            let _: i64 = self.run(&scripts::END, &[&names.record, &names.moved], &[mark.as_bytes()]).await?;
+        }
+        self.remove_from_indexes(&indexes, &names).await;
+        Ok(was_there)
+    }
+
+    fn seal_session(
+        &self,
+        key: &Key,
+        names: &SessionNames,
+        handle: &Handle,
+        session: &Session,
+        expires_at: UnixSeconds,
+        now: UnixSeconds,
+    ) -> String {
+        let times = Times { issued_at: now, expires_at };
+        self.sealer.seal_record(key, &names.member, Some(&handle.secret), times, &session.encode())
+    }
+
+    fn seal_metadata(
+        &self,
+        key: &Key,
+        names: &SessionNames,
+        metadata: &Metadata,
+        expires_at: UnixSeconds,
+        now: UnixSeconds,
+    ) -> String {
+        let times = Times { issued_at: now, expires_at };
+        self.sealer.seal_record(key, &names.metadata, None, times, &metadata.encode())
+    }
+
+    /// How long a record is kept, in ms: to the earlier of idle and absolute expiry, and the tolerance for the clocks
+    /// of other instances (contract 15.6).
+    fn life(&self, active_at: UnixSeconds, expires_at: UnixSeconds, now: UnixSeconds) -> u64 {
+        let idle = active_at.saturating_add(self.limits.idle.as_secs());
+        let seconds = idle.min(expires_at).saturating_add(self.limits.clock_skew.as_secs()).saturating_sub(now);
+        seconds.saturating_mul(1_000).max(1)
+    }
+}
+
+/// What a record says, if its parts belong together. The last activity is in the metadata only.
+fn decode(session: &Opened, metadata: &Opened, generation: &[u8]) -> Option<Stored> {
+    let (expires_at, kid) = (session.times.expires_at, session.kid);
+    let mut session = Session::decode(session.payload())?;
+    session.active_at = Metadata::decode(metadata.payload())?.active_at;
+    let generation: u64 = std::str::from_utf8(generation).ok()?.parse().ok()?;
+    (generation == session.generation).then_some(Stored { session, expires_at, kid })
+}
+
+impl From<StoreUnavailable> for MetadataError {
+    fn from(StoreUnavailable: StoreUnavailable) -> Self {
+        Self::StoreUnavailable
+    }
+}
