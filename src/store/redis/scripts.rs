@@ -1,5 +1,5 @@
-//! The scripts that write sessions (contract 15.5). Each compares inside Redis, and its keys lie in one slot. It may run
-//! twice, with the effect and the result of running once: the client sends it again if its reply is lost.
+//! The scripts that write sessions (contract 15.5). Each compares inside Redis, and its keys lie in one slot. It may
+//! run twice, with the effect and the result of running once: the client sends it again if its reply is lost.
 
 use super::client::Script;
 
