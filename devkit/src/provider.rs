@@ -212,6 +212,20 @@ impl StandIn<State> {
         Some(())
     }
 
+    /// `sub` and `sid` of each sign-in so far, in their order.
+    #[must_use]
+    pub fn sign_ins(&self) -> Vec<(String, String)> {
+        let store = lock(&self.state.store);
+        store.grants.iter().map(|grant| (grant.user.sub.to_string(), grant.sid.clone())).collect()
+    }
+
+    /// A logout token for the first client, which names neither a user nor a session unless `change` adds one (OpenID
+    /// Connect Back-Channel Logout; Entra has none).
+    #[must_use]
+    pub fn logout_token(&self, change: impl FnOnce(&mut Draft)) -> String {
+        mint::logout_token(&self.state, change)
+    }
+
     /// A JWT with any claims and the usual header.
     #[must_use]
     pub fn jwt(&self, claims: &Value, signing: Signing) -> String {

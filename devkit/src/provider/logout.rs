@@ -1,3 +1,4 @@
+use http::header::LOCATION;
 use http::{Response, StatusCode};
 
 use super::authorize::COOKIE;
@@ -25,10 +26,22 @@ pub(super) fn logout(state: &State, request: &Recorded) -> Response<Body> {
             );
         }
     };
-    if let Some(cookie) = cookie(request) {
-        lock(&state.store).sessions.remove(&cookie);
-    }
+    let session = cookie(request).and_then(|cookie| lock(&state.store).sessions.remove(&cookie));
+    let frames = session.map(|session| frames(state, &session.sid)).unwrap_or_default();
+    let response = match response.headers().get(LOCATION).and_then(|location| location.to_str().ok()) {
+        Some(location) if !frames.is_empty() => page::signing_out(&frames, location),
+        _ => response,
+    };
     response::with(response, "set-cookie", &format!("{COOKIE}=; Path=/; HttpOnly; SameSite=Lax; Max-Age=0"))
+}
+
+/// The addresses at which the clients of a session end theirs.
+fn frames(state: &State, sid: &str) -> Vec<String> {
+    let store = lock(&state.store);
+    let has_session = |id: &str| store.grants.iter().any(|grant| grant.client_id == id && grant.sid == sid);
+    let clients = state.options.clients.iter().filter(|client| has_session(&client.id));
+    let uris = clients.filter_map(|client| client.frontchannel_logout_uri.as_deref());
+    uris.map(|uri| append_query(uri, &format!("sid={sid}"))).collect()
 }
 
 fn is_registered(state: &State, form: &Form, uri: &str) -> bool {

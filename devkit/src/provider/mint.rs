@@ -12,6 +12,8 @@ use crate::web::{base64url, jwt, lock, random_text};
 
 /// Seconds.
 const ID_TOKEN_LIFE: u64 = 60 * 60;
+/// Seconds.
+const LOGOUT_TOKEN_LIFE: u64 = 2 * 60;
 
 /// What tokens are issued for.
 pub(super) struct Issue {
@@ -69,6 +71,26 @@ fn id_token(state: &State, client: &Client, issue: &Issue) -> String {
     }
     let secret = client.secret.as_deref().unwrap_or_default();
     state.secret("id_token", sign(state, &draft.header, &draft.claims, draft.signing, secret))
+}
+
+/// A logout token for the first client (OpenID Connect Back-Channel Logout 1.0 section 2.4), after a change.
+pub(super) fn logout_token(state: &State, change: impl FnOnce(&mut Draft)) -> String {
+    let now = state.core.clock.now();
+    let client = state.options.clients.first();
+    let mut header = state.keys.active().header();
+    header["typ"] = "logout+jwt".into();
+    let claims = json!({
+        "iss": state.issuer(TENANT),
+        "aud": client.map(|client| &client.id),
+        "iat": now,
+        "exp": now + LOGOUT_TOKEN_LIFE,
+        "jti": random_text(16),
+        "events": {"http://schemas.openid.net/event/backchannel-logout": {}},
+    });
+    let mut draft = Draft { header, claims, signing: Signing::Active };
+    change(&mut draft);
+    let secret = client.and_then(|client| client.secret.as_deref()).unwrap_or_default();
+    state.secret("logout_token", sign(state, &draft.header, &draft.claims, draft.signing, secret))
 }
 
 /// A JWT for the audience, padded to the size of a real one.

@@ -38,7 +38,8 @@ impl Mutation {
         Self(Arc::new(change))
     }
 
-    pub(super) fn apply(&self, draft: &mut Draft) {
+    /// Changes a token before it is signed.
+    pub fn apply(&self, draft: &mut Draft) {
         (self.0)(draft);
     }
 }

@@ -41,6 +41,9 @@ pub struct Client {
     pub federated: Option<Federated>,
     pub redirect_uris: Vec<String>,
     pub post_logout_redirect_uris: Vec<String>,
+    /// Framed by the sign-out page with the session's `sid`, and as Entra does it without `iss` (OpenID Connect
+    /// Front-Channel Logout).
+    pub frontchannel_logout_uri: Option<String>,
 }
 
 /// A federated identity credential: tokens of another issuer are accepted as client assertions.
@@ -64,6 +67,7 @@ impl Options {
             federated: None,
             redirect_uris: vec![format!("{public_origin}/auth/callback")],
             post_logout_redirect_uris: vec![format!("{public_origin}/auth/logout")],
+            frontchannel_logout_uri: None,
         };
         Self {
             addr: ANY_PORT,

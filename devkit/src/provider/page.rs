@@ -72,6 +72,18 @@ pub(super) fn signed_out() -> Response<Body> {
     page(StatusCode::OK, "Signed out", "<h1>You are signed out</h1><p>You can close this window.</p>")
 }
 
+/// The page that frames the sign-outs of the clients, and returns once they have loaded (OpenID Connect Front-Channel
+/// Logout).
+pub(super) fn signing_out(frames: &[String], location: &str) -> Response<Body> {
+    let frames: String = frames.iter().map(|uri| format!("<iframe hidden src=\"{}\"></iframe>", escape(uri))).collect();
+    let body = format!(
+        "<h1>Signing you out</h1><p>If nothing happens, <a id=\"continue\" href=\"{}\">continue here</a>.</p>{frames}\
+         <script>addEventListener('load',()=>document.getElementById('continue').click())</script>",
+        escape(location),
+    );
+    page(StatusCode::OK, "Signing you out", &body)
+}
+
 /// The page that posts an authorization response to the client (OAuth 2.0 Form Post Response Mode).
 pub(super) fn form_post(uri: &str, fields: &[(String, String)]) -> Response<Body> {
     let hidden = |(name, value): &(String, String)| {
