@@ -1,11 +1,14 @@
 //! Signing in and out: one file per endpoint under `/auth`.
 
+pub mod backchannel_logout;
 pub mod callback;
 mod callback_dedup;
 mod end_session;
 mod error;
 mod exchange_limits;
 mod failure_log;
+pub mod frontchannel_logout;
+mod limited_log;
 pub mod login;
 pub mod logout;
 mod params;
@@ -32,6 +35,7 @@ use callback_dedup::CallbackDedup;
 pub use error::{AuthError, Facts};
 use exchange_limits::ExchangeLimits;
 use failure_log::FailureLog;
+use limited_log::LimitedLog;
 
 /// How the provider returns the authorization response.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -81,6 +85,7 @@ pub struct Auth {
     callback_dedup: CallbackDedup,
     exchange_limits: ExchangeLimits,
     failure_log: FailureLog,
+    logout_token_log: LimitedLog,
 }
 
 impl Auth {
@@ -99,6 +104,7 @@ impl Auth {
             callback_dedup: CallbackDedup::default(),
             exchange_limits: ExchangeLimits::default(),
             failure_log: FailureLog::default(),
+            logout_token_log: LimitedLog::default(),
         })
     }
 

@@ -31,6 +31,8 @@ const SEC_FETCH_MODE: HeaderName = HeaderName::from_static("sec-fetch-mode");
 
 const CROSS_ORIGIN_OPENER_POLICY: HeaderName = HeaderName::from_static("cross-origin-opener-policy");
 
+const HTML: &str = "text/html; charset=utf-8";
+
 /// The style of every page of the gateway.
 const STYLE: &str = "body{font:1.1rem/1.6 system-ui,sans-serif;max-width:34rem;margin:15vh auto;padding:0 1.5rem}\
                      button{font:inherit;padding:.5em 1.2em}small{opacity:.7}";
@@ -101,8 +103,16 @@ pub fn page(status: StatusCode, title: &str, body: &str) -> Reply {
          <main><h1>{title}</h1>{body}</main></html>",
         title = escape(title)
     );
-    let mut reply = build(status, Some("text/html; charset=utf-8"), html.into());
-    set_page_policy(&mut reply, "'none'");
+    let mut reply = build(status, Some(HTML), html.into());
+    set_page_policy(&mut reply, "'none'", "'none'");
+    reply
+}
+
+/// An empty page that pages of these origins may frame, and no others (contract 16.9).
+#[must_use]
+pub fn empty_frame(ancestors: &[String]) -> Reply {
+    let mut reply = build(StatusCode::OK, Some(HTML), Bytes::new());
+    set_page_policy(&mut reply, "'none'", &ancestors.join(" "));
     reply
 }
 
@@ -114,7 +124,7 @@ pub fn page(status: StatusCode, title: &str, body: &str) -> Reply {
 pub fn form_page(title: &str, body: &str, end_session_origin: Option<&str>) -> Reply {
     let mut reply = page(StatusCode::OK, title, body);
     let targets = end_session_origin.map_or_else(|| "'self'".to_owned(), |origin| format!("'self' {origin}"));
-    set_page_policy(&mut reply, &targets);
+    set_page_policy(&mut reply, &targets, "'none'");
     reply.headers_mut().insert(REFERRER_POLICY, HeaderValue::from_static("same-origin"));
     reply
 }
@@ -232,11 +242,11 @@ pub fn clear_cache(headers: &mut HeaderMap) {
     headers.insert(CLEAR_SITE_DATA, HeaderValue::from_static("\"cache\""));
 }
 
-/// Contract 8.9: `form_targets` are the sources of `form-action`.
+/// Contract 8.9: `form_targets` are the sources of `form-action`, and `ancestors` those of `frame-ancestors`.
 #[expect(clippy::expect_used, reason = "the sources are keywords and serialized origins")]
-fn set_page_policy(reply: &mut Reply, form_targets: &str) {
+fn set_page_policy(reply: &mut Reply, form_targets: &str, ancestors: &str) {
     let policy = format!(
-        "default-src 'none'; {}; base-uri 'none'; form-action {form_targets}; frame-ancestors 'none'",
+        "default-src 'none'; {}; base-uri 'none'; form-action {form_targets}; frame-ancestors {ancestors}",
         *STYLE_SOURCE
     );
     let policy = HeaderValue::from_str(&policy).expect("a policy is visible ASCII");

@@ -33,9 +33,11 @@ const ROTATE_KEYS: &str = "/rotate_keys";
 /// The user's own sessions; below it, each by its ID.
 const SESSIONS: &str = "/auth/sessions";
 /// The names of our HTTP functions, to which a misconfigured host posts payloads.
-const HTTP_FUNCTIONS: [&str; 10] = [
+const HTTP_FUNCTIONS: [&str; 12] = [
     "/api-proxy",
+    "/auth-backchannel-logout",
     "/auth-callback",
+    "/auth-frontchannel-logout",
     "/auth-login",
     "/auth-logout",
     "/auth-refresh",
@@ -85,6 +87,12 @@ fn table(app: &App) -> Vec<Route> {
         Route::new(Exact("/auth/logout"), GET_AND_POST, SignIn, logout).taking_forms().without_prefetch().guarded(),
         Route::new(Exact(SESSIONS), GET_AND_DELETE, SignIn, sessions).guarded().only_if(has_index),
         Route::new(OneBelow(SESSIONS, "/auth/sessions/{id}"), DELETE, SignIn, end_session).guarded().only_if(has_index),
+        Route::new(Exact("/auth/backchannel-logout"), POST, SignIn, backchannel_logout)
+            .taking_forms()
+            .only_if(has_index),
+        Route::new(Exact("/auth/frontchannel-logout"), GET, SignIn, frontchannel_logout)
+            .with_pages()
+            .only_if(has_index),
         Route::new(Exact("/health/live"), GET, Exempt, live),
         Route::new(Exact("/health/ready"), GET, Exempt, ready),
         Route::new(FromHost(app.port, &[ROTATE_KEYS]), POST, Exempt, rotate_keys),
@@ -164,6 +172,15 @@ async fn end_session(app: Arc<App>, request: GatewayRequest) -> Result<Reply, Er
     let RequestHead { target, headers, .. } = request.head.as_ref();
     let id = one_below(target.path(), SESSIONS).unwrap_or_default();
     app.auth.end_session(headers, id, &request.place, request.now).await
+}
+
+async fn backchannel_logout(app: Arc<App>, request: GatewayRequest) -> Result<Reply, Error> {
+    let form = request.place.enter_with_form(request.body).await?;
+    app.auth.backchannel_logout(&form, request.now).await
+}
+
+async fn frontchannel_logout(app: Arc<App>, request: GatewayRequest) -> Result<Reply, Error> {
+    app.auth.frontchannel_logout(request.query(), request.now).await
 }
 
 async fn live(_app: Arc<App>, _request: GatewayRequest) -> Result<Reply, Error> {

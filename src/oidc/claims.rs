@@ -57,14 +57,23 @@ pub enum TokenError {
     AtHash,
     Audience,
     AuthorizedParty,
+    /// Of a logout token: another event.
+    Event,
     Expired,
     IssuedAt,
+    /// Of a logout token, which is valid for minutes only.
+    IssuedTooLongAgo,
     Issuer,
     Jwt(JwtError),
+    /// The provider's keys lack the signing key, and they cannot be loaded again yet, so that the token can be neither
+    /// accepted nor rejected.
+    KeyUndecided,
     /// The provider's keys cannot be loaded, so that the token can be neither accepted nor rejected.
     KeysUnavailable,
     Malformed(&'static str),
     Nonce,
+    /// Of a logout token, which must not be accepted as an ID token elsewhere.
+    NonceForbidden,
     NotBefore,
     OtherUser,
     Subject,
@@ -95,11 +104,15 @@ impl fmt::Display for TokenError {
             Self::AtHash => "at_hash: not the hash of the access token in the same response",
             Self::Audience => "aud: issued for another client",
             Self::AuthorizedParty => "azp: issued to another client, or missing beside several audiences",
+            Self::Event => "events: not the event of a back-channel logout",
             Self::Expired => "exp: expired",
             Self::IssuedAt => "iat: in the future; check the clocks",
+            Self::IssuedTooLongAgo => "iat: too long ago for a logout token; check the clocks",
             Self::Issuer => "iss: not the configured provider, or not in agreement with tid or the signing key",
+            Self::KeyUndecided => "kid: no such key in the provider's key set, which was loaded within the last minute",
             Self::KeysUnavailable => "the provider's signing keys cannot be loaded",
             Self::Nonce => "nonce: not that of this sign-in",
+            Self::NonceForbidden => "nonce: not allowed in a logout token",
             Self::NotBefore => "nbf: in the future; check the clocks",
             Self::OtherUser => "sub: another user than the one who is signed in",
             Self::Subject => "sub: empty or longer than 255 bytes",
@@ -206,6 +219,14 @@ pub(super) fn expiry(exp: NumericDate, context: &Context<'_>) -> Result<(), Toke
 pub(super) fn issued_at(iat: NumericDate, context: &Context<'_>) -> Result<(), TokenError> {
     let iat = iat.seconds().ok_or(TokenError::Malformed("iat"))?;
     if iat <= context.now.saturating_add(context.clock_skew) { Ok(()) } else { Err(TokenError::IssuedAt) }
+}
+
+/// `iat` of a token that is delivered at once: no further from now than this many seconds, in either direction.
+pub(super) fn issued_within(seconds: u64, iat: UnixSeconds, context: &Context<'_>) -> Result<(), TokenError> {
+    if iat > context.now.saturating_add(seconds) {
+        return Err(TokenError::IssuedAt);
+    }
+    if context.now > iat.saturating_add(seconds) { Err(TokenError::IssuedTooLongAgo) } else { Ok(()) }
 }
 
 /// `nbf`, where there is one: not in the future, the tolerance apart.

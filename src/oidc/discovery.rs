@@ -79,6 +79,12 @@ impl Metadata {
         })
     }
 
+    /// The tenant that an issuer has where the metadata has the placeholder.
+    fn tenant_of<'a>(&self, iss: &'a str) -> Option<&'a str> {
+        let (before, after) = self.issuer.split_once(TENANT_TEMPLATE)?;
+        iss.strip_prefix(before)?.strip_suffix(after)
+    }
+
     /// Whether the client declares to the provider that it handles claims challenges (`cp1`). Only Entra understands
     /// that.
     #[must_use]
@@ -161,6 +167,17 @@ impl Authority {
             }
             _ => Err(IssuerError::WrongIssuer),
         }
+    }
+
+    /// Whether `iss` is the issuer of tokens of a tenant that may sign in, where no `tid` says of which.
+    #[must_use]
+    pub fn accepts_issuer(&self, metadata: &Metadata, iss: &str) -> bool {
+        let tid = match &self.tenants {
+            Tenants::Unchecked => None,
+            Tenants::One(tenant) => Some(tenant.as_str()),
+            Tenants::Listed(_) | Tenants::Any => metadata.tenant_of(iss),
+        };
+        self.check_issuer(metadata, iss, tid).is_ok()
     }
 }
 
@@ -306,7 +323,17 @@ mod tests {
         let one = authority("https://login.example/t/v2.0", Tenants::One(TENANT.to_owned()));
         assert_eq!(one.check_issuer(&metadata(&iss(TENANT)), &iss(TENANT), Some(TENANT)), Ok(()));
         assert_eq!(one.check_issuer(&metadata(&iss(TENANT)), &iss(TENANT), Some(OTHER)), Err(WrongIssuer));
+        let accepts = |of: &Authority, metadata: &Metadata, iss: &str| of.accepts_issuer(metadata, iss);
+        assert!(accepts(&listed, &template, &iss(TENANT)) && accepts(&any, &template, &iss(OTHER)));
+        assert!(accepts(&one, &metadata(&iss(TENANT)), &iss(TENANT)));
+        for bad in [&iss(OTHER), "https://login.example/{tenantid}/v2.0", "https://login.example/v2.0", TENANT, ""] {
+            assert!(!accepts(&listed, &template, bad), "{bad}");
+            assert!(!accepts(&one, &metadata(&iss(TENANT)), bad), "{bad}");
+        }
+        assert!(!accepts(&any, &template, &iss("any-tenant")));
         let plain = authority("https://login.example", Tenants::Unchecked);
+        assert!(accepts(&plain, &metadata("https://login.example"), "https://login.example"));
+        assert!(!accepts(&plain, &metadata("https://login.example"), "https://login.example/"));
         assert_eq!(
             plain.check_issuer(&metadata("https://login.example"), "https://login.example", Some("anything")),
             Ok(())

@@ -73,6 +73,8 @@ struct ProviderCache {
     metadata: Option<Arc<Metadata>>,
     keys: Option<Arc<KeySet>>,
     attempted_at: Option<Instant>,
+    /// When a request last attempted to load the keys alone.
+    keys_attempted_at: Option<Instant>,
     /// When the keys were last loaded because of an unknown key id, and whether that succeeded.
     unknown_key_load: Option<(Instant, bool)>,
     is_down: bool,
@@ -88,6 +90,16 @@ impl Provider {
     #[must_use]
     pub fn client_id(&self) -> &str {
         &self.config.client.id
+    }
+
+    pub(super) const fn clock_skew(&self) -> u64 {
+        self.config.clock_skew
+    }
+
+    /// Whether `iss` is the provider, for a tenant that may sign in.
+    #[must_use]
+    pub fn is_issuer(&self, metadata: &Metadata, iss: &str) -> bool {
+        self.config.authority.accepts_issuer(metadata, iss)
     }
 
     pub(super) const fn client(&self) -> &Client {
@@ -231,9 +243,7 @@ impl Provider {
         };
         let keys = self.keys(metadata).await.ok_or(TokenError::KeysUnavailable)?;
         match verify(&keys) {
-            Err(TokenError::Jwt(JwtError::UnknownKey)) => {
-                verify(&*self.keys_for_unknown(metadata, &keys).await.ok_or(TokenError::KeysUnavailable)?)
-            }
+            Err(TokenError::Jwt(JwtError::UnknownKey)) => verify(&*self.keys_for_unknown(metadata, &keys).await?),
             outcome => outcome,
         }
     }
@@ -253,38 +263,47 @@ impl Provider {
         });
     }
 
+    /// The keys, which are loaded now if they never were. Requests that wait for the attempt of another share its
+    /// failure.
     async fn keys(&self, metadata: &Metadata) -> Option<Arc<KeySet>> {
         let cached = || self.read(|cache| cache.keys.clone());
         if let Some(keys) = cached() {
             return Some(keys);
         }
         let _guard = self.loading.lock().await;
-        if let Some(keys) = cached() {
-            return Some(keys);
+        let was_attempted = |at: Instant| at.elapsed() < ATTEMPT_PAUSE;
+        if cached().is_some() || self.read(|cache| cache.keys_attempted_at.is_some_and(was_attempted)) {
+            return cached();
         }
-        let keys = Arc::new(self.fetch_keys(&metadata.jwks_uri).await?);
-        self.write(|cache| cache.keys = Some(Arc::clone(&keys)));
-        Some(keys)
+        let keys = self.fetch_keys(&metadata.jwks_uri).await.map(Arc::new);
+        self.write(|cache| {
+            cache.keys_attempted_at = Some(Instant::now());
+            cache.keys.clone_from(&keys);
+        });
+        keys
     }
 
-    /// The keys, loaded again because a token names a key that `seen` lacks, at most once a minute. In between, the
-    /// keys of the last such load count; if it failed, there are none.
-    async fn keys_for_unknown(&self, metadata: &Metadata, seen: &Arc<KeySet>) -> Option<Arc<KeySet>> {
+    /// Keys that are newer than `seen`, which lacks the key that a token names: loaded again for that at most once a
+    /// minute.
+    ///
+    /// # Errors
+    /// [`TokenError::KeyUndecided`]: it was done within the last minute. [`TokenError::KeysUnavailable`]: it failed.
+    async fn keys_for_unknown(&self, metadata: &Metadata, seen: &Arc<KeySet>) -> Result<Arc<KeySet>, TokenError> {
         let _guard = self.loading.lock().await;
         let current = self.read(|cache| cache.keys.clone()).unwrap_or_else(|| Arc::clone(seen));
         if !Arc::ptr_eq(&current, seen) {
-            return Some(current);
+            return Ok(current);
         }
         let recent = self.read(|cache| cache.unknown_key_load.filter(|(at, _)| at.elapsed() < UNKNOWN_KEY_PAUSE));
         if let Some((_, succeeded)) = recent {
-            return succeeded.then_some(current);
+            return Err(if succeeded { TokenError::KeyUndecided } else { TokenError::KeysUnavailable });
         }
         let keys = self.fetch_keys(&metadata.jwks_uri).await.map(Arc::new);
         self.write(|cache| {
             cache.unknown_key_load = Some((Instant::now(), keys.is_some()));
             cache.keys = keys.clone().or_else(|| cache.keys.take());
         });
-        keys
+        keys.ok_or(TokenError::KeysUnavailable)
     }
 
     async fn fetch_metadata(&self) -> Option<Metadata> {

@@ -116,7 +116,9 @@ impl Provider {
                 tracing::warn!(reason = %error, "the ID token of a refresh is rejected");
                 match error {
                     // Newer keys may accept it: this says nothing about the session (contract 7.4).
-                    TokenError::KeysUnavailable | TokenError::Jwt(JwtError::UnknownKey) => RefreshError::Unavailable,
+                    TokenError::KeysUnavailable | TokenError::KeyUndecided | TokenError::Jwt(JwtError::UnknownKey) => {
+                        RefreshError::Unavailable
+                    }
                     _ => RefreshError::Expired,
                 }
             })?;

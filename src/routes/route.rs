@@ -82,6 +82,7 @@ pub(super) struct Route {
     is_guarded: bool,
     is_isolated: bool,
     is_served: bool,
+    shows_pages: bool,
     handler: Handler,
 }
 
@@ -102,6 +103,7 @@ impl Route {
             is_guarded: false,
             is_isolated: false,
             is_served: true,
+            shows_pages: false,
             handler,
         }
     }
@@ -134,6 +136,11 @@ impl Route {
 
     pub(super) const fn is_served(&self) -> bool {
         self.is_served
+    }
+
+    /// Rejects with a page, whether the request is a navigation or not (contract 16.9).
+    pub(super) fn with_pages(self) -> Self {
+        Self { shows_pages: true, ..self }
     }
 
     /// The line as a filter: its response, or a warp rejection that leaves the request to the next line.
@@ -192,7 +199,7 @@ impl Route {
         }
         // The last line is the SPA's.
         let is_spa_file = outcome.is_ok() && matches!(self.path, Path::Any);
-        let mut reply = outcome.unwrap_or_else(|rejected| rejection(&app, rejected, &head));
+        let mut reply = outcome.unwrap_or_else(|rejected| rejection(&app, rejected, &head, self.shows_pages));
         self.add_common_headers(&app, &mut reply, &head, is_spa_file);
         let size = header_bytes(reply.headers());
         if size > HEADER_BYTES {
@@ -200,7 +207,8 @@ impl Route {
             let api = api.map(|api| api.name.as_str());
             tracing::warn!(api, size, "the headers of the response are too long for the host");
             let cookies = reply.headers().get_all(SET_COOKIE).iter().cloned().collect();
-            reply = rejection(&app, Rejected { cookies, ..Error::UpstreamUnavailable.into() }, &head);
+            let rejected = Rejected { cookies, ..Error::UpstreamUnavailable.into() };
+            reply = rejection(&app, rejected, &head, self.shows_pages);
             self.add_common_headers(&app, &mut reply, &head, false);
         }
         into_response(reply, head.method == Method::HEAD, Some(place))
@@ -259,7 +267,7 @@ fn preflight_response(app: &App) -> Reply {
     reply
 }
 
-fn rejection(app: &App, rejected: Rejected, head: &RequestHead) -> Reply {
+fn rejection(app: &App, rejected: Rejected, head: &RequestHead, shows_pages: bool) -> Reply {
     let Rejected { error, cookies } = rejected;
     let facts = error.facts();
     if facts.status.is_server_error() {
@@ -269,7 +277,8 @@ fn rejection(app: &App, rejected: Rejected, head: &RequestHead) -> Reply {
     }
     let deleted = if error == Error::SessionGone { app.auth.delete_session() } else { Vec::new() };
     let link_base = app.origins.link_base().to_owned();
-    let context = Context { trace_id: head.trace.trace_id.clone(), as_page: is_navigation(&head.headers), link_base };
+    let as_page = shows_pages || is_navigation(&head.headers);
+    let context = Context { trace_id: head.trace.trace_id.clone(), as_page, link_base };
     let mut reply = problem(&error, &context);
     let may_be_of_another_user = head.method == Method::POST && head.target.path() == "/auth/refresh";
     if matches!(error, Error::SessionExpired | Error::SessionGone)

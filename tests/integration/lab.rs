@@ -12,6 +12,7 @@ use cloakroom::keyring::KeySource;
 use cloakroom::places::{Class, Limits, Place, Places};
 use cloakroom::proxy::forward::Call;
 use cloakroom::reply::{Reply, full};
+use cloakroom::server;
 use cloakroom::telemetry::TraceContext;
 use devkit::graph::{Graph, GraphOptions};
 use devkit::provider::{Options, Provider};
@@ -21,6 +22,8 @@ use http_body_util::BodyExt;
 use serde_json::Value;
 
 use crate::app::{api_map, settings};
+use crate::session_stores::{Shared, SharedStore};
+use crate::visitor::Visitor;
 
 pub const ADA: &str = "ada.lovelace@contoso.example";
 pub const ORIGIN: &str = "http://localhost:7071";
@@ -30,6 +33,8 @@ pub struct Lab {
     pub app: Arc<App>,
     pub provider: Provider,
     pub graph: Graph,
+    /// The store of all its instances, unless that is the cookie.
+    pub shared: Option<Arc<Shared>>,
     vars: BTreeMap<String, String>,
 }
 
@@ -38,26 +43,50 @@ pub type Jar = BTreeMap<String, String>;
 
 impl Lab {
     pub async fn new(options: Options, changes: &[(&str, &str)]) -> Self {
+        Self::start(options, changes, None).await
+    }
+
+    /// The same over the double of a store behind a handle.
+    pub async fn with_shared_store(options: Options, changes: &[(&str, &str)]) -> Self {
+        Self::start(options, changes, Some(Arc::default())).await
+    }
+
+    async fn start(options: Options, changes: &[(&str, &str)], shared: Option<Arc<Shared>>) -> Self {
         let provider = Provider::start(options).await.unwrap();
         let graph = Graph::start(GraphOptions::new(&provider.issuer())).await.unwrap();
         let mut vars = settings(ORIGIN, &provider);
         vars.insert("CLOAKROOM_APIS".to_owned(), api_map(&graph.base()).to_string());
         vars.extend(changes.iter().map(|(name, value)| (format!("CLOAKROOM_{name}"), (*value).to_owned())));
-        let app = instance(&vars).await;
-        Self { app, provider, graph, vars }
+        let app = loaded(config(&vars), shared.as_ref()).await;
+        Self { app, provider, graph, shared, vars }
     }
 
     /// Puts another instance of the gateway in place of this one; returns the one before.
     pub async fn replace_instance(&mut self) -> Arc<App> {
-        let app = instance(&self.vars).await;
+        let app = loaded(config(&self.vars), self.shared.as_ref()).await;
         std::mem::replace(&mut self.app, app)
+    }
+
+    /// Puts an instance with other settings in place of this one.
+    pub async fn change_settings(&mut self, changes: &[(&str, &str)]) {
+        let changes = changes.iter().map(|(name, value)| (format!("CLOAKROOM_{name}"), (*value).to_owned()));
+        self.vars.extend(changes);
+        self.replace_instance().await;
     }
 
     /// Puts an instance with another key source in place of this one.
     pub async fn use_keys(&mut self, source: Arc<dyn KeySource>) {
         let mut config = config(&self.vars);
         config.keys.source = source;
-        self.app = loaded(config).await;
+        self.app = loaded(config, self.shared.as_ref()).await;
+    }
+
+    /// Serves this instance over a socket; returns a visitor of it. Its public origin stays [`ORIGIN`].
+    pub async fn visitor(&self) -> Visitor {
+        let listener = server::bind(0).await.unwrap();
+        let port = listener.local_addr().unwrap().port();
+        tokio::spawn(server::run(listener, Arc::clone(&self.app)));
+        Visitor::new(&format!("http://127.0.0.1:{port}"))
     }
 
     /// Starts a sign-in; returns the address of the redirect.
@@ -146,16 +175,17 @@ fn place(class: Class) -> Place {
     Places::new(&Limits::default()).arrived(class)
 }
 
-async fn instance(vars: &BTreeMap<String, String>) -> Arc<App> {
-    loaded(config(vars)).await
-}
-
 fn config(vars: &BTreeMap<String, String>) -> Config {
     Config::from_vars(&vars.clone().into_iter().collect()).unwrap()
 }
 
-async fn loaded(config: Config) -> Arc<App> {
-    let app = App::new(config);
+async fn loaded(config: Config, shared: Option<&Arc<Shared>>) -> Arc<App> {
+    let app = match shared {
+        Some(shared) => {
+            App::with_store(config, |sealer, _| Arc::new(SharedStore::new(Arc::clone(shared), Arc::clone(sealer))))
+        }
+        None => App::new(config),
+    };
     tokio::join!(app.ring.refresh(clock::now()), app.revocations.refresh(clock::now()));
     app
 }

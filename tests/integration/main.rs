@@ -50,6 +50,7 @@ mod persist;
 mod plans;
 mod protections;
 mod provider_documents;
+mod provider_logout;
 mod providers;
 mod proxying;
 mod redis_server;

@@ -16,6 +16,7 @@ use broken::BrokenPlace;
 pub use places::cookies;
 use places::{CookiePlace, Place, RedisPlace, SharedPlace};
 use rules::Rule;
+pub use shared::{Shared, SharedStore};
 
 use crate::app::ROOT;
 

@@ -71,7 +71,9 @@ const OWNERS: &[(&str, &[&str])] = &[
 /// The function folders with their routes; the timer has no route.
 const FUNCTIONS: &[(&str, Option<&str>)] = &[
     ("api-proxy", Some("api/{name}/{*path}")),
+    ("auth-backchannel-logout", Some("auth/backchannel-logout")),
     ("auth-callback", Some("auth/callback")),
+    ("auth-frontchannel-logout", Some("auth/frontchannel-logout")),
     ("auth-login", Some("auth/login")),
     ("auth-logout", Some("auth/logout")),
     ("auth-refresh", Some("auth/refresh")),

@@ -8,10 +8,12 @@ use super::verify::{binary_fault, verify};
 use super::*;
 
 /// The listing of `cargo dev package`, modes in front.
-const LISTING: [&str; 22] = [
+const LISTING: [&str; 24] = [
     "100644 api-proxy/function.json",
     "100644 apis.json",
+    "100644 auth-backchannel-logout/function.json",
     "100644 auth-callback/function.json",
+    "100644 auth-frontchannel-logout/function.json",
     "100644 auth-login/function.json",
     "100644 auth-logout/function.json",
     "100644 auth-refresh/function.json",

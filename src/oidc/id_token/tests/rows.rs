@@ -1,6 +1,13 @@
 //! The rows of the table, by subject.
 
+use base64::Engine;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use ring::rsa::PublicKeyComponents;
+use ring::signature::{RSA_PKCS1_SHA384, RSA_PKCS1_SHA512, RSA_PSS_SHA256, RSA_PSS_SHA384};
+use sha2::{Digest, Sha256};
+
 use super::*;
+use crate::oidc::drafts::{KEYS, RS256, SECRET, base64url, rsa_key};
 use JwtError::{Algorithm, CriticalHeader, Malformed, Signature, Type, UnknownKey};
 use TokenError::{
     AtHash, Audience, AuthorizedParty, Expired, IssuedAt, Issuer, Nonce, NotBefore, OtherUser, Subject, Tenant,
