@@ -161,7 +161,8 @@ impl Auth {
             Attempt::Expired => return Err(AuthError::LoginExpired.into()),
         };
         let open = exchange.await?;
-        if !is_first && self.sessions.ended_here(&open) == Some(EndReason::SignedOut) {
+        let ended = self.sessions.ended_here(&open);
+        if !is_first && matches!(ended, Some(EndReason::SignedOut | EndReason::FromElsewhere)) {
             return Err(AuthError::LoginExpired.into());
         }
         let lines = self.sessions.start(&open, now, arrived).await.map_err(AuthError::from)?;

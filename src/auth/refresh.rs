@@ -11,6 +11,7 @@ use crate::error::Error;
 use crate::guard::csrf;
 use crate::places::Place;
 use crate::reply::{Rejected, Reply, empty};
+use crate::session::store::EndReason;
 use crate::session::{OpenError, WriteError};
 
 impl Auth {
@@ -26,9 +27,10 @@ impl Auth {
     /// | why there is no valid session | cookie |
     /// |---|---|
     /// | it is damaged, expired, of another issuer, or sealed under a key that no longer opens | deleted |
+    /// | it was ended without its cookie, on whatever instance | deleted |
     /// | the provider does not accept the refresh token any more | deleted |
     /// | its key is unknown to this instance | kept: another instance may know the key |
-    /// | it ended or was replaced on this instance, even during this request | kept: deleted or overwritten already |
+    /// | signed out or replaced on this instance, even during this request | kept: deleted or overwritten already |
     pub async fn refresh(&self, headers: &HeaderMap, place: &Place, now: UnixSeconds) -> Result<Reply, Rejected> {
         let arrived = Instant::now();
         csrf::check(&Method::POST, headers, &self.config.origins, CsrfMode::Header)?;
@@ -39,8 +41,11 @@ impl Auth {
         place.enter_as(&open.session).await?;
         let refreshed = self.tokens.refresh_all(&open, now).await;
         if refreshed == Err(Error::SessionExpired) {
-            let has_ended = self.sessions.ended_here(&open).is_some();
-            return Err(if has_ended { Error::SessionExpired } else { Error::SessionGone }.into());
+            return Err(match self.sessions.ended_here(&open) {
+                Some(EndReason::Replaced | EndReason::SignedOut) => Error::SessionExpired,
+                Some(EndReason::FromElsewhere) | None => Error::SessionGone,
+            }
+            .into());
         }
         if let Err(error @ (Error::ProviderUnavailable | Error::ProviderUnavailableFor(_))) = &refreshed
             && !self.sessions.has_newer_tokens(&open, now).await

@@ -8,7 +8,7 @@ use lru::LruCache;
 
 use super::companion::SessionHash;
 use super::payload::{Session, SessionId};
-use super::store::{EndReason, SessionKey};
+use super::store::{EndReason, LoadError, SessionKey};
 use crate::clock::UnixSeconds;
 
 /// Most entries of each kind. When a table is full, its oldest entry is removed.
@@ -36,7 +36,8 @@ impl<K: Hash + Eq> Default for Table<K> {
 }
 
 impl EndedSessions {
-    /// Adds a session. One that was replaced may be signed out later, but not the reverse.
+    /// Adds a session. One that was replaced may be signed out later, but not the reverse; one that ended from
+    /// elsewhere may be either later, but not the reverse.
     pub fn insert(&self, session: &SessionKey, reason: EndReason, now: UnixSeconds) {
         let mut tables = self.tables();
         match (session.id, session.hash) {
@@ -54,6 +55,19 @@ impl EndedSessions {
         tables.ids.get(&session.id).or_else(by_hash)
     }
 
+    /// Contract 4.24. A session that ended from elsewhere has expired, as it has on every other instance: its cookie
+    /// was neither deleted nor overwritten.
+    ///
+    /// # Errors
+    /// [`LoadError::Ended`] or [`LoadError::Expired`].
+    pub fn check(&self, session: &Session) -> Result<(), LoadError> {
+        match self.get(session) {
+            None => Ok(()),
+            Some(EndReason::FromElsewhere) => Err(LoadError::Expired),
+            Some(EndReason::Replaced | EndReason::SignedOut) => Err(LoadError::Ended),
+        }
+    }
+
     fn tables(&self) -> MutexGuard<'_, Tables> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -65,7 +79,11 @@ impl<K: Hash + Eq> Table<K> {
         while table.peek_lru().is_some_and(|(_, (_, expires_at))| *expires_at <= now) {
             table.pop_lru();
         }
-        if reason == EndReason::Replaced && table.contains(&key) {
+        let counts = match (table.peek(&key), reason) {
+            (None | Some((EndReason::FromElsewhere, _)), _) | (_, EndReason::SignedOut) => true,
+            (Some(_), EndReason::FromElsewhere | EndReason::Replaced) => false,
+        };
+        if !counts {
             return;
         }
         let is_known = table.contains(&key);
@@ -138,6 +156,22 @@ mod tests {
         ended.insert(&key(1, 1_000), EndReason::SignedOut, 0);
         ended.insert(&key(1, 1_000), EndReason::Replaced, 0);
         assert_eq!(ended.get(&session(1)), Some(EndReason::SignedOut));
+    }
+
+    /// A sign-in in the same browser may have overwritten the cookie since.
+    #[test]
+    fn a_session_that_ended_from_elsewhere_may_be_replaced_or_signed_out_but_not_the_reverse() {
+        let ended = EndedSessions::default();
+        for (number, later) in [(1, EndReason::Replaced), (2, EndReason::SignedOut)] {
+            let insert = |reason| ended.insert(&key(number, 1_000), reason, 0);
+            insert(EndReason::FromElsewhere);
+            assert_eq!(ended.check(&session(number)), Err(LoadError::Expired));
+            insert(later);
+            insert(EndReason::FromElsewhere);
+            assert_eq!(ended.get(&session(number)), Some(later));
+            assert_eq!(ended.check(&session(number)), Err(LoadError::Ended));
+        }
+        assert_eq!(ended.check(&session(3)), Ok(()));
     }
 
     /// Contract 4.24a: the companion cookie names the session by its hash.

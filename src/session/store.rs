@@ -136,6 +136,9 @@ pub struct SessionKey {
 /// Why a session ended on this instance.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum EndReason {
+    /// It was ended without its cookie, which the browser still has: by its user in another browser, by an operator, or
+    /// by the provider.
+    FromElsewhere,
     /// Another sign-in in the same browser replaced it.
     Replaced,
     SignedOut,

@@ -75,7 +75,7 @@ impl RedisStore {
 
     /// Contract 4.24.
     fn check_here(&self, session: &Session) -> Result<(), LoadError> {
-        self.ended.get(session).map_or(Ok(()), |_| Err(LoadError::Ended))
+        self.ended.check(session)
     }
 
     fn check_here_before_saving(&self, session: &Session) -> Result<(), SaveError> {
@@ -141,7 +141,7 @@ impl RedisStore {
         }
         let expires_at = now.saturating_add(self.records.limits.max.as_secs());
         let key = SessionKey { id: None, hash: Some(member.hash), expires_at };
-        self.ended.insert(&key, EndReason::SignedOut, now);
+        self.ended.insert(&key, EndReason::FromElsewhere, now);
         Ok(Some(member.hash))
     }
 

@@ -46,6 +46,7 @@ pub struct Builder {
     provider: Option<provider::Options>,
     federated: Option<Federated>,
     tenants: Option<String>,
+    is_framed: bool,
     graph_entry: serde_json::Value,
     other_apis: serde_json::Value,
     patient: bool,
@@ -76,6 +77,7 @@ impl TestApp {
             provider: None,
             federated: None,
             tenants: None,
+            is_framed: false,
             graph_entry: json!({}),
             other_apis: json!({}),
             patient: true,
@@ -190,6 +192,12 @@ impl Builder {
         self
     }
 
+    /// Registers the front-channel logout, which the provider's sign-out page frames.
+    pub fn with_frontchannel_logout(mut self) -> Self {
+        self.is_framed = true;
+        self
+    }
+
     /// Changes members of Graph's entry in the API map.
     pub fn graph_entry(mut self, members: serde_json::Value) -> Self {
         self.graph_entry = members;
@@ -216,6 +224,9 @@ impl Builder {
         if let Some(federated) = self.federated {
             defaults.clients[0].secret = None;
             defaults.clients[0].federated = Some(federated);
+        }
+        if self.is_framed {
+            defaults.clients[0].frontchannel_logout_uri = Some(format!("{origin}/auth/frontchannel-logout"));
         }
         let options = match self.provider {
             Some(options) => provider::Options { clients: defaults.clients, ..options },

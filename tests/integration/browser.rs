@@ -6,6 +6,7 @@
 mod chrome;
 mod client;
 mod elsewhere;
+mod frontchannel_logout;
 mod graph_client;
 mod persist;
 mod same_tag;

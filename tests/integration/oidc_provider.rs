@@ -3,6 +3,7 @@
 //! Unlike Entra it requires `resource` (RFC 8707), sends `iss` (RFC 9207), supports revocation (RFC 7009), uses
 //! `client_secret_basic`, and issues one-time refresh tokens.
 
+mod logout;
 mod peer;
 
 use std::time::Duration;

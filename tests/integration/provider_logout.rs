@@ -1,6 +1,8 @@
 //! The provider ends sessions: back-channel and front-channel logout (contract 16.8, 16.9), over the double of a store
 //! that all instances share.
 
+mod journeys;
+
 use std::time::Duration;
 
 use cloakroom::clock::now;
@@ -167,6 +169,39 @@ async fn a_logout_token_without_sid_ends_all_sessions_of_its_sub() {
     let (ada, other, grace) = (stage.sign_in(ADA).await, stage.sign_in(ADA).await, stage.sign_in(GRACE).await);
     assert_ended(&stage.send(&stage.token(claim("sub", ada.sub.as_str()))).await);
     assert_eq!(stage.are_signed_in([&ada, &other, &grace]).await, [false, false, true]);
+}
+
+/// Contract 4.18, 4.20: the browser of a session that the provider ended still has its cookie, whichever instance ended
+/// it.
+#[tokio::test]
+async fn the_cookie_of_a_session_that_the_provider_ended_is_deleted_by_a_refresh() {
+    let stage = Stage::new().await;
+    let ada = stage.sign_in(ADA).await;
+    let mut browser = stage.client.clone();
+    browser.jar = ada.jar.clone();
+    assert_ended(&stage.send(&stage.token_of_session(&ada)).await);
+    let call = browser.fetch("GET", "/graph/me").await;
+    assert_eq!((call.status, call.code()), (401, "session_expired"));
+    assert_eq!(browser.jar, ada.jar);
+    let refresh = browser.fetch("POST", "/auth/refresh").await;
+    assert_eq!((refresh.status, refresh.code()), (401, "session_expired"));
+    assert!(browser.jar.is_empty());
+}
+
+/// Contract 10.18.
+#[tokio::test]
+async fn a_repeated_callback_does_not_bring_back_a_session_that_the_provider_ended() {
+    let stage = Stage::new().await;
+    let mut jar = Jar::new();
+    let away = stage.lab.begin(&mut jar, "", now()).await.unwrap();
+    let callback = stage.lab.provider.sign_in(&away, ADA).unwrap().form();
+    let mut repeated = jar.clone();
+    assert_eq!(stage.lab.come_back(&mut jar, &callback, now()).await, "/");
+    let (sub, sid) = stage.lab.provider.sign_ins().pop().unwrap();
+    let ada = Browser { jar, sub, sid };
+    assert_ended(&stage.send(&stage.token_of_session(&ada)).await);
+    assert_eq!(stage.lab.come_back(&mut repeated, &callback, now()).await, "/?auth_error=login_expired");
+    assert!(!stage.lab.is_signed_in(&repeated, now()).await);
 }
 
 #[tokio::test]

@@ -53,7 +53,7 @@ const SPA: &str = r#"<!doctype html><meta charset="utf-8"><title>SPA</title><lin
 /// Frames the gateway's page, and says so once the frame has loaded, even if the browser blocks it.
 const NEIGHBOUR: &str = r#"<!doctype html><meta charset="utf-8"><title>Neighbour</title><link rel="icon" href="data:,">
 <body>
-<iframe src="TARGET/" width="700" height="900" onload="document.body.dataset.loaded = ''"></iframe>
+<iframe src="TARGET" width="700" height="900" onload="document.body.dataset.loaded = ''"></iframe>
 "#;
 
 /// Has links that begin a sign-in.
@@ -83,7 +83,12 @@ impl Elsewhere {
 
     /// Starts the page that frames the one at the origin `target`, on a port.
     pub async fn neighbour(port: u16, target: &str) -> Self {
-        Self::serve(port, NEIGHBOUR.replace("TARGET", target)).await
+        Self::framing(port, &format!("{target}/")).await
+    }
+
+    /// Starts the page that frames the one at this address, on a port.
+    pub async fn framing(port: u16, address: &str) -> Self {
+        Self::serve(port, NEIGHBOUR.replace("TARGET", address)).await
     }
 
     /// Starts the page with links to a sign-in at the origin `target`.

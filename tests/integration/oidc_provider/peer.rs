@@ -38,6 +38,7 @@ impl Peer {
             .env("CLIENT_SECRET", CLIENT_SECRET)
             .env("REDIRECT_URI", format!("{origin}/auth/callback"))
             .env("POST_LOGOUT_REDIRECT_URI", format!("{origin}/auth/logout"))
+            .env("BACKCHANNEL_LOGOUT_URI", format!("{origin}/auth/backchannel-logout"))
             .envs(variables.iter().copied())
             .env("RESOURCE", RESOURCE)
             .env("RESOURCE_SCOPES", SCOPE)
@@ -54,6 +55,12 @@ impl Peer {
     /// How many lines of its output so far are this text.
     pub fn count(&self, line: &str) -> usize {
         self.output.lock().unwrap().iter().filter(|printed| *printed == line).count()
+    }
+
+    /// The lines of its output so far that begin with this text, without it.
+    pub fn lines_after(&self, start: &str) -> Vec<String> {
+        let output = self.output.lock().unwrap();
+        output.iter().filter_map(|line| line.strip_prefix(start)).map(str::to_owned).collect()
     }
 
     /// Waits until its output has everything that happened before this call.

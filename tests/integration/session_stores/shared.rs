@@ -125,7 +125,7 @@ impl SharedStore {
 
     /// Contract 4.24.
     fn check(&self, session: &Session) -> Result<(), LoadError> {
-        self.ended.get(session).map_or(Ok(()), |_| Err(LoadError::Ended))
+        self.ended.check(session)
     }
 
     async fn cookie(&self, open: &OpenSession, now: u64) -> Result<String, SaveError> {
@@ -286,7 +286,7 @@ impl SessionStore for SharedStore {
                 let is_kept = except == Some(hash) || !record.is_of(whose);
                 if !is_kept {
                     let key = SessionKey { id: None, hash: Some(hash), expires_at: record.expires_at };
-                    self.ended.insert(&key, EndReason::SignedOut, now);
+                    self.ended.insert(&key, EndReason::FromElsewhere, now);
                     ended.push(hash);
                 }
                 is_kept

@@ -17,6 +17,8 @@ server.listen(Number(process.argv[2] ?? process.env.PORT ?? 0), '127.0.0.1', () 
   const issuer = `http://127.0.0.1:${server.address().port}`;
   const provider = new Provider(issuer, configuration(settings));
   provider.on('server_error', (_ctx, error) => console.error(error));
+  provider.on('backchannel.success', (_ctx, _client, _account, sid) => console.log(`logged out ${sid}`));
+  provider.on('backchannel.error', (_ctx, error) => console.log(`not logged out: ${error.message}`));
   provider.on('grant.revoked', () => console.log('grant revoked'));
   provider.on('grant.success', ({ oidc: { params } }) => {
     if (params.grant_type === 'refresh_token') console.log(`refresh for ${params.scope}`);
@@ -41,6 +43,8 @@ function settingsFrom(env) {
     clientAuth: env.CLIENT_AUTH ?? 'client_secret_basic',
     redirectUri: env.REDIRECT_URI,
     postLogoutRedirectUri: env.POST_LOGOUT_REDIRECT_URI,
+    backchannelLogoutUri: env.BACKCHANNEL_LOGOUT_URI,
+    logoutTokensHaveSid: env.LOGOUT_TOKENS_HAVE_SID !== '0',
     resource: env.RESOURCE,
     resourceScopes: (env.RESOURCE_SCOPES ?? '').split(' ').filter(Boolean),
     accessTokenTtl: Number(env.ACCESS_TOKEN_TTL ?? 300),
@@ -57,11 +61,17 @@ function configuration(settings) {
       token_endpoint_auth_method: settings.clientAuth,
       redirect_uris: [settings.redirectUri],
       post_logout_redirect_uris: [settings.postLogoutRedirectUri],
+      ...(settings.backchannelLogoutUri && {
+        backchannel_logout_uri: settings.backchannelLogoutUri,
+        backchannel_logout_session_required: settings.logoutTokensHaveSid,
+      }),
       grant_types: ['authorization_code', 'refresh_token'],
       response_types: ['code'],
       id_token_signed_response_alg: 'RS256',
     }],
     clientAuthMethods: [settings.clientAuth],
+    // The library's dispatcher rejects loopback addresses, where the gateway under test is.
+    fetch: (url, { dispatcher: _dispatcher, ...options }) => globalThis.fetch(url, options),
     jwks: { keys: [signingKey()] },
     cookies: { keys: [randomBytes(32).toString('base64url')] },
     pkce: { required: () => true },
@@ -81,6 +91,7 @@ function configuration(settings) {
     interactions: { url: (_ctx, interaction) => `/interaction/${interaction.uid}` },
     features: {
       devInteractions: { enabled: false },
+      backchannelLogout: { enabled: Boolean(settings.backchannelLogoutUri) },
       rpInitiatedLogout: {
         enabled: true,
         logoutSource: (ctx, form) => {

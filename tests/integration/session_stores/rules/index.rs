@@ -159,8 +159,10 @@ pub async fn ends_from_elsewhere_are_noted(place: &dyn Place, here: &Instance) {
         let there = Instance::new(place).await;
         let lock = lock(&there, &open).await;
         here.store.end_all(&whose, None, NOW).await.unwrap();
-        assert_eq!(here.store.ended_here(&open.session), Some(EndReason::SignedOut));
-        assert_eq!(there.load(&cookie, NOW).await.err(), Some(LoadError::Expired));
+        assert_eq!(here.store.ended_here(&open.session), Some(EndReason::FromElsewhere));
+        for instance in [here, &there] {
+            assert_eq!(instance.load(&cookie, NOW).await.err(), Some(LoadError::Expired));
+        }
         let saved = there.store.save_tokens(&lock, &open, new_tokens("r1", None), NOW).await;
         assert_eq!(saved, Err(SaveError::Ended));
     }
