@@ -161,11 +161,11 @@ impl Auth {
             Attempt::Expired => return Err(AuthError::LoginExpired.into()),
         };
         let open = exchange.await?;
+        let lines = self.sessions.start(&open, now, arrived).await.map_err(AuthError::from)?;
         let ended = self.sessions.ended_here(&open);
         if !is_first && matches!(ended, Some(EndReason::SignedOut | EndReason::FromElsewhere)) {
             return Err(AuthError::LoginExpired.into());
         }
-        let lines = self.sessions.start(&open, now, arrived).await.map_err(AuthError::from)?;
         if let Some(replaced) = transaction.replaces {
             self.sessions.replace(replaced, &open, now).await;
         }

@@ -213,7 +213,7 @@ impl SessionStore for RedisStore {
             let key = self.records.sealer.key(now).await.map_err(|_| SaveError::KeysUnavailable)?;
             self.check_here_before_saving(&new.session)?;
             if !self.store_new(&key, new, now).await? {
-                self.ended.insert(&new.key(), EndReason::SignedOut, now);
+                self.ended.insert(&new.key(), EndReason::FromElsewhere, now);
             }
             self.check_here_before_saving(&new.session)?;
             Ok(self.seal_cookie(&key, new, now))
@@ -270,7 +270,8 @@ impl SessionStore for RedisStore {
         Box::pin(async move {
             self.check_here(&open.session).map_err(LockError::Load)?;
             let names = self.records.names.session(&open.session.hash());
-            lock::lock(&self.records, &self.background, &names, open.session.generation).await
+            let generation = open.session.generation;
+            lock::lock(|| lock::try_lock(&self.records, &self.background, &names, generation)).await
         })
     }
 

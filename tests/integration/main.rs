@@ -54,6 +54,7 @@ mod provider_logout;
 mod providers;
 mod proxying;
 mod redis_server;
+mod redis_sessions;
 mod refresh;
 mod rejections;
 mod repeats;

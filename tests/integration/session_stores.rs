@@ -12,10 +12,13 @@ mod tokens;
 
 use std::sync::Arc;
 
+use cloakroom::session::store::Whose;
+
 use broken::BrokenPlace;
-pub use places::cookies;
-use places::{CookiePlace, Place, RedisPlace, SharedPlace};
+use places::{ClusterPlace, Place, SharedPlace};
+pub use places::{CookiePlace, Instance, NOW, ROTATED, RedisPlace, cookies};
 use rules::Rule;
+pub use rules::{access_token, lock, new_tokens, refresh_token, save, session, stored, token};
 pub use shared::{Shared, SharedStore};
 
 use crate::app::ROOT;
@@ -51,6 +54,21 @@ async fn a_store_behind_a_handle_conforms() {
 async fn the_redis_store_conforms() {
     let place: Arc<dyn Place> = Arc::new(RedisPlace::start());
     assert_eq!(broken_rules(&place).await, Vec::<Rule>::new());
+}
+
+/// Contract 15.3, 15.14: no script needs keys of two slots, and all sessions are found, also by an instance that has
+/// sent nothing else yet.
+#[tokio::test]
+async fn the_redis_store_conforms_in_a_cluster() {
+    let place: Arc<dyn Place> = Arc::new(ClusterPlace::start());
+    assert_eq!(broken_rules(&place).await, Vec::<Rule>::new());
+    let here = Instance::new(place.as_ref()).await;
+    here.store.end_all(&Whose::Everyone, None, NOW).await.unwrap();
+    for _ in 0..20 {
+        stored(&here, session()).await;
+    }
+    let there = Instance::new(place.as_ref()).await;
+    assert_eq!(there.store.end_all(&Whose::Everyone, None, NOW).await.unwrap().len(), 20);
 }
 
 #[tokio::test]

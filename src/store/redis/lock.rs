@@ -38,16 +38,13 @@ struct Held {
 }
 
 /// Takes the lock, or waits until the one that holds it has stored the next generation, has given it back, or has held
-/// it for too long.
-pub(super) async fn lock(
-    records: &Arc<Records>,
-    background: &TaskTracker,
-    names: &SessionNames,
-    generation: u64,
+/// it for too long. `attempt` is [`try_lock`].
+pub(super) async fn lock<F: Future<Output = Result<Attempt, StoreUnavailable>>>(
+    attempt: impl Fn() -> F,
 ) -> Result<Option<RefreshLock>, LockError> {
     let (started, mut pause) = (Instant::now(), *PAUSES.start());
     loop {
-        match try_lock(records, background, names, generation).await? {
+        match attempt().await? {
             Attempt::Taken(lock) => return Ok(Some(lock)),
             Attempt::OtherGeneration => return Ok(None),
             Attempt::Gone => return Err(LockError::Load(LoadError::Expired)),
@@ -95,5 +92,61 @@ impl Drop for Held {
         if let Ok(runtime) = Handle::try_current() {
             self.background.spawn_on(unlock, &runtime);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Mutex;
+
+    use futures_util::future::ready;
+
+    use super::*;
+
+    /// Attempts that fail until one succeeds; returns when they were made, in ms, and the outcome.
+    async fn attempts(
+        outcome: impl Fn(Duration) -> Result<Attempt, StoreUnavailable>,
+    ) -> (Vec<u128>, Result<Option<RefreshLock>, LockError>) {
+        let (started, times) = (Instant::now(), Mutex::new(Vec::new()));
+        let attempt = || {
+            times.lock().unwrap().push(started.elapsed().as_millis());
+            ready(outcome(started.elapsed()))
+        };
+        let outcome = lock(attempt).await;
+        (times.into_inner().unwrap(), outcome)
+    }
+
+    /// Contract 15.10: 50 ms growing to 250 ms, with jitter.
+    #[tokio::test(start_paused = true)]
+    async fn a_lock_is_polled_until_it_is_free() {
+        let free_after_5_s = |at: Duration| {
+            let lock = || Attempt::Taken(RefreshLock::new((), None));
+            Ok(if at < Duration::from_secs(5) { Attempt::Held } else { lock() })
+        };
+        let (times, outcome) = attempts(free_after_5_s).await;
+        assert!(matches!(outcome, Ok(Some(_))));
+        let pauses: Vec<u128> = times.windows(2).map(|pair| pair[1] - pair[0]).collect();
+        for (pause, longest) in pauses.iter().zip([50, 100, 200].into_iter().chain(std::iter::repeat(250))) {
+            assert!((longest * 3 / 4..=longest + 1).contains(pause), "{pauses:?}");
+        }
+        assert!(pauses[4..].iter().any(|pause| *pause != pauses[4]), "{pauses:?}");
+    }
+
+    /// Contract 15.10: up to the deadline of a token request.
+    #[tokio::test(start_paused = true)]
+    async fn a_lock_is_waited_for_ten_seconds() {
+        let (times, outcome) = attempts(|_| Ok(Attempt::Held)).await;
+        assert!(matches!(outcome, Err(LockError::TimedOut)));
+        assert!((10_000..10_300).contains(times.last().unwrap()), "{times:?}");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn waiting_ends_with_new_tokens_with_the_session_and_with_the_store() {
+        let (_, outcome) = attempts(|_| Ok(Attempt::OtherGeneration)).await;
+        assert!(matches!(outcome, Ok(None)));
+        let (_, outcome) = attempts(|_| Ok(Attempt::Gone)).await;
+        assert!(matches!(outcome, Err(LockError::Load(LoadError::Expired))));
+        let (_, outcome) = attempts(|_| Err(StoreUnavailable)).await;
+        assert!(matches!(outcome, Err(LockError::Load(LoadError::StoreUnavailable))));
     }
 }

@@ -20,7 +20,7 @@ use crate::session::{Limits, OpenSession};
 /// Most bytes of metadata that this release writes: hashes, times, and 256 bytes of a `User-Agent`, sealed.
 const METADATA: usize = 1_024;
 /// How often activity is written against that of other requests before it is left to them.
-const ATTEMPTS: usize = 3;
+const ATTEMPTS: usize = 16;
 
 /// The records in one Redis.
 #[derive(Debug)]
@@ -56,6 +56,7 @@ pub(super) struct StoredMetadata {
     pub(super) metadata: Metadata,
     /// The absolute expiry.
     pub(super) expires_at: UnixSeconds,
+    kid: KeyId,
 }
 
 /// Generation, session, metadata; as of `HMGET`.
@@ -113,23 +114,25 @@ impl Records {
         fields: Fields,
         now: UnixSeconds,
     ) -> Result<Stored, LoadError> {
-        let (Some(generation), Some(session), Some(metadata)) = fields else { return Err(LoadError::Expired) };
-        let secret = Some(&handle.secret);
-        let (opened, metadata) = tokio::join!(
-            self.sealer.unseal_record(&names.member, secret, &session, now),
-            self.sealer.unseal_record(&names.metadata, None, &metadata, now),
-        );
-        let decoded = match (opened, metadata) {
-            (Ok(session), Ok(metadata)) => decode(&session, &metadata, &generation),
-            (Err(UnsealError::KeyUnavailable), _) | (_, Err(UnsealError::KeyUnavailable)) => {
-                return Err(LoadError::KeyUnavailable);
+        let opened = match fields {
+            (None, None, None) => return Err(LoadError::Expired),
+            (Some(generation), Some(session), Some(metadata)) => {
+                let opened = tokio::try_join!(
+                    self.sealer.unseal_record(&names.member, Some(&handle.secret), &session, now),
+                    self.sealer.unseal_record(&names.metadata, None, &metadata, now),
+                );
+                opened.map(|(session, metadata)| decode(&session, &metadata, &generation))
             }
-            _ => None,
+            _ => Ok(None),
         };
-        decoded.ok_or_else(|| {
-            tracing::warn!("a record of the store does not open: its session counts as expired");
-            LoadError::Expired
-        })
+        match opened {
+            Ok(Some(stored)) => Ok(stored),
+            Err(UnsealError::KeyUnavailable) => Err(LoadError::KeyUnavailable),
+            Ok(None) | Err(UnsealError::Invalid | UnsealError::UnknownKey) => {
+                tracing::warn!("a record of the store does not open: its session counts as expired");
+                Err(LoadError::Expired)
+            }
+        }
     }
 
     /// Seals a session that begins, or that is moved here, as the first state of its record.
@@ -234,7 +237,10 @@ impl Records {
     }
 
     async fn try_touch(&self, names: &SessionNames, now: UnixSeconds) -> Result<i64, MetadataError> {
-        let StoredMetadata { sealed: read, mut metadata, expires_at } = self.metadata(names, now).await?;
+        let StoredMetadata { sealed: read, mut metadata, expires_at, kid } = self.metadata(names, now).await?;
+        if metadata.active_at >= now && !self.sealer.is_retiring(kid, now) {
+            return Ok(1);
+        }
         metadata.active_at = metadata.active_at.max(now);
         let key = self.sealer.key(now).await.map_err(|_| MetadataError::KeyUnavailable)?;
         let sealed = self.seal_metadata(&key, names, &metadata, expires_at, now);
@@ -254,12 +260,13 @@ impl Records {
         match self.sealer.unseal_record(&names.metadata, None, &sealed, now).await {
             Err(UnsealError::KeyUnavailable) => Err(MetadataError::KeyUnavailable),
             opened => {
-                let opened = opened.ok().and_then(|opened| Some((Metadata::decode(opened.payload())?, opened.times)));
-                let (metadata, times) = opened.ok_or_else(|| {
+                let decode = |opened: Opened| Some((Metadata::decode(opened.payload())?, opened.times, opened.kid));
+                let opened = opened.ok().and_then(decode);
+                let (metadata, times, kid) = opened.ok_or_else(|| {
                     tracing::warn!("the metadata of a session in the store does not open");
                     MetadataError::Invalid
                 })?;
-                Ok(StoredMetadata { sealed, metadata, expires_at: times.expires_at })
+                Ok(StoredMetadata { sealed, metadata, expires_at: times.expires_at, kid })
             }
         }
     }

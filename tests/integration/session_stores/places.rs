@@ -21,7 +21,7 @@ use cloakroom::session::{Limits, OpenSession, Sessions};
 use cloakroom::store::cookie::CookieStore;
 use cloakroom::store::redis::client::{Auth, Client};
 use cloakroom::store::redis::{Config, RedisStore};
-use devkit::redis_server::{Options, RedisServer};
+use devkit::redis_server::{Cluster, Options, RedisServer};
 
 use super::rules::ISSUER;
 use super::shared::{Shared, SharedStore};
@@ -173,26 +173,37 @@ impl Place for CookiePlace {
 
 /// Sessions in a real Redis.
 pub struct RedisPlace {
-    server: RedisServer,
+    pub server: Arc<RedisServer>,
     auth: Auth,
+    port: u16,
 }
 
 impl RedisPlace {
     pub fn start() -> Self {
-        Self { server: RedisServer::start(&Options::default()).unwrap(), auth: Auth::None }
+        Self::start_with(&Options::default(), Auth::None)
+    }
+
+    fn start_with(options: &Options, auth: Auth) -> Self {
+        let server = RedisServer::start(options).unwrap();
+        Self { port: server.port(), server: Arc::new(server), auth }
+    }
+
+    /// The same server through another port.
+    pub fn through(&self, port: u16) -> Self {
+        Self { server: Arc::clone(&self.server), auth: self.auth.clone(), port }
     }
 
     /// As a user with these ACL rules.
     pub fn start_with_acl(rules: &str) -> Self {
         let options = Options::default().line(format!("user gateway on >secret {rules}"));
         let auth = Auth::Password { user: Some("gateway".to_owned()), password: "secret".into() };
-        Self { server: RedisServer::start(&options).unwrap(), auth }
+        Self::start_with(&options, auth)
     }
 }
 
 impl Place for RedisPlace {
     fn store(&self, sealer: &Arc<Sealer>) -> Arc<dyn SessionStore> {
-        let config = Config { auth: self.auth.clone(), ..config(self.server.port()) };
+        let config = Config { auth: self.auth.clone(), ..config(self.port) };
         let (prefix, client) = (config.prefix.clone(), Client::new(config, Arc::default()));
         Arc::new(RedisStore::new(client, &prefix, Arc::clone(sealer), NAME, LIMITS))
     }
@@ -207,6 +218,27 @@ impl Place for RedisPlace {
         } else {
             self.server.start_again().unwrap()
         }
+        true
+    }
+}
+
+/// Sessions in a cluster.
+pub struct ClusterPlace(Cluster);
+
+impl ClusterPlace {
+    pub fn start() -> Self {
+        Self(Cluster::start(3, 0, &Options::default()).unwrap())
+    }
+}
+
+impl Place for ClusterPlace {
+    fn store(&self, sealer: &Arc<Sealer>) -> Arc<dyn SessionStore> {
+        let config = config(self.0.servers[0].port());
+        let (prefix, client) = (config.prefix.clone(), Client::new(config, Arc::default()));
+        Arc::new(RedisStore::new(client, &prefix, Arc::clone(sealer), NAME, LIMITS))
+    }
+
+    fn has_index(&self) -> bool {
         true
     }
 }

@@ -138,7 +138,7 @@ impl Rule {
     }
 }
 
-fn session() -> Session {
+pub fn session() -> Session {
     let user = User {
         sub: "ada".to_owned(),
         oid: Some("ada-oid".to_owned()),
@@ -155,38 +155,38 @@ fn session() -> Session {
     }
 }
 
-fn access_token(api: &str, token: &str) -> AccessToken {
+pub fn access_token(api: &str, token: &str) -> AccessToken {
     AccessToken { api: api.to_owned(), token: token.into(), expires_at: NOW + 3_600, life: 3_600, binding: None }
 }
 
-fn new_tokens(refresh_token: &str, access_token: Option<AccessToken>) -> NewTokens {
+pub fn new_tokens(refresh_token: &str, access_token: Option<AccessToken>) -> NewTokens {
     NewTokens { refresh_token: Some(refresh_token.into()), access_token, id_token: None }
 }
 
 /// A session that was just stored, with its cookie.
-async fn stored(here: &Instance, session: Session) -> (OpenSession, String) {
+pub async fn stored(here: &Instance, session: Session) -> (OpenSession, String) {
     let new = OpenSession::new(session, NOW + 28_800);
     let cookie = here.store.create(&new, NOW).await.unwrap();
     (here.load(&cookie, NOW).await.unwrap(), cookie)
 }
 
 /// The lock of a session, taken as the holder of its newest state.
-async fn lock(here: &Instance, open: &OpenSession) -> RefreshLock {
+pub async fn lock(here: &Instance, open: &OpenSession) -> RefreshLock {
     let newest = here.store.reload(open, NOW).await.unwrap();
     here.store.lock_refresh(&newest).await.unwrap().unwrap()
 }
 
 /// Stores tokens as the holder of the lock.
-async fn save(here: &Instance, open: &OpenSession, new: NewTokens, now: u64) -> Result<(), SaveError> {
+pub async fn save(here: &Instance, open: &OpenSession, new: NewTokens, now: u64) -> Result<(), SaveError> {
     let lock = lock(here, open).await;
     here.store.save_tokens(&lock, open, new, now).await
 }
 
-fn refresh_token(open: &OpenSession) -> &str {
+pub fn refresh_token(open: &OpenSession) -> &str {
     open.session.refresh_token.as_ref().map_or("", SecretString::expose_secret)
 }
 
-fn token<'a>(open: &'a OpenSession, api: &str) -> Option<&'a str> {
+pub fn token<'a>(open: &'a OpenSession, api: &str) -> Option<&'a str> {
     open.session.access_token(api, NOW).map(|held| held.token.expose_secret())
 }
 

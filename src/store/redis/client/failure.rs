@@ -36,6 +36,9 @@ pub(super) enum Failure {
     Reply(ErrorReply),
 }
 
+/// How replies begin that say that a script has no permission.
+const DENIED_IN_SCRIPT: [&str; 2] = ["ACL failure in script", "The user executing the script can't"];
+
 /// An error reply that is not handled.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct ErrorReply {
@@ -170,6 +173,10 @@ impl ErrorReply {
         // A reply in another form may contain anything.
         let is_code = |code: &&str| code.len() <= 32 && code.bytes().all(|byte| byte.is_ascii_uppercase());
         let code = code.filter(is_code).unwrap_or("other");
+        // In Redis 7 what a script may not do has the class of any error.
+        let is_denied_text = |text: &str| DENIED_IN_SCRIPT.iter().any(|start| text.starts_with(start));
+        let is_denied = code == "ERR" && detail.is_some_and(is_denied_text);
+        let code = if is_denied { "NOPERM" } else { code };
         let denied = (code == "NOPERM").then(|| detail.map_or(Denied::Unknown, Denied::read));
         Self { code: code.to_owned(), denied }
     }

@@ -1,0 +1,139 @@
+//! Redis does not respond (contract 15.11, 15.12).
+
+use std::time::Duration;
+
+use devkit::redis_server::RedisServer;
+
+use super::{ADA, COOKIE, Instance, builder, is_signed_in, keys, redis};
+use crate::app::{PATIENCE, TestApp};
+use crate::visitor::Visitor;
+
+/// Waits until a condition holds.
+async fn eventually(what: &str, app: &TestApp, holds: impl AsyncFn() -> bool) {
+    let started = std::time::Instant::now();
+    while !holds().await {
+        assert!(started.elapsed() < PATIENCE, "{what}\n{}", app.log());
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+}
+
+async fn wait_until_used_again(app: &TestApp, visitor: &Visitor) {
+    let works = async || visitor.clone().fetch("GET", "/graph/me").await.status == 200;
+    eventually("calls succeed again", app, works).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn without_redis_sessions_are_unavailable_and_kept() {
+    let redis = redis();
+    let app = builder(&redis).start().await;
+    let mut ada = app.signed_in(ADA).await;
+    redis.stop();
+    for (method, path) in [("GET", "/graph/me"), ("GET", "/auth/session"), ("POST", "/auth/refresh")] {
+        let response = ada.fetch(method, path).await;
+        assert_eq!((response.status, response.code()), (503, "store_unavailable"), "{path}");
+        assert!(response.header("retry-after").is_some(), "{path}");
+        assert_eq!(response.headers_named("set-cookie").count(), 0, "{path}");
+    }
+    assert_eq!(ada.clone().navigate("/").await.status, 200, "the SPA needs no session");
+    assert_eq!(ada.clone().navigate("/auth/login").await.status, 302, "nor does the start of a sign-in");
+    let mut other = app.visitor();
+    let response = other.sign_in(&app.provider, ADA, "/here").await;
+    assert_eq!(response.header("location"), Some("/here?auth_error=store_unavailable"));
+    assert!(!other.jar.contains_key(COOKIE));
+    redis.start_again().unwrap();
+    wait_until_used_again(&app, &ada).await;
+    assert_eq!(other.sign_in(&app.provider, ADA, "/here").await.header("location"), Some("/here"));
+}
+
+/// Contract 15.11: the sign-out is answered, counts here at once, and elsewhere as soon as Redis responds.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_sign_out_without_redis_is_completed_later() {
+    for how in ["fetch", "link"] {
+        let redis = redis();
+        let app = builder(&redis).start().await;
+        let instance = Instance::start(&app, &[]);
+        let mut ada = app.signed_in(ADA).await;
+        let session = ada.fetch("GET", "/auth/session").await.json();
+        let copy = ada.clone();
+        redis.stop();
+        let location = match how {
+            "fetch" => {
+                let response = ada.fetch("POST", "/auth/logout").await;
+                assert_eq!(response.status, 200, "{}", response.text());
+                response.json()["logout_url"].as_str().unwrap().to_owned()
+            }
+            _ => {
+                let response = ada.navigate(session["links"]["logout"].as_str().unwrap()).await;
+                assert_eq!(response.status, 302, "{}", response.text());
+                response.header("location").unwrap().to_owned()
+            }
+        };
+        assert!(location.contains("/logout?") && !location.contains("logout_hint"), "{how}: {location}");
+        assert!(ada.jar.is_empty(), "{how}: {:?}", ada.jar);
+        app.wait_for_log("sign_out_incomplete").await;
+        assert_eq!(copy.clone().fetch("GET", "/graph/me").await.code(), "session_expired", "{how}: it is over here");
+        redis.start_again().unwrap();
+        eventually("the session is deleted", &app, async || keys(&redis, "s").is_empty()).await;
+        let mut there = instance.visitor(&copy);
+        eventually("it is over elsewhere", &app, async || {
+            there.clone().fetch("GET", "/graph/me").await.code() == "session_expired"
+        })
+        .await;
+        assert!(!is_signed_in(&mut there).await);
+    }
+}
+
+/// Contract 15.4: a session that could not be found without its cookie must not begin.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_sign_in_whose_indexes_cannot_be_written_fails() {
+    let redis = redis();
+    let app = builder(&redis).start().await;
+    redis.command(&["ACL", "SETUSER", "default", "-zadd"]).unwrap();
+    let mut visitor = app.visitor();
+    let response = visitor.sign_in(&app.provider, ADA, "/here").await;
+    assert_eq!(response.header("location"), Some("/here?auth_error=store_unavailable"));
+    assert!(!visitor.jar.contains_key(COOKIE) && keys(&redis, "s").is_empty());
+    app.wait_for_log("+zadd").await;
+    redis.command(&["ACL", "SETUSER", "default", "+zadd"]).unwrap();
+    assert_eq!(visitor.sign_in(&app.provider, ADA, "/here").await.header("location"), Some("/here"));
+}
+
+/// Contract 4.24a: a sign-in whose predecessor cannot be deleted succeeds, and the deletion is repeated.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_replaced_session_is_deleted_later() {
+    let redis = redis();
+    let acl = |rule: &str| redis.command(&["ACL", "SETUSER", "default", rule]).unwrap();
+    let app = builder(&redis).start().await;
+    let mut ada = app.signed_in(ADA).await;
+    let before = keys(&redis, "s").remove(0);
+    // The script that ends a session cannot delete.
+    acl("-del");
+    let response = ada.sign_in(&app.provider, ADA, "/here").await;
+    assert_eq!(response.header("location"), Some("/here"), "{}", app.log());
+    assert!(is_signed_in(&mut ada).await);
+    assert!(keys(&redis, "s").contains(&before), "it could not be deleted");
+    acl("+del");
+    eventually("it is deleted", &app, async || !keys(&redis, "s").contains(&before)).await;
+    assert!(is_signed_in(&mut ada).await);
+}
+
+/// Contract 15.9: activity delays no response, and what could not be written then is written when Redis continues.
+#[tokio::test(flavor = "multi_thread")]
+async fn writing_activity_delays_no_response() {
+    let redis = redis();
+    // Activity is written each second.
+    let app = builder(&redis).set("SESSION_IDLE", "10s").start().await;
+    let ada = app.signed_in(ADA).await;
+    let metadata = |redis: &RedisServer| redis.command(&["HGET", &super::only_record(redis), "m"]).unwrap();
+    let before = metadata(&redis);
+    tokio::time::sleep(Duration::from_millis(1_100)).await;
+    redis.command(&["CLIENT", "PAUSE", "100000", "WRITE"]).unwrap();
+    assert_eq!(ada.clone().fetch("GET", "/graph/me").await.status, 200, "it waits for no write");
+    assert_eq!(metadata(&redis), before);
+    redis.command(&["CLIENT", "UNPAUSE"]).unwrap();
+    let works = async || {
+        assert_eq!(ada.clone().fetch("GET", "/graph/me").await.status, 200);
+        metadata(&redis) != before
+    };
+    eventually("activity is written", &app, works).await;
+}

@@ -1,0 +1,191 @@
+//! Which writes count (contract 15.5, 15.7, 15.10, 15.18).
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use base64::Engine;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use cloakroom::session::OpenSession;
+use cloakroom::session::payload::Session;
+use cloakroom::session::store::{EndReason, SaveError, Whose};
+use futures_util::future::join_all;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpStream};
+
+use super::contents::kid;
+use super::keys;
+use crate::session_stores::{
+    Instance, NOW, ROTATED, RedisPlace, access_token, lock, new_tokens, refresh_token, save, session, stored, token,
+};
+
+fn field(place: &RedisPlace, name: &str) -> Vec<u8> {
+    let [record] = keys(&place.server, "s").try_into().unwrap();
+    place.server.command(&["HGET", &record, name]).unwrap().text().into_bytes()
+}
+
+fn lock_key(open: &OpenSession) -> String {
+    format!("cloakroom:l:{{{}}}", URL_SAFE_NO_PAD.encode(open.session.hash()))
+}
+
+/// Contract 15.5: by the holder of the lock only. One that ran out and that no other instance took is as good.
+#[tokio::test]
+async fn tokens_are_not_written_while_another_instance_holds_the_lock() {
+    let place = RedisPlace::start();
+    let here = Instance::new(&place).await;
+    let (open, cookie) = stored(&here, session()).await;
+    let held = lock(&here, &open).await;
+    place.server.command(&["SET", &lock_key(&open), "another"]).unwrap();
+    let saved = here.store.save_tokens(&held, &open, new_tokens("r1", None), NOW).await;
+    assert_eq!(saved, Err(SaveError::Superseded));
+    assert_eq!(refresh_token(&here.load(&cookie, NOW).await.unwrap()), "r0");
+    drop(held);
+    here.store.flush().await;
+    assert_eq!(place.server.command(&["GET", &lock_key(&open)]).unwrap().text(), "another", "it is not given back");
+    place.server.command(&["DEL", &lock_key(&open)]).unwrap();
+    let held = lock(&here, &open).await;
+    place.server.command(&["DEL", &lock_key(&open)]).unwrap();
+    assert_eq!(here.store.save_tokens(&held, &open, new_tokens("r1", None), NOW).await, Ok(()));
+}
+
+/// Contract 15.5: activity of any instance costs no other its new tokens, and the latest counts.
+#[tokio::test]
+async fn activity_changes_nothing_but_the_last_activity() {
+    let place = RedisPlace::start();
+    let instances = join_all((0..4).map(|_| Instance::new(&place))).await;
+    let (open, cookie) = stored(&instances[0], session()).await;
+    save(&instances[1], &open, new_tokens("r1", None), NOW).await.unwrap();
+    let [generation, sealed, metadata] = ["g", "v", "m"].map(|name| field(&place, name));
+    for (at, instance) in instances.iter().cycle().take(12).enumerate() {
+        instance.store.touch(&open, NOW + 100 - at as u64).await.unwrap();
+    }
+    join_all(instances.iter().map(|instance| instance.store.flush())).await;
+    assert_eq!((field(&place, "g"), field(&place, "v")), (generation, sealed));
+    assert_ne!(field(&place, "m"), metadata);
+    let newest = instances[3].load(&cookie, NOW + 100).await.unwrap();
+    assert_eq!((newest.session.active_at, refresh_token(&newest)), (NOW + 100, "r1"));
+}
+
+/// Contract 15.7, 4.17: the newest refresh token is kept even if leaving out an access token makes room for it.
+#[tokio::test]
+async fn a_record_is_not_longer_than_512_kib() {
+    let place = RedisPlace::start();
+    let here = Instance::new(&place).await;
+    let (open, cookie) = stored(&here, session()).await;
+    let large = access_token("orders", &"x".repeat(300_000));
+    save(&here, &open, new_tokens("r1", Some(large)), NOW).await.unwrap();
+    let open = here.load(&cookie, NOW).await.unwrap();
+    assert!(token(&open, "orders").is_some(), "it fits");
+    let larger = access_token("mail", &"y".repeat(400_000));
+    save(&here, &open, new_tokens("r2", Some(larger)), NOW).await.unwrap();
+    let open = here.load(&cookie, NOW).await.unwrap();
+    assert_eq!(refresh_token(&open), "r2");
+    assert_eq!((token(&open, "mail"), token(&open, "graph")), (None, Some("a0")));
+    assert!(token(&open, "orders").is_some());
+    assert!(field(&place, "v").len() <= 512 * 1_024);
+    let huge = new_tokens(&"r".repeat(600_000), None);
+    assert_eq!(save(&here, &open, huge, NOW).await, Err(SaveError::TooLarge));
+    assert_eq!(refresh_token(&here.load(&cookie, NOW).await.unwrap()), "r2");
+}
+
+/// Contract 15.18: with the next activity under the new key; the session itself only if the lock is free.
+#[tokio::test]
+async fn records_are_sealed_again_when_their_key_retires() {
+    let place = RedisPlace::start();
+    let here = Instance::new(&place).await;
+    let (open, cookie) = stored(&here, session()).await;
+    let before = kid(&field(&place, "v"));
+    let held = lock(&here, &open).await;
+    let touch = async || {
+        let touched = here.store.touch(&open, ROTATED).await.unwrap();
+        here.store.flush().await;
+        touched.expect("a cookie under the active key")
+    };
+    touch().await;
+    assert_eq!((kid(&field(&place, "v")), field(&place, "g")), (before, b"1".to_vec()), "another one refreshes");
+    assert_ne!(kid(&field(&place, "m")), before);
+    drop(held);
+    here.store.flush().await;
+    let touched = touch().await;
+    assert_ne!(kid(&field(&place, "v")), before);
+    assert_eq!(field(&place, "g"), b"2");
+    for cookie in [cookie, touched] {
+        assert_eq!(refresh_token(&here.load(&cookie, ROTATED).await.unwrap()), "r0");
+    }
+    assert!(keys(&place.server, "l").is_empty(), "the lock is given back");
+}
+
+/// A connection to a server that loses a reply: each script runs twice then.
+struct LossyProxy {
+    port: u16,
+    loses: Arc<AtomicBool>,
+}
+
+impl LossyProxy {
+    async fn start(server: u16) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let (port, loses) = (listener.local_addr().unwrap().port(), Arc::new(AtomicBool::new(false)));
+        let shared = Arc::clone(&loses);
+        tokio::spawn(async move {
+            while let Ok((client, _)) = listener.accept().await {
+                let server = TcpStream::connect(("127.0.0.1", server)).await.unwrap();
+                tokio::spawn(pass(client, server, Arc::clone(&shared)));
+            }
+        });
+        Self { port, loses }
+    }
+}
+
+/// Passes bytes on until a reply is to be lost; then the connection ends instead.
+async fn pass(client: TcpStream, server: TcpStream, loses: Arc<AtomicBool>) {
+    let (mut from_client, mut to_client) = client.into_split();
+    let (mut from_server, mut to_server) = server.into_split();
+    let requests = tokio::io::copy(&mut from_client, &mut to_server);
+    let replies = async {
+        let mut buffer = vec![0; 65_536];
+        while let Ok(length @ 1..) = from_server.read(&mut buffer).await {
+            if loses.swap(false, Ordering::SeqCst) || to_client.write_all(&buffer[..length]).await.is_err() {
+                break;
+            }
+        }
+    };
+    tokio::select! {
+        _ = requests => {}
+        () = replies => {}
+    }
+}
+
+/// Contract 15.13: a write whose reply was lost is sent again, with the result and the effect of sending it once.
+#[tokio::test]
+async fn a_write_whose_reply_is_lost_has_its_effect_once() {
+    let place = RedisPlace::start();
+    let proxy = LossyProxy::start(place.server.port()).await;
+    let here = Instance::new(&place.through(proxy.port)).await;
+    let lose = || proxy.loses.store(true, Ordering::SeqCst);
+    let user = Whose::Subject { issuer: "i".to_owned(), sub: "ada".to_owned() };
+    let new = Session { issuer: Some("i".to_owned()), ..session() };
+    let new = OpenSession::new(new, NOW + 28_800);
+    assert_eq!(here.store.list(&user, NOW).await, Ok(Vec::new()), "there is a connection");
+    lose();
+    let cookie = here.store.create(&new, NOW).await.unwrap();
+    let open = here.load(&cookie, NOW).await.unwrap();
+    lose();
+    let held = here.store.lock_refresh(&open).await.unwrap().expect("the lock");
+    lose();
+    here.store.save_tokens(&held, &open, new_tokens("r1", None), NOW).await.unwrap();
+    lose();
+    drop(held);
+    here.store.flush().await;
+    assert_eq!((field(&place, "g"), keys(&place.server, "l").len()), (b"2".to_vec(), 0));
+    lose();
+    here.store.touch(&open, NOW + 100).await.unwrap();
+    here.store.flush().await;
+    lose();
+    let newest = here.load(&cookie, NOW + 100).await.unwrap();
+    assert_eq!((refresh_token(&newest), newest.session.active_at), ("r1", NOW + 100));
+    lose();
+    assert_eq!(here.store.list(&user, NOW + 100).await.unwrap().len(), 1);
+    lose();
+    here.store.end(&open.key(), EndReason::SignedOut, NOW + 100).await.unwrap();
+    assert!(!proxy.loses.load(Ordering::SeqCst), "each reply was lost");
+    assert!(["s", "sub", "oid", "sid"].iter().all(|kind| keys(&place.server, kind).is_empty()));
+}
