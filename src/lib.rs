@@ -14,6 +14,7 @@ pub mod error;
 pub mod functions;
 pub mod guard;
 pub mod health;
+pub mod id_hash;
 pub mod jose;
 pub mod keyring;
 pub mod net;

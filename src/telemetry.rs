@@ -4,6 +4,7 @@
 //! its level belongs. Never logged: tokens, codes, cookies, keys, secrets, query strings, bodies.
 
 mod json;
+mod text;
 mod trace;
 mod writer;
 
@@ -71,8 +72,7 @@ pub fn start(config: Config) -> LogGuard {
     let _ = if is_json {
         set_global_default(json::subscriber(config.level, writer).with(levels)).is_ok()
     } else {
-        let text = tracing_subscriber::fmt().with_max_level(config.level).with_target(false).with_writer(writer);
-        set_global_default(text.with_ansi(stdout().is_terminal()).finish().with(levels)).is_ok()
+        set_global_default(text::subscriber(config.level, stdout().is_terminal(), writer).with(levels)).is_ok()
     };
     guard
 }

@@ -1,37 +1,46 @@
 //! Request headers: which every API gets, and which the API map may add (contract 10.7, 10.8).
 
 use http::HeaderName;
-use http::header::{
-    ACCEPT, ACCEPT_CHARSET, ACCEPT_ENCODING, ACCEPT_LANGUAGE, CONTENT_DISPOSITION, CONTENT_ENCODING, CONTENT_LANGUAGE,
-    CONTENT_RANGE, CONTENT_TYPE, IF_MATCH, IF_MODIFIED_SINCE, IF_NONE_MATCH, IF_RANGE, IF_UNMODIFIED_SINCE, RANGE,
-};
 
-/// Request headers that every API gets.
-pub const REQUEST: [HeaderName; 23] = [
-    ACCEPT,
-    ACCEPT_CHARSET,
-    ACCEPT_ENCODING,
-    ACCEPT_LANGUAGE,
-    HeaderName::from_static("client-request-id"),
-    HeaderName::from_static("consistencylevel"),
-    CONTENT_DISPOSITION,
-    CONTENT_ENCODING,
-    CONTENT_LANGUAGE,
-    CONTENT_RANGE,
-    CONTENT_TYPE,
-    HeaderName::from_static("idempotency-key"),
-    IF_MATCH,
-    IF_MODIFIED_SINCE,
-    IF_NONE_MATCH,
-    IF_RANGE,
-    IF_UNMODIFIED_SINCE,
-    HeaderName::from_static("last-event-id"),
-    HeaderName::from_static("odata-maxversion"),
-    HeaderName::from_static("odata-version"),
-    HeaderName::from_static("prefer"),
-    RANGE,
-    TRACESTATE,
-];
+/// Makes the list of names, and the function that looks a name up: a match is several times faster than the list.
+macro_rules! always_passed {
+    ($($name:literal,)*) => {
+        /// Request headers that every API gets.
+        pub const REQUEST: &[&str] = &[$($name),*];
+
+        /// Whether every API gets a request header.
+        #[must_use]
+        pub fn always_passed(name: &HeaderName) -> bool {
+            matches!(name.as_str(), $($name)|*)
+        }
+    };
+}
+
+always_passed! {
+    "accept",
+    "accept-charset",
+    "accept-encoding",
+    "accept-language",
+    "client-request-id",
+    "consistencylevel",
+    "content-disposition",
+    "content-encoding",
+    "content-language",
+    "content-range",
+    "content-type",
+    "idempotency-key",
+    "if-match",
+    "if-modified-since",
+    "if-none-match",
+    "if-range",
+    "if-unmodified-since",
+    "last-event-id",
+    "odata-maxversion",
+    "odata-version",
+    "prefer",
+    "range",
+    "tracestate",
+}
 
 /// Belongs to `traceparent`, and is passed only with it.
 pub const TRACESTATE: HeaderName = HeaderName::from_static("tracestate");
@@ -77,11 +86,6 @@ const NEVER_PREFIXES: [&str; 10] = [
     "x-original-",
     "x-rewrite-",
 ];
-
-#[must_use]
-pub fn always_passed(name: &HeaderName) -> bool {
-    REQUEST.contains(name)
-}
 
 /// Whether the API map may add a request header.
 #[must_use]

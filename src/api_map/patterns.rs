@@ -1,7 +1,7 @@
 //! Method and path patterns of an API (contract 10.1), compiled into one tree of segments so that the cost of a check
 //! does not grow with their number.
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 
 use http::Method;
 
@@ -14,8 +14,8 @@ pub struct AllowList {
 /// One state of the match: the patterns with the same segments so far.
 #[derive(Debug, Default)]
 struct Node {
-    /// The next node by a literal segment.
-    literal: HashMap<String, usize>,
+    /// The next node by a literal segment. Comparing the few short names costs less than hashing one.
+    literal: BTreeMap<String, usize>,
     /// The next node by `*`: any segment that is not empty.
     any_one: Option<usize>,
     /// The node of a following `**`, which is reached without consuming a segment.
@@ -101,10 +101,16 @@ impl AllowList {
             let mut next = Vec::with_capacity(current.len());
             for at in current {
                 let Some(node) = self.nodes.get(at) else { continue };
-                let repeated = node.repeats.then_some(at);
-                let any_one = node.any_one.filter(|_| !segment.is_empty());
-                for reached in repeated.into_iter().chain(any_one).chain(node.literal.get(segment).copied()) {
-                    self.enter(&mut next, reached);
+                if node.repeats {
+                    self.enter(&mut next, at);
+                }
+                if let Some(any_one) = node.any_one
+                    && !segment.is_empty()
+                {
+                    self.enter(&mut next, any_one);
+                }
+                if let Some(literal) = node.literal.get(segment) {
+                    self.enter(&mut next, *literal);
                 }
             }
             current = next;
@@ -114,9 +120,10 @@ impl AllowList {
 
     /// Adds a node, and the `**` after it, which also matches no segment.
     fn enter(&self, reached: &mut Vec<usize>, node: usize) {
-        for node in [Some(node), self.nodes.get(node).and_then(|node| node.any_number)].into_iter().flatten() {
-            if !reached.contains(&node) {
-                reached.push(node);
+        if !reached.contains(&node) {
+            reached.push(node);
+            if let Some(any_number) = self.nodes.get(node).and_then(|node| node.any_number) {
+                self.enter(reached, any_number);
             }
         }
     }

@@ -7,6 +7,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use super::limits::Share;
+use crate::id_hash::IdHash;
 use crate::session::payload::Session;
 
 /// A hash of issuer and `sub`, under a random key: two users that share one would share a limit.
@@ -17,7 +18,7 @@ type UserHash = u64;
 pub(super) struct Users {
     limit: Share,
     hasher: RandomState,
-    table: Mutex<HashMap<UserHash, Slots>>,
+    table: Mutex<HashMap<UserHash, Slots, IdHash>>,
 }
 
 #[derive(Debug)]
@@ -62,7 +63,7 @@ impl Users {
         Some(Registration { users: Arc::clone(self), user, permits })
     }
 
-    fn table(&self) -> MutexGuard<'_, HashMap<UserHash, Slots>> {
+    fn table(&self) -> MutexGuard<'_, HashMap<UserHash, Slots, IdHash>> {
         self.table.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -84,10 +84,9 @@ impl Proxy {
 
     /// The request headers that at least one API gets.
     pub fn request_headers(&self) -> impl Iterator<Item = HeaderName> {
-        let of_apis = self.apis.iter().flat_map(|api| api.request_headers.iter().cloned());
-        let all: BTreeSet<String> =
-            REQUEST.into_iter().chain([TRACEPARENT]).chain(of_apis).map(|name| name.to_string()).collect();
-        all.into_iter().filter_map(|name| HeaderName::try_from(name).ok())
+        let of_apis = self.apis.iter().flat_map(|api| &api.request_headers).map(HeaderName::as_str);
+        let all: BTreeSet<&str> = REQUEST.iter().copied().chain(of_apis).collect();
+        all.into_iter().filter_map(|name| HeaderName::try_from(name).ok()).chain([TRACEPARENT])
     }
 
     /// Checks a call and forwards it with an access token of the session.
@@ -134,7 +133,7 @@ impl Proxy {
         if reply.status() == StatusCode::UNAUTHORIZED {
             self.tokens.on_unauthorized(&open, &token);
         }
-        *reply.headers_mut() = headers::for_browser(reply.headers(), api, &url, left_out);
+        headers::for_browser(reply.headers_mut(), api, &url, left_out);
         let answered = Instant::now();
         // New tokens are always written, activity only by a response that is quick.
         let lines = if let Cow::Owned(token) = token {
@@ -150,7 +149,7 @@ impl Proxy {
         }
         // Contract 10.21.
         let expiry = arrived + Duration::from_secs(open.expires_at.saturating_sub(call.now));
-        let mut watch = self.sessions.watch(&open, ends);
+        let mut watch = self.sessions.watch(open.session, ends);
         let expiry = if watch.has_ended() { arrived } else { expiry }.max(answered + AFTER_THE_END);
         let limit = Limit::Deadline(deadline.map_or(expiry, |deadline| deadline.min(expiry)));
         Ok(reply.map(|body| GuardedBody::new(SessionBody::new(body, watch), limit, ()).boxed()))

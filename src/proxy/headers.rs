@@ -15,7 +15,8 @@ use crate::telemetry::TraceContext;
 pub fn forwarded(headers: &HeaderMap, more: &[HeaderName], trace: &TraceContext) -> HeaderMap {
     let nominated = nominated(headers);
     let passes = |name: &HeaderName| (always_passed(name) || more.contains(name)) && !nominated.contains(name);
-    let mut passed = HeaderMap::with_capacity(headers.len());
+    // Enough for most calls, whose other headers are the browser's own.
+    let mut passed = HeaderMap::with_capacity(6);
     for (name, value) in headers.iter().filter(|(name, _)| passes(name)) {
         passed.append(name.clone(), value.clone());
     }
@@ -30,24 +31,22 @@ pub fn forwarded(headers: &HeaderMap, more: &[HeaderName], trace: &TraceContext)
     passed
 }
 
-/// The headers of a response of an API as the browser gets them. `url`: of the request that it responds to.
-#[must_use]
-pub fn for_browser(received: &HeaderMap, api: &Api, url: &Uri, left_out: &LeftOut) -> HeaderMap {
+/// Makes the headers of a response of an API what the browser gets. `url`: of the request that it responds to.
+pub fn for_browser(headers: &mut HeaderMap, api: &Api, url: &Uri, left_out: &LeftOut) {
     let passes = |name: &HeaderName| response_headers::always_passed(name) || api.response_headers.contains(name);
     let locate = |_: &HeaderName, reference: &str| {
         let rest = api.base.relative(reference, url, api.locations)?;
         Some(format!("{}{rest}", api.route))
     };
-    let mut headers = Filter { name: &api.name, passes, locate, left_out }.apply(received);
-    let no_store = received.get_all(CACHE_CONTROL).iter().any(|value| {
+    let no_store = headers.get_all(CACHE_CONTROL).iter().any(|value| {
         value.to_str().is_ok_and(|value| value.split(',').any(|word| word.trim().eq_ignore_ascii_case("no-store")))
     });
+    Filter { name: &api.name, passes, locate, left_out }.apply(headers);
     let is_cached = api.cache == CacheMode::Private && !no_store;
     let caching = if is_cached { "private, no-cache" } else { "no-store" };
     headers.insert(CACHE_CONTROL, HeaderValue::from_static(caching));
     headers.insert(CONTENT_SECURITY_POLICY, HeaderValue::from_static("sandbox; default-src 'none'"));
-    reply::add_security_headers(&mut headers);
-    headers
+    reply::add_security_headers(headers);
 }
 
 #[cfg(test)]
@@ -80,7 +79,9 @@ mod tests {
 
     fn received(headers: &HeaderMap, members: &str) -> HeaderMap {
         let url = Uri::from_static("https://graph.example/v1.0/me");
-        for_browser(headers, api_map(members).get("graph").unwrap(), &url, &LeftOut::default())
+        let mut headers = headers.clone();
+        for_browser(&mut headers, api_map(members).get("graph").unwrap(), &url, &LeftOut::default());
+        headers
     }
 
     #[test]

@@ -1,7 +1,6 @@
 //! Headers of a response of an API or a website, as they go to the browser (contract 10.9, 10.9a, 10.11).
 
 use std::borrow::Cow;
-use std::collections::HashSet;
 use std::sync::{Mutex, PoisonError};
 
 use http::header::{CACHE_CONTROL, CONNECTION, CONTENT_DISPOSITION, LINK};
@@ -17,7 +16,7 @@ const NOT_ASCII: &AsciiSet = &AsciiSet::EMPTY;
 
 /// The names of left-out headers that were logged already.
 #[derive(Debug, Default)]
-pub struct LeftOut(Mutex<HashSet<HeaderName>>);
+pub struct LeftOut(Mutex<Vec<HeaderName>>);
 
 impl LeftOut {
     /// Logs a name, once.
@@ -26,7 +25,7 @@ impl LeftOut {
         if logged.contains(name) || logged.len() >= LOGGED {
             return;
         }
-        logged.insert(name.clone());
+        logged.push(name.clone());
         drop(logged);
         let header = name.as_str().get(..64).unwrap_or(name.as_str());
         tracing::info!(api, header, why, "a response header is left out");
@@ -48,32 +47,40 @@ where
     P: Fn(&HeaderName) -> bool,
     L: Fn(&HeaderName, &str) -> Option<String>,
 {
-    /// The headers that are passed on.
-    #[must_use]
-    pub fn apply(&self, received: &HeaderMap) -> HeaderMap {
-        let nominated = nominated(received);
-        let mut passed = HeaderMap::with_capacity(received.len() + 8);
-        for (name, value) in received {
-            if nominated.contains(name) || is_of_the_connection(name) {
+    /// Removes what is not passed on, and rewrites the rest where that is needed. Most headers stay as they are, so
+    /// that changing the received ones costs less than building others.
+    pub fn apply(&self, headers: &mut HeaderMap) {
+        let nominated = nominated(headers);
+        let mut changed: Vec<(HeaderName, Vec<HeaderValue>)> = Vec::new();
+        for (name, value) in headers.iter() {
+            if changed.iter().any(|(known, _)| known == name) {
                 continue;
             }
-            if !(self.passes)(name) {
+            if nominated.contains(name) || is_of_the_connection(name) {
+                changed.push((name.clone(), Vec::new()));
+            } else if !(self.passes)(name) {
                 self.left_out.log(self.name, name, "only listed response headers are passed on");
-            } else if *name == CONTENT_DISPOSITION && is_superseded(value, received) {
-                // One that is repaired is the only one.
-            } else if let Some(value) = self.value(name, value) {
-                passed.append(name.clone(), value);
+                changed.push((name.clone(), Vec::new()));
+            } else if is_rewritten(name, value) {
+                changed.push((name.clone(), self.values(name, headers)));
             }
         }
-        passed
+        for (name, values) in changed {
+            headers.remove(&name);
+            values.into_iter().for_each(|value| _ = headers.append(&name, value));
+        }
+    }
+
+    fn values(&self, name: &HeaderName, headers: &HeaderMap) -> Vec<HeaderValue> {
+        // A line of `Content-Disposition` that is repaired is the only one.
+        let lines = if *name == CONTENT_DISPOSITION { 1 } else { usize::MAX };
+        headers.get_all(name).iter().take(lines).filter_map(|value| self.value(name, value)).collect()
     }
 
     fn value(&self, name: &HeaderName, value: &HeaderValue) -> Option<HeaderValue> {
         let is_visible = value.to_str().is_ok();
         match name.as_str() {
-            "azure-asyncoperation" | "content-location" | "location" | "odata-entityid" | "operation-location" => {
-                HeaderValue::try_from((self.locate)(name, &ascii(value))?).ok()
-            }
+            _ if has_reference(name) => HeaderValue::try_from((self.locate)(name, &ascii(value))?).ok(),
             "link" => HeaderValue::try_from(self.links(&ascii(value))?).ok(),
             _ if is_visible => Some(value.clone()),
             "content-disposition" => HeaderValue::try_from(disposition::rewrite(value.as_bytes())?).ok(),
@@ -103,10 +110,17 @@ where
     }
 }
 
-/// Whether a line of `Content-Disposition` is not the first, and one of them needs a repair.
-fn is_superseded(value: &HeaderValue, headers: &HeaderMap) -> bool {
-    let is_first = headers.get(CONTENT_DISPOSITION).is_some_and(|first| std::ptr::eq(first, value));
-    !is_first && headers.get_all(CONTENT_DISPOSITION).iter().any(|value| value.to_str().is_err())
+/// Whether a value is not passed on as it is.
+fn is_rewritten(name: &HeaderName, value: &HeaderValue) -> bool {
+    has_reference(name) || *name == LINK || value.to_str().is_err()
+}
+
+/// Whether a header's value is a reference to another resource.
+fn has_reference(name: &HeaderName) -> bool {
+    matches!(
+        name.as_str(),
+        "azure-asyncoperation" | "content-location" | "location" | "odata-entityid" | "operation-location"
+    )
 }
 
 /// Where the next member of a list begins: at a comma that is not within a quoted string. `None` if one does not end.
@@ -133,7 +147,9 @@ fn ascii(value: &HeaderValue) -> Cow<'_, str> {
 pub(super) fn nominated(headers: &HeaderMap) -> Vec<HeaderName> {
     let words =
         headers.get_all(CONNECTION).iter().filter_map(|value| value.to_str().ok()).flat_map(|line| line.split(','));
-    words.filter_map(|word| HeaderName::from_bytes(word.trim().as_bytes()).ok()).collect()
+    // The usual two name no header that is passed on.
+    let words = words.map(str::trim).filter(|word| !matches!(*word, "close" | "keep-alive"));
+    words.filter_map(|word| HeaderName::from_bytes(word.as_bytes()).ok()).collect()
 }
 
 /// What every response may have and no browser gets: it is not worth a line of the log.

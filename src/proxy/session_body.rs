@@ -122,9 +122,9 @@ mod tests {
             let (one, other) = (session(&sessions, 1), session(&sessions, 2));
             let before = sessions.end_count();
             let (_sender, waits) = body();
-            let mut cut = SessionBody::new(waits, sessions.watch(&one, before));
+            let mut cut = SessionBody::new(waits, sessions.watch(one.session.clone(), before));
             let (_other_sender, waits) = body();
-            let mut continues = SessionBody::new(waits, sessions.watch(&other, before));
+            let mut continues = SessionBody::new(waits, sessions.watch(other.session.clone(), before));
             let waiting = tokio::spawn(async move { cut.frame().await.unwrap().is_err() });
             assert!(continues.frame().now_or_never().is_none());
             tokio::task::yield_now().await;
@@ -159,9 +159,9 @@ mod tests {
         let (one, other) = (open("ada"), open("grace"));
         let before = sessions.end_count();
         let (_sender, waits) = body();
-        let mut cut = SessionBody::new(waits, sessions.watch(&one, before));
+        let mut cut = SessionBody::new(waits, sessions.watch(one.session.clone(), before));
         let (_other_sender, waits) = body();
-        let mut continues = SessionBody::new(waits, sessions.watch(&other, before));
+        let mut continues = SessionBody::new(waits, sessions.watch(other.session.clone(), before));
         let waiting = tokio::spawn(async move { cut.frame().await.unwrap().is_err() });
         assert!(continues.frame().now_or_never().is_none());
         tokio::task::yield_now().await;
@@ -179,7 +179,7 @@ mod tests {
         let open = session(&sessions, 1);
         let before = sessions.end_count();
         let (sender, sent) = body();
-        let mut body = SessionBody::new(sent, sessions.watch(&open, before));
+        let mut body = SessionBody::new(sent, sessions.watch(open.session.clone(), before));
         for _ in 0..2 {
             sender.send(Frame::data(Bytes::from_static(b"x"))).unwrap();
         }
@@ -194,6 +194,6 @@ mod tests {
         let open = session(&sessions, 1);
         let before = sessions.end_count();
         sessions.end(&open.key(), NOW).await;
-        assert!(sessions.watch(&open, before).has_ended());
+        assert!(sessions.watch(open.session.clone(), before).has_ended());
     }
 }

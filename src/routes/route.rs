@@ -308,8 +308,10 @@ pub(super) fn into_response(reply: Reply, is_head: bool, place: Option<Place>) -
     let mut response = warp::reply::stream(body.into_data_stream()).into_response();
     *response.status_mut() = parts.status;
     *response.headers_mut() = parts.headers;
-    if let Some(length) = length.filter(|_| !bodiless && !is_head) {
-        response.headers_mut().entry(CONTENT_LENGTH).or_insert(length.into());
+    let headers = response.headers_mut();
+    // Not by `entry`, which grows a full map even where the header is there.
+    if let Some(length) = length.filter(|_| !bodiless && !is_head && !headers.contains_key(CONTENT_LENGTH)) {
+        headers.insert(CONTENT_LENGTH, length.into());
     }
     response
 }

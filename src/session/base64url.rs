@@ -3,14 +3,28 @@
 
 use std::sync::LazyLock;
 
+use base64::Engine;
 use base64::engine::Simd;
 use base64::engine::general_purpose::NO_PAD;
 
 pub(super) static BASE64URL: LazyLock<Simd> = LazyLock::new(|| Simd::url_safe(NO_PAD));
 
+/// Characters that [`decode_long`] decodes at a time: a multiple of four.
+const PIECE: usize = 2_048;
+
+/// Decodes kilobytes of ciphertext. The crate's own `decode` first fills a buffer of the whole length with zeros.
+pub(super) fn decode_long(text: &[u8]) -> Option<Vec<u8>> {
+    let mut bytes = Vec::with_capacity(text.len() / 4 * 3 + 3);
+    let mut piece = [0; PIECE / 4 * 3];
+    for characters in text.chunks(PIECE) {
+        let length = BASE64URL.decode_slice(characters, &mut piece).ok()?;
+        bytes.extend_from_slice(piece.get(..length)?);
+    }
+    Some(bytes)
+}
+
 #[cfg(test)]
 mod tests {
-    use base64::Engine;
     use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 
     use super::*;
@@ -28,9 +42,21 @@ mod tests {
         }
 
         #[test]
+        fn values_of_several_pieces_are_read_as_strictly(
+            mut text in "[A-Za-z0-9_-]{2000,4200}",
+            inserted in proptest::option::of((0usize..4_200, proptest::char::any())),
+        ) {
+            if let Some((at, character)) = inserted {
+                text.insert(at.min(text.len()), character);
+            }
+            proptest::prop_assert_eq!(decode_long(text.as_bytes()), URL_SAFE_NO_PAD.decode(&text).ok());
+        }
+
+        #[test]
         fn any_bytes_are_read_as_they_were_written(bytes in proptest::collection::vec(proptest::num::u8::ANY, 0..600)) {
             let text = BASE64URL.encode(&bytes);
             proptest::prop_assert_eq!(&text, &URL_SAFE_NO_PAD.encode(&bytes));
+            proptest::prop_assert_eq!(decode_long(text.as_bytes()).unwrap(), &bytes[..]);
             proptest::prop_assert_eq!(BASE64URL.decode(text).unwrap(), bytes);
         }
     }

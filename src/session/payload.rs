@@ -268,6 +268,12 @@ impl Session {
         self.access_tokens.push(token);
     }
 
+    /// Leaves what identifies the session and its user.
+    pub fn remove_tokens(&mut self) {
+        (self.refresh_token, self.id_token) = (None, None);
+        self.access_tokens = Vec::new();
+    }
+
     /// Takes out the largest access token, if the refresh token can get it again (contract 4.15).
     pub fn take_largest_access_token(&mut self) -> Option<AccessToken> {
         self.refresh_token.as_ref()?;

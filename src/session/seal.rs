@@ -9,7 +9,7 @@ use aes_gcm::{Aes256Gcm, KeyInit, Nonce, Tag};
 use base64::Engine;
 use secrecy::zeroize::Zeroizing;
 
-use super::base64url::BASE64URL;
+use super::base64url::{BASE64URL, decode_long};
 use crate::clock::UnixSeconds;
 use crate::keyring::{Key, KeyId, Purpose};
 use crate::secret::Key32;
@@ -106,7 +106,7 @@ impl Envelope {
     /// Decodes a sealed value.
     #[must_use]
     pub fn parse(sealed: &[u8]) -> Option<Self> {
-        let bytes = Zeroizing::new(BASE64URL.decode(sealed).ok()?);
+        let bytes = Zeroizing::new(decode_long(sealed)?);
         if bytes.first() != Some(&VERSION) || bytes.len() < HEADER + TIMES + TAG {
             return None;
         }

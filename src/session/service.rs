@@ -258,8 +258,8 @@ impl Sessions {
 
     /// Watches a session for a response that streams (contract 10.21).
     #[must_use]
-    pub fn watch(&self, open: &OpenSession, before: EndCount) -> SessionWatch {
-        SessionWatch::new(&self.ends, &self.store, &self.revocations, &open.session, before)
+    pub fn watch(&self, session: Session, before: EndCount) -> SessionWatch {
+        SessionWatch::new(&self.ends, &self.store, &self.revocations, session, before)
     }
 
     /// Lets the responses that stream know of each change of the revocation list, without end.

@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Waker};
 
-use super::payload::{Session, SessionId, User};
+use super::payload::{Session, SessionId};
 use super::store::{SessionKey, SessionStore};
 use crate::keyring::revocations::RevocationCache;
 
@@ -73,12 +73,11 @@ impl SessionWatch {
         ends: &Arc<Ends>,
         store: &Arc<dyn SessionStore>,
         revocations: &Arc<RevocationCache>,
-        of: &Session,
+        mut session: Session,
         seen: EndCount,
     ) -> Self {
         let (ends, store, revocations) = (Arc::clone(ends), Arc::clone(store), Arc::clone(revocations));
-        let user = User { sub: of.user.sub.clone(), oid: of.user.oid.clone(), ..User::default() };
-        let session = Session { handle: of.handle.clone(), ..Session::new(of.id, user, of.signed_in_at) };
+        session.remove_tokens();
         Self { ends, store, revocations, session, seen, entry: None }
     }
 

@@ -115,7 +115,7 @@ impl Site {
             inside.or_else(|| (*name == LINK).then(|| reference.to_owned()))
         };
         let filter = Filter { name: "SPA", passes: passed_for_site, locate, left_out: &self.left_out };
-        *reply.headers_mut() = filter.apply(reply.headers());
+        filter.apply(reply.headers_mut());
         // Only a file that exists may be immutable. Some websites respond to the name of a missing script with a page.
         let kind = reply.headers().get(CONTENT_TYPE).and_then(|kind| kind.to_str().ok()).unwrap_or_default();
         let is_page = kind.get(..9).is_some_and(|kind| kind.eq_ignore_ascii_case("text/html"));

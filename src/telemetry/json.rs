@@ -71,12 +71,19 @@ struct Members<'w> {
 impl Visit for Members<'_> {
     fn record_str(&mut self, field: &Field, value: &str) {
         if MEMBERS.contains(&field.name()) {
-            let written = write!(self.writer, "\"{}\":{},", field.name(), serde_json::Value::from(value));
-            self.result = self.result.and(written);
+            self.result = self.result.and_then(|()| write_member(&mut self.writer, field.name(), value));
         }
     }
 
     fn record_debug(&mut self, _: &Field, _: &dyn fmt::Debug) {}
+}
+
+/// Trace ids and nearly all routes need no escapes, and every request writes both.
+fn write_member(writer: &mut Writer<'_>, name: &str, value: &str) -> fmt::Result {
+    if value.bytes().any(|byte| byte < b' ' || matches!(byte, b'"' | b'\\')) {
+        return write!(writer, "\"{name}\":{},", serde_json::Value::from(value));
+    }
+    writer.write_str(&["\"", name, "\":\"", value, "\","].concat())
 }
 
 #[cfg(test)]

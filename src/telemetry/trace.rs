@@ -48,7 +48,7 @@ impl TraceContext {
     /// gateway that only logs errors would have no trace id. `route` is recorded once a line of the table matches.
     #[must_use]
     pub fn span(&self) -> Span {
-        tracing::error_span!("request", trace_id = self.trace_id, sampled = self.sampled, route = Empty)
+        tracing::error_span!("request", trace_id = self.trace_id, route = Empty)
     }
 }
 

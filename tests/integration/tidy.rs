@@ -52,6 +52,7 @@ const ORDER: &[&str] = &[
     "os",
     "secret",
     "clock",
+    "id_hash",
 ];
 /// Crates that only some files may use: the start of a path, and the files or folders that may contain it.
 const OWNERS: &[(&str, &[&str])] = &[

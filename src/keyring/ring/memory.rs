@@ -8,6 +8,7 @@ use tokio::time::Instant;
 
 use super::KeyForOpening;
 use crate::clock::UnixSeconds;
+use crate::id_hash::IdHash;
 use crate::keyring::states::{Parameters, State, ValueStatus, activation, states};
 use crate::keyring::{Key, KeyId, Version};
 
@@ -19,7 +20,7 @@ const FAILURE_PAUSE: Duration = Duration::from_secs(15);
 pub(super) struct Memory {
     /// The last good list.
     pub(super) versions: Vec<Version>,
-    pub(super) keys: HashMap<KeyId, Fetched>,
+    pub(super) keys: HashMap<KeyId, Fetched, IdHash>,
     pub(super) view: View,
     /// When the last good list was read.
     pub(super) listed_at: Option<Instant>,
@@ -45,7 +46,7 @@ pub(super) enum Fetched {
 /// The states, computed once so that opening a value costs one lookup however long the ring is.
 #[derive(Debug, Default)]
 pub(super) struct View {
-    pub(super) states: HashMap<KeyId, (State, String)>,
+    pub(super) states: HashMap<KeyId, (State, String), IdHash>,
     pub(super) active: Option<KeyId>,
     /// The key that seals, and its activation: the active one or, while its value cannot be fetched, the newest one
     /// before it that is in memory.

@@ -110,7 +110,7 @@ async fn responses_of_this_instance_see_an_end_from_elsewhere() {
     let gateway = Gateway::new(&place).await;
     let before = gateway.sessions.end_count();
     let (ada, grace) = (gateway.sign_in("ada", NOW).await, gateway.sign_in("grace", NOW).await);
-    let watch = |open: &OpenSession| gateway.sessions.watch(open, before);
+    let watch = |open: &OpenSession| gateway.sessions.watch(open.session.clone(), before);
     let (mut of_ada, mut of_grace) = (watch(&ada), watch(&grace));
     assert_eq!(gateway.sessions.end_all(&self::ada(), NOW).await, Ok(1));
     assert!(of_ada.has_ended() && !of_grace.has_ended());
