@@ -124,7 +124,7 @@ async fn respond<S>(
 where
     S: Service<Request<RequestBody>, Response = WarpResponse, Error = Infallible>,
 {
-    let active = state.begin_request();
+    let active = state.begin_request(!request.body().is_end_stream());
     let trace = TraceContext::from_headers(request.headers());
     let span = trace.span();
     let expects_continue = request.headers().contains_key(EXPECT);

@@ -6,11 +6,10 @@
 use std::io;
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio::net::TcpStream;
 use tokio::time::{Instant, Sleep, sleep_until};
 
 /// Deadline for the head of a request, from its first byte.
@@ -30,6 +29,8 @@ struct Now {
     since: Instant,
     /// How many requests the connection has carried.
     requests: u64,
+    /// Who reads from the connection and must look for a deadline once the request has ended.
+    reader: Option<Waker>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -38,8 +39,10 @@ enum Activity {
     Idle,
     /// A request head is arriving.
     Head,
-    /// A request is being handled.
+    /// A request without a body is being handled, to its end by the task that reads from the connection.
     Request,
+    /// A request with a body is being handled, which may end in another task: the one that discards the body.
+    Upload,
 }
 
 /// A request of a connection in progress; dropping it makes the connection idle, unless the next one has begun.
@@ -51,13 +54,13 @@ pub(super) struct ActiveRequest {
 
 impl ConnState {
     pub(super) fn new() -> Self {
-        let now = Now { activity: Activity::Idle, since: Instant::now(), requests: 0 };
+        let now = Now { activity: Activity::Idle, since: Instant::now(), requests: 0, reader: None };
         Self(Arc::new(Mutex::new(now)))
     }
 
     /// Records that a head has arrived: from now on the deadlines of the request itself apply.
-    pub(super) fn begin_request(&self) -> ActiveRequest {
-        self.set(Activity::Request);
+    pub(super) fn begin_request(&self, has_body: bool) -> ActiveRequest {
+        self.set(if has_body { Activity::Upload } else { Activity::Request });
         let mut now = self.lock();
         now.requests += 1;
         ActiveRequest { state: self.clone(), number: now.requests }
@@ -72,41 +75,49 @@ impl ConnState {
         (now.activity, now.since) = (activity, Instant::now());
     }
 
-    fn get(&self) -> (Activity, Instant) {
-        let now = self.lock();
-        (now.activity, now.since)
+    fn activity(&self) -> Activity {
+        self.lock().activity
     }
 
-    fn deadline(&self) -> Option<Instant> {
-        match self.get() {
-            (Activity::Idle, since) => Some(since + IDLE),
-            (Activity::Head, since) => Some(since + HEAD),
-            (Activity::Request, _) => None,
+    /// When the next bytes must have arrived. Without a deadline the reader is woken where nothing else would.
+    fn deadline(&self, reader: &Waker) -> Option<Instant> {
+        let mut now = self.lock();
+        match now.activity {
+            Activity::Idle => Some(now.since + IDLE),
+            Activity::Head => Some(now.since + HEAD),
+            Activity::Request => None,
+            Activity::Upload => {
+                now.reader = Some(reader.clone());
+                None
+            }
         }
     }
 }
 
 impl Drop for ActiveRequest {
     fn drop(&mut self) {
-        let is_last = self.state.lock().requests == self.number;
-        if is_last {
-            self.state.set(Activity::Idle);
+        let mut now = self.state.lock();
+        if now.requests == self.number {
+            (now.activity, now.since) = (Activity::Idle, Instant::now());
+            if let Some(reader) = now.reader.take() {
+                reader.wake();
+            }
         }
     }
 }
 
 /// The socket of a connection.
 #[derive(Debug)]
-pub(super) struct TimeoutStream {
-    stream: TcpStream,
+pub(super) struct TimeoutStream<S> {
+    stream: S,
     state: ConnState,
     read_timer: Pin<Box<Sleep>>,
     /// Runs while the client reads nothing of a response.
     write_timer: Option<Pin<Box<Sleep>>>,
 }
 
-impl TimeoutStream {
-    pub(super) fn new(stream: TcpStream, state: ConnState) -> Self {
+impl<S> TimeoutStream<S> {
+    pub(super) fn new(stream: S, state: ConnState) -> Self {
         Self { stream, state, read_timer: Box::pin(sleep_until(Instant::now() + IDLE)), write_timer: None }
     }
 
@@ -121,7 +132,7 @@ impl TimeoutStream {
     }
 }
 
-impl AsyncRead for TimeoutStream {
+impl<S: AsyncRead + Unpin> AsyncRead for TimeoutStream<S> {
     fn poll_read(
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
@@ -130,12 +141,12 @@ impl AsyncRead for TimeoutStream {
         let before = buffer.filled().len();
         let read = Pin::new(&mut self.stream).poll_read(context, buffer);
         if read.is_ready() {
-            if buffer.filled().len() > before && self.state.get().0 == Activity::Idle {
+            if buffer.filled().len() > before && self.state.activity() == Activity::Idle {
                 self.state.set(Activity::Head);
             }
             return read;
         }
-        let Some(deadline) = self.state.deadline() else { return Poll::Pending };
+        let Some(deadline) = self.state.deadline(context.waker()) else { return Poll::Pending };
         if self.read_timer.deadline() != deadline {
             self.read_timer.as_mut().reset(deadline);
         }
@@ -143,7 +154,7 @@ impl AsyncRead for TimeoutStream {
     }
 }
 
-impl AsyncWrite for TimeoutStream {
+impl<S: AsyncWrite + Unpin> AsyncWrite for TimeoutStream<S> {
     fn poll_write(mut self: Pin<&mut Self>, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         let write = Pin::new(&mut self.stream).poll_write(context, bytes);
         self.limit_write(context, write)
@@ -174,12 +185,12 @@ impl AsyncWrite for TimeoutStream {
 #[cfg(test)]
 mod tests {
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
-    use tokio::net::TcpListener;
+    use tokio::net::{TcpListener, TcpStream};
 
     use super::*;
 
     /// The gateway's socket and the client's.
-    async fn pair() -> (TimeoutStream, TcpStream) {
+    async fn pair() -> (TimeoutStream<TcpStream>, TcpStream) {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let client = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
         let (socket, _) = listener.accept().await.unwrap();
