@@ -15,6 +15,9 @@ use crate::app::{EVERY_REACH, Gateway, Reach, TestApp};
 use crate::raw;
 
 const ADA: &str = "ada.lovelace@contoso.example";
+/// How a script's call and a form are recognized.
+const SCRIPT: &str = "Content-Type: application/octet-stream\r\nSec-Fetch-Site: same-origin\r\n";
+const FORM: &str = "Content-Type: application/x-www-form-urlencoded\r\nSec-Fetch-Mode: navigate\r\n";
 const SIZES: [usize; 4] = [1_024, 200 * 1_024, 3 * 1_024 * 1_024, 30 * 1_024 * 1_024];
 
 /// An API that responds to a request head with 409 and then closes its connection or stops reading.
@@ -65,10 +68,9 @@ impl EarlyApi {
 }
 
 /// Sends a POST and then another request on the same connection; returns both statuses.
-fn post(port: u16, target: &str, lines: &str, size: usize, chunked: bool) -> (u16, u16) {
+fn post(port: u16, Row { target, kind, lines, .. }: &Row<'_>, size: usize, chunked: bool) -> (u16, u16) {
     let framing = if chunked { "Transfer-Encoding: chunked".to_owned() } else { format!("Content-Length: {size}") };
-    let content = "Content-Type: application/octet-stream\r\nSec-Fetch-Site: same-origin\r\n";
-    let head = format!("POST {target} HTTP/1.1\r\nHost: localhost\r\n{content}{lines}{framing}\r\n\r\n");
+    let head = format!("POST {target} HTTP/1.1\r\nHost: localhost\r\n{kind}{lines}{framing}\r\n\r\n");
     let mut body = vec![b'x'; size];
     if chunked {
         body = [format!("{size:x}\r\n").as_bytes(), &body, b"\r\n0\r\n\r\n"].concat();
@@ -82,6 +84,8 @@ fn post(port: u16, target: &str, lines: &str, size: usize, chunked: bool) -> (u1
 /// What a POST is rejected with, and by whom: the gateway, or an API that responds early.
 struct Row<'a> {
     target: &'a str,
+    /// The header lines by which it is a script's or a form's.
+    kind: &'a str,
     lines: &'a str,
     status: u16,
     /// The gateway's code, which is also in its log.
@@ -90,7 +94,7 @@ struct Row<'a> {
 
 /// Rejections of every kind; `cookie` is that of a session.
 fn rows<'a>(cookie: &'a str, guarded: &'a str) -> [Row<'a>; 6] {
-    let row = |target, lines, status, code| Row { target, lines, status, code };
+    let row = |target, lines, status, code| Row { target, kind: SCRIPT, lines, status, code };
     [
         row("/graph/echo/x", "X-CSRF: 1\r\n", 401, Some("session_missing")),
         row("/graph/echo/x", cookie, 403, Some("csrf_failed")),
@@ -99,6 +103,52 @@ fn rows<'a>(cookie: &'a str, guarded: &'a str) -> [Row<'a>; 6] {
         row("/api/closing/x", guarded, 409, None),
         row("/api/silent/x", guarded, 409, None),
     ]
+}
+
+/// Forms, of which the gateway reads at most 64 KiB (contract 3.9b), and nothing if the head decides (3.12, 3.13).
+const FORMS: [Row<'_>; 5] = {
+    const fn row(target: &'static str, lines: &'static str, status: u16, code: Option<&'static str>) -> Row<'static> {
+        Row { target, kind: FORM, lines, status, code }
+    }
+    [
+        row("/auth/callback", "Sec-Fetch-Site: cross-site\r\n", 413, Some("body_too_large")),
+        row("/auth/logout", "", 413, Some("body_too_large")),
+        row("/auth/logout", "Sec-Fetch-Site: cross-site\r\n", 403, Some("origin_denied")),
+        row("/auth/logout", "Sec-Fetch-Site: same-origin\r\n", 303, None),
+        Row { kind: SCRIPT, ..row("/auth/logout", "", 403, Some("csrf_failed")) },
+    ]
+};
+
+/// Sends each row in each size and framing. Returns how many requests each row is, and those without its status or
+/// without a response to the next request on the connection.
+fn post_all(app: &TestApp, reach: Reach, rows: &[Row<'_>], sizes: &[usize]) -> (usize, Vec<String>) {
+    // Forwarding mode has no chunked bodies.
+    let framings = if reach == Reach::Host(Mode::Forward) { &[false][..] } else { &[false, true] };
+    let mut findings = Vec::new();
+    for row in rows {
+        for (size, chunked) in sizes.iter().flat_map(|size| framings.iter().map(move |chunked| (*size, *chunked))) {
+            let got = post(app.port, row, size, chunked);
+            if got != (row.status, 200) {
+                let Row { target, lines, status, .. } = row;
+                findings.push(format!("{target} {lines:?} {status}, {size} bytes, chunked {chunked}: {got:?}"));
+            }
+        }
+    }
+    (sizes.len() * framings.len(), findings)
+}
+
+/// Compares how many requests the gateway has rejected with those that were sent: the host repeats none.
+async fn assert_rejected_once(app: &TestApp, reach: Reach, rows: &[Row<'_>], once: usize) {
+    // The log has its lines in order, so all others are there.
+    assert_eq!(app.visitor().fetch("GET", "/auth/login").await.code(), "navigation_required");
+    app.wait_for_log("navigation_required").await;
+    let log = app.log();
+    for code in rows.iter().filter_map(|row| row.code) {
+        let sent = rows.iter().filter(|row| row.code == Some(code)).count() * once;
+        let member = format!(r#""code":"{code}""#);
+        let rejected = log.lines().filter(|line| line.contains("request rejected") && line.contains(&member)).count();
+        assert_eq!(rejected, sent, "{reach:?}: requests rejected with {code}");
+    }
 }
 
 /// A gateway with both early APIs and a small limit for Graph; a session's `Cookie` line.
@@ -122,35 +172,24 @@ async fn an_early_response_reaches_the_client_at_the_first_attempt() {
         let (closing, silent) = (EarlyApi::start(true), EarlyApi::start(false));
         let (app, cookie) = start(reach, &closing, &silent).await;
         let guarded = format!("{cookie}X-CSRF: 1\r\n");
-        // Forwarding mode has no chunked bodies.
-        let framings = if reach == Reach::Host(Mode::Forward) { &[false][..] } else { &[false, true] };
-        let mut findings = Vec::new();
-        for Row { target, lines, status, .. } in rows(&cookie, &guarded) {
-            for (size, chunked) in
-                SIZES.into_iter().flat_map(|size| framings.iter().map(move |chunked| (size, *chunked)))
-            {
-                let got = post(app.port, target, lines, size, chunked);
-                if got != (status, 200) {
-                    findings.push(format!("{target} {status}, {size} bytes, chunked {chunked}: {got:?}"));
-                }
-            }
-        }
+        let rows = rows(&cookie, &guarded);
+        let (once, findings) = post_all(&app, reach, &rows, &SIZES);
         assert!(findings.is_empty(), "{reach:?}\n{}", findings.join("\n"));
-        // The log has its lines in order, so all others are there.
-        assert_eq!(app.visitor().fetch("GET", "/auth/login").await.code(), "navigation_required");
-        app.wait_for_log("navigation_required").await;
-        let log = app.log();
-        let rejected = |code: &str| {
-            let code = format!(r#""code":"{code}""#);
-            log.lines().filter(|line| line.contains("request rejected") && line.contains(&code)).count()
-        };
-        let once = SIZES.len() * framings.len();
-        for code in rows("", "").into_iter().filter_map(|row| row.code) {
-            assert_eq!(rejected(code), once, "{reach:?}: requests rejected with {code}");
-        }
+        assert_rejected_once(&app, reach, &rows, once).await;
         for (name, api) in [("closing", &closing), ("silent", &silent)] {
             assert_eq!(api.connections.load(Ordering::Relaxed), once, "{reach:?}: requests to the {name} API");
         }
+    }
+}
+
+/// The same for forms that are too long, and for those that are decided before they are read.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_response_to_a_long_form_reaches_the_client_at_the_first_attempt() {
+    for reach in EVERY_REACH {
+        let app = TestApp::builder().reach(reach).set("RESPONSE_MODE", "form_post").start().await;
+        let (once, findings) = post_all(&app, reach, &FORMS, &SIZES[1..]);
+        assert!(findings.is_empty(), "{reach:?}\n{}", findings.join("\n"));
+        assert_rejected_once(&app, reach, &FORMS, once).await;
     }
 }
 
@@ -162,7 +201,7 @@ async fn no_100_follows_a_final_response_and_the_connection_closes() {
     let (closing, silent) = (EarlyApi::start(true), EarlyApi::start(false));
     let (app, cookie) = start(Reach::Direct, &closing, &silent).await;
     let guarded = format!("{cookie}X-CSRF: 1\r\n");
-    for Row { target, lines, status, code } in rows(&cookie, &guarded) {
+    for Row { target, lines, status, code, .. } in rows(&cookie, &guarded) {
         let mut stream = raw::open(app.port);
         let head = format!(
             "POST {target} HTTP/1.1\r\nHost: localhost\r\nSec-Fetch-Site: same-origin\r\n{lines}\
