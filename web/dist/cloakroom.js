@@ -65,7 +65,7 @@ export function signIn({ returnTo = currentAddress(), api, url = '/auth/login' }
   const target = new URL(url, location.origin);
   if (!isOwn(target)) throw new TypeError('url must be on the own origin');
   if (api) target.searchParams.set('api', api);
-  if (returnTo.length <= LONGEST_RETURN_PATH) target.searchParams.set('return_to', returnTo);
+  if (isReturnPath(returnTo)) target.searchParams.set('return_to', returnTo);
   location.assign(target);
 }
 
@@ -140,17 +140,25 @@ export async function problem(response) {
  * @returns {string | null} a code
  */
 export function takeAuthError() {
-  const code = new URLSearchParams(location.search).get('auth_error');
-  if (code === null && !location.href.endsWith('#')) return null;
+  const address = new URL(location.href);
+  const code = address.searchParams.get('auth_error');
+  if (code === null && !address.href.endsWith('#')) return null;
   // Not with URLSearchParams, which would change the encoding of the other parameters.
-  const others = location.search.slice(1).split('&').filter((pair) => pair && pair.split('=')[0] !== 'auth_error');
-  const search = others.length > 0 ? `?${others.join('&')}` : '';
-  history.replaceState(history.state, '', location.pathname + search + location.hash);
+  const others = address.search.slice(1).split('&').filter((pair) => pair && pair.split('=')[0] !== 'auth_error');
+  address.search = others.join('&');
+  if (!address.hash) address.hash = '';
+  // With its origin, since a path that begins with `//` would name another host.
+  history.replaceState(history.state, '', address);
   return code;
 }
 
 function currentAddress() {
   return location.pathname + location.search + location.hash;
+}
+
+/** Whether the gateway takes a path as `return_to`. Without one a sign-in ends at the page that it is configured for. */
+function isReturnPath(path) {
+  return path.length <= LONGEST_RETURN_PATH && !path.startsWith('//');
 }
 
 function withCsrfHeader(request) {

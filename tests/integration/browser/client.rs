@@ -3,7 +3,9 @@
 use devkit::host::Mode;
 use serde_json::json;
 
+use super::chrome::Chrome;
 use super::{ADA, sign_in, start};
+use crate::app::{Reach, TestApp};
 
 /// What `signIn` does with each address: the name of its error, or none.
 const SIGN_IN: &str = "
@@ -27,6 +29,26 @@ async fn sign_in_follows_no_script_url_and_no_other_origin() {
     ]);
     let expected = json!(["TypeError", "TypeError", "TypeError", "TypeError", "left"]);
     assert_eq!(chrome.script_with(SIGN_IN, vec![urls]).await, expected);
+}
+
+/// Such a path is reached by anybody's link where no host is in front.
+#[tokio::test]
+async fn the_page_works_at_a_path_that_begins_with_two_slashes() {
+    let (app, chrome) = tokio::join!(TestApp::builder().reach(Reach::Direct).start(), Chrome::start());
+    for (opened, left) in [
+        ("//x?a=%C3%A4+b&auth_error=access_denied&c=%2F#top", "//x?a=%C3%A4+b&c=%2F#top"),
+        ("//x?auth_error=access_denied#", "//x"),
+        ("//evil.example/x?auth_error=access_denied", "//evil.example/x"),
+        ("/x//y?auth_error=access_denied", "/x//y"),
+    ] {
+        chrome.open(&format!("{}{opened}", app.origin)).await;
+        chrome.shows("anonymous").await;
+        chrome.find("#error[data-code=access_denied]").await;
+        assert_eq!(chrome.address().await, app.origin.clone() + left);
+    }
+    sign_in(&chrome, &format!("{}//x#", app.origin), ADA).await;
+    assert_eq!(chrome.address().await, format!("{}/", app.origin), "the gateway takes no such return path");
+    assert_eq!(chrome.console().await, json!([]));
 }
 
 /// Responses as other origins send them: `url` cannot be set otherwise.
