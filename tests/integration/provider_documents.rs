@@ -434,21 +434,30 @@ async fn a_sign_in_without_any_scope_of_the_api_succeeds_and_the_api_needs_conse
 
 /// Contract 12.7.
 #[tokio::test(flavor = "multi_thread")]
-async fn redirects_of_the_token_and_key_endpoints_are_not_followed() {
-    let app = TestApp::start().await;
+async fn redirects_of_the_providers_endpoints_are_not_followed() {
+    let options = Options { revocation: true, ..Options::new("http://unused") };
+    let mut app = TestApp::builder().provider(options).start().await;
     let target = app.graph.base() + "/me";
     let redirect = Alteration::new(move |response| {
         *response.status_mut() = 307.try_into().unwrap();
         response.headers_mut().insert("location", target.parse().unwrap());
     });
+    let mut visitor = app.signed_in(ADA).await;
+    app.provider.set_alteration(Endpoint::Revocation, Some(redirect.clone()));
+    assert_eq!(visitor.fetch("POST", "/auth/logout").await.status, 200);
+    app.wait_for_log("\"problem\":\"status 307").await;
     app.provider.set_alteration(Endpoint::Token, Some(redirect.clone()));
     let response = app.visitor().sign_in(&app.provider, ADA, "/").await;
     assert_eq!(response.header("location").map(|to| to.contains("auth_error=provider_unavailable")), Some(true));
     app.provider.set_alteration(Endpoint::Token, None);
-    app.provider.set_alteration(Endpoint::Keys, Some(redirect));
+    app.provider.set_alteration(Endpoint::Keys, Some(redirect.clone()));
     app.provider.rotate_keys();
     let response = app.visitor().sign_in(&app.provider, ADA, "/").await;
     assert_eq!(response.header("location").map(|to| to.contains("auth_error=provider_unavailable")), Some(true));
+    app.provider.set_alteration(Endpoint::Discovery, Some(redirect));
+    app.restart();
+    app.wait_for_log("status 307").await;
+    assert_eq!(app.visitor().navigate("/auth/login").await.code(), "provider_unavailable");
     assert!(app.graph.requests().is_empty());
 }
 
