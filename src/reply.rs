@@ -33,6 +33,9 @@ const CROSS_ORIGIN_OPENER_POLICY: HeaderName = HeaderName::from_static("cross-or
 
 const HTML: &str = "text/html; charset=utf-8";
 
+/// The policy of an isolated response that is no page.
+const SANDBOX: &str = "default-src 'none'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'; sandbox";
+
 /// The style of every page of the gateway.
 const STYLE: &str = "body{font:1.1rem/1.6 system-ui,sans-serif;max-width:34rem;margin:15vh auto;padding:0 1.5rem}\
                      button{font:inherit;padding:.5em 1.2em}small{opacity:.7}";
@@ -255,14 +258,16 @@ fn set_page_policy(reply: &mut Reply, form_targets: &str, ancestors: &str) {
     reply.headers_mut().insert(CONTENT_SECURITY_POLICY, policy);
 }
 
-/// Keeps other windows away from a reply whose address may contain an authorization code (contract 3.9a). A sandboxed
-/// page has an origin of its own, and windows of other origins lose their reference to it.
+/// Keeps other windows away from a reply whose address may contain an authorization code (contract 3.9a). What is shown
+/// in a sandbox, JSON too, has an origin of its own, and windows of other origins lose their reference to it.
 #[expect(clippy::expect_used, reason = "a header value with ASCII text appended is a header value")]
 pub fn isolate(headers: &mut HeaderMap) {
     headers.insert(CROSS_ORIGIN_OPENER_POLICY, HeaderValue::from_static("same-origin"));
     if let Some(policy) = headers.get_mut(CONTENT_SECURITY_POLICY) {
         let sandboxed = [policy.as_bytes(), b"; sandbox"].concat();
         *policy = HeaderValue::from_bytes(&sandboxed).expect("a policy is visible ASCII");
+    } else if !headers.contains_key(LOCATION) {
+        headers.insert(CONTENT_SECURITY_POLICY, HeaderValue::from_static(SANDBOX));
     }
 }
 
@@ -308,14 +313,18 @@ mod tests {
         }
     }
 
+    /// A browser shows JSON, too, as a document of its address's origin.
     #[test]
     fn an_isolated_page_is_sandboxed_and_leaves_its_opener() {
-        let mut reply = page(StatusCode::OK, "Title", "text");
-        isolate(reply.headers_mut());
-        assert!(policy(&reply).ends_with("; sandbox"));
-        assert_eq!(reply.headers()["cross-origin-opener-policy"], "same-origin");
-        let mut json = json(StatusCode::OK, &json!({}));
-        isolate(json.headers_mut());
-        assert!(!json.headers().contains_key(CONTENT_SECURITY_POLICY));
+        for mut reply in [page(StatusCode::OK, "Title", "text"), json(StatusCode::OK, &json!({}))] {
+            isolate(reply.headers_mut());
+            assert!(policy(&reply).starts_with("default-src 'none'; ") && policy(&reply).ends_with("; sandbox"));
+            assert!(policy(&reply).contains("; frame-ancestors 'none';"));
+            assert_eq!(reply.headers()["cross-origin-opener-policy"], "same-origin");
+        }
+        let mut redirect = redirect(StatusCode::FOUND, "/#");
+        isolate(redirect.headers_mut());
+        assert_eq!(redirect.headers()["cross-origin-opener-policy"], "same-origin");
+        assert!(!redirect.headers().contains_key(CONTENT_SECURITY_POLICY), "it shows nothing");
     }
 }

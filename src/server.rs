@@ -14,7 +14,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use futures_util::FutureExt;
 use http::header::{CONNECTION, EXPECT, HOST, TRANSFER_ENCODING};
-use http::{HeaderValue, Request, Response, Version};
+use http::{HeaderMap, HeaderValue, Request, Response, Version};
 use http_body::Body;
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
@@ -31,7 +31,7 @@ use crate::app::App;
 use crate::error::Error;
 use crate::os;
 use crate::reply::body::{GuardedBody, Limit};
-use crate::reply::{BodyError, Context, problem};
+use crate::reply::{BodyError, Context, Reply, is_navigation, isolate, problem};
 use crate::routes::{RequestHead, into_response, routes};
 use crate::telemetry::{TraceContext, report_dropped_lines};
 use connection::{ConnState, TimeoutStream};
@@ -156,8 +156,7 @@ where
 {
     app.host.observe(request.headers(), app.port);
     if let Err(why) = well_formed(&request) {
-        let mut rejection = problem(&Error::BadRequest(why), &context(&trace));
-        app.common_headers.add(rejection.headers_mut(), false);
+        let mut rejection = rejection(&Error::BadRequest(why), &app, &trace, request.headers());
         // Where this request ends may be in doubt, so nothing more is read from the connection.
         rest.abandon();
         rejection.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
@@ -176,16 +175,18 @@ where
     match AssertUnwindSafe(async { routes.call(request).await }).catch_unwind().await {
         Ok(Ok(response)) => response,
         Ok(Err(never)) => match never {},
-        Err(_) => {
-            let mut failure = problem(&Error::Internal, &context(&head.trace));
-            app.common_headers.add(failure.headers_mut(), false);
-            into_response(failure)
-        }
+        Err(_) => into_response(rejection(&Error::Internal, &app, &head.trace, &head.headers)),
     }
 }
 
-fn context(trace: &TraceContext) -> Context {
-    Context { trace_id: trace.trace_id.clone(), as_page: false, link_base: String::new() }
+/// The response to a request that no route responds to. It is isolated, since its address may be the callback's, with a
+/// code in it (contract 3.9a).
+fn rejection(error: &Error, app: &App, trace: &TraceContext, headers: &HeaderMap) -> Reply {
+    let (trace_id, link_base) = (trace.trace_id.clone(), app.origins.link_base().to_owned());
+    let mut reply = problem(error, &Context { trace_id, as_page: is_navigation(headers), link_base });
+    app.common_headers.add(reply.headers_mut(), false);
+    isolate(reply.headers_mut());
+    reply
 }
 
 /// Rejects what hyper's parser accepts although RFC 9112 forbids it (sections 3.2 and 6.1).

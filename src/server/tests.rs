@@ -39,8 +39,8 @@ fn connection(app: Arc<App>) -> DuplexStream {
 }
 
 /// The response to a POST, up to `end`.
-async fn post(client: &mut DuplexStream, path: &str, end: &str) -> String {
-    let request = format!("POST {path} HTTP/1.1\r\nHost: x\r\nContent-Length: 3\r\n\r\nabc");
+async fn post(client: &mut DuplexStream, path: &str, lines: &str, end: &str) -> String {
+    let request = format!("POST {path} HTTP/1.1\r\nHost: x\r\n{lines}Content-Length: 3\r\n\r\nabc");
     client.write_all(request.as_bytes()).await.unwrap();
     let (mut response, mut part) = (Vec::new(), [0; 4_096]);
     while !response.ends_with(end.as_bytes()) {
@@ -55,14 +55,32 @@ async fn post(client: &mut DuplexStream, path: &str, end: &str) -> String {
 async fn a_panic_in_a_handler_is_a_500_and_the_process_continues() {
     let mut client = connection(app());
     for path in ["/in-the-future", "/in-the-call", "/in-the-future"] {
-        let response = post(&mut client, path, "}").await;
+        let response = post(&mut client, path, "", "}").await;
         assert!(response.starts_with("HTTP/1.1 500 ") && response.contains(r#""code":"internal""#), "{response}");
         for header in ["cloakroom-error: internal", "cache-control: no-store", "x-content-type-options: nosniff"] {
             assert!(response.contains(&format!("\r\n{header}\r\n")), "{path}: {header} in {response}");
         }
         assert!(!response.contains("the text of a panic"), "{path}: {response}");
         // On the same connection, whose body is discarded.
-        let next = post(&mut client, "/", "\r\n\r\n3").await;
+        let next = post(&mut client, "/", "", "\r\n\r\n3").await;
         assert!(next.starts_with("HTTP/1.1 200 "), "{path}: {next}");
+    }
+}
+
+/// Contract 3.9a: the request may have been one to the callback, whose address has a code.
+#[tokio::test]
+async fn the_500_after_a_panic_is_isolated_and_a_page_for_a_navigation() {
+    let mut client = connection(app());
+    for (lines, content_type, end) in [
+        ("Sec-Fetch-Mode: navigate\r\n", "text/html; charset=utf-8", "</html>"),
+        ("Sec-Fetch-Mode: cors\r\n", "application/problem+json", "}"),
+    ] {
+        let response = post(&mut client, "/in-the-call", lines, end).await;
+        let value = |name: &str| response.split_once(&format!("\r\n{name}: ")).unwrap().1.split("\r\n").next().unwrap();
+        assert!(response.starts_with("HTTP/1.1 500 "), "{response}");
+        assert_eq!((value("cloakroom-error"), value("content-type")), ("internal", content_type));
+        assert_eq!(value("cross-origin-opener-policy"), "same-origin");
+        let policy = value("content-security-policy");
+        assert!(policy.ends_with("; sandbox") && policy.contains("frame-ancestors 'none'"), "{policy}");
     }
 }

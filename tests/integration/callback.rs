@@ -6,6 +6,7 @@ use devkit::commands::stack::make_key_file;
 use devkit::provider::{Endpoint, Fault, Flaw, Mutation, OAuthError, Options, Provider};
 
 use crate::app::{EVERY_REACH, TestApp};
+use crate::raw;
 use crate::visitor::{Response, Visitor};
 
 const ADA: &str = "ada.lovelace@contoso.example";
@@ -141,6 +142,25 @@ async fn a_503_at_the_callback_is_isolated() {
     std::fs::rename(&elsewhere, &path).unwrap();
     app.wait_until_ready(200).await;
     assert_eq!(visitor.come_back(&location).await.header("location"), Some("/here"), "reloading works");
+}
+
+/// What is rejected before any route is a page at the address that has the code, too.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_malformed_request_for_the_callback_gets_an_isolated_page() {
+    let app = TestApp::start().await;
+    for (target, lines) in [
+        ("/auth/callback", "Host: x\r\nHost: y\r\n"),
+        ("/auth/callback", ""),
+        ("http://evil/auth/callback", "Host: x\r\n"),
+        ("/auth/callback", "Host: x\r\nTransfer-Encoding: gzip, chunked\r\n"),
+    ] {
+        let request = format!("GET {target}?code=x&state=y HTTP/1.1\r\n{lines}Sec-Fetch-Mode: navigate\r\n\r\n");
+        let response = raw::exchange(app.port, &request).to_lowercase();
+        assert!(response.starts_with("http/1.1 400 ") && response.contains("<!doctype html>"), "{request}: {response}");
+        let policy = response.split_once("\r\ncontent-security-policy: ").unwrap().1.split("\r\n").next().unwrap();
+        assert!(policy.ends_with("; sandbox") && policy.contains("; frame-ancestors 'none'"), "{request}: {policy}");
+        assert!(response.contains("\r\ncross-origin-opener-policy: same-origin\r\n"), "{request}: {response}");
+    }
 }
 
 /// Contract 7.5.

@@ -45,3 +45,25 @@ async fn a_script_does_not_see_the_code_of_a_sign_in_that_another_browser_began(
         }
     }
 }
+
+/// Cookies for the callback, of which the head of a request becomes too long.
+const COOKIES: &str = "for (let n = 0; n < 40; n++) document.cookie = `c${n}=${'x'.repeat(4000)}; path=/auth/callback`";
+
+/// The 431 to a head that is too long has no headers that isolate it: the HTTP library sends it. It has no body either,
+/// and Chromium shows an error page of its own instead, which is another origin. Without the SPA's opener policy, so
+/// that the script keeps the window.
+#[tokio::test]
+async fn a_script_does_not_see_the_address_of_a_head_that_is_too_long() {
+    let app = TestApp::builder().reach(Reach::Direct).set("SPA_OPENER_POLICY", "none").start();
+    let (app, chrome) = tokio::join!(app, Chrome::start());
+    for kind in ["window", "frame"] {
+        chrome.open(&app.origin).await;
+        chrome.shows("anonymous").await;
+        chrome.script(COOKIES).await;
+        let target = format!("{}/auth/callback#code=CANARY", app.origin);
+        let seen = chrome.script_with(ADDRESSES, vec![json!(target), json!(kind)]).await;
+        assert!(seen.to_string().contains("another origin") && !seen.to_string().contains("CANARY"), "{kind}: {seen}");
+        chrome.open(&target).await;
+        assert!(chrome.text("body").await.contains("431"), "{} {}", chrome.address().await, chrome.text("body").await);
+    }
+}
