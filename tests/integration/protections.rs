@@ -143,10 +143,12 @@ async fn only_built_files_with_a_hash_are_immutable_and_well_known_files_are_ser
 
 #[tokio::test(flavor = "multi_thread")]
 async fn rejections_name_the_headers_that_decided() {
-    let app = TestApp::start().await;
+    let app = TestApp::builder().graph_entry(json!({"csrf": "fetch-metadata"})).start().await;
+    let script = [("sec-fetch-dest", "script"), ("sec-fetch-site", "same-origin")];
     for (method, path, headers) in [
         ("GET", "/graph/me", &[][..]),
         ("GET", "/graph/me", &CALL[..]),
+        ("GET", "/graph/me", &script),
         ("GET", "/graph/me", &[("origin", "https://evil.example"), ("x-csrf", "1")]),
         ("POST", "/auth/refresh", &[]),
         ("POST", "/auth/logout", &[]),
@@ -154,7 +156,7 @@ async fn rejections_name_the_headers_that_decided() {
         let response = app.visitor().send(method, path, headers, "").await;
         assert!(response.status >= 400, "{path}");
         let vary: Vec<&str> = response.headers_named("vary").flat_map(|line| line.split(", ")).collect();
-        for name in ["Sec-Fetch-Site", "Origin", "X-CSRF"] {
+        for name in ["Sec-Fetch-Site", "Sec-Fetch-Dest", "Origin", "X-CSRF"] {
             assert!(vary.contains(&name), "{method} {path} {name}: {vary:?}");
         }
     }
