@@ -76,6 +76,21 @@ async fn a_port_in_use_ends_with_exit_code_71() {
     assert!(text.contains("is the port taken?"), "{text}");
 }
 
+/// The runtime needs two files beyond the three that every process has open.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_process_that_may_open_no_files_says_why_it_ends_with_exit_code_71() {
+    let app = TestApp::start().await;
+    for arguments in [&[][..], &["keys", "list"]] {
+        let limited = r#"ulimit -n 4 && exec "$0" "$@""#;
+        let mut command = Command::new("sh");
+        command.args(["-c", limited, BINARY]).args(arguments).env_clear().envs(&app.settings);
+        let output = command.output().unwrap();
+        let text = String::from_utf8([output.stdout, output.stderr].concat()).unwrap();
+        assert_eq!(output.status.code(), Some(71), "{arguments:?}: {text}");
+        assert!(text.contains("cannot create the async runtime: "), "{arguments:?}: {text}");
+    }
+}
+
 /// The host's own readiness probe.
 fn probe(port: u16) -> String {
     raw::exchange(port, &format!("GET / HTTP/1.1\r\nHost: 127.0.0.1:{port}\r\n\r\n"))
