@@ -1,6 +1,7 @@
 //! Sessions: a pure codec (payload, seal, cookie), and the service over a store.
 
 mod base64url;
+pub mod binary;
 #[cfg(test)]
 pub(crate) mod captured_log;
 pub mod companion;

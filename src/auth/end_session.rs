@@ -12,7 +12,6 @@ use http::{HeaderMap, HeaderValue, StatusCode};
 use serde::{Deserialize, Serialize};
 use subtle::ConstantTimeEq;
 use url::Url;
-use zeroize::Zeroizing;
 
 use super::Auth;
 use crate::clock::UnixSeconds;
@@ -21,6 +20,7 @@ use crate::keyring::Purpose;
 use crate::reply::{Reply, redirect};
 use crate::secret::{ExposeSecret, SecretString};
 use crate::session::OpenSession;
+use crate::session::binary;
 use crate::session::payload::{pack_token, unpack_token};
 use crate::session::sealer::SealingKeyUnavailable;
 
@@ -99,14 +99,10 @@ impl Auth {
     }
 
     /// The address of the gateway with the ID token sealed into it; `None` without one, or if it is too long.
-    #[expect(clippy::expect_used, reason = "memory is written to")]
     async fn handover_url(&self, hints: &Hints<'_>, browser: [u8; 16], now: UnixSeconds) -> Option<String> {
         let id_token = pack_token(hints.id_token?);
         let handover = Handover { browser, logout_hint: hints.logout_hint, id_token: &id_token };
-        // Allocated once, so that no copy of the token is left behind by a buffer that grows.
-        let mut payload = Vec::with_capacity(id_token.len() + hints.logout_hint.map_or(0, str::len) + 64);
-        payload.push(VERSION);
-        let payload = Zeroizing::new(postcard::to_extend(&handover, payload).expect("a vector can be extended"));
+        let payload = binary::encode(&[VERSION], &handover);
         let sealed = self.sessions.seal(Purpose::LogoutState, "", now + STATE_SECONDS, now, &payload).await.ok()?;
         let url = format!("{}/auth/logout?out={sealed}", self.config.origins.public);
         (url.len() <= LONGEST).then_some(url)

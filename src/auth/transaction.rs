@@ -14,6 +14,7 @@ use crate::keyring::Purpose;
 use crate::oidc::acr::{AcrValues, MaxAge};
 use crate::secret::SecretString;
 use crate::session::Sessions;
+use crate::session::binary;
 use crate::session::cookie::LOGIN_SECONDS;
 use crate::session::payload::SessionId;
 use crate::session::sealer::UnsealError;
@@ -65,7 +66,7 @@ pub(super) type IssuerHash = [u8; 8];
 struct Form<'a, I> {
     secret: [u8; 16],
     nonce: [u8; 16],
-    verifier: [u8; 32],
+    verifier: Zeroizing<[u8; 32]>,
     return_to: &'a str,
     api: Option<&'a str>,
     replaces: Option<SessionId>,
@@ -119,7 +120,7 @@ impl Transaction {
     }
 
     pub(super) fn verifier(&self) -> SecretString {
-        URL_SAFE_NO_PAD.encode(*self.verifier).into()
+        URL_SAFE_NO_PAD.encode(self.verifier.as_slice()).into()
     }
 
     /// Whether the sign-in began at this issuer. One without issuer counts as the configured issuer's.
@@ -151,23 +152,22 @@ impl Transaction {
         if equal { Ok(transaction) } else { Err(UnsealError::Invalid) }
     }
 
-    #[expect(clippy::expect_used, reason = "no serializer fails, and only what begins is sealed")]
+    #[expect(clippy::expect_used, reason = "a remainder is small, and only what begins is sealed")]
     fn encode(&self) -> Zeroizing<Vec<u8>> {
         let form = Form {
             secret: self.state.secret(),
             nonce: self.nonce,
-            verifier: *self.verifier,
+            verifier: self.verifier.clone(),
             return_to: &self.return_to,
             api: self.api.as_deref(),
             replaces: self.replaces,
             only_sub: self.only_sub.as_deref(),
             begun_micros: u32::try_from(self.begun % SECOND).expect("a second has a million microseconds"),
             issuer: self.issuer.expect("a sign-in begins at an issuer"),
-            required_acr: self.required_acr.as_ref().map(AcrValues::as_str).unwrap_or_default(),
+            required_acr: self.required_acr.as_ref().map_or("", AcrValues::as_str),
             max_age: self.max_age.map(MaxAge::seconds),
         };
-        let form = (form, self.persist);
-        Zeroizing::new(postcard::to_extend(&form, vec![VERSION]).expect("bytes, strings and numbers serialize"))
+        binary::encode(&[VERSION], &(form, self.persist))
     }
 
     /// Decodes the payload of the cookie of this full name, which was sealed at `issued_at`.
@@ -196,7 +196,7 @@ impl Transaction {
         Some(Self {
             state: State::parse(State::new(id, form.secret).as_str())?,
             nonce: form.nonce,
-            verifier: Zeroizing::new(form.verifier),
+            verifier: form.verifier,
             return_to: form.return_to.to_owned(),
             api: form.api.map(str::to_owned),
             replaces: form.replaces,
@@ -210,10 +210,11 @@ impl Transaction {
     }
 
     fn from_version_2(form: Version2) -> Option<Self> {
+        let verifier = Zeroizing::new(URL_SAFE_NO_PAD.decode(form.verifier.as_str()).ok()?);
         Some(Self {
             state: form.state,
             nonce: URL_SAFE_NO_PAD.decode(form.nonce).ok()?.try_into().ok()?,
-            verifier: Zeroizing::new(URL_SAFE_NO_PAD.decode(form.verifier.as_str()).ok()?.try_into().ok()?),
+            verifier: Zeroizing::new(verifier.as_slice().try_into().ok()?),
             return_to: form.return_to,
             api: form.api,
             replaces: form.replaces,

@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 use zeroize::Zeroizing;
 
 use super::base64url::BASE64URL;
+use super::binary;
 use crate::clock::UnixSeconds;
 use crate::secret::{ExposeSecret, Key32, SecretString};
 
@@ -194,14 +195,8 @@ impl Session {
 
     /// The binary form.
     #[must_use]
-    #[expect(clippy::expect_used, reason = "memory is written to")]
     pub fn encode(&self) -> Zeroizing<Vec<u8>> {
-        let wire = (self.base(), self.extension());
-        // Allocated once, so that no copy of a token is left behind by a buffer that grows.
-        let size = postcard::experimental::serialized_size(&wire).expect("every length is known");
-        let mut payload = Vec::with_capacity(1 + size);
-        payload.push(VERSION);
-        Zeroizing::new(postcard::to_extend(&wire, payload).expect("a vector can be extended"))
+        binary::encode(&[VERSION], &(self.base(), self.extension()))
     }
 
     fn base(&self) -> Base<'_, SegmentOut<'_>> {
@@ -344,13 +339,8 @@ impl Extension<'_, SegmentRef<'_>> {
 
 /// The binary form of a token outside a session.
 #[must_use]
-#[expect(clippy::expect_used, reason = "memory is written to, and every length is known")]
 pub fn pack_token(token: &SecretString) -> Zeroizing<Vec<u8>> {
-    // Allocated once, so that no copy of the token is left behind by a buffer that grows: a segment takes no more
-    // bytes than its text, and a few for its kind and length.
-    let segments = pack(token);
-    let buffer = Vec::with_capacity(token.expose_secret().len() + 8 * segments.len() + 8);
-    Zeroizing::new(postcard::to_extend(&segments, buffer).expect("a vector can be extended"))
+    binary::encode(&[], &pack(token))
 }
 
 /// The token of [`pack_token`], unless the bytes are damaged.

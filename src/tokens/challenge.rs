@@ -11,6 +11,7 @@ use serde_json::{Map, Value, json};
 use crate::clock::UnixSeconds;
 use crate::keyring::Purpose;
 use crate::oidc::acr::{AcrValues, MaxAge};
+use crate::session::binary;
 use crate::session::payload::SessionId;
 use crate::session::sealer::UnsealError;
 use crate::session::{OpenSession, Sessions};
@@ -120,9 +121,9 @@ async fn seal(
         None => String::new(),
     };
     let base: Base<'_> = (open.session.id, &open.session.user.sub, api, &claims);
-    let acr_values = requirement.acr_values.as_ref().map(AcrValues::as_str).unwrap_or_default();
+    let acr_values = requirement.acr_values.as_ref().map_or("", AcrValues::as_str);
     let authentication: Authentication<'_> = (acr_values, requirement.max_age.map(MaxAge::seconds));
-    let payload = postcard::to_extend(&(base, authentication), vec![VERSION]).ok()?;
+    let payload = binary::encode(&[VERSION], &(base, authentication));
     sessions.seal(Purpose::Challenge, "", now + SECONDS, now, &payload).await.ok()
 }
 

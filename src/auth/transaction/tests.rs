@@ -121,6 +121,15 @@ fn the_binary_form_of_version_4_stays_as_it_is() {
     }
 }
 
+/// A buffer that grows leaves copies of the verifier in freed memory.
+#[test]
+fn the_binary_form_is_allocated_once() {
+    for length in [1, 20, 200, 1_024] {
+        let payload = Transaction { return_to: "/".repeat(length), ..transaction(1) }.encode();
+        assert_eq!(payload.capacity(), payload.len());
+    }
+}
+
 #[test]
 fn a_transaction_belongs_to_the_issuer_where_it_began() {
     let one = transaction(1);

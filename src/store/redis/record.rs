@@ -4,8 +4,10 @@ use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
+use zeroize::Zeroizing;
 
 use crate::clock::UnixSeconds;
+use crate::session::binary;
 use crate::session::companion::SessionHash;
 use crate::session::payload::Session;
 use crate::session::store::{LogoutTokenId, Whose};
@@ -162,8 +164,7 @@ impl Index {
 }
 
 impl Metadata {
-    #[expect(clippy::expect_used, reason = "memory is written to")]
-    pub(super) fn encode(&self) -> Vec<u8> {
+    pub(super) fn encode(&self) -> Zeroizing<Vec<u8>> {
         let hash = |kind| self.indexes.iter().find(|index| index.kind == kind).map(|index| index.hash);
         let wire = Wire {
             signed_in_at: self.signed_in_at,
@@ -171,7 +172,7 @@ impl Metadata {
             user_agent: self.user_agent.as_str(),
             indexes: IndexKind::ALL.map(hash),
         };
-        postcard::to_extend(&wire, vec![VERSION]).expect("a vector can be extended")
+        binary::encode(&[VERSION], &wire)
     }
 
     /// `None` if it is damaged or of another version.

@@ -78,7 +78,7 @@ fn the_hash_of_a_record_is_in_its_name() {
 fn metadata_has_a_known_binary_form() {
     let known = metadata(b"Browser/1", vec![Index { kind: IndexKind::Subject, hash: [7; 32] }]);
     let expected = [&[1, 0xE8, 0x07, 0xD0, 0x0F, 9][..], b"Browser/1", &[0, 0, 1], &[7; 32]].concat();
-    assert_eq!(known.encode(), expected);
+    assert_eq!(known.encode().as_slice(), expected);
     assert_eq!(Metadata::decode(&expected), Some(known));
 }
 
