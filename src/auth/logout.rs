@@ -227,8 +227,8 @@ impl Auth {
 /// mode the host drops the content type of an empty body, so a navigation without one is a form too.
 fn is_form(headers: &HeaderMap) -> bool {
     let is_form_type = |value: &http::HeaderValue| {
-        let value = value.to_str().unwrap_or_default();
-        value.split(';').next().unwrap_or_default().trim().eq_ignore_ascii_case("application/x-www-form-urlencoded")
+        let kind = value.as_bytes().split(|byte| *byte == b';').next();
+        kind.is_some_and(|kind| kind.trim_ascii().eq_ignore_ascii_case(b"application/x-www-form-urlencoded"))
     };
     let has_form_type = match headers.get(CONTENT_TYPE) {
         Some(content_type) => is_form_type(content_type),
