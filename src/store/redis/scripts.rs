@@ -47,8 +47,8 @@ pub(super) static TOUCH: Script = Script::new(
     return 1",
 );
 
-/// Stores the next generation of a session, unless another instance holds the lock. 1: stored, 0: there is no record,
-/// -1: another generation is there, or another instance is about to write one.
+/// Stores the next generation of a session, unless another instance holds the lock, and gives the lock back. 1: stored,
+/// 0: there is no record, -1: another generation is there, or another instance is about to write one.
 /// Keys: record, lock. Arguments: generation that was read, the next one, session, holder of the lock.
 pub(super) static SAVE: Script = Script::new(
     "save",
@@ -59,6 +59,7 @@ pub(super) static SAVE: Script = Script::new(
     local holder = redis.call('GET', KEYS[2])
     if holder and holder ~= ARGV[4] then return -1 end
     redis.call('HSET', KEYS[1], 'g', ARGV[2], 'v', ARGV[3])
+    if holder then redis.call('DEL', KEYS[2]) end
     return 1",
 );
 

@@ -7,6 +7,7 @@ use futures_util::future::join_all;
 use serde_json::json;
 
 use super::monitor::Monitor;
+use super::outages::eventually;
 use super::{ADA, COOKIE, Instance, builder, hash, is_signed_in, keys, only_record, redis};
 use crate::app::{EVERY_REACH, Reach, TestApp};
 use crate::visitor::{NAVIGATION, Visitor};
@@ -127,6 +128,31 @@ async fn instances_send_one_token_request_for_a_session() {
         assert_eq!(join_all(calls).await, [200; 12], "{}\n{}", app.log(), instance.gateway.log());
         assert_eq!(requests(&app)[0], round);
     }
+}
+
+/// Contract 15.5: a sign-out on another instance wins over a refresh in flight, and the new tokens are revoked.
+#[tokio::test(flavor = "multi_thread")]
+async fn tokens_that_come_after_a_sign_out_elsewhere_are_revoked() {
+    let redis = redis();
+    let life = Duration::from_secs(2);
+    let options =
+        Options { access_token_life: life, one_time_refresh: true, revocation: true, ..Options::new("http://x") };
+    let app = builder(&redis).provider(options).start().await;
+    let instance = Instance::start(&app, &[]);
+    let ada = app.signed_in(ADA).await;
+    tokio::time::sleep(life).await;
+    app.provider.fault_next(&[Endpoint::Token], 1, Fault::Delay(Duration::from_millis(1_000)));
+    let mut waiting = ada.clone();
+    let call = tokio::spawn(async move { waiting.fetch("GET", "/graph/me").await });
+    eventually("the refresh is sent", &app, async || requests(&app)[0] == 1).await;
+    assert_eq!(instance.visitor(&ada).fetch("POST", "/auth/logout").await.status, 200);
+    assert_eq!(requests(&app)[1], 1, "the sign-out revokes the token that the session had");
+    assert_eq!(call.await.unwrap().code(), "session_expired");
+    eventually("the new token is revoked", &app, async || requests(&app)[1] == 2).await;
+    let revoked = app.provider.requests();
+    let revoked: Vec<_> = revoked.iter().filter(|request| request.path().ends_with("/revoke")).collect();
+    assert_ne!(revoked[0].form_field("token"), revoked[1].form_field("token"));
+    assert_eq!(keys(&redis, "s"), [""; 0]);
 }
 
 /// Contract 7.28: the challenge and the new sign-in.

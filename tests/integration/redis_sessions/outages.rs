@@ -9,7 +9,7 @@ use crate::app::{PATIENCE, TestApp};
 use crate::visitor::Visitor;
 
 /// Waits until a condition holds.
-async fn eventually(what: &str, app: &TestApp, holds: impl AsyncFn() -> bool) {
+pub async fn eventually(what: &str, app: &TestApp, holds: impl AsyncFn() -> bool) {
     let started = std::time::Instant::now();
     while !holds().await {
         assert!(started.elapsed() < PATIENCE, "{what}\n{}", app.log());
@@ -136,4 +136,28 @@ async fn writing_activity_delays_no_response() {
         metadata(&redis) != before
     };
     eventually("activity is written", &app, works).await;
+}
+
+/// Contract 11.9: what is in flight includes what no response waited for.
+#[tokio::test(flavor = "multi_thread")]
+async fn activity_is_written_before_the_process_ends() {
+    let redis = redis();
+    let app = builder(&redis).set("SESSION_IDLE", "10s").start().await;
+    let mut instance = Instance::start(&app, &[]);
+    let ada = app.signed_in(ADA).await;
+    let metadata = || redis.command(&["HGET", &super::only_record(&redis), "m"]).unwrap();
+    let before = metadata();
+    tokio::time::sleep(Duration::from_millis(1_100)).await;
+    redis.command(&["CLIENT", "PAUSE", "100000", "WRITE"]).unwrap();
+    assert_eq!(instance.visitor(&ada).fetch("GET", "/graph/me").await.status, 200);
+    let unpause = std::thread::spawn({
+        let mut connection = redis.connect().unwrap();
+        move || {
+            std::thread::sleep(Duration::from_millis(500));
+            connection.command(&["CLIENT", "UNPAUSE"]).unwrap();
+        }
+    });
+    assert_eq!(instance.gateway.end_by("-TERM"), Some(143));
+    unpause.join().unwrap();
+    assert_ne!(metadata(), before, "{}", instance.gateway.log());
 }

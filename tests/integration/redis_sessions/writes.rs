@@ -47,6 +47,19 @@ async fn tokens_are_not_written_while_another_instance_holds_the_lock() {
     assert_eq!(here.store.save_tokens(&held, &open, new_tokens("r1", None), NOW).await, Ok(()));
 }
 
+/// Contract 15.10: with the tokens, so that an instance that ends right after its response leaves no lock behind.
+#[tokio::test]
+async fn the_lock_is_given_back_with_the_new_tokens() {
+    let place = RedisPlace::start();
+    let here = Instance::new(&place).await;
+    let (open, _) = stored(&here, session()).await;
+    let held = lock(&here, &open).await;
+    assert_eq!(keys(&place.server, "l").len(), 1);
+    here.store.save_tokens(&held, &open, new_tokens("r1", None), NOW).await.unwrap();
+    assert_eq!(keys(&place.server, "l").len(), 0);
+    drop(held);
+}
+
 /// Contract 15.5: activity of any instance costs no other its new tokens, and the latest counts.
 #[tokio::test]
 async fn activity_changes_nothing_but_the_last_activity() {
