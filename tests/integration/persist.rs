@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 use cloakroom::clock;
 use devkit::provider::{Endpoint, Fault, Options};
+use devkit::redis_server::{self, RedisServer};
 use http::header::SET_COOKIE;
 
 use crate::app::{EVERY_REACH, PATIENCE, Reach, TestApp};
@@ -242,6 +243,50 @@ async fn a_change_of_the_setting_takes_effect_with_the_next_write() {
             assert_eq!(matches!(age, Age::Seconds(1..=MAX)), lasts, "{setting}: {age:?}");
             assert_eq!(age == Age::Browser, !lasts, "{setting}: {age:?}");
         }
+    }
+}
+
+/// Contract 15.1: the cookie holds a handle then, and is written less often.
+#[tokio::test(flavor = "multi_thread")]
+async fn cookies_of_stored_sessions_are_kept_as_long() {
+    let redis = RedisServer::start(&redis_server::Options::default()).unwrap();
+    for (reach, setting) in EVERY_REACH.into_iter().flat_map(|reach| ["off", "on", "ask"].map(|of| (reach, of))) {
+        let builder = TestApp::builder().reach(reach).set("STORE", redis.url());
+        let app = builder.set("SESSION_PERSIST", setting).start().await;
+        let mut visitor = app.visitor();
+        for (path, lasts) in [
+            (ASKED, setting != "off"),
+            ("/auth/login?api=graph", setting != "off"),
+            ("/auth/login?api=graph&persist=false", setting == "on"),
+            ("/auth/login?api=graph", setting == "on"),
+        ] {
+            let signed_in = age(&sign_in(&app, &mut visitor, path, ADA).await);
+            for age in [signed_in, refreshed(&mut visitor).await] {
+                assert_eq!(matches!(age, Age::Seconds(1..=MAX)), lasts, "{reach:?} {setting} {path}: {age:?}");
+                assert_eq!(age == Age::Browser, !lasts, "{reach:?} {setting} {path}: {age:?}");
+            }
+        }
+    }
+}
+
+/// Contract 15.17.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_session_that_moves_into_the_store_takes_the_answer_of_its_user_along() {
+    let redis = RedisServer::start(&redis_server::Options::default()).unwrap();
+    let mut app = start(Reach::Direct, "ask").await;
+    let mut visitors = [app.visitor(), app.visitor()];
+    for (visitor, path) in visitors.iter_mut().zip([ASKED, "/auth/login"]) {
+        sign_in(&app, visitor, path, ADA).await;
+    }
+    app.settings.insert("CLOAKROOM_STORE".to_owned(), redis.url());
+    app.restart();
+    app.wait_until_ready(200).await;
+    for (visitor, lasts) in visitors.iter_mut().zip([true, false]) {
+        let before = visitor.jar[NAME].len();
+        for age in [called(visitor).await, refreshed(visitor).await] {
+            assert_eq!(matches!(age, Age::Seconds(1..=MAX)), lasts, "{age:?}");
+        }
+        assert!(visitor.jar[NAME].len() < 400 && before > 400, "it has moved");
     }
 }
 
