@@ -110,7 +110,10 @@ impl Discarding {
 async fn discard(mut incoming: Incoming, mut progress: Instant, active: Arc<ActiveRequest>) {
     let end = Instant::now() + LONGEST;
     let mut left = MAX_BYTES;
-    while let Ok(Some(Ok(frame))) = timeout_at(end.min(progress + NO_PROGRESS), incoming.frame()).await {
+    // Once the response is out, hyper keeps a body of known length open after its last byte.
+    while !incoming.is_end_stream()
+        && let Ok(Some(Ok(frame))) = timeout_at(end.min(progress + NO_PROGRESS), incoming.frame()).await
+    {
         let length = frame.data_ref().map_or(0, Bytes::len) as u64;
         let Some(rest) = left.checked_sub(length) else { break };
         left = rest;
