@@ -6,6 +6,7 @@ mod lifetimes;
 mod monitor;
 mod moving;
 mod outages;
+mod proxy;
 mod writes;
 
 use std::collections::BTreeMap;

@@ -56,7 +56,6 @@ pub(super) struct StoredMetadata {
     pub(super) metadata: Metadata,
     /// The absolute expiry.
     pub(super) expires_at: UnixSeconds,
-    kid: KeyId,
 }
 
 /// Generation, session, metadata; as of `HMGET`.
@@ -237,11 +236,11 @@ impl Records {
     }
 
     async fn try_touch(&self, names: &SessionNames, now: UnixSeconds) -> Result<i64, MetadataError> {
-        let StoredMetadata { sealed: read, mut metadata, expires_at, kid } = self.metadata(names, now).await?;
-        if metadata.active_at >= now && !self.sealer.is_retiring(kid, now) {
+        let StoredMetadata { sealed: read, mut metadata, expires_at } = self.metadata(names, now).await?;
+        if metadata.active_at >= now {
             return Ok(1);
         }
-        metadata.active_at = metadata.active_at.max(now);
+        metadata.active_at = now;
         let key = self.sealer.key(now).await.map_err(|_| MetadataError::KeyUnavailable)?;
         let sealed = self.seal_metadata(&key, names, &metadata, expires_at, now);
         let life = self.life(metadata.active_at, expires_at, now).to_string();
@@ -260,13 +259,13 @@ impl Records {
         match self.sealer.unseal_record(&names.metadata, None, &sealed, now).await {
             Err(UnsealError::KeyUnavailable) => Err(MetadataError::KeyUnavailable),
             opened => {
-                let decode = |opened: Opened| Some((Metadata::decode(opened.payload())?, opened.times, opened.kid));
+                let decode = |opened: Opened| Some((Metadata::decode(opened.payload())?, opened.times.expires_at));
                 let opened = opened.ok().and_then(decode);
-                let (metadata, times, kid) = opened.ok_or_else(|| {
+                let (metadata, expires_at) = opened.ok_or_else(|| {
                     tracing::warn!("the metadata of a session in the store does not open");
                     MetadataError::Invalid
                 })?;
-                Ok(StoredMetadata { sealed, metadata, expires_at: times.expires_at, kid })
+                Ok(StoredMetadata { sealed, metadata, expires_at })
             }
         }
     }

@@ -14,10 +14,13 @@ use cloakroom::session::payload::Session;
 use cloakroom::session::store::{EndReason, LoadError};
 use futures_util::future::join_all;
 
+use super::proxy::Proxy;
 use super::{ADA, COOKIE, Instance, hash, is_signed_in, keys, only_record, redis};
 use crate::app::{BINARY, PATIENCE, TestApp};
 use crate::key_sources::PARAMETERS;
-use crate::session_stores::{CookiePlace, Instance as Stored, NOW, RedisPlace, refresh_token, session};
+use crate::session_stores::{
+    CookiePlace, Instance as Stored, NOW, RedisPlace, new_tokens, refresh_token, save, session,
+};
 use crate::visitor::Visitor;
 
 const GRACE: &str = "grace.hopper@contoso.example";
@@ -93,6 +96,29 @@ async fn a_session_is_moved_once() {
         assert_eq!(instance.visitor(&old).fetch("GET", "/graph/me").await.code(), "session_expired");
     }
     assert_eq!((keys(&redis, "s").len(), keys(&redis, "mv").len()), (0, 1));
+    assert!(["sub", "oid", "sid"].iter().all(|index| keys(&redis, index).is_empty()));
+}
+
+/// Two instances move a session at the same time, and one is late.
+#[tokio::test]
+async fn the_record_of_the_instance_that_moved_a_session_counts() {
+    let place = RedisPlace::start();
+    let proxy = Proxy::start(place.server.port()).await;
+    let late = Stored::new(&place.through(proxy.port)).await;
+    let first = Stored::new(&place).await;
+    let cookie = cookie(session()).await;
+    // The script that moves it, with the session.
+    proxy.hold(vec!["cloakroom:s:", "cloakroom:mv:", "28800000"]);
+    let moves_late = async { late.load(&cookie, NOW).await };
+    let moves_first = async {
+        proxy.holds().await;
+        let open = first.load(&cookie, NOW).await.unwrap();
+        save(&first, &open, new_tokens("r1", None), NOW).await.unwrap();
+        proxy.release();
+    };
+    let (moved, ()) = tokio::join!(moves_late, moves_first);
+    assert_eq!(refresh_token(&moved.unwrap()), "r1");
+    assert_eq!(refresh_token(&first.load(&cookie, NOW).await.unwrap()), "r1");
 }
 
 /// Contract 15.11, 15.17: the end of a session that was not moved yet counts too, even if Redis is down then.

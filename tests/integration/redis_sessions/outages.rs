@@ -128,7 +128,8 @@ async fn writing_activity_delays_no_response() {
     let before = metadata(&redis);
     tokio::time::sleep(Duration::from_millis(1_100)).await;
     redis.command(&["CLIENT", "PAUSE", "100000", "WRITE"]).unwrap();
-    assert_eq!(ada.clone().fetch("GET", "/graph/me").await.status, 200, "it waits for no write");
+    assert_eq!(ada.clone().fetch("GET", "/graph/me").await.status, 200, "{}", app.log());
+    assert!(!app.log().contains("error_class"), "no write has failed yet, so that it waited for none: {}", app.log());
     assert_eq!(metadata(&redis), before);
     redis.command(&["CLIENT", "UNPAUSE"]).unwrap();
     let works = async || {

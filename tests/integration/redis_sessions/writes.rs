@@ -1,19 +1,15 @@
 //! Which writes count (contract 15.5, 15.7, 15.10, 15.18).
 
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
-
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use cloakroom::session::OpenSession;
 use cloakroom::session::payload::Session;
-use cloakroom::session::store::{EndReason, SaveError, Whose};
+use cloakroom::session::store::{EndReason, LoadError, LockError, SaveError, Whose};
 use futures_util::future::join_all;
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::{TcpListener, TcpStream};
 
 use super::contents::kid;
 use super::keys;
+use super::proxy::Proxy;
 use crate::session_stores::{
     Instance, NOW, ROTATED, RedisPlace, access_token, lock, new_tokens, refresh_token, save, session, stored, token,
 };
@@ -127,78 +123,73 @@ async fn records_are_sealed_again_when_their_key_retires() {
     assert!(keys(&place.server, "l").is_empty(), "the lock is given back");
 }
 
-/// A connection to a server that loses a reply: each script runs twice then.
-struct LossyProxy {
-    port: u16,
-    loses: Arc<AtomicBool>,
-}
-
-impl LossyProxy {
-    async fn start(server: u16) -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let (port, loses) = (listener.local_addr().unwrap().port(), Arc::new(AtomicBool::new(false)));
-        let shared = Arc::clone(&loses);
-        tokio::spawn(async move {
-            while let Ok((client, _)) = listener.accept().await {
-                let server = TcpStream::connect(("127.0.0.1", server)).await.unwrap();
-                tokio::spawn(pass(client, server, Arc::clone(&shared)));
-            }
-        });
-        Self { port, loses }
-    }
-}
-
-/// Passes bytes on until a reply is to be lost; then the connection ends instead.
-async fn pass(client: TcpStream, server: TcpStream, loses: Arc<AtomicBool>) {
-    let (mut from_client, mut to_client) = client.into_split();
-    let (mut from_server, mut to_server) = server.into_split();
-    let requests = tokio::io::copy(&mut from_client, &mut to_server);
-    let replies = async {
-        let mut buffer = vec![0; 65_536];
-        while let Ok(length @ 1..) = from_server.read(&mut buffer).await {
-            if loses.swap(false, Ordering::SeqCst) || to_client.write_all(&buffer[..length]).await.is_err() {
-                break;
-            }
-        }
-    };
-    tokio::select! {
-        _ = requests => {}
-        () = replies => {}
-    }
-}
-
 /// Contract 15.13: a write whose reply was lost is sent again, with the result and the effect of sending it once.
 #[tokio::test]
 async fn a_write_whose_reply_is_lost_has_its_effect_once() {
     let place = RedisPlace::start();
-    let proxy = LossyProxy::start(place.server.port()).await;
+    let proxy = Proxy::start(place.server.port()).await;
     let here = Instance::new(&place.through(proxy.port)).await;
-    let lose = || proxy.loses.store(true, Ordering::SeqCst);
+    // The server knows all scripts then, so that each is lost after it ran.
+    let (first, _) = stored(&here, session()).await;
+    save(&here, &first, new_tokens("r1", None), NOW).await.unwrap();
+    here.store.touch(&first, NOW + 1).await.unwrap();
+    here.store.end(&first.key(), EndReason::SignedOut, NOW).await.unwrap();
+    here.store.flush().await;
     let user = Whose::Subject { issuer: "i".to_owned(), sub: "ada".to_owned() };
     let new = Session { issuer: Some("i".to_owned()), ..session() };
     let new = OpenSession::new(new, NOW + 28_800);
-    assert_eq!(here.store.list(&user, NOW).await, Ok(Vec::new()), "there is a connection");
-    lose();
+    let lost = |what: &str| assert!(proxy.has_lost(), "{what}");
+    proxy.lose();
     let cookie = here.store.create(&new, NOW).await.unwrap();
+    lost("create");
     let open = here.load(&cookie, NOW).await.unwrap();
-    lose();
+    proxy.lose();
     let held = here.store.lock_refresh(&open).await.unwrap().expect("the lock");
-    lose();
+    lost("lock");
+    proxy.lose();
     here.store.save_tokens(&held, &open, new_tokens("r1", None), NOW).await.unwrap();
-    lose();
+    lost("save");
     drop(held);
     here.store.flush().await;
-    assert_eq!((field(&place, "g"), keys(&place.server, "l").len()), (b"2".to_vec(), 0));
-    lose();
-    here.store.touch(&open, NOW + 100).await.unwrap();
+    let open = here.load(&cookie, NOW).await.unwrap();
+    let held = lock(&here, &open).await;
+    proxy.lose();
+    drop(held);
     here.store.flush().await;
-    lose();
+    lost("unlock");
+    assert_eq!((field(&place, "g"), keys(&place.server, "l").len()), (b"2".to_vec(), 0));
+    here.store.touch(&open, NOW + 100).await.unwrap();
+    proxy.lose();
+    here.store.flush().await;
+    lost("touch");
+    proxy.lose();
     let newest = here.load(&cookie, NOW + 100).await.unwrap();
+    lost("load");
     assert_eq!((refresh_token(&newest), newest.session.active_at), ("r1", NOW + 100));
-    lose();
+    proxy.lose();
     assert_eq!(here.store.list(&user, NOW + 100).await.unwrap().len(), 1);
-    lose();
+    lost("list");
+    proxy.lose();
     here.store.end(&open.key(), EndReason::SignedOut, NOW + 100).await.unwrap();
-    assert!(!proxy.loses.load(Ordering::SeqCst), "each reply was lost");
+    lost("end");
     assert!(["s", "sub", "oid", "sid"].iter().all(|kind| keys(&place.server, kind).is_empty()));
+}
+
+/// Contract 15.10: who has older tokens than those that are stored does not wait, and no lock is taken for a session
+/// that has ended.
+#[tokio::test]
+async fn no_lock_is_taken_for_an_older_state_or_after_the_end() {
+    let place = RedisPlace::start();
+    let (here, there) = (Instance::new(&place).await, Instance::new(&place).await);
+    let (open, cookie) = stored(&here, session()).await;
+    save(&here, &open, new_tokens("r1", None), NOW).await.unwrap();
+    here.store.flush().await;
+    assert!(there.store.lock_refresh(&open).await.unwrap().is_none());
+    assert!(keys(&place.server, "l").is_empty());
+    let newest = here.load(&cookie, NOW).await.unwrap();
+    let _held = lock(&here, &newest).await;
+    assert!(there.store.lock_refresh(&open).await.unwrap().is_none(), "though another instance holds the lock");
+    here.store.end(&open.key(), EndReason::SignedOut, NOW).await.unwrap();
+    let locked = there.store.lock_refresh(&newest).await;
+    assert!(matches!(locked, Err(LockError::Load(LoadError::Expired))));
 }
