@@ -76,7 +76,7 @@ impl AuthError {
             Self::StoreUnavailable => ("store_unavailable", "the session store does not respond", "offer to retry"),
             Self::CookieTooLarge => (
                 "cookie_too_large",
-                "the session does not fit into `COOKIE_BUDGET`",
+                "the session does not fit into `COOKIE_BUDGET`, or with a session store into 512 KiB",
                 "say that an administrator must help; retrying will not",
             ),
             Self::LoginExpired => (

@@ -173,9 +173,7 @@ impl Sessions {
             Err(SaveError::StoreUnavailable) => Err(WriteError::StoreUnavailable),
             Err(SaveError::TooLarge) => {
                 // Contract 4.17. A sign-in reports it as `cookie_too_large`, too.
-                tracing::warn!(
-                    "the session with its newest refresh token does not fit the cookie, which keeps the old one"
-                );
+                tracing::warn!("the session with its newest refresh token is too large, so that the old one is kept");
                 Err(WriteError::TooLarge)
             }
         }

@@ -178,7 +178,7 @@ async fn a_session_that_outgrows_the_budget_at_a_refresh_keeps_its_cookie() {
     set_in_token_responses(&app, Some(serde_json::json!({"refresh_token": "r".repeat(12_000)})));
     let response = visitor.fetch("POST", "/auth/refresh").await;
     assert_eq!((response.status, response.headers_named("set-cookie").count()), (204, 0), "{}", app.log());
-    app.wait_for_log("does not fit the cookie, which keeps the old one").await;
+    app.wait_for_log("is too large, so that the old one is kept").await;
     assert_eq!(visitor.fetch("GET", "/graph/me").await.status, 200);
     assert_eq!(visitor.fetch("GET", "/auth/session").await.json()["authenticated"], true);
 }
