@@ -12,10 +12,11 @@ use cloakroom::session::payload::Session;
 use cloakroom::session::seal::{Binding, Envelope};
 use cloakroom::session::sealer::UnsealError;
 use cloakroom::session::store::LogoutTokenId;
-use devkit::redis_server::{RedisServer, Reply};
+use devkit::redis_server::{Options, RedisServer, Reply};
 
-use super::{ADA, Instance as Gateway, builder, is_signed_in, keys, only_record, redis};
-use crate::app::{PATIENCE, TestApp};
+use super::{ADA, COOKIE, Instance as Gateway, builder, is_signed_in, keys, only_record, redis};
+use crate::app::{KEY, PATIENCE, TestApp};
+use crate::canaries::found;
 use crate::session_stores::{Instance, NOW, RedisPlace, access_token, lock, new_tokens, save, session, stored};
 
 /// Everything in a server: each key with all that it holds.
@@ -99,6 +100,42 @@ async fn a_dump_of_redis_and_the_key_ring_open_no_session() {
     assert!(envelope.open(&other, binding, NOW, 300).is_none());
     // All three.
     assert_eq!(unseal(Some(&handle)).await, None);
+}
+
+/// Contract 2.3: with the real binary, through outages of Redis, whose password is in the URL.
+#[tokio::test(flavor = "multi_thread")]
+async fn no_secret_of_a_run_reaches_redis_the_browser_or_a_log() {
+    const PASSWORD: &str = "CANARY-of-the-store";
+    let redis = RedisServer::start(&Options::default().password(PASSWORD)).unwrap();
+    let url = format!("redis://:{PASSWORD}@127.0.0.1:{}", redis.port());
+    let app = TestApp::builder().set("STORE", url).start().await;
+    let mut ada = app.signed_in(ADA).await;
+    for (method, path) in [("GET", "/graph/me"), ("POST", "/auth/refresh"), ("GET", "/auth/sessions")] {
+        assert!(ada.fetch(method, path).await.status < 300, "{}", app.log());
+    }
+    let stored: Vec<u8> = dump(&redis)
+        .into_iter()
+        .flat_map(|(key, values)| [vec![key.into()], values].concat())
+        .collect::<Vec<Vec<u8>>>()
+        .concat();
+    redis.pause();
+    assert_eq!(ada.fetch("GET", "/graph/me").await.code(), "store_unavailable");
+    redis.resume();
+    redis.command(&["CONFIG", "SET", "requirepass", "another"]).unwrap();
+    redis.command(&["CLIENT", "KILL", "TYPE", "normal"]).unwrap();
+    app.wait_for_log("WRONGPASS").await;
+    let cookie = ada.jar[COOKIE].clone().into_bytes();
+    ada.fetch("POST", "/auth/logout").await;
+    let mut secrets: Vec<(String, Vec<u8>)> =
+        app.provider.secrets().into_iter().map(|(kind, value)| (kind, value.into_bytes())).collect();
+    assert!(secrets.iter().any(|(kind, _)| kind.starts_with("refresh_token")));
+    secrets.push(("the key".to_owned(), KEY.to_vec()));
+    secrets.push(("the password".to_owned(), PASSWORD.into()));
+    assert_eq!(found(&ada.received, &secrets), [""; 0], "to the browser");
+    secrets.push(("the session cookie".to_owned(), cookie));
+    assert!(!stored.is_empty());
+    assert_eq!(found(&stored, &secrets), [""; 0], "in Redis");
+    assert_eq!(found(app.log().as_bytes(), &secrets), [""; 0], "in a log");
 }
 
 /// Contract 15.3, 15.8: what does not open is an expired session, with one warning each time and no 500.
