@@ -41,6 +41,12 @@ impl OutboundClients {
         Self { https: OnceLock::from(client), ..Self::default() }
     }
 
+    /// With TLS of the caller.
+    #[must_use]
+    pub fn with_tls(tls: Arc<ClientConfig>) -> Self {
+        Self { tls: OnceLock::from(tls), ..Self::default() }
+    }
+
     /// TLS with the trusted roots of the machine, or those of `SSL_CERT_FILE`. `None` if there are none; a later call
     /// tries again.
     pub fn tls(&self) -> Option<Arc<ClientConfig>> {

@@ -32,13 +32,16 @@ use slots::slot;
 
 pub use outages::Health;
 
-/// The commands that the ACL user of the gateway needs, for the log.
-const ACL_COMMANDS: &str = "+ping +select +cluster|slots +asking +evalsha +eval +exists +get +set +del +pexpire +hget \
-                            +hmget +hset +zadd +zrem +zrange +zrangebyscore +zremrangebyscore +scan";
-/// Deadline of a call with its retry, its redirections and the connections that it waits for.
-const CALL: Duration = Duration::from_secs(5);
-/// Pause between two contacts while the store is not known to respond.
-const CONTACT_PAUSE: Duration = Duration::from_secs(1);
+/// The commands that the ACL user of the gateway needs, for the log; `docs/configuration.md` has them too.
+pub const ACL_COMMANDS: &str = "+ping +select +cluster|slots +asking +evalsha +eval +exists +get +set +del +pexpire \
+                                +hget +hmget +hset +zadd +zrem +zrange +zrangebyscore +zremrangebyscore +scan";
+/// Deadline of a call with its retry, its redirections and the connections that it waits for. Longer than that of a
+/// token, so that a credential without one is named.
+const CALL: Duration = Duration::from_secs(6);
+/// Pause between two contacts while the store does not respond.
+const CONTACT_WHILE_DOWN: Duration = Duration::from_secs(1);
+/// Pause between two contacts while it responds.
+const CONTACT_WHILE_UP: Duration = Duration::from_secs(5);
 
 /// The server and how to authenticate.
 #[derive(Debug, Clone)]
@@ -83,7 +86,7 @@ pub struct Script {
 pub struct Client {
     config: Arc<Config>,
     servers: Servers,
-    outages: Outages,
+    outages: Arc<Outages>,
 }
 
 impl Script {
@@ -122,8 +125,8 @@ impl Client {
     #[must_use]
     pub fn new(config: Config, net: Arc<OutboundClients>) -> Arc<Self> {
         let config = Arc::new(config);
-        let outages = Outages::new(&config.prefix);
-        Arc::new(Self { servers: Servers::new(Arc::clone(&config), net), outages, config })
+        let outages = Arc::new(Outages::new(&config.prefix));
+        Arc::new(Self { servers: Servers::new(Arc::clone(&config), net, Arc::clone(&outages)), outages, config })
     }
 
     /// Sends a command whose keys lie in the slot of `key`. It must be idempotent: if its reply is lost, it is sent
@@ -190,13 +193,11 @@ impl Client {
         format!("{server}: {failure}{rule}")
     }
 
-    /// Contacts the store until it responds, at the start and in each outage, so that its end is noticed without calls.
+    /// Contacts the store again and again, so that the first reply, an outage and its end are noticed without calls.
     pub async fn keep_contact(&self) {
         loop {
-            if self.health() != Health::Up {
-                let _: Result<Value, StoreUnavailable> = self.call(&self.config.prefix, &redis::cmd("PING")).await;
-            }
-            sleep(CONTACT_PAUSE).await;
+            let contacted = self.call(&self.config.prefix, &redis::cmd("PING")).await;
+            sleep(if contacted.is_ok() { CONTACT_WHILE_UP } else { CONTACT_WHILE_DOWN }).await;
         }
     }
 

@@ -14,7 +14,9 @@ const SERVER_CODES: [&str; 8] =
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Failure {
-    /// The name has no address, or no address accepts a connection.
+    /// The host name has no address.
+    Unresolved,
+    /// No address accepts a connection.
     Unreachable(io::ErrorKind),
     ConnectTimeout,
     /// The text of the TLS library: what is wrong with the certificate, for instance.
@@ -87,6 +89,7 @@ impl Failure {
     /// The class for the log: Redis's own in capital letters.
     pub(super) fn class(&self) -> &str {
         match self {
+            Self::Unresolved => "unresolved",
             Self::Unreachable(_) => "unreachable",
             Self::ConnectTimeout => "connect_timeout",
             Self::Tls(_) | Self::NoRoots => "tls",
@@ -115,7 +118,9 @@ impl Failure {
     pub(super) fn ends_route(&self) -> bool {
         match self {
             Self::Reply(reply) => matches!(reply.code.as_str(), "CLUSTERDOWN" | "MASTERDOWN"),
-            failure => matches!(failure, Self::Unreachable(_) | Self::ConnectTimeout | Self::Replica),
+            failure => {
+                matches!(failure, Self::Unresolved | Self::Unreachable(_) | Self::ConnectTimeout | Self::Replica)
+            }
         }
     }
 
@@ -150,6 +155,7 @@ impl Failure {
 impl fmt::Display for Failure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
+            Self::Unresolved => f.write_str("no connection: the host name has no address"),
             Self::Unreachable(kind) => write!(f, "no connection: {kind}"),
             Self::ConnectTimeout => f.write_str("no connection within 2 s"),
             Self::Tls(problem) => write!(f, "no TLS connection: {problem}"),
@@ -171,7 +177,8 @@ impl fmt::Display for Failure {
 impl ErrorReply {
     fn new(code: Option<&str>, detail: Option<&str>) -> Self {
         // A reply in another form may contain anything.
-        let is_code = |code: &&str| code.len() <= 32 && code.bytes().all(|byte| byte.is_ascii_uppercase());
+        let is_code =
+            |code: &&str| (1..=32).contains(&code.len()) && code.bytes().all(|byte| byte.is_ascii_uppercase());
         let code = code.filter(is_code).unwrap_or("other");
         // In Redis 7 what a script may not do has the class of any error.
         let is_denied_text = |text: &str| DENIED_IN_SCRIPT.iter().any(|start| text.starts_with(start));

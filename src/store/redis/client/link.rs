@@ -1,9 +1,9 @@
 //! The connection to one server: opened when it is needed, by one attempt at a time that all callers share.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use tokio::sync::OnceCell;
+use tokio::sync::watch;
 use tokio::time::Instant;
 
 use super::Config;
@@ -20,11 +20,18 @@ pub(super) struct Link {
     pub(super) server: Arc<Address>,
     config: Arc<Config>,
     net: Arc<OutboundClients>,
-    attempt: Mutex<Arc<Attempt>>,
+    /// The last attempt to connect; `None` before the first.
+    attempt: Mutex<Option<Attempt>>,
 }
 
-/// An attempt to connect, and what became of it. If its caller is dropped, the next one that waits repeats it.
-type Attempt = OnceCell<Result<Arc<Connection>, (Failure, Instant)>>;
+/// An attempt to connect: `None` while it runs, whether its callers wait for it or not.
+type Attempt = watch::Receiver<Option<Outcome>>;
+
+#[derive(Debug, Clone)]
+enum Outcome {
+    Connected(Arc<Connection>),
+    Failed(Failure, Instant),
+}
 
 impl Link {
     pub(super) fn new(server: Address, config: Arc<Config>, net: Arc<OutboundClients>) -> Arc<Self> {
@@ -33,33 +40,55 @@ impl Link {
 
     /// A connection that is open, as far as is known.
     pub(super) async fn connection(&self) -> Result<Arc<Connection>, Failure> {
-        let attempt = self.attempt();
-        let outcome = attempt.get_or_init(|| async {
-            let opened = Connection::open(Arc::clone(&self.server), &self.config, &self.net).await;
-            opened.map(Arc::new).map_err(|failure| (failure, Instant::now()))
-        });
-        outcome.await.clone().map_err(|(failure, _)| failure)
+        let mut attempt = self.attempt();
+        // An error means that the runtime shuts down.
+        let outcome = attempt.wait_for(Option::is_some).await.ok().and_then(|outcome| outcome.clone());
+        match outcome {
+            Some(Outcome::Connected(connection)) => Ok(connection),
+            Some(Outcome::Failed(failure, _)) => Err(failure),
+            None => Err(Failure::Closed),
+        }
     }
 
     pub(super) fn is_connected(&self) -> bool {
-        matches!(self.lock().get(), Some(Ok(connection)) if !connection.is_closed())
+        let attempt = self.lock();
+        attempt.as_ref().is_some_and(
+            |attempt| matches!(&*attempt.borrow(), Some(Outcome::Connected(connection)) if !connection.is_closed()),
+        )
     }
 
     /// The last attempt, or a new one if that is of no use any more.
-    fn attempt(&self) -> Arc<Attempt> {
+    fn attempt(&self) -> Attempt {
         let mut attempt = self.lock();
-        let is_over = match attempt.get() {
-            None => false,
-            Some(Ok(connection)) => connection.is_closed(),
-            Some(Err((_, at))) => at.elapsed() >= PAUSE,
-        };
-        if is_over {
-            *attempt = Arc::default();
+        match &mut *attempt {
+            Some(last) if !is_over(last) => last.clone(),
+            last => last.insert(self.begin()).clone(),
         }
-        Arc::clone(&attempt)
     }
 
-    fn lock(&self) -> std::sync::MutexGuard<'_, Arc<Attempt>> {
+    fn begin(&self) -> Attempt {
+        let (sender, attempt) = watch::channel(None);
+        let (server, config, net) = (Arc::clone(&self.server), Arc::clone(&self.config), Arc::clone(&self.net));
+        tokio::spawn(async move {
+            let outcome = match Connection::open(server, &config, &net).await {
+                Ok(connection) => Outcome::Connected(Arc::new(connection)),
+                Err(failure) => Outcome::Failed(failure, Instant::now()),
+            };
+            sender.send_replace(Some(outcome));
+        });
+        attempt
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Option<Attempt>> {
         self.attempt.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+fn is_over(attempt: &Attempt) -> bool {
+    match &*attempt.borrow() {
+        // Without an outcome and a sender it panicked.
+        None => attempt.has_changed().is_err(),
+        Some(Outcome::Connected(connection)) => connection.is_closed(),
+        Some(Outcome::Failed(_, at)) => at.elapsed() >= PAUSE,
     }
 }

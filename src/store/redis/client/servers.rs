@@ -15,6 +15,7 @@ use super::Config;
 use super::address::Address;
 use super::failure::{Failed, Failure};
 use super::link::Link;
+use super::outages::Outages;
 use super::slots::SlotMap;
 use crate::net::{CONNECT, OutboundClients};
 
@@ -33,6 +34,7 @@ const SOURCES: usize = 4;
 pub(super) struct Servers {
     config: Arc<Config>,
     net: Arc<OutboundClients>,
+    outages: Arc<Outages>,
     /// That of the URL.
     first: Arc<Link>,
     cluster: SyncMutex<Cluster>,
@@ -76,10 +78,10 @@ struct Attempts {
 }
 
 impl Servers {
-    pub(super) fn new(config: Arc<Config>, net: Arc<OutboundClients>) -> Self {
+    pub(super) fn new(config: Arc<Config>, net: Arc<OutboundClients>, outages: Arc<Outages>) -> Self {
         let address = Address { host: config.host.clone(), port: config.port };
         let first = Link::new(address, Arc::clone(&config), Arc::clone(&net));
-        Self { config, net, first, cluster: SyncMutex::default(), reload: Mutex::default() }
+        Self { config, net, outages, first, cluster: SyncMutex::default(), reload: Mutex::default() }
     }
 
     /// The server of the URL.
@@ -199,7 +201,7 @@ impl Servers {
         let loaded = timeout(CONNECT, select_ok(loads)).await.unwrap_or(Err(Failure::Timeout));
         match loaded {
             Ok((slots, _)) => {
-                self.cluster().replace(slots);
+                self.replace(slots);
                 reload.failed = false;
             }
             Err(failure) if !reload.failed => {
@@ -215,6 +217,19 @@ impl Servers {
         reload.last = Some(Instant::now());
     }
 
+    /// Takes new slots, closes connections to servers that have none, and forgets that these failed.
+    fn replace(&self, slots: Option<SlotMap>) {
+        let primaries: BTreeSet<Address> = match &slots {
+            Some(slots) => slots.primaries().cloned().collect(),
+            None => BTreeSet::from([Address::clone(&self.first.server)]),
+        };
+        let mut cluster = self.cluster();
+        cluster.links.retain(|server, _| primaries.contains(server));
+        cluster.slots = slots;
+        drop(cluster);
+        self.outages.forget_servers(|server| primaries.contains(server));
+    }
+
     /// `None`: the server of the URL does not belong to a cluster any more.
     async fn load(&self, link: Arc<Link>) -> Result<Option<SlotMap>, Failure> {
         let sent = link.connection().await?.send(redis::cmd("CLUSTER").arg("SLOTS"), false).await;
@@ -227,16 +242,6 @@ impl Servers {
 
     fn cluster(&self) -> MutexGuard<'_, Cluster> {
         self.cluster.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-impl Cluster {
-    /// Takes new slots, and closes connections to servers that have none.
-    fn replace(&mut self, slots: Option<SlotMap>) {
-        let is_primary =
-            |server: &Address| slots.as_ref().is_some_and(|slots| slots.primaries().any(|primary| primary == server));
-        self.links.retain(|server, _| is_primary(server));
-        self.slots = slots;
     }
 }
 

@@ -1,13 +1,14 @@
 //! The byte stream to a server: TCP, or TLS with the gateway's trusted roots (contract 15.15).
 
 use std::io;
+use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::Arc;
 
 use redis::aio::AsyncStream;
 use rustls::ClientConfig;
 use rustls::pki_types::ServerName;
-use tokio::net::TcpStream;
+use tokio::net::{TcpStream, lookup_host};
 use tokio_rustls::TlsConnector;
 
 use super::Config;
@@ -21,7 +22,9 @@ pub(super) type Stream = Pin<Box<dyn AsyncStream + Send + Sync>>;
 /// Connects to a server. Its name is resolved each time, so that a failover by DNS is noticed.
 pub(super) async fn open(server: &Address, config: &Config, net: &Arc<OutboundClients>) -> Result<Stream, Failure> {
     let tls = if config.tls { Some(tls(net).await?) } else { None };
-    let tcp = TcpStream::connect((server.host.as_str(), server.port)).await;
+    let addresses = lookup_host((server.host.as_str(), server.port)).await.map_err(|_| Failure::Unresolved)?;
+    let addresses: Vec<SocketAddr> = addresses.collect();
+    let tcp = TcpStream::connect(addresses.as_slice()).await;
     let tcp = tcp.map_err(|error| Failure::Unreachable(error.kind()))?;
     tcp.set_nodelay(true).map_err(|error| Failure::Unreachable(error.kind()))?;
     let Some(tls) = tls else { return Ok(Box::pin(tcp)) };
