@@ -8,6 +8,7 @@
 )]
 
 pub mod brands;
+pub mod chaos;
 pub mod commands;
 pub mod graph;
 pub mod host;

@@ -1,6 +1,7 @@
 //! Real Redis servers for tests: Debian's `redis-server` on a free port of 127.0.0.1, each with a folder of its own.
 
 mod cluster;
+mod entra;
 mod protocol;
 #[cfg(test)]
 mod tests;
@@ -18,6 +19,7 @@ use crate::commands::stack::free_port;
 use crate::web::{CertificateAuthority, lock};
 
 pub use cluster::Cluster;
+pub use entra::EntraRedis;
 pub use protocol::{Connection, Reply};
 
 /// Longest wait for a server.

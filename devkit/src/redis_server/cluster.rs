@@ -5,6 +5,7 @@ use std::thread::sleep;
 use std::time::{Duration, Instant};
 
 use super::{Options, PATIENCE, RedisServer, Reply};
+use crate::commands::stack::free_port;
 
 /// A cluster divides its keys into this many slots.
 const SLOTS: usize = 16_384;
@@ -14,6 +15,10 @@ const SLOTS: usize = 16_384;
 pub struct Cluster {
     pub servers: Vec<RedisServer>,
     primaries: usize,
+    tls: bool,
+    /// The ports on which the servers talk to each other. By default they are among those that the system gives to
+    /// connections.
+    bus_ports: Vec<u16>,
 }
 
 impl Cluster {
@@ -24,10 +29,14 @@ impl Cluster {
     /// A server does not start, or they do not agree.
     pub fn start(primaries: usize, replicas: usize, options: &Options) -> io::Result<Self> {
         let lines = ["cluster-enabled yes", "cluster-node-timeout 1000", "cluster-config-file nodes.conf"];
-        let options = lines.into_iter().fold(options.clone(), Options::line);
+        let tls = options.tls.is_some();
+        let tls_line = tls.then_some("tls-cluster yes");
+        let options = lines.into_iter().chain(tls_line).fold(options.clone(), Options::line);
         let all = primaries * (1 + replicas);
-        let servers = (0..all).map(|_| RedisServer::start(&options)).collect::<io::Result<_>>()?;
-        let cluster = Self { servers, primaries };
+        let bus_ports: Vec<u16> = (0..all).map(|_| free_port()).collect::<io::Result<_>>()?;
+        let start = |port| RedisServer::start(&options.clone().line(format!("cluster-port {port}")));
+        let servers = bus_ports.iter().map(start).collect::<io::Result<_>>()?;
+        let cluster = Self { servers, primaries, tls, bus_ports };
         cluster.share_slots()?;
         cluster.introduce()?;
         cluster.wait_until("cluster_known_nodes", &all.to_string())?;
@@ -51,9 +60,9 @@ impl Cluster {
     }
 
     fn introduce(&self) -> io::Result<()> {
-        let first = self.servers[0].port().to_string();
+        let (first, bus) = (self.port(0), self.bus_ports[0].to_string());
         for server in &self.servers[1..] {
-            ok(server.command(&["CLUSTER", "MEET", "127.0.0.1", &first]))?;
+            ok(server.command(&["CLUSTER", "MEET", "127.0.0.1", &first, &bus]))?;
         }
         Ok(())
     }
@@ -73,6 +82,12 @@ impl Cluster {
             wait_for("replication", is_linked)?;
         }
         Ok(())
+    }
+
+    /// The port that the servers use for commands among each other.
+    fn port(&self, server: usize) -> String {
+        let server = &self.servers[server];
+        if self.tls { server.tls_port() } else { server.port() }.to_string()
     }
 
     /// The id of a server in the cluster.
@@ -113,7 +128,7 @@ impl Cluster {
     /// # Errors
     /// A server rejects it.
     pub fn move_key(&self, key: &str, from: usize, to: usize) -> io::Result<()> {
-        let port = self.servers[to].port().to_string();
+        let port = self.port(to);
         ok(self.servers[from].command(&["MIGRATE", "127.0.0.1", &port, key, "0", "5000"]))
     }
 

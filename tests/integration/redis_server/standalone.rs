@@ -2,12 +2,13 @@
 
 use std::sync::Arc;
 
-use cloakroom::store::redis::client::{Health, Script};
-use devkit::redis_server::{Options, RedisServer};
+use cloakroom::store::redis::Config;
+use cloakroom::store::redis::client::{ACL_COMMANDS, Auth, Client, Health, Script};
+use devkit::redis_server::{Cluster, Options, RedisServer, Reply};
 use redis::Value;
 
-use super::{call, client, config, get};
-use cloakroom::store::redis::client::{Auth, Client};
+use super::{call, client, config, get, password};
+use crate::app::ROOT;
 
 #[tokio::test]
 async fn commands_and_scripts_run_on_one_shared_connection() {
@@ -53,20 +54,38 @@ async fn a_script_that_the_server_does_not_know_is_sent_in_full() {
 async fn the_client_authenticates_and_selects_its_database() {
     let options = Options::default().password("default-secret").line("user ada on >ada-secret ~* +@all");
     let server = RedisServer::start(&options).unwrap();
-    let auth = |user: Option<&str>, password: &str| Auth::Password {
-        user: user.map(str::to_owned),
-        password: password.to_owned().into(),
-    };
     for (auth, database, works) in [
-        (auth(Some("ada"), "ada-secret"), 3, true),
-        (auth(None, "default-secret"), 0, true),
-        (auth(Some("ada"), "default-secret"), 0, false),
+        (password(Some("ada"), "ada-secret"), 3, true),
+        (password(None, "default-secret"), 0, true),
+        (password(Some("ada"), "default-secret"), 0, false),
         (Auth::None, 0, false),
     ] {
-        let client =
-            Client::new(cloakroom::store::redis::Config { auth, database, ..config(server.port()) }, Arc::default());
+        let client = Client::new(Config { auth, database, ..config(server.port()) }, Arc::default());
         assert_eq!(call(&client, &["SET", "a", "1"]).await.is_ok(), works);
     }
     let keyspace = server.command(&["INFO", "keyspace"]).unwrap().text();
     assert!(keyspace.contains("db3:keys=1") && keyspace.contains("db0:keys=1"), "{keyspace}");
+}
+
+/// The user of the docs has what the client needs, and no more than what the log names.
+#[tokio::test]
+async fn the_acl_user_of_the_docs_can_do_what_the_client_does() {
+    let docs = std::fs::read_to_string(format!("{ROOT}/docs/configuration.md")).unwrap();
+    let user = docs.lines().find(|line| line.starts_with("user gateway on")).unwrap().replace('…', "secret");
+    assert!(user.ends_with(&format!("~cloakroom:* -@all {ACL_COMMANDS}")), "{user}");
+    let auth = || password(Some("gateway"), "secret");
+    let server = RedisServer::start(&Options::default().line(&user)).unwrap();
+    let client = Client::new(Config { auth: auth(), database: 1, ..config(server.port()) }, Arc::default());
+    assert_eq!(client.check().await, Ok(()));
+
+    let cluster = Cluster::start(3, 0, &Options::default().line(&user)).unwrap();
+    let slot = cluster.slot("cloakroom:check").unwrap();
+    let from = cluster.first_owner(slot);
+    let to = (from + 1) % 3;
+    let client = Client::new(Config { auth: auth(), ..config(cluster.servers[to].port()) }, Arc::default());
+    assert_eq!(client.check().await, Ok(()));
+    cluster.begin_move(slot, from, to).unwrap();
+    assert_eq!(client.check().await, Ok(()), "with ASKING");
+    let denied = |server: &RedisServer| server.command(&["ACL", "LOG"]).unwrap() != Reply::Array(Vec::new());
+    assert!(!denied(&server) && !cluster.servers.iter().any(denied));
 }
