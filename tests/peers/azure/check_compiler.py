@@ -134,9 +134,8 @@ def check_parameters(compiler: Compiler, work: Path):
 
 
 def check_snapshots(compiler: Compiler, update: bool):
-    """What both plans deploy, compared with the committed snapshots."""
-    for plan in PLANS:
-        path = compiler.root / SNAPSHOTS / f"{plan}.bicepparam"
+    """What each committed file of parameters deploys, compared with its snapshot."""
+    for path in sorted((compiler.root / SNAPSHOTS).glob("*.bicepparam")):
         snapshot = path.with_suffix(".snapshot.json")
         if update:
             compiler.run("snapshot", path, "--mode", "overwrite", *PLACE)
