@@ -1,5 +1,5 @@
-"""Shows that check_workflows.py, check_scripts.py and cargo-deny find planted faults, and that the script for tags rejects
-every tag but a signed one of the default branch: run by `cargo dev check-infra`.
+"""Shows that check_workflows.py and check_scripts.py find planted faults, and that the script for tags rejects every tag but
+a signed one of the default branch: run by `cargo dev check-infra`.
 """
 
 import json
@@ -10,7 +10,7 @@ import tempfile
 import unittest
 from pathlib import Path
 
-from planted import ACTIONLINT, CARGO_DENY, PROJECT, Planted
+from planted import ACTIONLINT, PROJECT, Planted
 
 WORKFLOW = """\
 name: test
@@ -62,12 +62,28 @@ updates:
 """
 
 
+AUDIT = """\
+name: audit
+on: { schedule: [{ cron: '23 5 * * *' }] }
+permissions: {}
+concurrency: { group: audit, cancel-in-progress: false }
+jobs:
+  audit:
+    name: audit
+    runs-on: ubuntu-24.04
+    permissions: {}
+    steps:
+      - run: cargo dev check-dependencies --advisories
+"""
+
+
 class Workflows(Planted):
     """check_workflows.py"""
 
-    def check(self, workflow=WORKFLOW, dependabot=DEPENDABOT):
+    def check(self, workflow=WORKFLOW, dependabot=DEPENDABOT, audit=AUDIT):
         """The exit code and the output for these files."""
         self.write(".github/workflows/test.yml", workflow)
+        self.write(".github/workflows/audit.yml", audit)
         self.write(".github/dependabot.yml", dependabot)
         return self.run_check("check_workflows.py", "--actionlint", ACTIONLINT)
 
@@ -90,6 +106,29 @@ class Workflows(Planted):
         release = WORKFLOW.replace(STEP, "        run: gh release download v1\n") + tag
         self.assertIn("nothing verifies", self.check(release)[1])
         code, output = self.check(release.replace("    outputs:", "    needs: tag\n    outputs:"))
+        self.assertEqual(code, 0, output)
+
+    def test_advisories_are_checked_on_a_schedule_and_by_nothing_that_can_be_left_out(self):
+        for old, new in [
+            (" --advisories", ""),
+            ("schedule: [{ cron: '23 5 * * *' }]", "push: { branches: [main] }"),
+            ("      - run", "      - continue-on-error: true\n        run"),
+            ("      - run", "      - if: github.ref_type == 'tag'\n        run"),
+            ("    permissions: {}\n    steps", "    permissions: {}\n    if: github.ref_type == 'tag'\n    steps"),
+        ]:
+            with self.subTest(new):
+                self.assertIn(old, AUDIT)
+                code, output = self.check(audit=AUDIT.replace(old, new))
+                self.assertEqual(code, 1)
+                self.assertIn("no workflow with a schedule runs cargo dev check-dependencies --advisories", output)
+
+    def test_nothing_is_published_without_a_check_for_advisories(self):
+        release = WORKFLOW.replace(STEP, "        run: ./verify-tag.sh && gh release create v1\n")
+        code, output = self.check(release)
+        self.assertEqual(code, 1)
+        self.assertIn("the job test publishes without a check for advisories", output)
+        check = AUDIT.partition("jobs:\n")[2]
+        code, output = self.check(release.replace("    outputs:", "    needs: audit\n    outputs:") + check)
         self.assertEqual(code, 0, output)
 
     def test_a_lockfile_that_dependabot_does_not_know_is_reported(self):
@@ -134,64 +173,6 @@ class Scripts(Planted):
     def test_no_script_is_a_fault(self):
         shutil.rmtree(self.root / "infra")
         self.assertEqual(self.run_check("check_scripts.py")[0], 1)
-
-
-class Dependencies(unittest.TestCase):
-    """deny.toml"""
-
-    def setUp(self):
-        folder = tempfile.TemporaryDirectory()
-        self.addCleanup(folder.cleanup)
-        self.root = Path(folder.name).resolve()
-        # Nothing planted needs a registry, nor may it use that of the project.
-        self.environment = os.environ | {"CARGO_HOME": str(self.root / "cargo")}
-        self.package("main", 'license = "MIT"\npublish = false', "")
-
-    def package(self, name, metadata, dependencies):
-        """A package without code."""
-        (self.root / name / "src").mkdir(parents=True, exist_ok=True)
-        (self.root / name / "src/lib.rs").touch()
-        text = f'[package]\nname = "{name}"\nversion = "0.1.0"\nedition = "2024"\n{metadata}\n[dependencies]\n{dependencies}'
-        (self.root / name / "Cargo.toml").write_text(text + "\n[workspace]\n")
-
-    def deny(self):
-        """What cargo-deny says of the package, by the rules of the project."""
-        rules = (PROJECT / "deny.toml").read_text().replace('unused-allowed-license = "deny"', "")
-        (self.root / "deny.toml").write_text(rules)
-        command = [CARGO_DENY, "--manifest-path", self.root / "main/Cargo.toml", "--config", self.root / "deny.toml",
-                   "check", "bans", "licenses", "sources"]  # fmt: skip
-        streams = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT}
-        done = subprocess.run(command, env=self.environment, text=True, check=False, **streams)
-        return done.returncode, done.stdout
-
-    def test_a_good_package_passes(self):
-        code, output = self.deny()
-        self.assertEqual(code, 0, output)
-
-    def test_a_licence_that_is_not_accepted_is_reported(self):
-        self.package("strict", 'license = "AGPL-3.0-only"', "")
-        self.package("main", 'license = "MIT"\npublish = false', 'strict = { path = "../strict" }')
-        code, output = self.deny()
-        self.assertNotEqual(code, 0)
-        self.assertIn("licenses FAILED", output)
-
-    def test_a_banned_package_is_reported(self):
-        self.package("openssl-sys", 'license = "MIT"', "")
-        self.package("main", 'license = "MIT"\npublish = false', 'openssl-sys = { path = "../openssl-sys" }')
-        code, output = self.deny()
-        self.assertNotEqual(code, 0)
-        self.assertIn("crate 'openssl-sys = 0.1.0' is explicitly banned", output)
-
-    def test_a_source_that_is_no_registry_is_reported(self):
-        self.package("other", 'license = "MIT"', "")
-        other = self.root / "other"
-        who = ["-c", "user.name=a", "-c", "user.email=a@example.org", "-c", "commit.gpgsign=false"]
-        for command in (["init", "--quiet"], ["add", "."], [*who, "commit", "--quiet", "--message", "a"]):
-            subprocess.run(["git", *command], cwd=other, check=True)
-        self.package("main", 'license = "MIT"\npublish = false', f'other = {{ git = "file://{other}" }}')
-        code, output = self.deny()
-        self.assertNotEqual(code, 0)
-        self.assertIn("sources FAILED", output)
 
 
 # Answers `gh api PATH --jq FILTER` from a file of answers by path, with jq's result for the filters of the script.
@@ -285,6 +266,12 @@ class Installers(unittest.TestCase):
         self.assertIn("FAILED", output)
         self.assertNotIn("ran", output)
         self.assertFalse(os.access(self.root / "bin/bicep", os.X_OK))
+
+    def test_the_page_about_the_templates_names_the_compiler_of_the_workflows(self):
+        script = (PROJECT / ".github/scripts/install-bicep.sh").read_text()
+        version = next(line.partition("=")[2] for line in script.splitlines() if line.startswith("version="))
+        page = (PROJECT / "infra/README.md").read_text()
+        self.assertIn(f"The workflows *test* and *release* install {version},", " ".join(page.split()))
 
     def test_rust_is_installed_in_the_version_of_its_file(self):
         rustup = '#!/bin/sh\necho "$*"\n'

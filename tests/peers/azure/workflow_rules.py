@@ -15,37 +15,54 @@ LOCKFILES = [
 ]  # fmt: skip
 # What runs code of dependencies: build scripts, macros, scripts of packages.
 BUILDS = re.compile(r"\b(cargo|npm|npx|pip|pipx|uv|go) ")
+PUBLISHES = re.compile(r"\bgh release create\b")
 RELEASE = re.compile(r"\bgh release (create|download|upload)\b")
+ADVISORIES = re.compile(r"\bcargo dev check-dependencies --advisories\b")
 ATTESTATION = ("--signer-workflow", "--source-ref", "--source-digest", "--deny-self-hosted-runners")
 
 
 def faults(root: Path) -> list[Fault]:
     """All faults of the workflows and of dependabot's configuration."""
-    found = _dependabot(root)
+    found, daily = _dependabot(root), False
     for path in sorted((root / ".github/workflows").glob("*.y*ml")):
         content = ruamel.yaml.YAML().load(path.read_text()) or {}
         name = str(path.relative_to(root))
         jobs = content.get("jobs") or {}
+        triggers = content.get("on") or {}
+        daily |= "schedule" in triggers and any(_checks_advisories(job) for job in jobs.values())
         for key, job in jobs.items():
-            found += _job(name, job)
-            scripts = "\n".join(_scripts(jobs, key))
-            if RELEASE.search("\n".join(_own(job))) and "verify-tag.sh" not in scripts:
-                text = f"the job {key} uses a release whose tag nothing verifies; run verify-tag.sh before"
-                found.append(Fault(name, job.lc.line + 1, text))
+            found += _job(name, job) + [Fault(name, job.lc.line + 1, text) for text in _before_release(jobs, key)]
+    if not daily:
+        text = "no workflow with a schedule runs cargo dev check-dependencies --advisories in any case"
+        found.append(Fault(".github/workflows", 1, text))
     return found
+
+
+def _before_release(jobs, key):
+    """What a job that makes or uses a release lacks, in itself and the jobs that it waits for."""
+    own, earlier = "\n".join(_own(jobs[key])), [jobs[one] for one in _with_needs(jobs, key)]
+    if RELEASE.search(own) and "verify-tag.sh" not in "\n".join(script for job in earlier for script in _own(job)):
+        yield f"the job {key} uses a release whose tag nothing verifies; run verify-tag.sh before"
+    if PUBLISHES.search(own) and not any(_checks_advisories(job) for job in earlier):
+        yield f"the job {key} publishes without a check for advisories: check-dependencies --advisories"
 
 
 def _own(job):
     return [str(step.get("run", "")) for step in job.get("steps") or []]
 
 
-def _scripts(jobs, key):
-    """The scripts of a job and of all jobs that it waits for."""
-    needs = jobs[key].get("needs") or []
-    found = _own(jobs[key])
+def _with_needs(jobs, key):
+    """A job and all jobs that it waits for."""
+    needs, found = jobs[key].get("needs") or [], [key]
     for one in [needs] if isinstance(needs, str) else needs:
-        found += _scripts(jobs, one)
+        found += _with_needs(jobs, one)
     return found
+
+
+def _checks_advisories(job):
+    """Whether it fails for an advisory: a condition or an ignored failure could hide it."""
+    steps = [job, *(step for step in job.get("steps") or [] if ADVISORIES.search(str(step.get("run", ""))))]
+    return len(steps) > 1 and not any("if" in one or one.get("continue-on-error") for one in steps)
 
 
 def _job(path, job):
