@@ -80,7 +80,7 @@ fn steps(environments: &Environments, compiler_options: &[&str]) -> Vec<(&'stati
     planted.env("CHECKS_ACTIONLINT", actionlint).env("CHECKS_CARGO_DENY", cargo_deny);
     vec![
         ("Bicep: symbols and types", check("check_bicep.py", &[("--cache", &types)])),
-        ("Bicep: names, lengths and outputs", check("check_templates.py", &[])),
+        ("Bicep: names, outputs and deployments", check("check_templates.py", &[])),
         ("Bicep: policies", check("check_policy.py", &[("--checkov", checkov)])),
         (COMPILER, compiler),
         ("workflows", check("check_workflows.py", &[("--actionlint", actionlint)])),

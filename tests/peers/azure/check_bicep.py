@@ -10,9 +10,9 @@ import sys
 from datetime import date
 from pathlib import Path
 
-from api_versions import ApiVersions
+from api_versions import LIST, ApiVersions
 from bicep_check import Checker
-from bicep_file import Fault
+from bicep_file import BicepFile, Declaration, Fault
 from bicep_types import Types
 from template_rules import rule_faults
 
@@ -21,13 +21,35 @@ PROJECT = Path(__file__).resolve().parents[3]
 SNAPSHOTS = "tests/peers/azure/snapshots"
 
 
-def page_faults(root: Path, parameters: set[str]) -> list[Fault]:
+def shown(file: BicepFile, one: Declaration) -> str:
+    """How the table of parameters begins its description of a default; nothing of one that is computed."""
+    text = file.text(one.value) if one.value is not None else "required"
+    if text.isdigit() or text == "required":
+        return text
+    return "" if "(" in text else "empty" if text == "''" else "`" + text.strip("'") + "`"
+
+
+def page_faults(root: Path, main: BicepFile) -> list[Fault]:
     """Differences between the parameters of main.bicep and the table in infra/README.md."""
+    parameters = {one.name: shown(main, one) for one in main.declarations.values() if one.kind == "param"}
     page = root / "infra/README.md"
     section = (page.read_text() if page.is_file() else "").partition("## Parameters")[2].partition("\n## ")[0]
-    rows = set(re.findall(r"^\| `(\w+)` \|", section, re.MULTILINE))
-    missing = [Fault("infra/README.md", 1, f"there is no row for param '{name}'") for name in parameters - rows]
-    return missing + [Fault("infra/README.md", 1, f"main.bicep has no param '{name}'") for name in rows - parameters]
+    rows = dict(re.findall(r"^\| `(\w+)` \|.*\| ([^|]*) \|$", section, re.MULTILINE))
+    texts = [f"there is no row for param '{name}'" for name in parameters.keys() - rows.keys()]
+    texts += [f"main.bicep has no param '{name}'" for name in rows.keys() - parameters.keys()]
+    for name in parameters.keys() & rows.keys():
+        if not rows[name].startswith(parameters[name]):
+            texts.append(f"the default of '{name}' is {parameters[name]} in main.bicep, not {rows[name]}")
+    return [Fault("infra/README.md", 1, text) for text in texts]
+
+
+def version_faults(files: list[BicepFile], listed: ApiVersions) -> list[Fault]:
+    """Versions that no template names any more: while the list has them, a template could return to one. Those that
+    retire stay, for their date."""
+    used = {one.type for file in files for one in file.declarations.values() if one.kind == "resource"}
+    lasting = [(name, version) for name, one in listed.types.items() for version in one if "retires" not in one[version]]
+    unused = [f"{name}@{version}" for name, version in lasting if f"{name}@{version}" not in used]
+    return [Fault(LIST.name, 1, f"no template names {name}: remove it") for name in unused]
 
 
 def event_faults(root: Path) -> list[Fault]:
@@ -49,8 +71,8 @@ def faults(root: Path, cache: Path, today: date) -> tuple[list[Fault], int]:
     found = checker.run(root / SNAPSHOTS)
     main = checker.files.get((root / "infra/main.bicep").resolve())
     if main is not None:
-        wanted = {one.name for one in main.declarations.values() if one.kind == "param"}
-        found += page_faults(root, wanted) + event_faults(root) + rule_faults(checker.files.values())
+        found += page_faults(root, main) + event_faults(root) + rule_faults(checker.files.values())
+        found += version_faults(checker.files.values(), checker.api_versions)
     return found, len(checker.files)
 
 

@@ -12,6 +12,7 @@ import tomllib
 from pathlib import Path
 
 import app_settings
+import deployment_rules
 import name_lengths
 import outputs
 from bicep_file import Fault
@@ -98,6 +99,7 @@ def faults(root: Path) -> list[Fault]:
     functions = {path.parent.name for path in root.glob("*/function.json")}
     found = rule_faults(root) + setting_faults(root) + function_faults(root, functions) + command_faults(root, functions)
     found += app_settings.faults(templates, functions)
+    found += deployment_rules.faults(templates)
     found += name_lengths.faults(templates, tomllib.loads(NAMES.read_text()))
     return sorted(set(found + outputs.faults(root, templates)))
 

@@ -65,14 +65,20 @@ BICEP_FAULTS = [
     ("main.bicep", "var isFlex", "var idle = 1\nvar isFlex", "var 'idle' is used nowhere"),
     ("main.bicep", "var isFlex", "var appName = 1\nvar isFlex", "'appName' is declared twice"),
     ("main.bicep", "var isFlex", "type text = string\nvar isFlex", "type_declaration is not among what is checked"),
-    ("modules/flex.bicep", "    keyVaultReferenceIdentity: identityId\n", "", "keyVaultReferenceIdentity needs identityId"),
-    ("modules/flex.bicep", "      cors: empty(allowedOrigins) ? null : cors\n", "", "siteConfig.cors needs allowedOrigins"),
-    ("modules/consumption.bicep", "empty(frontDoorId) ? 'Allow' : 'Deny'", "'Allow'", "DefaultAction needs 'Deny'"),
-    ("modules/vault.bicep", "empty(subnetIds) ? 'Allow' : 'Deny'", "'Allow'", "networkAcls.defaultAction needs 'Deny'"),
-    ("modules/packages.bicep", "empty(subnetId) ? 'Allow' : 'Deny'", "'Allow'", "networkAcls.defaultAction needs"),
-    ("main.bicep", "{ CLOAKROOM_ALLOWED_ORIGINS: origins }", "{ CLOAKROOM_ALLOWED_ORIGINS: given }", "not of one variable"),
     ("main.bicep", "  params: {", "  name: 'identity'\n  params: {", "has a name: two deployments at once would collide"),
+    ("main.bicep", "param gatewaySettings { *: string }", "param gatewaySettings object",
+     "param 'gatewaySettings' is an object of anything"),
+    ("modules/network.bicep", "tags { *: string }", "tags object", "param 'tags' is an object of anything"),
+    ("main.bicep", "otherSubnetIds string[]", "otherSubnetIds array", "'otherSubnetIds' is an array of anything"),
+    ("modules/flex.bicep", "plan 'Microsoft.Web/serverfarms@2025-03-01'", "plan 'Microsoft.Web/serverfarms@2024-11-01'",
+     "Microsoft.Web/serverfarms: api_versions.toml does not list the version 2024-11-01"),
+    ("modules/consumption.bicep", "sites@2025-03-01", "sites@2024-11-01", "does not list the version 2024-11-01"),
+    ("modules/flex.bicep", "Policies@2025-03-01", "Policies@2024-11-01", "does not list the version 2024-11-01"),
+    ("modules/alerts.bicep", "Rules@2026-03-01", "Rules@2023-12-01", "does not list the version 2023-12-01"),
     ("README.md", "| `clientId` |", "| `clientid` |", "there is no row for param 'clientId'"),
+    ("README.md", "| `clientId` |", "| `clientid` |", "main.bicep has no param 'clientid'"),
+    ("README.md", "| empty: the group's |", "| `westeurope` |", "default of 'location' is empty in main.bicep, not `west"),
+    ("README.md", "(flex) | 40 |", "(flex) | 20 |", "default of 'maximumInstanceCount' is 40 in main.bicep, not 20"),
     ("modules/alerts.bicep", "sign_in_failed", "signin_failed", "the gateway logs no event 'signin_failed'"),
     ("main.bicepparam", "'flex'", "'flexi'", "'hostingPlan' of infra/main.bicep is one of flex, consumption"),
     ("main.bicepparam", "param location", "param locaton", "infra/main.bicep has no param 'locaton'"),
@@ -116,6 +122,11 @@ class Bicep(Planted):
     def test_a_version_that_lasts_another_year_passes(self):
         listed = ApiVersions({"A/b": {"2026-01-01": {"retires": date(2027, 12, 1)}}}, TODAY)
         self.assertIsNone(listed.message("A/b", "2026-01-01", ("2026-01-01",)))
+
+    def test_a_version_that_no_template_names_is_reported(self):
+        listed = ApiVersions({"A/b": {"2025-01-01": {}, "2024-01-01": {"retires": date(2027, 12, 1)}}}, TODAY)
+        found = [str(fault) for fault in check_bicep.version_faults([], listed)]
+        self.assertEqual(found, ["api_versions.toml:1: no template names A/b@2025-01-01: remove it"])
 
     def test_types_of_a_version_that_the_list_does_not_expect_are_reported(self):
         listed = ApiVersions({"A/b": {"2026-01-01": {"types": "2024-01-01"}}}, TODAY)

@@ -1,0 +1,220 @@
+"""What deployments of the templates must be, by whatever expressions: regions, origins, the account of the package, and
+who may call app, vault and storage. Each rule deploys the templates with parameters of its own.
+"""
+
+from bicep_deployment import Deployment, Parameters, Resource, Unreadable
+from bicep_file import Fault
+from bicep_functions import REGION, Stopped
+from template_graph import Templates
+
+PLANS = ("flex", "consumption")
+CLIENT = "33333333-3333-3333-3333-333333333333"
+BLOB_READER = "2a2b9908-6ea1-4ae2-8e65-a410df84e7d1"
+BLOB_CONTRIBUTOR = "ba92f5b4-2d11-453d-a403-e96b0029c9fe"
+ACCOUNT = "Microsoft.Storage/storageAccounts"
+FRONT_DOOR = "11111111-2222-3333-4444-555555555555"
+OTHER_SUBNET = "/subscriptions/s/other-subnet"
+DEFAULT_ACTION = "properties.networkAcls.defaultAction"
+# The options that add resources.
+EVERYTHING = {"staticWebsite": True, "alertEmail": "a@example.org"}
+
+
+class App:
+    """A deployment of main.bicep, with every option that adds resources."""
+
+    def __init__(self, templates: Templates, **given):
+        self.deployment = Deployment(templates, templates.main(), {"clientId": CLIENT} | EVERYTHING | given)
+        self.site = self.only("Microsoft.Web/sites")
+        self.identity = self.only("Microsoft.ManagedIdentity/userAssignedIdentities")
+        settings = self.site.at("properties.siteConfig.appSettings") or []
+        self.settings = {one["name"]: one["value"] for one in settings}
+
+    def of(self, kind: str) -> list[Resource]:
+        """The resources of a type."""
+        return [one for one in self.deployment.resources if one.type == kind]
+
+    def only(self, kind: str) -> Resource:
+        """The resource of a type of which there is one."""
+        found = self.of(kind)
+        if len(found) != 1:
+            raise Stopped(f"there are {len(found)} {kind}, not one")
+        return found[0]
+
+    def account(self, address: str) -> Resource | None:
+        """The storage account that an address is of."""
+        found = [one for one in self.of(ACCOUNT) if address.startswith(f"{{{one.id}.")]
+        return found[0] if found else None
+
+    def package(self) -> Resource | None:
+        """The storage account of the package, on either plan."""
+        own = self.site.at("properties.functionAppConfig.deployment.storage.value")
+        return self.account(own or self.settings.get("WEBSITE_RUN_FROM_PACKAGE", ""))
+
+
+def faults(templates: Templates) -> list[Fault]:
+    """Breaches of all rules."""
+    found = []
+    for rule in (_defaults, _regions, _origins, _registration, _identity, _package, _front_door, _network):
+        try:
+            found += rule(templates)
+        except Unreadable as error:
+            line = error.node.start_point[0] + 1 if error.node is not None else 1
+            found.append(Fault(error.file.name, line, str(error)))
+        except Stopped as error:
+            found.append(Fault(templates.main().name, 1, f"a deployment would stop: {error}"))
+    return found
+
+
+def _fault(one: Resource, message: str) -> Fault:
+    return Fault(one.file.name, one.declaration.node.start_point[0] + 1, f"{one.declaration.name}: {message}")
+
+
+def _differs(one: Resource, path: str, expected, why: str) -> list[Fault]:
+    value = one.at(path)
+    return [] if value == expected else [_fault(one, f"{path} is {value!r}, not {expected!r}: {why}")]
+
+
+def _parameters(templates, **environment):
+    path = templates.root / "infra/main.bicepparam"
+    return Parameters(templates, path, {"CLOAKROOM_CLIENT_ID": CLIENT} | environment)
+
+
+def _defaults(templates):
+    """The file of parameters passes the defaults of main.bicep where no variable is set."""
+    passed, main = _parameters(templates), templates.main()
+    default = Deployment(templates, main, {"clientId": CLIENT})
+    for name, value in passed.values().items():
+        one = main.declarations.get(name)
+        if one is not None and one.value is not None and value != default.of(one.value, {}):
+            text = f"without a variable '{name}' is {value!r}, but its default is {default.of(one.value, {})!r}"
+            yield Fault(passed.file.name, passed.file.declarations[name].node.start_point[0] + 1, text)
+
+
+def _regions(templates):
+    """Everything is in the group's region or in the one that is chosen; the vault may have its own."""
+    for variables, expected, vault in [
+        ({}, REGION, REGION),
+        ({"AZURE_LOCATION": "chosen"}, "chosen", "chosen"),
+        ({"AZURE_LOCATION": "chosen", "KEY_VAULT_LOCATION": "shared"}, "chosen", "shared"),
+    ]:
+        given = _parameters(templates, **variables).values()
+        for one in App(templates, **given | EVERYTHING).deployment.resources:
+            wanted = vault if one.type == "Microsoft.KeyVault/vaults" else expected
+            if "location" in one.values and one.at("location") not in (wanted, "global"):
+                yield _fault(one, f"it is in '{one.at('location')}', not in '{wanted}', by the variables {variables}")
+
+
+def _origins(templates):
+    """No origin ends in a slash, and the platform's list is the gateway's."""
+    for plan in PLANS:
+        for public in ("https://app.example.org", "https://app.example.org/"):
+            given = {"publicOrigin": public, "allowedOrigins": "https://a.example.org/, https://b.example.org"}
+            app = App(templates, hostingPlan=plan, **given)
+            setting, output = (one.get("CLOAKROOM_PUBLIC_ORIGIN") for one in (app.settings, app.deployment.outputs))
+            if {setting, output} != {"https://app.example.org"}:
+                yield _fault(app.site, f"of publicOrigin '{public}' the setting is '{setting}', the output '{output}'")
+            listed = ["https://a.example.org", "https://b.example.org"]
+            if app.settings.get("CLOAKROOM_ALLOWED_ORIGINS") != ",".join(listed):
+                yield _fault(app.site, "CLOAKROOM_ALLOWED_ORIGINS is not the list without spaces and slashes")
+            expected = {"allowedOrigins": listed, "supportCredentials": True}
+            yield from _differs(app.site, "properties.siteConfig.cors", expected, "the host answers preflights by it")
+        app = App(templates, hostingPlan=plan)
+        yield from _differs(app.site, "properties.siteConfig.cors", None, "there is no other origin")
+
+
+def _registration(templates):
+    """The app registration gets the same redirect URIs with and without a slash at the end of the origin."""
+    path = (templates.root / "infra/app-registration/main.bicep").resolve()
+    for public in ("https://app.example.org", "https://app.example.org/"):
+        for one in Deployment(templates, templates.files[path], {"publicOrigin": public}).resources:
+            if one.type == "Microsoft.Graph/applications":
+                expected = [f"https://app.example.org/auth/{name}" for name in ("callback", "logout")]
+                yield from _differs(one, "web.redirectUris", expected, f"publicOrigin is '{public}'")
+
+
+def _identity(templates):
+    """References to Key Vault use the identity that the app has."""
+    for plan in PLANS:
+        app = App(templates, hostingPlan=plan)
+        why = "references to Key Vault would use no identity of the app"
+        yield from _differs(app.site, "properties.keyVaultReferenceIdentity", app.identity.id, why)
+
+
+def _package(templates):
+    """The package lies in an account of its own, of which the app has only the role that its plan needs."""
+    for plan, allowed in (("flex", {BLOB_CONTRIBUTOR, BLOB_READER}), ("consumption", {BLOB_READER})):
+        app = App(templates, hostingPlan=plan)
+        package, host = app.package(), app.account(app.settings.get("AzureWebJobsStorage__blobServiceUri", ""))
+        if package is None or host is None or package.id == host.id:
+            yield _fault(app.site, f"on {plan} the package does not lie in an account of its own")
+            continue
+        principal = f"{{{app.identity.id}.properties.principalId}}"
+        for one in app.of("Microsoft.Authorization/roleAssignments"):
+            role = one.at("properties.roleDefinitionId").rpartition("/")[2]
+            scope = one.values.get("scope")
+            if one.at("properties.principalId") != principal:
+                continue
+            if scope is None:
+                yield _fault(one, "it gives the app's identity a role in the whole group; name a scope")
+            elif scope.id.startswith(package.id) and role not in allowed:
+                yield _fault(one, f"on {plan} the app could replace its package, by the role {role}")
+
+
+def _front_door(templates):
+    """With `frontDoorId` only that Front Door may call the app; deployments go another way."""
+    at = "properties.siteConfig."
+    for plan in PLANS:
+        site = App(templates, hostingPlan=plan, frontDoorId=FRONT_DOOR).site
+        why = "others call around the Front Door"
+        yield from _differs(site, f"{at}ipSecurityRestrictionsDefaultAction", "Deny", why)
+        why = "no deployment gets past Front Door"
+        yield from _differs(site, f"{at}scmIpSecurityRestrictionsUseMain", False, why)
+        for rule in site.at(f"{at}ipSecurityRestrictions") or [{}]:
+            admitted = (rule.get("action"), rule.get("tag"), rule.get("ipAddress"), rule.get("headers"))
+            header = {"x-azure-fdid": [FRONT_DOOR]}
+            if admitted != ("Allow", "ServiceTag", "AzureFrontDoor.Backend", header):
+                text = f"ipSecurityRestrictions has {admitted}: it admits others than the Front Door with {header}"
+                yield _fault(site, text)
+        site = App(templates, hostingPlan=plan).site
+        yield from _differs(site, f"{at}ipSecurityRestrictionsDefaultAction", "Allow", "no Front Door was chosen")
+        yield from _differs(site, f"{at}ipSecurityRestrictions", [], "no Front Door was chosen")
+
+
+def _network(templates):
+    """With `virtualNetwork` vault and storage admit the app's subnet only; without it they have no rule."""
+    app = App(templates, virtualNetwork=True, otherSubnetIds=[OTHER_SUBNET])
+    subnets = [one.id for one in app.of("Microsoft.Network/virtualNetworks/subnets")]
+    if len(subnets) != 1 or app.site.at("properties.virtualNetworkSubnetId") != subnets[0]:
+        yield _fault(app.site, f"virtualNetworkSubnetId is not the subnet of the app: {subnets}")
+    for one in _closable(app):
+        others = [OTHER_SUBNET] if one.type == "Microsoft.KeyVault/vaults" else []
+        yield from _differs(one, DEFAULT_ACTION, "Deny", "with virtualNetwork nothing else closes it")
+        yield from _admitted(one, subnets + others)
+    app = App(templates)
+    yield from _differs(app.site, "properties.virtualNetworkSubnetId", None, "there is no virtual network")
+    for one in _closable(app):
+        yield from _differs(one, DEFAULT_ACTION, "Allow", "without virtualNetwork the app could not reach it")
+        yield from _admitted(one, [])
+    yield from _without_networks(templates)
+
+
+def _closable(app):
+    """The vault and all accounts but the website's: what a website serves is public."""
+    website = app.account(app.settings.get("CLOAKROOM_SPA", ""))
+    return [one for one in app.of(ACCOUNT) + app.of("Microsoft.KeyVault/vaults") if one is not website]
+
+
+def _admitted(one, expected):
+    rules = one.at("properties.networkAcls") or {}
+    subnets = [rule.get("id") for rule in rules.get("virtualNetworkRules", [])]
+    if subnets != expected or rules.get("ipRules"):
+        yield _fault(one, f"networkAcls admit {subnets + rules.get('ipRules', [])}, not {expected}")
+
+
+def _without_networks(templates):
+    """Linux Consumption has no networks, so that the deployment must stop instead of leaving all open."""
+    try:
+        site = App(templates, hostingPlan="consumption", virtualNetwork=True).site
+    except Stopped:
+        return
+    yield _fault(site, "on consumption a deployment with virtualNetwork does not stop, and leaves all open")
