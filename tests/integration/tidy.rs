@@ -5,6 +5,7 @@
 mod imports;
 mod source;
 mod standards;
+mod steps;
 mod wording;
 
 use std::collections::BTreeSet;
