@@ -25,7 +25,7 @@ the existing ones:
 and to add the identity as a federated credential:
   az ad app federated-credential create --id $id --parameters '{"name": "identity-$principal",
     "issuer": "$issuer", "subject": "$principal", "audiences": ["api://AzureADTokenExchange"]}'
-Then run azd up again.
+Then run azd provision again.
 EOF
   fi
   exit "$status"

@@ -12,9 +12,13 @@ use tempfile::TempDir;
 use crate::app::{ROOT, TestApp};
 
 const MASTER_KEY: &str = "c2VjcmV0LW1hc3Rlci1rZXk+/w==";
-/// A stub of `az`.
+/// A stub of `az`. `$STAGE/denied` contains a part of the command that fails.
 const AZ: &str = r#"#!/bin/sh
 echo "az $*" >> "$STAGE/recorded"
+denied=$(cat "$STAGE/denied")
+case "$*" in
+*"${denied:-nothing}"*) echo "az: $denied is denied" >&2; exit 1 ;;
+esac
 case "$*" in
 "account show --query id "*) echo subscription-1 ;;
 *"--query defaultHostName || properties.defaultHostName --output tsv") cat "$STAGE/host" ;;
@@ -55,6 +59,7 @@ async fn stage(wanted: usize) -> TempDir {
     let others = [
         ("key", MASTER_KEY.to_owned() + "\r\n"),
         ("calls", String::new()),
+        ("denied", String::new()),
         ("disabled", String::new()),
         ("host", "app-1.azurewebsites.net\n".to_owned()),
         ("public", "https://app-1.azurewebsites.net\n".to_owned()),
@@ -135,6 +140,45 @@ async fn an_app_without_a_host_name_is_a_failure_at_once() {
     assert_eq!(output.status.code(), Some(1));
     assert!(String::from_utf8_lossy(&output.stderr).contains("no host of the app app-1"), "{output:?}");
     assert!(!read(&stage, "recorded").contains("curl"), "no request is sent");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_failed_call_of_az_stops_the_first_key_at_once_and_the_next_run_creates_it() {
+    let stage = stage(1).await;
+    for denied in ["account show", "rotate_keys.Disabled", "defaultHostName", "CLOAKROOM_PUBLIC_ORIGIN"] {
+        for name in ["recorded", "calls"] {
+            fs::write(stage.path().join(name), "").unwrap();
+        }
+        fs::write(stage.path().join("denied"), denied).unwrap();
+        let output = run(&stage, &["group", "app-1"], &[]);
+        assert!(!output.status.success(), "{denied}: {output:?}");
+        assert!(String::from_utf8_lossy(&output.stderr).contains(&format!("{denied} is denied")), "{output:?}");
+        assert!(!read(&stage, "recorded").contains("curl"), "{denied}: no request is sent");
+
+        fs::write(stage.path().join("denied"), "").unwrap();
+        let output = run(&stage, &["group", "app-1"], &[]);
+        assert!(output.status.success(), "{denied}: {output:?}");
+        assert_eq!(read(&stage, "calls").lines().count(), 1, "{denied}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn without_the_master_key_the_status_is_reported_and_the_next_run_creates_the_first_key() {
+    let stage = stage(13).await;
+    fs::write(stage.path().join("denied"), "keys list").unwrap();
+    fs::write(stage.path().join("status"), "401").unwrap();
+    let output = run(&stage, &["group", "app-1"], &[]);
+    assert_eq!(output.status.code(), Some(1), "{output:?}");
+    let (printed, errors) = (String::from_utf8(output.stdout).unwrap(), String::from_utf8(output.stderr).unwrap());
+    assert!(printed.contains("Attempt 12 of 12: rotate_keys responded 401."), "{printed}");
+    assert!(errors.contains("keys list is denied") && errors.contains("docs/deploy.md"), "{errors}");
+    assert_eq!(read(&stage, "config"), "", "no request has half of a header");
+
+    fs::write(stage.path().join("denied"), "").unwrap();
+    fs::write(stage.path().join("status"), "202").unwrap();
+    let output = run(&stage, &["group", "app-1"], &[]);
+    assert!(output.status.success(), "{output:?}");
+    assert_eq!(read(&stage, "config"), format!("header = \"x-functions-key: {MASTER_KEY}\"\n"));
 }
 
 #[tokio::test(flavor = "multi_thread")]

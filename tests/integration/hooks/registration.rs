@@ -10,7 +10,8 @@ use super::{read, script};
 
 /// `az` and `azd` in one. `$STAGE/uris` contains the redirect URIs, `$STAGE/trusted` whether the identity is trusted,
 /// `$STAGE/existing` the application of the name, `$STAGE/current` the tenant that az is signed in to, and
-/// `$STAGE/denied` how a command begins that fails. Every command is recorded, those that change something as changes.
+/// `$STAGE/denied` how a command begins that fails. Every command is recorded, those that change something as changes,
+/// whose effect the next command finds.
 const AZ_AD: &str = r#"#!/bin/sh
 for argument; do printf '%s|' "$argument"; done >> "$STAGE/recorded"
 echo >> "$STAGE/recorded"
@@ -25,7 +26,9 @@ case "$*" in
 "ad app show "*) cat "$STAGE/uris" ;;
 "ad app federated-credential list "*) cat "$STAGE/trusted" ;;
 "ad app list "*) cat "$STAGE/existing" ;;
-"ad app create "*) echo client-1 ;;
+"ad app create "*) echo client-1 | tee "$STAGE/existing" ;;
+"ad app update --id client-1 --web-redirect-uris "*) shift 6 && printf '%s\n' "$@" > "$STAGE/uris" ;;
+"ad app federated-credential create "*) echo 1 > "$STAGE/trusted" ;;
 "account show --subscription unknown "*) exit 1 ;;
 "account show --subscription "*) echo tenant-1 ;;
 "account show "*) cat "$STAGE/current" ;;
@@ -125,6 +128,7 @@ fn an_application_is_registered_once_and_without_a_secret() {
     );
     assert!(!changes.contains("credential") && !changes.contains("password"), "{changes}");
 
+    set(&stage, "existing", "");
     let elsewhere = [("AZURE_ENV_NAME", "trial"), ("AZURE_SUBSCRIPTION_ID", "subscription-2")];
     assert!(register(&stage, &elsewhere).status.success());
     assert!(!read(&stage, "changes").lines().nth(3).unwrap().contains(name), "each subscription has its own name");
@@ -181,7 +185,7 @@ fn in_another_tenant_nothing_is_changed() {
 }
 
 #[test]
-fn after_a_failed_call_the_next_run_continues() {
+fn after_a_failed_call_the_next_run_registers_the_only_application() {
     for (denied, changed) in [("account show", 0), ("ad app list", 0), ("ad app create", 0), ("env set", 1)] {
         let stage = registration();
         set(&stage, "denied", denied);
@@ -189,17 +193,46 @@ fn after_a_failed_call_the_next_run_continues() {
         assert!(!output.status.success(), "{denied}: {output:?}");
         assert_eq!(read(&stage, "changes").lines().count(), changed, "{denied}");
         let said = String::from_utf8(output.stderr).unwrap();
-        assert_eq!(said.contains("azd env set CLOAKROOM_CLIENT_ID client-1"), denied == "env set", "{denied}: {said}");
+        let advice = "azd env set CLOAKROOM_CLIENT_ID client-1";
+        assert_eq!(said.contains(advice), denied == "env set", "{denied}: {said}");
+
+        set(&stage, "denied", "");
+        let output = register(&stage, &FIRST);
+        if denied == "env set" {
+            // The application exists but is in no environment: the script says again how to continue with it.
+            assert!(!output.status.success() && String::from_utf8_lossy(&output.stderr).contains(advice), "{output:?}");
+            let output = register(&stage, &[&FIRST[..], &[("CLOAKROOM_CLIENT_ID", "client-1")]].concat());
+            assert!(output.status.success(), "{output:?}");
+            assert_eq!(read(&stage, "changes").lines().count(), changed, "no second application");
+        } else {
+            assert!(output.status.success(), "{denied}: {output:?}");
+            let changes = read(&stage, "changes");
+            let [app, kept] = changes.lines().collect::<Vec<_>>()[..] else { panic!("{denied}: {changes}") };
+            assert!(app.starts_with("ad|app|create|") && kept == "env|set|CLOAKROOM_CLIENT_ID|client-1|", "{changes}");
+        }
     }
-    let stage = registration();
-    set(&stage, "denied", "ad app federated-credential create");
-    assert!(!trust(&stage, &OUTPUTS).status.success());
-    set(&stage, "uris", "https://new.example/auth/callback\nhttps://new.example/auth/logout\n");
-    set(&stage, "denied", "");
-    set(&stage, "changes", "");
-    assert!(trust(&stage, &OUTPUTS).status.success());
-    assert!(!read(&stage, "changes").contains("update"), "the redirect URIs are there");
-    assert!(read(&stage, "recorded").contains("ad|app|federated-credential|create|--id|client-1|"));
+}
+
+#[test]
+fn after_a_failed_call_the_next_run_trusts_the_identity_once() {
+    let calls = ["app show", "app update", "app federated-credential list", "app federated-credential create"];
+    for denied in calls.map(|call| format!("ad {call}")).into_iter().chain(["account show".to_owned()]) {
+        let stage = registration();
+        set(&stage, "denied", &denied);
+        assert!(!trust(&stage, &OUTPUTS).status.success(), "{denied}");
+        set(&stage, "denied", "");
+        let output = trust(&stage, &OUTPUTS);
+        assert!(output.status.success(), "{denied}: {output:?}");
+        let changes = read(&stage, "changes");
+        let updates = changes.lines().filter(|change| change.starts_with("ad|app|update|")).count();
+        assert_eq!((changes.lines().count(), updates), (2, 1), "{denied}: what was done is not repeated: {changes}");
+        let uris = read(&stage, "uris");
+        assert!(
+            uris.starts_with("https://old.example") && uris.ends_with("https://new.example/auth/logout\n"),
+            "{uris}"
+        );
+        assert_eq!(read(&stage, "trusted"), "1\n", "{denied}");
+    }
 }
 
 #[test]
@@ -222,7 +255,8 @@ fn without_permission_the_script_prints_what_an_administrator_runs() {
         let output = trust(&stage, &OUTPUTS);
         assert_eq!(output.status.code(), Some(1), "{denied}");
         let said = String::from_utf8(output.stderr).unwrap();
-        for part in ["https://new.example/auth/logout", "--id client-1", "\"subject\": \"principal-1\"", "azd up again"]
+        for part in
+            ["https://new.example/auth/logout", "--id client-1", "\"subject\": \"principal-1\"", "azd provision again"]
         {
             assert!(said.contains(part), "{denied}: {part} is missing in {said}");
         }
