@@ -1,5 +1,5 @@
-//! The commands other than serving: `check`, `keys list`, `keys rotate`, `keys revoke`, and `sessions end`. They print
-//! no secret.
+//! The commands other than serving: `check`, `keys list`, `keys rotate`, `keys revoke`, `sessions list` and
+//! `sessions end`. They print no secret.
 
 mod keys;
 mod online;
@@ -22,14 +22,16 @@ const UNAVAILABLE: u8 = 69;
 /// Exit code: the operating system does not provide what the process needs (`EX_OSERR`).
 pub const OS_ERROR: u8 = 71;
 
-const HELP: &str = "usage: cloakroom                             serve; the Functions host starts it this way
-       cloakroom check                       report all invalid settings
-       cloakroom check --online              also contact the key source, the provider and the session store
-       cloakroom sessions end --user USER    end a user's sessions, by the claim oid or sub
-       cloakroom sessions end --all          end all sessions
-       cloakroom keys list [--json]          list the versions of the key ring with their states
-       cloakroom keys rotate [--json]        publish a key if one is due, disable expired ones
-       cloakroom keys revoke KID [--json]    disable a key, which ends its sessions";
+const HELP: &str = "usage: cloakroom                                     serve; the Functions host starts it this way
+       cloakroom check                               report all invalid settings
+       cloakroom check --online                      also contact the key source, the provider and the session store
+       cloakroom sessions list --user USER [--json]  list a user's sessions in the session store
+       cloakroom sessions end --user USER            end a user's sessions, by the claim oid or sub
+       cloakroom sessions end --id ID                end one session in the session store
+       cloakroom sessions end --all                  end all sessions
+       cloakroom keys list [--json]                  list the versions of the key ring with their states
+       cloakroom keys rotate [--json]                publish a key if one is due, disable expired ones
+       cloakroom keys revoke KID [--json]            disable a key, which ends its sessions";
 
 /// Runs a command by its arguments.
 #[must_use]

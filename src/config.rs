@@ -73,7 +73,7 @@ impl fmt::Display for ConfigErrors {
 }
 
 /// The key source and the parameters of the keys' lives.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct Keys {
     pub source: Arc<dyn KeySource>,
     pub parameters: states::Parameters,
@@ -115,6 +115,12 @@ impl Config {
     /// Every invalid one.
     pub fn from_vars(vars: &Vars) -> Result<Self, ConfigErrors> {
         parse::ConfigParser::new(vars).parse()
+    }
+
+    /// Whether the settings name a session store other than the cookie, valid or not.
+    #[must_use]
+    pub fn names_store(vars: &Vars) -> bool {
+        parse::ConfigParser::new(vars).names_store()
     }
 
     /// Parses the settings of the key ring only, for the commands that need no others.

@@ -2,7 +2,7 @@
 //! store that knows which sessions there are.
 
 use http::{HeaderMap, Method, StatusCode};
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 
 use super::Auth;
 use crate::api_map::CsrfMode;
@@ -12,7 +12,7 @@ use crate::guard::csrf;
 use crate::places::Place;
 use crate::reply::{Reply, empty, json as json_reply};
 use crate::session::OpenSession;
-use crate::session::companion::{SessionHash, hash_from_text, hash_to_text};
+use crate::session::companion::{hash_from_text, hash_to_text};
 use crate::session::store::ListedSession;
 
 impl Auth {
@@ -30,7 +30,12 @@ impl Auth {
         let open = self.caller(method, headers, place, now).await?;
         let current = open.session.hash();
         let listed = self.sessions.list_own(&open, now).await?;
-        let sessions: Vec<Value> = listed.iter().map(|session| entry(session, &current)).collect();
+        let entry = |session: &ListedSession| {
+            let mut entry = describe(session);
+            entry.insert("current".to_owned(), json!(session.hash == current));
+            entry
+        };
+        let sessions: Vec<_> = listed.iter().map(entry).collect();
         Ok(json_reply(StatusCode::OK, &json!({"sessions": sessions})))
     }
 
@@ -86,13 +91,15 @@ impl Auth {
     }
 }
 
-fn entry(session: &ListedSession, current: &SessionHash) -> Value {
-    json!({
-        "id": hash_to_text(&session.hash),
-        "current": session.hash == *current,
-        "signed_in_at": session.signed_in_at,
-        "last_active_at": session.active_at,
-        "expires_at": session.expires_at,
-        "user_agent": session.user_agent.as_str(),
-    })
+/// What a list says about a session (contract 16.1).
+#[must_use]
+pub fn describe(session: &ListedSession) -> Map<String, Value> {
+    let members = [
+        ("id", json!(hash_to_text(&session.hash))),
+        ("signed_in_at", json!(session.signed_in_at)),
+        ("last_active_at", json!(session.active_at)),
+        ("expires_at", json!(session.expires_at)),
+        ("user_agent", json!(session.user_agent.as_str())),
+    ];
+    members.into_iter().map(|(name, value)| (name.to_owned(), value)).collect()
 }

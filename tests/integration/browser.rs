@@ -8,6 +8,7 @@ mod client;
 mod elsewhere;
 mod frontchannel_logout;
 mod graph_client;
+mod own_sessions;
 mod persist;
 mod same_tag;
 mod sessions;

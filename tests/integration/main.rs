@@ -44,6 +44,7 @@ mod managed_identity;
 mod network;
 mod oidc_provider;
 mod other_origins;
+mod own_sessions;
 mod packaged;
 mod paths;
 mod persist;

@@ -14,6 +14,7 @@ pub struct Visitor {
     /// All received bytes, heads included.
     pub received: Vec<u8>,
     origin: String,
+    user_agent: Option<String>,
     client: reqwest::Client,
 }
 
@@ -78,7 +79,12 @@ impl Visitor {
             .no_proxy()
             .build()
             .unwrap();
-        Self { jar: BTreeMap::new(), received: Vec::new(), origin: origin.to_owned(), client }
+        Self { jar: BTreeMap::new(), received: Vec::new(), origin: origin.to_owned(), user_agent: None, client }
+    }
+
+    /// Sends this `User-Agent` from now on.
+    pub fn name_itself(&mut self, user_agent: &str) {
+        self.user_agent = Some(user_agent.to_owned());
     }
 
     /// The same browser at another port of this machine, for example of a second instance.
@@ -98,6 +104,9 @@ impl Visitor {
         let mut request = self.client.request(method, format!("{}{path}", self.origin));
         if !self.jar.is_empty() && !headers.iter().any(|(name, _)| *name == "cookie") {
             request = request.header("cookie", self.cookie_header());
+        }
+        if let Some(user_agent) = &self.user_agent {
+            request = request.header("user-agent", user_agent);
         }
         for (name, value) in headers {
             request = request.header(*name, *value);

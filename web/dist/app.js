@@ -1,5 +1,6 @@
 import { CloakroomError, fetch, problem, refresh, session, signIn, signOut, takeAuthError } from '/cloakroom.js';
 import { callError, signInError } from '/messages.js';
+import { endOtherSessions, endSessionById, listSessions, sessionItem } from '/sessions.js';
 
 const main = document.querySelector('main');
 const at = (id) => document.getElementById(id);
@@ -21,6 +22,7 @@ async function start() {
   onClick('renew', extendSession);
   onClick('retry', load);
   onClick('call-graph', callGraph);
+  onClick('end-others', endOthers);
   setInterval(showTimes, 1000);
   showWhatScriptsSee();
   // Another tab may have signed in or out; and Back must not show a page from before the sign-out.
@@ -41,6 +43,7 @@ async function load() {
   try {
     show(await session());
     setStatus(current.authenticated ? '' : 'You are not signed in.');
+    await showSessions();
   } catch (error) {
     enter('error');
     setStatus('');
@@ -52,6 +55,7 @@ async function load() {
 async function update() {
   try {
     show(await session());
+    await showSessions();
   } catch (error) {
     if (!(error instanceof CloakroomError)) throw error;
   }
@@ -70,6 +74,51 @@ async function extendSession() {
     setStatus(extended ? 'Your session was extended.' : '');
     if (!extended) showError(described(new CloakroomError('session_expired')));
   }, extendSession);
+}
+
+/** Shows the user's sessions, where the gateway lists them. The rest of the page works without. */
+async function showSessions() {
+  const url = current.links.sessions;
+  at('sessions').hidden = !url;
+  let sessions = [];
+  let failed = false;
+  try {
+    if (url) sessions = await listSessions(url);
+  } catch (error) {
+    if (!(error instanceof CloakroomError)) throw error;
+    failed = true;
+  }
+  const item = (one) => sessionItem(one, (name) => endOne(one.id, name));
+  at('session-list').replaceChildren(...sessions.map(item));
+  at('sessions-problem').hidden = !failed;
+  at('end-others').hidden = sessions.length < 2;
+}
+
+async function endOne(id, name) {
+  await endThen(async () => {
+    await endSessionById(current.links.sessions, id);
+    return `The session was ended: ${name}.`;
+  }, () => endOne(id, name));
+}
+
+async function endOthers() {
+  await endThen(async () => {
+    const ended = await endOtherSessions(current.links.sessions);
+    return ended === 1 ? 'One session was ended.' : `${ended} sessions were ended.`;
+  }, endOthers);
+}
+
+/** Runs an action that ends sessions and returns what to announce. */
+async function endThen(action, retry) {
+  clearError();
+  setStatus('Ending…');
+  await orExplain(async () => {
+    const done = await action();
+    await showSessions();
+    setStatus(done);
+    // The button that had the focus is gone.
+    at('sessions-title').focus();
+  }, retry);
 }
 
 async function callGraph() {
@@ -132,7 +181,7 @@ function show(state) {
     document.title = `${name} · Cloakroom`;
   } else {
     // Data of one user is not left in the page for the next.
-    for (const id of ['user-name', 'user-username', 'graph-result']) at(id).replaceChildren();
+    for (const id of ['user-name', 'user-username', 'graph-result', 'session-list']) at(id).replaceChildren();
     at('graph-response').hidden = true;
     document.title = 'Cloakroom';
   }

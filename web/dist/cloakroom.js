@@ -23,7 +23,8 @@ const SESSION_ENDED = ['session_expired', 'session_missing'];
  *             email?: string | null, roles?: string[]}} [user]
  * @property {{expires_in: number, idle_expires_in: number}} [session] both in seconds
  * @property {Record<string, Api>} [apis]
- * @property {{login: string, logout?: string, refresh?: string}} links
+ * @property {{login: string, logout?: string, refresh?: string, sessions?: string}} links `sessions` only with a
+ *   session store: the user's sessions, which `GET` lists and `DELETE` ends
  */
 
 /** An error of the gateway itself, or that it cannot be reached. */

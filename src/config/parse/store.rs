@@ -62,6 +62,10 @@ impl ConfigParser<'_> {
         Ok(StoreConfig::Redis(RedisConfig { host, port, tls, database, auth, prefix }))
     }
 
+    pub(in crate::config) fn names_store(&self) -> bool {
+        self.set_value(&STORE).is_some_and(|store| !matches!(store.trim_end(), "" | "cookie"))
+    }
+
     /// `None`: sessions are stored in the cookie.
     fn store_url(&mut self) -> Parsed<Option<RedisUrl>> {
         const RULE: &str = "must be cookie, or a Redis URL: redis:// or rediss://, then user:password@ if they are \

@@ -1,6 +1,8 @@
 //! Sessions that are listed, or ended without their cookie: by their user, by an operator, or by the provider (contract
 //! section 16). Only stores that know which sessions there are support it.
 
+use std::cmp::Reverse;
+
 use super::Sessions;
 use crate::clock::UnixSeconds;
 use crate::session::OpenSession;
@@ -14,15 +16,19 @@ impl Sessions {
         self.store.has_index()
     }
 
-    /// The sessions of [`Whose`] that have not expired, newest first.
+    /// The sessions of any of these [`Whose`] that have not expired, newest first.
     ///
     /// # Errors
     /// [`IndexError`].
-    pub async fn list(&self, whose: &Whose, now: UnixSeconds) -> Result<Vec<ListedSession>, IndexError> {
-        let mut listed = self.store.list(whose, now).await?;
+    pub async fn list(&self, whose: &[Whose], now: UnixSeconds) -> Result<Vec<ListedSession>, IndexError> {
+        let mut listed = Vec::new();
+        for whose in whose {
+            listed.extend(self.store.list(whose, now).await?);
+        }
         let idle = self.limits.idle.as_secs();
         listed.retain(|session| now < session.expires_at.min(session.active_at.saturating_add(idle)));
-        listed.sort_by_key(|session| std::cmp::Reverse((session.signed_in_at, session.active_at)));
+        listed.sort_by_key(|session| (Reverse((session.signed_in_at, session.active_at)), session.hash));
+        listed.dedup_by_key(|session| session.hash);
         Ok(listed)
     }
 
@@ -31,7 +37,7 @@ impl Sessions {
     /// # Errors
     /// [`IndexError`].
     pub async fn list_own(&self, open: &OpenSession, now: UnixSeconds) -> Result<Vec<ListedSession>, IndexError> {
-        let mut listed = self.list(&user_of(open), now).await?;
+        let mut listed = self.list(&[user_of(open)], now).await?;
         let user = &open.session.user;
         let is_revoked = |at| self.revocations.look_up(at, user.oid.as_deref(), &user.sub) == Some(true);
         listed.retain(|session| !is_revoked(session.signed_in_at));

@@ -8,7 +8,7 @@ use super::verify::{binary_fault, verify};
 use super::*;
 
 /// The listing of `cargo dev package`, modes in front.
-const LISTING: [&str; 24] = [
+const LISTING: [&str; 25] = [
     "100644 api-proxy/function.json",
     "100644 apis.json",
     "100644 auth-backchannel-logout/function.json",
@@ -33,6 +33,7 @@ const LISTING: [&str; 24] = [
     "100644 web/dist/graph-middleware.js",
     "100644 web/dist/index.html",
     "100644 web/dist/messages.js",
+    "100644 web/dist/sessions.js",
 ];
 /// Types of program headers.
 const LOAD: u32 = 1;
