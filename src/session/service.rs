@@ -69,7 +69,7 @@ impl Sessions {
     /// [`OpenError`].
     pub async fn open(&self, headers: &HeaderMap, now: UnixSeconds) -> Result<OpenSession, OpenError> {
         let (cookie, several_cookies) = self.open_cookie(headers, now).await?;
-        let mut open = self.store.load(&cookie, now).await?;
+        let mut open = self.load(&cookie, now).await?;
         self.check_valid(&open.session, now).await?;
         self.remove_unusable_tokens(&mut open.session);
         open.several_cookies = several_cookies;
@@ -245,7 +245,7 @@ impl Sessions {
         if let Err(StoreUnavailable) = self.store.end(session, reason, now).await {
             tracing::error!(event = "sign_out_incomplete", "the session could not be deleted from the store");
         }
-        self.ends.announce(session);
+        self.ends.announce(session.id.as_ref());
     }
 
     /// How many sessions have ended here so far: what [`Self::watch`] needs from before the session was opened.
@@ -281,7 +281,7 @@ impl Sessions {
     /// # Errors
     /// [`OpenError`].
     pub async fn reload(&self, open: &OpenSession, now: UnixSeconds) -> Result<OpenSession, OpenError> {
-        let mut newest = self.store.reload(open, now).await?;
+        let mut newest = self.store.reload(open, now).await.inspect_err(|_| self.announce_end(&open.session))?;
         self.check_revocations(&newest.session).await?;
         self.remove_unusable_tokens(&mut newest.session);
         Ok(newest)

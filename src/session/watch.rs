@@ -10,7 +10,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Waker};
 
 use super::payload::{Session, SessionId};
-use super::store::{SessionKey, SessionStore};
+use super::store::SessionStore;
 use crate::keyring::revocations::RevocationCache;
 
 /// How many sessions have ended or were replaced on this instance, and how often the revocation list has changed.
@@ -47,9 +47,9 @@ impl Ends {
 
     /// Announces the end of a session, which [`SessionStore::ended_here`] must know already.
     /// Of a session that is known by its hash only, all that wait look theirs up: hashing each costs more.
-    pub(super) fn announce(&self, session: &SessionKey) {
+    pub(super) fn announce(&self, session: Option<&SessionId>) {
         self.count.fetch_add(1, Ordering::AcqRel);
-        let may_be = |id: &SessionId| session.id.is_none_or(|of| of == *id);
+        let may_be = |id: &SessionId| session.is_none_or(|of| of == id);
         let wakers: Vec<Waker> =
             self.waiting().values().filter(|(id, _)| may_be(id)).map(|(_, waker)| waker.clone()).collect();
         wakers.into_iter().for_each(Waker::wake);

@@ -113,6 +113,19 @@ impl RedisStore {
         self.records.open(&handle, &names, fields, now).await
     }
 
+    /// Reads a session. One without a record has ended on another instance, so that the responses to it that still
+    /// stream here end, too (contract 10.21).
+    async fn read(&self, handle: &Handle, expires_at: UnixSeconds, now: UnixSeconds) -> Result<Stored, LoadError> {
+        let hash = handle.hash();
+        let names = self.records.names.session(&hash);
+        let fields = self.records.fields(&names).await?;
+        if fields == (None, None, None) {
+            let key = SessionKey { id: None, hash: Some(hash), expires_at };
+            self.ended.insert(&key, EndReason::FromElsewhere, now);
+        }
+        self.records.open(handle, &names, fields, now).await
+    }
+
     /// Stores a session that begins, and returns whether there is a record then. A session that was stored before is
     /// not stored again, since it may have ended.
     async fn store_new(&self, key: &Key, new: &OpenSession, now: UnixSeconds) -> Result<bool, SaveError> {
@@ -185,7 +198,7 @@ impl SessionStore for RedisStore {
             let (stored, is_moved) = match Handle::decode(cookie.payload()) {
                 Some(handle) => {
                     self.check_here(&handle.session())?;
-                    (self.records.read(&handle, now).await?, false)
+                    (self.read(&handle, cookie.times.expires_at, now).await?, false)
                 }
                 None => (self.load_moved(cookie, now).await?, true),
             };
@@ -203,7 +216,7 @@ impl SessionStore for RedisStore {
         Box::pin(async move {
             self.check_here(&open.session)?;
             let mut newest = open.clone();
-            newest.session = self.records.read(&Handle::of(&open.session), now).await?.session;
+            newest.session = self.read(&Handle::of(&open.session), open.expires_at, now).await?.session;
             Ok(newest)
         })
     }

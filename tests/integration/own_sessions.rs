@@ -117,6 +117,24 @@ async fn a_stream_is_cut_off_when_its_session_is_ended_by_another_browser() {
     streams::read_until(&mut own[0], "data: continues\n\n");
 }
 
+/// Contract 10.21: another instance knows of the end as soon as it gets another request of the session.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_stream_at_another_instance_is_cut_off_once_that_knows_of_the_end() {
+    let redis = redis();
+    let entry = json!({"allow": ["GET /events", "GET /me"], "timeouts": {"total": null}});
+    let app = stored(&redis).graph_entry(entry).start().await;
+    let (_second, port) = another_instance(&app).await;
+    let (mut here, mut there) = (app.signed_in(ADA).await, app.signed_in(ADA).await.at(port));
+    let mut grace = app.signed_in(GRACE).await.at(port);
+    let mut of_ada = streams::streams_at(port, &there, 2);
+    let mut of_grace = streams::streams_at(port, &grace, 1);
+    assert_eq!(here.fetch("DELETE", SESSIONS).await.json(), json!({"ended": 1}));
+    assert!(!is_alive(&mut there).await && is_alive(&mut grace).await);
+    of_ada.iter_mut().for_each(streams::assert_cut_off);
+    eventually(&app, "ended at the API", async || (app.graph.send_event("continues") == 1).then_some(())).await;
+    streams::read_until(&mut of_grace[0], "data: continues\n\n");
+}
+
 /// Status and code; `Allow`, which the host forwards as several lines.
 fn checked(response: &Response) -> String {
     let allow: Vec<_> = response.headers_named("allow").collect();

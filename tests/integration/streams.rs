@@ -22,8 +22,12 @@ pub const GROWTH: u64 = 2 * 1_024;
 
 /// A connection on which the head of a call was sent; a body may follow.
 fn begin(app: &TestApp, visitor: &Visitor, method: &str, target: &str, more: &str) -> TcpStream {
+    begin_at(app.port, visitor, method, target, more)
+}
+
+fn begin_at(port: u16, visitor: &Visitor, method: &str, target: &str, more: &str) -> TcpStream {
     let cookie = visitor.cookie_header();
-    let mut stream = raw::open(app.port);
+    let mut stream = raw::open(port);
     let own = format!("Host: localhost\r\nCookie: {cookie}\r\nX-CSRF: 1\r\nSec-Fetch-Site: same-origin\r\n");
     stream.write_all(format!("{method} {target} HTTP/1.1\r\n{own}{more}\r\n").as_bytes()).unwrap();
     stream
@@ -63,8 +67,13 @@ async fn server_sent_events_arrive_one_by_one() {
 
 /// An app whose API sends events, and as many streams of a browser's session as are asked for, each in progress.
 pub async fn streams(app: &TestApp, visitor: &Visitor, count: usize) -> Vec<TcpStream> {
-    let mut streams: Vec<_> =
-        (0..count).map(|_| begin(app, visitor, "GET", "/graph/events", "Accept: text/event-stream\r\n")).collect();
+    streams_at(app.port, visitor, count)
+}
+
+/// The same at another instance.
+pub fn streams_at(port: u16, visitor: &Visitor, count: usize) -> Vec<TcpStream> {
+    let accept = "Accept: text/event-stream\r\n";
+    let mut streams: Vec<_> = (0..count).map(|_| begin_at(port, visitor, "GET", "/graph/events", accept)).collect();
     for stream in &mut streams {
         read_until(stream, "\r\n\r\n");
     }

@@ -7,13 +7,31 @@ use super::Sessions;
 use crate::clock::UnixSeconds;
 use crate::session::OpenSession;
 use crate::session::companion::SessionHash;
-use crate::session::store::{IndexError, ListedSession, LogoutTokenId, Whose};
+use crate::session::handle::Handle;
+use crate::session::payload::Session;
+use crate::session::seal::Opened;
+use crate::session::store::{IndexError, ListedSession, LoadError, LogoutTokenId, Whose};
 
 impl Sessions {
     /// Whether the store knows which sessions there are. Otherwise the routes that need it do not exist.
     #[must_use]
     pub fn has_index(&self) -> bool {
         self.store.has_index()
+    }
+
+    /// Loads the session of a cookie. An instance that finds that it has ended elsewhere ends the responses to it that
+    /// still stream (contract 10.21).
+    pub(super) async fn load(&self, cookie: &Opened, now: UnixSeconds) -> Result<OpenSession, LoadError> {
+        let handle = || Handle::decode(cookie.payload()).map(|handle| handle.session());
+        let announce = |_: &LoadError| handle().iter().for_each(|session| self.announce_end(session));
+        self.store.load(cookie, now).await.inspect_err(announce)
+    }
+
+    /// Announces the end of a session if this instance knows of it.
+    pub(super) fn announce_end(&self, session: &Session) {
+        if self.store.ended_here(session).is_some() {
+            self.ends.announce(Some(&session.id));
+        }
     }
 
     /// The sessions of any of these [`Whose`] that have not expired, newest first.

@@ -101,8 +101,12 @@ impl Records {
     /// Reads a session in one round trip (contract 15.9).
     pub(super) async fn read(&self, handle: &Handle, now: UnixSeconds) -> Result<Stored, LoadError> {
         let names = self.names.session(&handle.hash());
-        let fields: Fields = self.call("HMGET", &names.record, &[b"g", b"v", b"m"]).await?;
+        let fields = self.fields(&names).await?;
         self.open(handle, &names, fields, now).await
+    }
+
+    pub(super) async fn fields(&self, names: &SessionNames) -> Result<Fields, StoreUnavailable> {
+        self.call("HMGET", &names.record, &[b"g", b"v", b"m"]).await
     }
 
     /// A record that is not there is an expired session, and so is one that does not open (contract 15.8).

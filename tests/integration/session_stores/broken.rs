@@ -153,6 +153,7 @@ impl SessionStore for Broken {
                 new.session.access_tokens.retain(|held| held.token.expose_secret().len() < 4_000);
             }
             if self.breaks(Rule::RepeatedCallbacksResetNothing)
+                && self.seen(|seen| seen.created.contains(&new.key()))
                 && let Ok(newest) = self.inner.reload(&new, now).await
             {
                 let tokens =

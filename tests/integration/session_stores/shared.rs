@@ -128,6 +128,16 @@ impl SharedStore {
         self.ended.check(session)
     }
 
+    /// The record of a session. One without has ended on another instance.
+    fn record(&self, session: &Session, expires_at: u64, now: u64) -> Result<Session, LoadError> {
+        self.shared.record(&handle(session)).inspect_err(|error| {
+            if *error == LoadError::Expired {
+                let key = SessionKey { id: None, hash: Some(session.hash()), expires_at };
+                self.ended.insert(&key, EndReason::FromElsewhere, now);
+            }
+        })
+    }
+
     async fn cookie(&self, open: &OpenSession, now: u64) -> Result<String, SaveError> {
         let payload = [handle(&open.session).as_slice(), &open.session.id].concat();
         let sealed = self.sealer.seal(Purpose::Session, NAME, open.expires_at, now, &payload).await;
@@ -146,7 +156,7 @@ fn handle(session: &Session) -> Handle {
 }
 
 impl SessionStore for SharedStore {
-    fn load<'a>(&'a self, cookie: &'a Opened, _now: u64) -> StoreFuture<'a, Result<OpenSession, LoadError>> {
+    fn load<'a>(&'a self, cookie: &'a Opened, now: u64) -> StoreFuture<'a, Result<OpenSession, LoadError>> {
         Box::pin(async move {
             let (handle, id) = cookie.payload().split_first_chunk().ok_or(LoadError::Expired)?;
             let id = id.try_into().map_err(|_| LoadError::Expired)?;
@@ -155,18 +165,18 @@ impl SessionStore for SharedStore {
                 ..Session::new(id, User::default(), cookie.times.issued_at)
             };
             self.check(&named)?;
-            let session = self.shared.record(handle)?;
+            let session = self.record(&named, cookie.times.expires_at, now)?;
             Ok(OpenSession::loaded(session, cookie.times.expires_at, cookie.kid, false))
         })
     }
 
-    fn reload<'a>(&'a self, open: &'a OpenSession, _now: u64) -> StoreFuture<'a, Result<OpenSession, LoadError>> {
+    fn reload<'a>(&'a self, open: &'a OpenSession, now: u64) -> StoreFuture<'a, Result<OpenSession, LoadError>> {
         Box::pin(async move {
             let delay = std::mem::take(&mut *self.shared.next_read.lock().unwrap());
             tokio::time::sleep(delay).await;
             self.check(&open.session)?;
             let mut newest = open.clone();
-            newest.session = self.shared.record(&handle(&open.session))?;
+            newest.session = self.record(&open.session, open.expires_at, now)?;
             Ok(newest)
         })
     }

@@ -162,6 +162,7 @@ pub async fn ends_from_elsewhere_are_noted(place: &dyn Place, here: &Instance) {
         assert_eq!(here.store.ended_here(&open.session), Some(EndReason::FromElsewhere));
         for instance in [here, &there] {
             assert_eq!(instance.load(&cookie, NOW).await.err(), Some(LoadError::Expired));
+            assert_eq!(instance.store.ended_here(&open.session), Some(EndReason::FromElsewhere), "it knows by now");
         }
         let saved = there.store.save_tokens(&lock, &open, new_tokens("r1", None), NOW).await;
         assert_eq!(saved, Err(SaveError::Ended));
