@@ -3,6 +3,7 @@
 
 mod journeys;
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use cloakroom::clock::now;
@@ -345,6 +346,28 @@ async fn an_unknown_signing_key_is_rejected_only_after_the_keys_were_loaded_agai
     assert_eq!(stage.key_requests(), before + 2);
 }
 
+/// Otherwise invented key ids of clients that disconnect would load the keys again and again.
+#[tokio::test]
+async fn a_load_of_the_keys_counts_even_if_its_client_disconnects() {
+    let stage = Stage::new().await;
+    let unknown = stage.token(|draft| Mutation::from(Flaw::UnknownKid).apply(draft));
+    let before = stage.key_requests();
+    stage.lab.provider.fault(&[Endpoint::Keys], Fault::Delay(Duration::from_millis(300)));
+    let request = stage.send(&unknown);
+    let arrived = async {
+        while stage.key_requests() == before {
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::select! {
+        response = request => panic!("{} before the keys were loaded", response.status),
+        () = arrived => {}
+    }
+    // It waits for that load.
+    assert_invalid(&stage.send(&unknown).await, "kid: no such key");
+    assert_eq!(stage.key_requests(), before + 1);
+}
+
 #[tokio::test]
 async fn keys_that_cannot_be_loaded_reject_no_logout_token() {
     let stage = Stage::new().await;
@@ -361,6 +384,42 @@ async fn keys_that_cannot_be_loaded_reject_no_logout_token() {
     assert_eq!(stage.are_signed_in([&ada]).await, [false]);
 }
 
+/// Contract 10.20: what anybody can send has a share of the places, and calls keep theirs.
+#[tokio::test]
+async fn requests_that_wait_for_the_providers_keys_take_the_places_of_no_call() {
+    let stage = Stage::new().await;
+    let ada = stage.sign_in(ADA).await;
+    stage.lab.provider.fault(&[Endpoint::Keys], Fault::Hang);
+    let unknown = form(&[("logout_token", &stage.token(|draft| Mutation::from(Flaw::UnknownKid).apply(draft)))]);
+    let request = |_| {
+        let (mut client, unknown) = (stage.client.clone(), unknown.clone());
+        tokio::spawn(async move { client.send("POST", BACK, &FORM, unknown).await })
+    };
+    // 20 have a place, 20 more wait 2 s for one.
+    let requests: Vec<_> = (0..45).map(request).collect();
+    let wait_for = async |count: usize| {
+        let responded = async {
+            while requests.iter().filter(|request| request.is_finished()).count() < count {
+                tokio::task::yield_now().await;
+            }
+        };
+        tokio::time::timeout(PATIENCE, responded).await.unwrap();
+    };
+    wait_for(5).await;
+    let mut browser = stage.client.clone();
+    browser.jar = ada.jar.clone();
+    assert_eq!(browser.fetch("GET", "/graph/me").await.status, 200);
+    pass(Duration::from_secs(2)).await;
+    wait_for(25).await;
+    // The deadline of the load, whose failure all of the others share.
+    pass(Duration::from_secs(5)).await;
+    let mut codes = BTreeMap::new();
+    for request in requests {
+        *codes.entry(request.await.unwrap().code().to_owned()).or_insert(0) += 1;
+    }
+    assert_eq!(codes, BTreeMap::from([("overloaded".to_owned(), 25), ("provider_unavailable".to_owned(), 20)]));
+}
+
 #[tokio::test]
 async fn without_the_providers_metadata_no_request_is_rejected() {
     let lab = Lab::with_shared_store(Options::new(ORIGIN), &[]).await;
@@ -372,7 +431,7 @@ async fn without_the_providers_metadata_no_request_is_rejected() {
     assert_eq!(stage.frame("sid=").await.status, 400, "no metadata is needed for that");
 }
 
-/// Lets a minute pass for the pauses between loads, and for nothing else.
+/// Lets time pass for deadlines and pauses.
 async fn pass(duration: Duration) {
     tokio::time::pause();
     tokio::time::advance(duration).await;
