@@ -8,8 +8,9 @@ use devkit::host;
 const USAGE: &str = "usage: cargo dev <command>
 
   up [--mode forward|proxy]   starts the gateway with sample page and stand-ins, and prints the address to open
+     [--store redis]          with sessions in a Redis server; it needs redis-server
      [--verbose]              also prints the log of host and gateway
-  up --stand-ins              starts the stand-ins only, for `func start`
+  up --stand-ins              starts the stand-ins only, for `func start`; also with --store redis
   test [--all]                runs every test; --all fails if a part cannot run on this machine
   check-dependencies          checks licences, sources and bans of dependencies
      [--advisories]           checks their advisories instead, with the network

@@ -15,8 +15,7 @@ use std::time::{Duration, Instant};
 
 use tempfile::TempDir;
 
-use crate::commands::stack::free_port;
-use crate::web::{CertificateAuthority, lock};
+use crate::web::{CertificateAuthority, free_port, lock};
 
 pub use cluster::Cluster;
 pub use entra::EntraRedis;

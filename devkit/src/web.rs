@@ -14,7 +14,8 @@ mod server;
 mod tests;
 mod tls;
 
-use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4};
+use std::io;
+use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4, TcpListener};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 pub(crate) use clock::Clock;
@@ -31,6 +32,16 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 
 /// Where a stand-in listens by default: a free port of 127.0.0.1.
 pub(crate) const ANY_PORT: SocketAddr = SocketAddr::V4(SocketAddrV4::new(Ipv4Addr::LOCALHOST, 0));
+
+/// A port that was free a moment ago. It is below those of outgoing connections, which could take it meanwhile.
+///
+/// # Errors
+/// No port is free.
+pub fn free_port() -> io::Result<u16> {
+    let tried = (0..100).map(|_| rand::random_range(10_000..32_000));
+    let free = tried.into_iter().find(|port| TcpListener::bind((Ipv4Addr::LOCALHOST, *port)).is_ok());
+    free.ok_or_else(|| io::Error::from(io::ErrorKind::AddrInUse))
+}
 
 /// Locks even after a panic elsewhere, so that the test that failed can still print a stand-in's state.
 pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {

@@ -1,11 +1,12 @@
-//! The local stack of `cargo dev up`: keys from the vault, the first created by the timer, the second on the page.
+//! The local stack of `cargo dev up`: keys from the vault, the first created by the timer, the second on the page;
+//! sessions in cookies or in Redis.
 
 use std::net::Ipv4Addr;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
 use devkit::commands::ring::RingPage;
-use devkit::commands::stack::{Backends, Keys, LocalStack, Options, free_port};
+use devkit::commands::stack::{Backends, Keys, LocalStack, Options, Store, free_port};
 use devkit::host::{Host, Options as HostOptions};
 
 use crate::app::{BINARY, ROOT};
@@ -19,10 +20,7 @@ const PATIENCE: Duration = Duration::from_secs(120);
 #[tokio::test(flavor = "multi_thread")]
 async fn a_session_continues_while_keys_are_rotated_from_the_page() {
     let folder = tempfile::tempdir().unwrap();
-    let keys = Keys::Vault(folder.path().join("ca.pem"));
-    let binary = Some(BINARY.into());
-    let options = Options { root: ROOT.into(), binary, keys, mode: None, ports: [0; 3], print: false };
-    let stack = LocalStack::start(options).await.unwrap();
+    let stack = LocalStack::start(options(folder.path(), Store::Cookie)).await.unwrap();
     let vault = stack.backends.vault.clone().unwrap();
     assert_eq!(vault.key_count(), 1, "the timer has created the first key");
     let logs = stack.host.logs();
@@ -59,14 +57,31 @@ async fn a_session_continues_while_keys_are_rotated_from_the_page() {
     assert_eq!(visitor.fetch("GET", "/graph/me").await.status, 200, "the session is sealed under the new key");
 }
 
+/// `cargo dev up --store redis`: sessions are in Redis, which ends with the stack.
+#[tokio::test(flavor = "multi_thread")]
+async fn with_a_store_sessions_are_in_a_redis_that_ends_with_the_stack() {
+    let folder = tempfile::tempdir().unwrap();
+    let stack = LocalStack::start(options(folder.path(), Store::Redis)).await.unwrap();
+    let redis = stack.backends.redis.as_ref().unwrap();
+    let mut visitor = Visitor::new(&stack.backends.origin);
+    visitor.sign_in(&stack.backends.provider, ADA, "/").await;
+    assert_eq!(visitor.fetch("GET", "/graph/me").await.status, 200);
+    assert_eq!(redis.command(&["KEYS", "cloakroom:s:*"]).unwrap().texts().len(), 1);
+    redis.command(&["FLUSHALL"]).unwrap();
+    assert_eq!(visitor.fetch("GET", "/graph/me").await.status, 401, "the session was there and nowhere else");
+    let address = redis.addr();
+    assert!(std::net::TcpStream::connect(address).is_ok());
+    drop(stack);
+    assert!(std::net::TcpStream::connect(address).is_err());
+}
+
 /// `cargo dev up --stand-ins`: another host, which has only the settings file.
 #[tokio::test(flavor = "multi_thread")]
 async fn the_stand_ins_serve_another_host_by_its_local_settings() {
     let folder = tempfile::tempdir().unwrap();
     let port = free_port().unwrap();
     let keys = Keys::File(folder.path().join("keys.json"));
-    let ports = [port, 0, 0];
-    let options = Options { root: ROOT.into(), binary: Some(BINARY.into()), keys, mode: None, ports, print: false };
+    let options = Options { keys, ports: [port, 0, 0], ..options(folder.path(), Store::Cookie) };
     let backends = Backends::start(&options).await.unwrap();
     for name in ["host.json", "local.settings.json", "auth-login", "auth-callback", "graph-proxy"] {
         let (from, to) = (Path::new(ROOT).join(name), folder.path().join(name));
@@ -82,6 +97,12 @@ async fn the_stand_ins_serve_another_host_by_its_local_settings() {
     visitor.sign_in(&backends.provider, ADA, "/").await;
     let response = visitor.fetch("GET", "/graph/me").await;
     assert_eq!(response.status, 200, "{}: {:?}", response.text(), host.logs());
+}
+
+/// Any ports, and keys from a vault, the certificate of whose authority is in this folder.
+fn options(folder: &Path, store: Store) -> Options {
+    let keys = Keys::Vault(folder.join("ca.pem"));
+    Options { root: ROOT.into(), binary: Some(BINARY.into()), keys, store, mode: None, ports: [0; 3], print: false }
 }
 
 async fn wait(what: &str, holds: impl Fn() -> bool) {

@@ -4,7 +4,7 @@ use std::path::Path;
 use std::process::Command;
 
 use devkit::commands::package::{Parts, pack, unpack};
-use devkit::commands::stack::{Keys, LocalStack, Options};
+use devkit::commands::stack::{Keys, LocalStack, Options, Store};
 use devkit::host::Mode;
 
 use crate::app::{BINARY, ROOT};
@@ -38,7 +38,8 @@ async fn runs_the_main_journey(zip: &Path) {
     for mode in [Mode::Forward, Mode::Proxy] {
         // The host's environment is clean; the executable is the one in the package's `host.json`.
         let keys = Keys::Vault(folder.path().join("authority.pem"));
-        let options = Options { root: app.clone(), binary: None, keys, mode: Some(mode), ports: [0; 3], print: false };
+        let (root, store, mode) = (app.clone(), Store::Cookie, Some(mode));
+        let options = Options { root, binary: None, keys, store, mode, ports: [0; 3], print: false };
         let stack = LocalStack::start(options).await.unwrap();
         let context = || format!("{mode:?}: {:?}", stack.host.logs());
         let page = Visitor::new(&stack.backends.origin).navigate("/").await;

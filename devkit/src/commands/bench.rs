@@ -10,7 +10,7 @@ use std::process::Stdio;
 
 use serde_json::Value;
 
-use super::stack::{Keys, Options};
+use super::stack::{Keys, Options, Store};
 use super::{Result, cargo, exit_code, root, target, usage};
 
 /// The bar for an opening with many keys over one with one key.
@@ -68,5 +68,6 @@ const fn verdict(met: bool) -> &'static str {
 
 fn stack_options(binary: &Path) -> Options {
     let keys = Keys::File(target().join("devkit/bench-keys.json"));
-    Options { root: root(), binary: Some(binary.to_owned()), keys, mode: None, ports: [0; 3], print: false }
+    let (root, binary, store) = (root(), Some(binary.to_owned()), Store::Cookie);
+    Options { root, binary, keys, store, mode: None, ports: [0; 3], print: false }
 }

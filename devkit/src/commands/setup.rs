@@ -10,6 +10,9 @@ pub const OIDC_PROVIDER: &str = "oidc_provider::";
 /// The tests against Microsoft's fake Key Vault.
 pub const KEY_VAULT_PEER: &str = "key_vault_peer::";
 
+/// How to get `redis-server`.
+pub(super) const GET_REDIS: &str = "apt-get install redis-server, brew install redis, or see redis.io";
+
 /// The version of cargo-deny, whose packages are on crates.io only.
 const CARGO_DENY: &str = "0.20.2";
 
@@ -38,7 +41,7 @@ pub fn prepare() -> Vec<Missing> {
         part(
             installed(|| runs("redis-server", &["--version"]), &["redis-server"]),
             "tests with a Redis server",
-            "apt-get install redis-server",
+            GET_REDIS,
             "redis_server::",
         ),
         part(

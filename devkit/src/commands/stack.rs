@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::io;
-use std::net::{Ipv4Addr, SocketAddr, TcpListener};
+use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
@@ -14,7 +14,9 @@ use crate::graph::{Graph, GraphOptions};
 use crate::host::{Host, Mode, Options as HostOptions};
 use crate::identity::{self, Identity};
 use crate::provider::{self, Provider};
+use crate::redis_server::{self, RedisServer};
 use crate::vault::{self, Vault};
+pub use crate::web::free_port;
 use crate::web::{client, random_text};
 
 /// Prefix of the gateway's settings.
@@ -31,6 +33,7 @@ pub struct Options {
     /// The gateway's binary, if not the one of `host.json`.
     pub binary: Option<PathBuf>,
     pub keys: Keys,
+    pub store: Store,
     /// How the host calls the gateway, if not as in `host.json`.
     pub mode: Option<Mode>,
     /// Ports of host, provider and Graph; 0 is any.
@@ -46,6 +49,15 @@ pub enum Keys {
     File(PathBuf),
     /// A vault, the certificate of whose authority is written to this file. The host's timer creates the first key.
     Vault(PathBuf),
+}
+
+/// Where the gateway stores sessions.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Store {
+    #[default]
+    Cookie,
+    /// In a Redis server that is empty at first, keeps its data in memory, and ends with the backends.
+    Redis,
 }
 
 /// A vault that is empty at first and keeps its versions in memory, and the identity that has access to it.
@@ -100,6 +112,8 @@ pub struct Backends {
     pub graph: Graph,
     /// With [`Keys::Vault`].
     pub vault: Option<VaultAccess>,
+    /// With [`Store::Redis`].
+    pub redis: Option<RedisServer>,
     /// The gateway's settings.
     pub settings: BTreeMap<String, String>,
 }
@@ -108,7 +122,7 @@ impl Backends {
     /// Starts them. The host's port must be given in the options.
     ///
     /// # Errors
-    /// A port is taken, or a file cannot be written.
+    /// A port is taken, a file cannot be written, or there is no `redis-server`.
     pub async fn start(options: &Options) -> io::Result<Self> {
         let [host_port, provider_port, graph_port] = options.ports;
         // Another site than the provider's, so that SameSite acts as in production.
@@ -134,7 +148,16 @@ impl Backends {
                 Some(vault)
             }
         };
-        Ok(Self { origin, provider, graph, vault, settings })
+        let redis = match options.store {
+            Store::Cookie => None,
+            Store::Redis => {
+                let start = || RedisServer::start(&redis_server::Options::default());
+                let redis = tokio::task::spawn_blocking(start).await??;
+                settings.insert(format!("{PREFIX}STORE"), redis.url());
+                Some(redis)
+            }
+        };
+        Ok(Self { origin, provider, graph, vault, redis, settings })
     }
 
     /// The text of a `local.settings.json` for the real host.
@@ -281,14 +304,4 @@ pub(super) fn write_private(path: &Path, text: &str) -> io::Result<()> {
 
 const fn loopback(port: u16) -> SocketAddr {
     SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::LOCALHOST), port)
-}
-
-/// A port that was free a moment ago. It is below those of outgoing connections, which could take it meanwhile.
-///
-/// # Errors
-/// No port is free.
-pub fn free_port() -> io::Result<u16> {
-    let tried = (0..100).map(|_| rand::random_range(10_000..32_000));
-    let free = tried.into_iter().find(|port| TcpListener::bind((Ipv4Addr::LOCALHOST, *port)).is_ok());
-    free.ok_or_else(|| io::Error::from(io::ErrorKind::AddrInUse))
 }
