@@ -8,6 +8,7 @@ mod framing;
 mod opens;
 mod outages;
 mod rotation;
+mod store;
 mod streams;
 
 use std::fmt::Display;
