@@ -193,6 +193,12 @@ impl RedisServer {
         (Ipv4Addr::LOCALHOST, self.port).into()
     }
 
+    /// `None` while it does not run.
+    #[must_use]
+    pub fn process_id(&self) -> Option<u32> {
+        lock(&self.process).as_ref().map(Child::id)
+    }
+
     /// The port with TLS, if it was started with that.
     #[must_use]
     pub const fn tls_port(&self) -> u16 {

@@ -1,9 +1,11 @@
-//! `cargo dev bench`: the cost of calls beside a plain nginx, of opening a session with many keys, and of a cold start.
+//! `cargo dev bench`: the cost of calls beside a plain nginx, with sessions in cookies and in Redis; of opening a
+//! session with many keys; and of a cold start.
 
 mod cold;
 mod gateway;
 mod load;
 mod peers;
+mod store;
 
 use std::path::Path;
 use std::process::Stdio;
@@ -21,15 +23,17 @@ pub async fn run(arguments: &[&str]) -> u8 {
     exit_code(match arguments {
         [] => all().await,
         ["--load"] => load::run().await,
+        ["--store"] => store::run().await,
         ["--keys"] => opening(),
         ["--parts"] => parts(),
         ["--cold"] => cold::run().await,
-        _ => return usage("usage: cargo dev bench [--load | --keys | --parts | --cold]"),
+        _ => return usage("usage: cargo dev bench [--load | --store | --keys | --parts | --cold]"),
     })
 }
 
 async fn all() -> Result<()> {
     load::run().await?;
+    store::run().await?;
     opening()?;
     parts()?;
     cold::run().await

@@ -5,7 +5,7 @@ use std::thread::sleep;
 use std::time::{Duration, Instant};
 
 use super::{Options, PATIENCE, RedisServer, Reply};
-use crate::commands::stack::free_port;
+use crate::web::free_port;
 
 /// A cluster divides its keys into this many slots.
 const SLOTS: usize = 16_384;

@@ -20,7 +20,7 @@ use super::{stack_options, verdict};
 use crate::provider::GRAPH;
 
 /// Counted turns of each side, and their length. One more before them is not counted.
-const ROUNDS: usize = 11;
+pub(super) const ROUNDS: usize = 11;
 const SECONDS: u32 = 2;
 const IDLE_CONNECTIONS: usize = 1_000;
 /// The bar for the memory with idle connections.
@@ -54,38 +54,65 @@ struct Comparison<'a> {
 }
 
 /// A server under load.
-struct Server {
+pub(super) struct Server {
     process: Running,
     port: u16,
     cookie: RefCell<String>,
 }
 
 #[derive(Clone, Copy)]
-struct Turn {
-    load: Load,
+pub(super) struct Turn {
+    pub(super) load: Load,
     /// Microseconds per call.
-    processor: f64,
+    pub(super) processor: f64,
+}
+
+/// What every gateway and nginx under load connects to.
+pub(super) struct Stage {
+    stack: LocalStack,
+    api: Nginx,
+}
+
+impl Stage {
+    pub(super) async fn start() -> Result<Self> {
+        if !setup::nginx_and_wrk() {
+            return Err("nginx, wrk and taskset are required: apt-get install nginx-light wrk util-linux".into());
+        }
+        let stack = LocalStack::start(stack_options(&build_release(None)?)).await?;
+        Ok(Self { stack, api: Nginx::api()? })
+    }
+
+    /// A gateway with so many keys and patterns, and with further settings.
+    pub(super) async fn gateway(&self, keys: u32, patterns: u32, more: &[(&str, String)]) -> Result<Server> {
+        let mut settings = settings(&self.stack.backends, self.api.port, keys, patterns)?;
+        settings.extend(more.iter().map(|(name, value)| ((*name).to_owned(), value.clone())));
+        Server::start(&self.stack.backends, &settings).await
+    }
+
+    /// An nginx that is sent the same requests as a gateway.
+    pub(super) fn nginx(&self, like: &Server) -> Result<Server> {
+        let token = self.stack.backends.provider.access_token(USER, &format!("{GRAPH}/User.Read"));
+        let proxy = Nginx::proxy(self.api.port, &token.ok_or("no access token")?)?;
+        Ok(Server { process: proxy.process, port: proxy.port, cookie: like.cookie.clone() })
+    }
+
+    pub(super) async fn stop(self) {
+        self.stack.host.stop().await;
+    }
 }
 
 pub(super) async fn run() -> Result<()> {
-    if !setup::nginx_and_wrk() {
-        return Err("nginx, wrk and taskset are required: apt-get install nginx-light wrk util-linux".into());
-    }
-    let stack = LocalStack::start(stack_options(&build_release(None)?)).await?;
-    let backends = &stack.backends;
-    let api = Nginx::api()?;
-    let token = backends.provider.access_token(USER, &format!("{GRAPH}/User.Read")).ok_or("no access token")?;
-    let proxy = Nginx::proxy(api.port, &token)?;
-    let plain = Server::start(backends, &settings(backends, api.port, 1, 1)?).await?;
-    let nginx = Server { process: proxy.process, port: proxy.port, cookie: plain.cookie.clone() };
-    let many = Server::start(backends, &settings(backends, api.port, 64, 200)?).await?;
+    let stage = Stage::start().await?;
+    let plain = stage.gateway(1, 1, &[]).await?;
+    let nginx = stage.nginx(&plain)?;
+    let many = stage.gateway(64, 200, &[]).await?;
     let mut found = Vec::new();
     for comparison in comparisons(&nginx, &plain, &many) {
         found.push(comparison.run().await?);
     }
-    let idle = idle(&Server::start(backends, &settings(backends, api.port, 1, 1)?).await?)?;
+    let idle = idle(&stage.gateway(1, 1, &[]).await?)?;
     println!("{}", json!({"machine": machine(), "rounds": ROUNDS, "comparisons": found, "idle": idle}));
-    stack.host.stop().await;
+    stage.stop().await;
     Ok(())
 }
 
@@ -120,11 +147,11 @@ impl Comparison<'_> {
             let [ours, other] = self.sides;
             // The order alternates, since the earlier turn affects the later one.
             let pair = if round % 2 == 0 {
-                let ours = self.turn(ours).await?;
-                [ours, self.turn(other).await?]
+                let ours = ours.turn(self.path, self.connections).await?;
+                [ours, other.turn(self.path, self.connections).await?]
             } else {
-                let other = self.turn(other).await?;
-                [self.turn(ours).await?, other]
+                let other = other.turn(self.path, self.connections).await?;
+                [ours.turn(self.path, self.connections).await?, other]
             };
             turns.push(pair);
         }
@@ -144,16 +171,6 @@ impl Comparison<'_> {
         line("calls a second", rate, None);
         Ok(json!({"what": self.what, "processor_us": processor, "p99_us": p99, "calls_per_second": rate}))
     }
-
-    async fn turn(&self, server: &Server) -> Result<Turn> {
-        let url = format!("http://127.0.0.1:{}{}", server.port, self.path);
-        let cookie = server.newest_cookie().await?;
-        let headers: Vec<_> = BROWSER.into_iter().chain([("Cookie", cookie.as_str())]).collect();
-        let before = processor_time(server.process.0.id())?;
-        let load = peers::load(&url, &headers, self.connections, SECONDS)?;
-        let spent = processor_time(server.process.0.id())? - before;
-        Ok(Turn { load, processor: spent as f64 / 1e3 / load.calls as f64 })
-    }
 }
 
 impl Server {
@@ -162,6 +179,17 @@ impl Server {
         let (process, address) = gateway::start(pinned(MEASURED, target().join("release/cloakroom")), settings)?;
         let cookie = sign_in(address, &backends.provider, &backends.origin).await?;
         Ok(Self { process, port: address.port(), cookie: RefCell::new(cookie) })
+    }
+
+    /// A turn of load over so many connections.
+    pub(super) async fn turn(&self, path: &str, connections: u32) -> Result<Turn> {
+        let url = format!("http://127.0.0.1:{}{path}", self.port);
+        let cookie = self.newest_cookie().await?;
+        let headers: Vec<_> = BROWSER.into_iter().chain([("Cookie", cookie.as_str())]).collect();
+        let before = processor_time(self.process.0.id())?;
+        let load = peers::load(&url, &headers, connections, SECONDS)?;
+        let spent = processor_time(self.process.0.id())? - before;
+        Ok(Turn { load, processor: spent as f64 / 1e3 / load.calls as f64 })
     }
 
     /// The cookie as a browser has it by now. wrk stores none, and the gateway renews an old one with every call.
@@ -180,7 +208,7 @@ fn line(what: &str, [ours, other, ratio]: [f64; 3], bar: Option<f64>) {
     println!("  {what:<28}{ours:>10.1}{other:>10.1}{ratio:>8.3}{verdict}");
 }
 
-fn middle(mut values: Vec<f64>) -> f64 {
+pub(super) fn middle(mut values: Vec<f64>) -> f64 {
     values.sort_by(f64::total_cmp);
     values.get(values.len() / 2).copied().unwrap_or(f64::NAN)
 }
@@ -254,7 +282,7 @@ fn memory(process: u32) -> Result<u64> {
     Ok(line.trim().trim_end_matches(" kB").parse()?)
 }
 
-fn machine() -> Value {
+pub(super) fn machine() -> Value {
     let processor = fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
     let model = processor.lines().find_map(|line| line.strip_prefix("model name")).unwrap_or_default();
     json!({

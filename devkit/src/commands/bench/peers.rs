@@ -79,6 +79,15 @@ pub(super) fn pinned(core: &str, program: impl AsRef<std::ffi::OsStr>) -> Comman
     command
 }
 
+/// Moves all threads of a running process to one core.
+///
+/// # Errors
+/// It has ended.
+pub(super) fn move_to(core: &str, process: u32) -> Result<()> {
+    let moved = Command::new("taskset").args(["-a", "-c", "-p", core, &process.to_string()]).output()?;
+    if moved.status.success() { Ok(()) } else { Err(String::from_utf8_lossy(&moved.stderr).into()) }
+}
+
 fn folder(name: &str) -> Result<PathBuf> {
     let folder = target().join("devkit/bench").join(name);
     fs::create_dir_all(&folder)?;
