@@ -1,10 +1,12 @@
 //! The client of Redis: commands and scripts on shared connections to primaries, of one server or of a cluster
 //! (contract 15.12 to 15.16).
 //!
-//! Imports point down this list: client, servers, link, connection, login, stream, slots, outages, failure, address.
+//! Imports point down this list: client, servers, link, connection, login, stream, slots, outages, evictions, failure,
+//! address.
 
 mod address;
 mod connection;
+mod evictions;
 mod failure;
 mod link;
 mod login;
@@ -25,6 +27,7 @@ use crate::credential::Credential;
 use crate::net::OutboundClients;
 use crate::secret::SecretString;
 use crate::session::store::StoreUnavailable;
+use evictions::Evictions;
 use failure::{Failed, Failure};
 use outages::Outages;
 use servers::{Reply, Servers};
@@ -34,7 +37,7 @@ pub use outages::Health;
 
 /// The commands that the ACL user of the gateway needs, for the log; `docs/configuration.md` has them too.
 pub const ACL_COMMANDS: &str = "+ping +select +cluster|slots +asking +evalsha +eval +exists +get +set +del +pexpire \
-                                +hget +hmget +hset +zadd +zrem +zrange +zrangebyscore +zremrangebyscore +scan";
+                                +hget +hmget +hset +zadd +zrem +zrange +zrangebyscore +zremrangebyscore +info +scan";
 /// Deadline of a call with its retry, its redirections and the connections that it waits for. Longer than that of a
 /// token, so that a credential without one is named.
 const CALL: Duration = Duration::from_secs(6);
@@ -87,6 +90,7 @@ pub struct Client {
     config: Arc<Config>,
     servers: Servers,
     outages: Arc<Outages>,
+    evictions: Evictions,
 }
 
 impl Script {
@@ -126,7 +130,8 @@ impl Client {
     pub fn new(config: Config, net: Arc<OutboundClients>) -> Arc<Self> {
         let config = Arc::new(config);
         let outages = Arc::new(Outages::new(&config.prefix));
-        Arc::new(Self { servers: Servers::new(Arc::clone(&config), net, Arc::clone(&outages)), outages, config })
+        let servers = Servers::new(Arc::clone(&config), net, Arc::clone(&outages));
+        Arc::new(Self { config, servers, outages, evictions: Evictions::default() })
     }
 
     /// Sends a command whose keys lie in the slot of `key`. It must be idempotent: if its reply is lost, it is sent
@@ -197,7 +202,17 @@ impl Client {
     pub async fn keep_contact(&self) {
         loop {
             let contacted = self.call(&self.config.prefix, &redis::cmd("PING")).await;
+            if contacted.is_ok() {
+                self.look_for_evictions().await;
+            }
             sleep(if contacted.is_ok() { CONTACT_WHILE_UP } else { CONTACT_WHILE_DOWN }).await;
+        }
+    }
+
+    /// A server that does not respond, or does not permit it, is passed over.
+    async fn look_for_evictions(&self) {
+        for Reply { server, value } in self.servers.ask_all(redis::cmd("INFO").arg("stats")).await {
+            self.evictions.look(&server, &value);
         }
     }
 

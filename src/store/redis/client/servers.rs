@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex as SyncMutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use futures_util::FutureExt;
-use futures_util::future::select_ok;
+use futures_util::future::{join_all, select_ok};
 use redis::{Cmd, Value};
 use tokio::sync::Mutex;
 use tokio::time::{Instant, sleep, timeout};
@@ -128,6 +128,16 @@ impl Servers {
             }
         }
         Ok(keys)
+    }
+
+    /// What the primaries reply that reply to a command without keys.
+    pub(super) async fn ask_all(&self, command: &Cmd) -> Vec<Reply> {
+        let asked = self.primaries().into_iter().map(|link| async move {
+            let server = Arc::clone(&link.server);
+            let value = Route { link, asking: false }.send(command).await.ok()?;
+            Some(Reply { server, value })
+        });
+        join_all(asked).await.into_iter().flatten().collect()
     }
 
     fn primaries(&self) -> Vec<Arc<Link>> {
