@@ -1,6 +1,8 @@
 //! Sessions in a real Redis (contract section 15): journeys of the real binary, what is stored, moving, and outages.
 
+mod clusters;
 mod contents;
+mod faults;
 mod journeys;
 mod lifetimes;
 mod monitor;

@@ -2,13 +2,14 @@
 //! 15.16).
 
 use std::process::Command;
+use std::time::{Duration, Instant};
 
 use devkit::chaos::{Chaos, Mode};
 use devkit::identity::{self, Identity};
 use devkit::redis_server::{Authority, EntraRedis, Options, RedisServer};
 
-use crate::app::{BINARY, TestApp};
-use crate::cloud::until_ready;
+use crate::app::{BINARY, PATIENCE, TestApp};
+use crate::cloud::{ADA, until_ready};
 
 /// Runs `check --online` with an app's settings and others; returns the exit code and the output.
 fn check(app: &TestApp, others: &[(&str, &str)]) -> (Option<i32>, String) {
@@ -112,4 +113,30 @@ async fn a_managed_identity_authenticates_over_tls() {
     for (_, secret) in identity.secrets() {
         assert!(!said.contains(&secret), "{said}");
     }
+}
+
+/// Contract 15.16: the server closes connections whose token has expired, and no call notices.
+#[tokio::test(flavor = "multi_thread")]
+async fn calls_continue_while_the_connection_authenticates_with_new_tokens() {
+    let options = identity::Options { token_life: Duration::from_secs(4), ..identity::Options::default() };
+    let identity = Identity::start(options).await.unwrap();
+    let authority = Authority::new().unwrap();
+    let server = EntraRedis::start(&identity, &authority, &["localhost"]).await.unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    let ca = folder.path().join("ca.pem");
+    std::fs::write(&ca, authority.pem()).unwrap();
+    let builder = TestApp::builder()
+        .set("STORE", format!("rediss://localhost:{}", server.port()))
+        .set("STORE_AUTH", "entra")
+        .variable("SSL_CERT_FILE", ca.to_str().unwrap());
+    let builder = identity.env().into_iter().fold(builder, |builder, (name, value)| builder.variable(name, value));
+    let app = builder.start().await;
+    let ada = app.signed_in(ADA).await;
+    let started = Instant::now();
+    while server.logins().len() < 3 {
+        assert_eq!(ada.clone().fetch("GET", "/graph/me").await.status, 200, "{}", app.log());
+        assert!(started.elapsed() < PATIENCE, "{:?}", server.logins());
+    }
+    assert_eq!(server.logins(), [(0, true), (0, true), (0, true)], "on the one connection");
+    assert!(!app.log().contains("error_class"), "{}", app.log());
 }
