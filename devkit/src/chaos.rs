@@ -1,11 +1,12 @@
-//! A TCP proxy in front of a server, whose connections a test delays, stalls, cuts or refuses.
+//! A TCP proxy in front of a server, whose connections a test delays, stalls, cuts or refuses, and which loses a reply
+//! or holds a request back.
 
 #[cfg(test)]
 mod tests;
 
 use std::io;
 use std::net::SocketAddr;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -14,8 +15,14 @@ use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
+use tokio::time::{sleep, timeout};
 
 use crate::web::{ANY_PORT, lock};
+
+/// Longer than a request whose texts are looked for.
+const BUFFER: usize = 1_000_000;
+/// What follows within this time belongs to the same request.
+const SAME_REQUEST: Duration = Duration::from_millis(5);
 
 /// What the proxy does with connections, those that are open included.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -34,7 +41,7 @@ pub enum Mode {
 pub struct Chaos {
     addr: SocketAddr,
     shared: Arc<Shared>,
-    tasks: JoinSet<()>,
+    _tasks: JoinSet<()>,
 }
 
 #[derive(Debug)]
@@ -47,6 +54,10 @@ struct Shared {
     /// From each value on, nothing is passed on over the connections that are open then.
     freezes: watch::Sender<u64>,
     accepted: AtomicUsize,
+    loses: AtomicBool,
+    /// Requests with all of these texts are held back.
+    held: watch::Sender<Vec<&'static str>>,
+    holds: watch::Sender<bool>,
 }
 
 impl Chaos {
@@ -64,10 +75,13 @@ impl Chaos {
             cuts: watch::Sender::new(0),
             freezes: watch::Sender::new(0),
             accepted: AtomicUsize::new(0),
+            loses: AtomicBool::new(false),
+            held: watch::Sender::default(),
+            holds: watch::Sender::default(),
         });
         let mut tasks = JoinSet::new();
         tasks.spawn(run(listener, addr, Arc::clone(&shared)));
-        Ok(Self { addr, shared, tasks })
+        Ok(Self { addr, shared, _tasks: tasks })
     }
 
     #[must_use]
@@ -112,10 +126,32 @@ impl Chaos {
         self.shared.accepted.load(Ordering::Relaxed)
     }
 
-    /// Whether it still runs.
+    /// Loses the next reply: the connection ends instead.
+    pub fn lose(&self) {
+        self.shared.loses.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether the reply of [`Self::lose`] was lost.
     #[must_use]
-    pub fn is_running(&self) -> bool {
-        !self.tasks.is_empty()
+    pub fn has_lost(&self) -> bool {
+        !self.shared.loses.load(Ordering::Relaxed)
+    }
+
+    /// Holds the next requests back that have all of these texts, until [`Self::release`].
+    pub fn hold(&self, texts: Vec<&'static str>) {
+        self.shared.holds.send_replace(false);
+        self.shared.held.send_replace(texts);
+    }
+
+    /// Waits until a request is held back.
+    pub async fn holds(&self) {
+        let mut holds = self.shared.holds.subscribe();
+        let _ = holds.wait_for(|holds| *holds).await;
+    }
+
+    /// Passes on what is held back.
+    pub fn release(&self) {
+        self.shared.held.send_replace(Vec::new());
     }
 }
 
@@ -164,8 +200,8 @@ async fn connection(client: TcpStream, shared: Arc<Shared>) {
     let (mut from_client, mut to_client) = client.into_split();
     let (mut from_server, mut to_server) = server.into_split();
     tokio::select! {
-        () = pump(&mut from_client, &mut to_server, &shared, false) => {}
-        () = pump(&mut from_server, &mut to_client, &shared, true) => {}
+        () = requests(&mut from_client, &mut to_server, &shared) => {}
+        () = replies(&mut from_server, &mut to_client, &shared) => {}
         _ = cuts.changed() => {}
         _ = freezes.changed() => {
             let _ = cuts.changed().await;
@@ -173,16 +209,39 @@ async fn connection(client: TcpStream, shared: Arc<Shared>) {
     }
 }
 
-async fn pump(from: &mut OwnedReadHalf, to: &mut OwnedWriteHalf, shared: &Shared, is_reply: bool) {
-    let mut mode = shared.mode.subscribe();
-    let mut buffer = vec![0; 16 * 1024];
-    while let Ok(length @ 1..) = from.read(&mut buffer).await {
-        let current = *mode.borrow();
-        if let (Mode::Delay(time), true) = (current, is_reply) {
-            tokio::time::sleep(time).await;
+async fn requests(from: &mut OwnedReadHalf, to: &mut OwnedWriteHalf, shared: &Shared) {
+    let (mut mode, mut held) = (shared.mode.subscribe(), shared.held.subscribe());
+    let mut buffer = vec![0; BUFFER];
+    while let Ok(mut length @ 1..) = from.read(&mut buffer).await {
+        if !held.borrow().is_empty() {
+            while let Ok(Ok(more @ 1..)) = timeout(SAME_REQUEST, from.read(&mut buffer[length..])).await {
+                length += more;
+            }
         }
+        let text = String::from_utf8_lossy(&buffer[..length]);
+        let is_held = |texts: &Vec<&str>| !texts.is_empty() && texts.iter().all(|part| text.contains(part));
+        if is_held(&held.borrow()) {
+            shared.holds.send_replace(true);
+        }
+        let _ = held.wait_for(|texts| !is_held(texts)).await;
         until(&mut mode, |mode| mode != Mode::Stall).await;
         if to.write_all(&buffer[..length]).await.is_err() {
+            return;
+        }
+    }
+}
+
+async fn replies(from: &mut OwnedReadHalf, to: &mut OwnedWriteHalf, shared: &Shared) {
+    let mut mode = shared.mode.subscribe();
+    let mut buffer = vec![0; BUFFER];
+    while let Ok(length @ 1..) = from.read(&mut buffer).await {
+        let current = *mode.borrow();
+        if let Mode::Delay(time) = current {
+            sleep(time).await;
+        }
+        until(&mut mode, |mode| mode != Mode::Stall).await;
+        let loses = shared.loses.swap(false, Ordering::Relaxed);
+        if loses || to.write_all(&buffer[..length]).await.is_err() {
             return;
         }
     }

@@ -8,7 +8,6 @@ mod lifetimes;
 mod monitor;
 mod moving;
 mod outages;
-mod proxy;
 mod writes;
 
 use std::collections::BTreeMap;

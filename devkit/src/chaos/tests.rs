@@ -58,3 +58,24 @@ async fn connections_are_passed_on_stalled_cut_and_refused() {
     assert_eq!(echoes(&mut stream).await, Some(true));
     assert_eq!(chaos.accepted(), 4);
 }
+
+#[tokio::test]
+async fn replies_are_lost_and_requests_held_back() {
+    let chaos = echo().await;
+    let mut stream = TcpStream::connect(chaos.addr()).await.unwrap();
+    chaos.hold(vec!["x", "y"]);
+    assert_eq!(echoes(&mut stream).await, Some(true), "without one of the texts");
+    stream.write_all(b"yx").await.unwrap();
+    chaos.holds().await;
+    let mut bytes = [0; 2];
+    assert!(timeout(Duration::from_millis(100), stream.read_exact(&mut bytes)).await.is_err());
+    chaos.release();
+    stream.read_exact(&mut bytes).await.unwrap();
+    assert_eq!(&bytes, b"yx");
+    chaos.lose();
+    assert!(!chaos.has_lost());
+    assert!(!echoes(&mut stream).await.unwrap_or_default());
+    assert!(chaos.has_lost());
+    let mut stream = TcpStream::connect(chaos.addr()).await.unwrap();
+    assert_eq!(echoes(&mut stream).await, Some(true));
+}

@@ -12,9 +12,10 @@ use cloakroom::secret::Key32;
 use cloakroom::session::OpenSession;
 use cloakroom::session::payload::Session;
 use cloakroom::session::store::{EndReason, LoadError};
+use devkit::chaos::Chaos;
 use futures_util::future::join_all;
+use tokio::time::timeout;
 
-use super::proxy::Proxy;
 use super::{ADA, COOKIE, Instance, hash, is_signed_in, keys, only_record, redis};
 use crate::app::{BINARY, PATIENCE, TestApp};
 use crate::key_sources::PARAMETERS;
@@ -103,15 +104,15 @@ async fn a_session_is_moved_once() {
 #[tokio::test]
 async fn the_record_of_the_instance_that_moved_a_session_counts() {
     let place = RedisPlace::start();
-    let proxy = Proxy::start(place.server.port()).await;
-    let late = Stored::new(&place.through(proxy.port)).await;
+    let proxy = Chaos::start(place.server.addr()).await.unwrap();
+    let late = Stored::new(&place.through(proxy.port())).await;
     let first = Stored::new(&place).await;
     let cookie = cookie(session()).await;
     // The script that moves it, with the session.
     proxy.hold(vec!["cloakroom:s:", "cloakroom:mv:", "28800000"]);
     let moves_late = async { late.load(&cookie, NOW).await };
     let moves_first = async {
-        proxy.holds().await;
+        timeout(PATIENCE, proxy.holds()).await.expect("a request is held back");
         let open = first.load(&cookie, NOW).await.unwrap();
         save(&first, &open, new_tokens("r1", None), NOW).await.unwrap();
         proxy.release();

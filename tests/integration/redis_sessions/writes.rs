@@ -5,11 +5,11 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use cloakroom::session::OpenSession;
 use cloakroom::session::payload::Session;
 use cloakroom::session::store::{EndReason, LoadError, LockError, SaveError, Whose};
+use devkit::chaos::Chaos;
 use futures_util::future::join_all;
 
 use super::contents::kid;
 use super::keys;
-use super::proxy::Proxy;
 use crate::session_stores::{
     Instance, NOW, ROTATED, RedisPlace, access_token, lock, new_tokens, refresh_token, save, session, stored, token,
 };
@@ -127,8 +127,8 @@ async fn records_are_sealed_again_when_their_key_retires() {
 #[tokio::test]
 async fn a_write_whose_reply_is_lost_has_its_effect_once() {
     let place = RedisPlace::start();
-    let proxy = Proxy::start(place.server.port()).await;
-    let here = Instance::new(&place.through(proxy.port)).await;
+    let proxy = Chaos::start(place.server.addr()).await.unwrap();
+    let here = Instance::new(&place.through(proxy.port())).await;
     // The server knows all scripts then, so that each is lost after it ran.
     let (first, _) = stored(&here, session()).await;
     save(&here, &first, new_tokens("r1", None), NOW).await.unwrap();
