@@ -1,5 +1,6 @@
 //! Sessions in a real Redis (contract section 15): journeys of the real binary, what is stored, moving, and outages.
 
+mod acl;
 mod clusters;
 mod contents;
 mod faults;
@@ -8,6 +9,7 @@ mod lifetimes;
 mod monitor;
 mod moving;
 mod outages;
+mod size;
 mod writes;
 
 use std::collections::BTreeMap;

@@ -35,7 +35,7 @@ use slots::slot;
 
 pub use outages::Health;
 
-/// The commands that the ACL user of the gateway needs, for the log; `docs/configuration.md` has them too.
+/// The commands that the ACL user of the gateway needs, for the log; `docs/store.md` has them too.
 pub const ACL_COMMANDS: &str = "+ping +select +cluster|slots +asking +evalsha +eval +exists +get +set +del +pexpire \
                                 +hget +hmget +hset +zadd +zrem +zrange +zrangebyscore +zremrangebyscore +info +scan";
 /// Deadline of a call with its retry, its redirections and the connections that it waits for. Longer than that of a

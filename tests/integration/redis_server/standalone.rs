@@ -8,7 +8,7 @@ use devkit::redis_server::{Cluster, Options, RedisServer, Reply};
 use redis::Value;
 
 use super::{call, client, config, get, password};
-use crate::app::ROOT;
+use crate::session_stores::documented_acl;
 
 #[tokio::test]
 async fn commands_and_scripts_run_on_one_shared_connection() {
@@ -70,8 +70,7 @@ async fn the_client_authenticates_and_selects_its_database() {
 /// The user of the docs has what the client needs, and no more than what the log names.
 #[tokio::test]
 async fn the_acl_user_of_the_docs_can_do_what_the_client_does() {
-    let docs = std::fs::read_to_string(format!("{ROOT}/docs/configuration.md")).unwrap();
-    let user = docs.lines().find(|line| line.starts_with("user gateway on")).unwrap().replace('…', "secret");
+    let user = format!("user gateway on >secret {}", documented_acl());
     assert!(user.ends_with(&format!("~cloakroom:* -@all {ACL_COMMANDS}")), "{user}");
     let auth = || password(Some("gateway"), "secret");
     let server = RedisServer::start(&Options::default().line(&user)).unwrap();

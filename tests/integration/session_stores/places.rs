@@ -195,9 +195,8 @@ impl RedisPlace {
 
     /// As a user with these ACL rules.
     pub fn start_with_acl(rules: &str) -> Self {
-        let options = Options::default().line(format!("user gateway on >secret {rules}"));
-        let auth = Auth::Password { user: Some("gateway".to_owned()), password: "secret".into() };
-        Self::start_with(&options, auth)
+        let (line, auth) = user(rules);
+        Self::start_with(&Options::default().line(line), auth)
     }
 }
 
@@ -222,20 +221,31 @@ impl Place for RedisPlace {
     }
 }
 
+/// A user with these ACL rules: its line of `redis.conf`, and how to sign in as it.
+fn user(rules: &str) -> (String, Auth) {
+    let auth = Auth::Password { user: Some("gateway".to_owned()), password: "secret".into() };
+    (format!("user gateway on >secret {rules}"), auth)
+}
+
 /// Sessions in a cluster.
-pub struct ClusterPlace(Cluster);
+pub struct ClusterPlace {
+    cluster: Cluster,
+    auth: Auth,
+}
 
 impl ClusterPlace {
-    pub fn start() -> Self {
+    /// As a user with these ACL rules.
+    pub fn start_with_acl(rules: &str) -> Self {
+        let (line, auth) = user(rules);
         // The port that its servers use among each other is another one's at times.
-        let start = || Cluster::start(3, 0, &Options::default());
-        Self(start().or_else(|_| start()).or_else(|_| start()).unwrap())
+        let start = || Cluster::start(3, 0, &Options::default().line(&line));
+        Self { cluster: start().or_else(|_| start()).or_else(|_| start()).unwrap(), auth }
     }
 }
 
 impl Place for ClusterPlace {
     fn store(&self, sealer: &Arc<Sealer>) -> Arc<dyn SessionStore> {
-        let config = config(self.0.servers[0].port());
+        let config = Config { auth: self.auth.clone(), ..config(self.cluster.servers[0].port()) };
         let (prefix, client) = (config.prefix.clone(), Client::new(config, Arc::default()));
         Arc::new(RedisStore::new(client, &prefix, Arc::clone(sealer), NAME, LIMITS))
     }
