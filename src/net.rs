@@ -1,11 +1,13 @@
 //! Outgoing connections: one TLS configuration and one HTTP client for all, created on first use, because reading the
 //! trusted roots would delay the listener.
 
+use std::path::Path;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
 use rustls::crypto::ring::default_provider;
-use rustls::{ClientConfig, ConfigBuilder, WantsVerifier};
+use rustls::{ClientConfig, ConfigBuilder, RootCertStore, WantsVerifier};
+use rustls_native_certs::CertificateResult;
 use rustls_platform_verifier::BuilderVerifierExt;
 use tokio::time::Instant;
 
@@ -47,7 +49,7 @@ impl OutboundClients {
         Self { tls: OnceLock::from(tls), ..Self::default() }
     }
 
-    /// TLS with the trusted roots of the machine, or those of `SSL_CERT_FILE`. `None` if there are none; a later call
+    /// TLS with the trusted roots of the machine, and those of `SSL_CERT_FILE`. `None` if there are none; a later call
     /// tries again.
     pub fn tls(&self) -> Option<Arc<ClientConfig>> {
         if let Some(tls) = self.tls.get() {
@@ -68,7 +70,7 @@ impl OutboundClients {
 
     /// TLS that trusts no one, for http on loopback: no roots are read.
     pub fn tls_without_roots(&self) -> Option<ClientConfig> {
-        Some(builder().ok()?.with_root_certificates(rustls::RootCertStore::empty()).with_no_client_auth())
+        Some(builder().ok()?.with_root_certificates(RootCertStore::empty()).with_no_client_auth())
     }
 
     /// The HTTP client. Until there are trusted roots, one with which https requests fail, but not those over http to
@@ -87,8 +89,29 @@ fn builder() -> Result<ConfigBuilder<ClientConfig, WantsVerifier>, rustls::Error
     ClientConfig::builder_with_provider(Arc::new(default_provider())).with_safe_default_protocol_versions()
 }
 
+/// `SSL_CERT_FILE` adds authorities (contract 15.15): the platform's verifier alone would then trust no others.
 fn with_platform_roots() -> Result<ClientConfig, rustls::Error> {
-    Ok(builder()?.with_platform_verifier()?.with_no_client_auth())
+    if !openssl_probe::has_ssl_cert_env_vars() {
+        return Ok(builder()?.with_platform_verifier()?.with_no_client_auth());
+    }
+    let roots = joined_roots(rustls_native_certs::load_native_certs(), openssl_probe::candidate_cert_dirs());
+    if roots.is_empty() {
+        return Err(rustls::Error::General("no authorities were found".to_owned()));
+    }
+    Ok(builder()?.with_root_certificates(roots).with_no_client_auth())
+}
+
+/// The authorities of the environment and those in the machine's folders.
+fn joined_roots<'a>(named: CertificateResult, folders: impl Iterator<Item = &'a Path>) -> RootCertStore {
+    for error in &named.errors {
+        tracing::error!(%error, "an authority of SSL_CERT_FILE or SSL_CERT_DIR cannot be read");
+    }
+    let mut roots = RootCertStore::empty();
+    roots.add_parsable_certificates(named.certs);
+    for folder in folders {
+        roots.add_parsable_certificates(rustls_native_certs::load_certs_from_paths(None, Some(folder)).certs);
+    }
+    roots
 }
 
 /// The client in `cell`, created now if it is not there: no redirects, no proxies of the environment, no cookies.
@@ -115,6 +138,21 @@ mod tests {
     use std::sync::atomic::{AtomicUsize, Ordering};
 
     use super::*;
+
+    /// Contract 15.15: a private authority of Redis does not take away the public one of the provider.
+    #[test]
+    fn authorities_of_the_environment_are_added_to_those_of_the_machine() {
+        let [named, machine] = [(); 2].map(|()| devkit::redis_server::Authority::new().unwrap());
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("ca.pem");
+        std::fs::write(&file, named.pem()).unwrap();
+        let named = rustls_native_certs::load_certs_from_paths(Some(&file), None);
+        std::fs::write(&file, machine.pem()).unwrap();
+        let folders = [folder.path(), Path::new("/nonexistent")].into_iter();
+        let roots = joined_roots(named, folders);
+        assert_eq!(roots.len(), 2);
+        assert_ne!(roots.roots[0].subject_public_key_info, roots.roots[1].subject_public_key_info);
+    }
 
     static ATTEMPTS: AtomicUsize = AtomicUsize::new(0);
 
