@@ -11,7 +11,7 @@ use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject;
 use rustls::{ClientConfig, RootCertStore};
 
-use super::{config, get, set};
+use super::{config, eventually, get, set};
 
 /// Connections that trust this authority.
 pub fn trusting(authority: &Authority) -> Arc<OutboundClients> {
@@ -79,4 +79,33 @@ async fn servers_of_a_cluster_must_have_the_name_of_the_url() {
     }
     let sizes = cluster.servers.iter().map(|server| server.command(&["DBSIZE"]).unwrap().text());
     assert!(sizes.into_iter().all(|size| size != "0"), "each server has keys");
+}
+
+/// Contract 15.15: a server of a cluster whose certificate has its address but not the name of the URL.
+#[tokio::test]
+async fn a_server_of_a_cluster_with_another_name_is_not_used() {
+    let trusted = Authority::new().unwrap();
+    let cluster = Cluster::start(3, 0, &Options::default().tls(&trusted, &["localhost"])).unwrap();
+    let owned_by = |server: usize| {
+        let owner = |key: &String| cluster.first_owner(cluster.slot(key).unwrap());
+        (0..).map(|number| format!("{{{number}}}")).find(|key| owner(key) == server).unwrap()
+    };
+    let (right, wrong) = (owned_by(1), owned_by(2));
+    let other = RedisServer::start(&Options::default().tls(&trusted, &["127.0.0.1"])).unwrap();
+    for file in ["leaf.pem", "key.pem"] {
+        std::fs::copy(other.folder().join(file), cluster.servers[2].folder().join(file)).unwrap();
+    }
+    cluster.servers[2].kill();
+    cluster.servers[2].start_again().unwrap();
+    let state = || cluster.servers.iter().map(|server| server.command(&["CLUSTER", "INFO"]).unwrap().text());
+    eventually("the cluster is up", async || state().all(|state| state.contains("cluster_state:ok"))).await;
+    // The keys of its check begin with the prefix.
+    let client = |prefix: &str| {
+        let config = config(cluster.servers[0].tls_port());
+        let config = Config { host: "localhost".to_owned(), tls: true, prefix: prefix.to_owned(), ..config };
+        Client::new(config, trusting(&trusted))
+    };
+    assert_eq!(client(&right).check().await, Ok(()));
+    let problem = client(&wrong).check().await.unwrap_err();
+    assert!(problem.contains("no TLS connection") && problem.contains("not valid for name"), "{problem}");
 }

@@ -185,6 +185,11 @@ async fn a_record_that_does_not_open_is_an_expired_session() {
         }
         assert!(is_signed_in(&mut ada).await, "{at}: restored");
     }
+    redis.command(&["RENAME", &record, "kept"]).unwrap();
+    redis.command(&["SET", &record, "of another type"]).unwrap();
+    assert_eq!(ada.fetch("GET", "/graph/me").await.code(), "store_unavailable", "an error reply");
+    redis.command(&["RENAME", "kept", &record]).unwrap();
+    assert!(is_signed_in(&mut ada).await, "restored");
     redis.command(&["HDEL", &record, "m"]).unwrap();
     assert_eq!(ada.fetch("GET", "/graph/me").await.code(), "session_expired", "a part is missing");
     redis.command(&["DEL", &record]).unwrap();

@@ -5,7 +5,7 @@
 use std::time::Duration;
 
 use devkit::chaos::{Chaos, Mode};
-use devkit::redis_server::{Options, RedisServer};
+use devkit::redis_server::{Authority, Options, RedisServer};
 use tokio::time::{sleep, timeout};
 
 use super::outages::eventually;
@@ -306,6 +306,32 @@ async fn an_acl_rule_of_redis_is_missing() {
     }
     acl("~*");
     case.recovers().await;
+}
+
+/// Contract 15.15: the server at the address is another one, with a certificate of another authority or for another
+/// name. It gets nothing.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_certificate_of_redis_is_not_valid() {
+    let (trusted, other) = (Authority::new().unwrap(), Authority::new().unwrap());
+    let start = |authority, name| RedisServer::start(&Options::default().tls(authority, &[name])).unwrap();
+    let tls = |redis: &RedisServer| ([127, 0, 0, 1], redis.tls_port()).into();
+    let redis = start(&trusted, "localhost");
+    let chaos = Chaos::start(tls(&redis)).await.unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    let ca = folder.path().join("ca.pem");
+    std::fs::write(&ca, trusted.pem()).unwrap();
+    let app = TestApp::builder().set("STORE", format!("rediss://localhost:{}", chaos.port()));
+    let app = app.variable("SSL_CERT_FILE", ca.to_str().unwrap()).start().await;
+    let ada = app.signed_in(ADA).await;
+    let case = Case { redis, chaos, app, ada };
+    for wrong in [start(&other, "localhost"), start(&trusted, "redis.example")] {
+        case.chaos.retarget(tls(&wrong));
+        case.chaos.cut();
+        case.is_unavailable("tls").await;
+        assert!(!wrong.command(&["INFO", "commandstats"]).unwrap().text().contains("cmdstat_hello"));
+        case.chaos.retarget(tls(&case.redis));
+        case.recovers().await;
+    }
 }
 
 /// What is at the address does not speak the protocol.
