@@ -10,6 +10,7 @@ pub mod endpoint;
 mod failure;
 mod in_flight;
 mod limits;
+mod writer;
 
 use std::borrow::Cow;
 use std::sync::Arc;
@@ -27,13 +28,14 @@ use crate::oidc::refresh::{RefreshError, Refreshed, Scopes};
 use crate::oidc::scopes;
 use crate::secret::SecretString;
 use crate::session::payload::{AccessToken, Session};
-use crate::session::store::{EndReason, NewTokens, RefreshLock, SaveError};
+use crate::session::store::NewTokens;
 use crate::session::{OpenError, OpenSession, RequiredInteraction, Sessions};
 use challenge::Requirement;
 use endpoint::TokenEndpoint;
 use failure::Failure;
 use in_flight::{InFlight, Registration};
 use limits::RefreshLimits;
+use writer::TokenWriter;
 
 /// How long a call waits for a refresh while its access token is still valid (contract 7.17).
 const WAIT_WHILE_VALID: Duration = Duration::from_secs(2);
@@ -62,6 +64,7 @@ pub struct TokenService {
     endpoint: Arc<dyn TokenEndpoint>,
     sessions: Arc<Sessions>,
     in_flight: Arc<InFlight<Outcome>>,
+    writer: Arc<TokenWriter>,
     limits: RefreshLimits,
 }
 
@@ -94,7 +97,8 @@ impl TokenService {
     #[must_use]
     pub fn new(config: Config, endpoint: Arc<dyn TokenEndpoint>, sessions: Arc<Sessions>) -> Arc<Self> {
         let limits = RefreshLimits::of(config.max_in_flight);
-        Arc::new(Self { config, endpoint, sessions, in_flight: Arc::default(), limits })
+        let writer = TokenWriter::new(Arc::clone(&sessions), Arc::clone(&endpoint));
+        Arc::new(Self { config, endpoint, sessions, in_flight: Arc::default(), writer, limits })
     }
 
     /// Sends refreshes again, since the provider has exchanged a code (contract 22.2).
@@ -261,13 +265,22 @@ impl TokenService {
         clock: Clock<'_>,
     ) -> Outcome {
         let api = registration.key.1.as_deref();
+        let fresh = |session: &Session, now| {
+            let token = api.and_then(|api| session.access_token(api, now));
+            let token = token.filter(|token| !must_request && token.is_fresh(now, self.config.skew)).cloned();
+            token.map(|token| Done { token: Some(token), is_requested: false })
+        };
+        // Not only with the lock, which is held until they are stored.
+        self.writer.add_unsaved(&mut open.session);
+        if let Some(done) = fresh(&open.session, clock()) {
+            return Ok(done);
+        }
         let (lock, turn) = loop {
             let lock = self.sessions.lock_refresh(&open).await?;
             open = self.sessions.reload(&open, clock()).await?;
-            let now = clock();
-            let token = api.and_then(|api| open.session.access_token(api, now));
-            if let Some(token) = token.filter(|token| !must_request && token.is_fresh(now, self.config.skew)) {
-                return Ok(Done { token: Some(token.clone()), is_requested: false });
+            self.writer.add_unsaved(&mut open.session);
+            if let Some(done) = fresh(&open.session, clock()) {
+                return Ok(done);
             }
             self.check(&open)?;
             // The lock comes first: a turn that waited for the lock of a session would keep others from theirs.
@@ -292,7 +305,7 @@ impl TokenService {
         drop(turn);
         self.note_rejection(&open, refresh_token, api, &outcome, clock());
         let (access_token, id_token) = outcome.as_ref().ok().cloned().unwrap_or_default();
-        self.save(&lock, &open, NewTokens { refresh_token: rotated, access_token, id_token }, clock()).await?;
+        self.writer.save(lock, &open, NewTokens { refresh_token: rotated, access_token, id_token }, clock()).await?;
         Ok(Done { token: outcome?.0, is_requested: true })
     }
 
@@ -310,36 +323,6 @@ impl TokenService {
             Err(RefreshError::ConsentRequired) => self.sessions.require(open, api, RequiredInteraction::Consent, now),
             Err(RefreshError::StepUpRequired(_)) => self.sessions.require(open, api, RequiredInteraction::StepUp, now),
             Ok(_) | Err(RefreshError::Unavailable) => {}
-        }
-    }
-
-    async fn save(
-        &self,
-        lock: &RefreshLock,
-        open: &OpenSession,
-        new: NewTokens,
-        now: UnixSeconds,
-    ) -> Result<(), Failure> {
-        let rotated = new.refresh_token.clone();
-        match self.sessions.save_tokens(lock, open, new, now).await {
-            Ok(()) => Ok(()),
-            Err(SaveError::Ended) => {
-                // The sign-out could revoke the earlier refresh token only. The user of a replaced session did
-                // not sign out, and some providers revoke all tokens of the user with one.
-                let was_replaced = self.sessions.ended_here(open) == Some(EndReason::Replaced);
-                if let Some(rotated) = rotated.filter(|_| !was_replaced) {
-                    let endpoint = Arc::clone(&self.endpoint);
-                    tokio::spawn(async move { endpoint.revoke(&rotated).await }.in_current_span());
-                }
-                Err(OpenError::Ended.into())
-            }
-            Err(SaveError::KeysUnavailable) => Err(OpenError::KeyUnavailable.into()),
-            Err(SaveError::StoreUnavailable) => Err(OpenError::StoreUnavailable.into()),
-            // The call can use its access token, whatever is stored.
-            Err(error @ (SaveError::Superseded | SaveError::TooLarge)) => {
-                tracing::warn!(?error, "the tokens of a refresh were not stored");
-                Ok(())
-            }
         }
     }
 

@@ -21,6 +21,7 @@ use crate::api_map::Api;
 use crate::clock::{self, UnixSeconds};
 use crate::error::Error;
 use crate::guard::return_to::ReturnTo;
+use crate::keyring::revocations::KnownRevocations;
 use crate::oidc::claims::nonce_hash;
 use crate::oidc::discovery::Metadata;
 use crate::oidc::grants::{CodeExchange, TokenResponse};
@@ -41,6 +42,15 @@ struct Browser {
     /// That of its session before (contract 4.24a).
     companion: Option<Companion>,
     user_agent: UserAgent,
+}
+
+/// When a callback arrived.
+#[derive(Clone)]
+struct Arrival {
+    now: UnixSeconds,
+    at: Instant,
+    /// What was known then: a later revocation also ends a session whose sign-in was in progress (contract 16.4).
+    revocations: KnownRevocations,
 }
 
 /// What a callback sends to the browser of the session that it started.
@@ -66,7 +76,7 @@ impl Auth {
         release_place: impl FnOnce() + Send,
         now: UnixSeconds,
     ) -> Result<Reply, Error> {
-        let arrived = Instant::now();
+        let arrival = Arrival { now, at: Instant::now(), revocations: self.sessions.known_revocations() };
         let status = redirect_status(method);
         let CallbackParams { state, response } = CallbackParams::parse(params)?;
         let transaction = match &state {
@@ -91,7 +101,7 @@ impl Auth {
                 let slot = self.exchange_limits.slot().ok_or(Error::Overloaded)?;
                 release_place();
                 let browser = Browser { companion, user_agent: UserAgent::of(headers) };
-                self.complete(code, slot, &transaction, browser, now, arrived).await
+                self.complete(code, slot, &transaction, browser, &arrival).await
             }
             Err(error) => Err(error.into()),
         };
@@ -139,15 +149,16 @@ impl Auth {
         slot: Slot,
         transaction: &Transaction,
         Browser { companion, user_agent }: Browser,
-        now: UnixSeconds,
-        arrived: Instant,
+        arrival: &Arrival,
     ) -> Result<Started, Failure> {
+        let now = arrival.now;
         // The exchange runs on if the browser disconnects, so it has the slot; of a repeated callback it is kept here.
         let mut slot = Some(slot);
         let start = || {
             let (auth, transaction, slot) = (Arc::clone(self), transaction.clone(), slot.take());
+            let arrival = arrival.clone();
             let exchange = async move {
-                let outcome = auth.exchange(&code, &transaction, user_agent, now).await;
+                let outcome = auth.exchange(&code, &transaction, user_agent, &arrival).await;
                 drop(slot);
                 outcome
             };
@@ -161,7 +172,7 @@ impl Auth {
             Attempt::Expired => return Err(AuthError::LoginExpired.into()),
         };
         let open = exchange.await?;
-        let lines = self.sessions.start(&open, now, arrived).await.map_err(AuthError::from)?;
+        let lines = self.sessions.start(&open, now, arrival.at).await.map_err(AuthError::from)?;
         let ended = self.sessions.ended_here(&open);
         if !is_first && matches!(ended, Some(EndReason::SignedOut | EndReason::FromElsewhere)) {
             return Err(AuthError::LoginExpired.into());
@@ -185,8 +196,9 @@ impl Auth {
         code: &SecretString,
         transaction: &Transaction,
         user_agent: UserAgent,
-        now: UnixSeconds,
+        arrival: &Arrival,
     ) -> Outcome {
+        let now = arrival.now;
         let _turn = self.exchange_limits.turn().await.ok_or(AuthError::ProviderUnavailable)?;
         // The API map may have changed since the sign-in began.
         let api = transaction.api.as_deref().and_then(|name| self.config.apis.get(name));
@@ -222,7 +234,7 @@ impl Auth {
             ..new_session(rand::random(), tokens, id_token, granted, now)
         };
         session.persist = transaction.persist.applies_to(&session);
-        let mut open = self.sessions.begin(session, now);
+        let mut open = self.sessions.begin(session, &arrival.revocations, now);
         open.user_agent = user_agent;
         if let Some(api) = api.filter(|_| granted.is_none()) {
             self.sessions.require(&open, &api.name, RequiredInteraction::Consent, now);

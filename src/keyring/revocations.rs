@@ -14,7 +14,7 @@ use serde::{Deserialize, Deserializer, Serialize};
 
 use super::SourceUnavailable;
 use crate::clock::UnixSeconds;
-pub use cache::{NotRead, RevocationCache};
+pub use cache::{KnownRevocations, NotRead, RevocationCache};
 
 /// Content type of a secret that contains a list; without one it may be a list, too.
 pub const CONTENT_TYPE: &str = "application/vnd.cloakroom.revocations+json";

@@ -105,7 +105,11 @@ mod tests {
 
     fn session(sessions: &Sessions, number: u8) -> OpenSession {
         let handle = Some(Key32::new([number; 32]));
-        sessions.begin(Session { handle, ..Session::new([number; 16], User::default(), NOW) }, NOW)
+        sessions.begin(
+            Session { handle, ..Session::new([number; 16], User::default(), NOW) },
+            &sessions.known_revocations(),
+            NOW,
+        )
     }
 
     /// A body of what is sent.
@@ -154,7 +158,7 @@ mod tests {
         tokio::spawn(async move { announcing.announce_revocations().await });
         let open = |user: &str| {
             let user = User { sub: user.to_owned(), ..User::default() };
-            sessions.begin(Session::new(rand::random(), user, NOW), NOW)
+            sessions.begin(Session::new(rand::random(), user, NOW), &sessions.known_revocations(), NOW)
         };
         let (one, other) = (open("ada"), open("grace"));
         let before = sessions.end_count();

@@ -3,7 +3,6 @@
 mod end_from_elsewhere;
 mod identify;
 
-use std::borrow::Cow;
 use std::sync::Arc;
 
 use http::{HeaderMap, HeaderValue};
@@ -11,8 +10,7 @@ use tokio::time::Instant;
 
 use super::companion::{Companion, SessionHash};
 use super::configured::Configured;
-use super::cookie::{Presented, SessionCookies};
-use super::handle::Handle;
+use super::cookie::SessionCookies;
 use super::payload::{AccessToken, Session, SessionId};
 use super::rejections::{Rejections, RequiredInteraction};
 use super::seal::Opened;
@@ -24,7 +22,7 @@ use super::watch::{EndCount, Ends, SessionWatch};
 use super::{Limits, OpenError, OpenSession, WriteError};
 use crate::clock::UnixSeconds;
 use crate::keyring::Purpose;
-use crate::keyring::revocations::{NotRead, RevocationCache};
+use crate::keyring::revocations::{KnownRevocations, NotRead, RevocationCache};
 use crate::secret::SecretString;
 
 pub use identify::Identified;
@@ -76,25 +74,14 @@ impl Sessions {
         Ok(open)
     }
 
-    /// The payload of the session cookie, and whether it came in several parts. That of a stored session is only
-    /// opened if not all sessions of its time were revoked, whether the store responds or not (contract 15.17).
-    async fn open_cookie(&self, headers: &HeaderMap, now: UnixSeconds) -> Result<(Opened, bool), OpenError> {
-        let sealed = match self.cookies.session(headers) {
-            Presented::Missing => return Err(OpenError::Missing),
-            Presented::Invalid => return Err(OpenError::Expired),
-            Presented::Sealed(sealed) => sealed,
-        };
-        let cookie = self.unseal(Purpose::Session, self.cookies.name(), &sealed, now).await?;
-        if let Some(handle) = Handle::decode(cookie.payload()) {
-            self.check_revocations(&handle.session()).await?;
-        }
-        Ok((cookie, matches!(sealed, Cow::Owned(_))))
-    }
-
     async fn check_valid(&self, session: &Session, now: UnixSeconds) -> Result<(), OpenError> {
         self.check_revocations(session).await?;
-        let is_valid = now < self.idle_expiry(session) && self.configured.is_issuer_of(session);
-        if is_valid { Ok(()) } else { Err(OpenError::Expired) }
+        if self.is_current(session, now) { Ok(()) } else { Err(OpenError::Expired) }
+    }
+
+    /// Whether it is a session of this provider that has not been idle for too long.
+    fn is_current(&self, session: &Session, now: UnixSeconds) -> bool {
+        now < self.idle_expiry(session) && self.configured.is_issuer_of(session)
     }
 
     /// Contract 16.6 and 16.7: a session that was revoked has expired, and before the list was read none is opened.
@@ -107,11 +94,18 @@ impl Sessions {
         }
     }
 
-    /// A session that begins now; [`Self::start`] stores it.
+    /// The revocations that are known now.
     #[must_use]
-    pub fn begin(&self, mut session: Session, now: UnixSeconds) -> OpenSession {
+    pub fn known_revocations(&self) -> KnownRevocations {
+        self.revocations.known()
+    }
+
+    /// A session that begins at `now`; [`Self::start`] stores it. It has ended if it was revoked after what was `known`
+    /// then (contract 16.4).
+    #[must_use]
+    pub fn begin(&self, mut session: Session, known: &KnownRevocations, now: UnixSeconds) -> OpenSession {
         let user = &session.user;
-        session.signed_in_at = self.revocations.sign_in_time(now, user.oid.as_deref(), &user.sub);
+        session.signed_in_at = known.sign_in_time(now, user.oid.as_deref(), &user.sub);
         OpenSession::new(session, now.saturating_add(self.limits.max.as_secs()))
     }
 

@@ -123,6 +123,17 @@ pub struct NewTokens {
     pub id_token: Option<SecretString>,
 }
 
+impl NewTokens {
+    /// Replaces those that the session has.
+    pub fn put_into(self, session: &mut Session) {
+        session.refresh_token = self.refresh_token.or_else(|| session.refresh_token.take());
+        session.id_token = self.id_token.or_else(|| session.id_token.take());
+        if let Some(token) = self.access_token {
+            session.put_access_token(token);
+        }
+    }
+}
+
 /// What identifies a session in a store, as far as it is known.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct SessionKey {

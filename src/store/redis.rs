@@ -270,11 +270,7 @@ impl SessionStore for RedisStore {
         Box::pin(async move {
             self.check_here_before_saving(&open.session)?;
             let mut next = open.session.clone();
-            next.refresh_token = new.refresh_token.or(next.refresh_token);
-            next.id_token = new.id_token.or(next.id_token);
-            if let Some(token) = new.access_token {
-                next.put_access_token(token);
-            }
+            new.put_into(&mut next);
             self.records.save(next, open.expires_at, lock, now).await
         })
     }

@@ -19,6 +19,7 @@ use cloakroom::session::sealer::Sealer;
 use cloakroom::session::{Limits, OpenError, Sessions};
 use cloakroom::store::cookie::CookieStore;
 use devkit::commands::stack::free_port;
+use devkit::provider::Endpoint;
 use devkit::vault::{Fault, Operation};
 use serde_json::{Value, json};
 
@@ -131,6 +132,28 @@ async fn a_users_sessions_end_on_every_instance_by_key_file() {
     a_user_is_signed_out_everywhere(&with_key_file(&folder).await).await;
 }
 
+/// Contract 16.4: a sign-in that is in progress when its user's sessions are ended has ended, too, even if the instance
+/// reads the list before the provider has responded.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_sign_in_in_progress_ends_with_the_others() {
+    let folder = tempfile::tempdir().unwrap();
+    let app = with_key_file(&folder).await;
+    let mut ada = app.visitor();
+    let away = ada.navigate("/auth/login").await;
+    let callback = app.provider.sign_in(away.header("location").unwrap(), ADA).unwrap();
+    app.provider.fault_next(&[Endpoint::Token], 1, Fault::Delay(Duration::from_secs(4)));
+    let in_progress = tokio::spawn(async move {
+        let response = ada.come_back(&callback.location()).await;
+        assert_eq!(response.header("location"), Some("/"));
+        ada
+    });
+    eventually(&app, "the code is exchanged", async || (app.provider.token_requests() > 0).then_some(())).await;
+    end(&app, &["end", "--user", ADAS_OID]).await;
+    let mut ada = in_progress.await.unwrap();
+    until_expired(&app, &mut ada).await;
+    assert!(is_alive(&mut app.signed_in(ADA).await).await, "who signs in again is not affected");
+}
+
 /// Contract 6.4: who writes the file holds a lock and reads it again. Commands of two kinds at once lose nothing.
 #[tokio::test(flavor = "multi_thread")]
 async fn concurrent_commands_lose_no_entry_of_the_key_file_and_no_key() {
@@ -183,7 +206,7 @@ async fn a_session_that_is_revoked_during_a_call_gets_no_new_token() {
     let configured = Configured::new(authority, Arc::default());
     let sessions = Sessions::new(sealer, cookies(), limits, configured, store, Arc::clone(&revocations));
     let user = User { sub: "ada".to_owned(), ..User::default() };
-    let open = sessions.begin(Session::new([1; 16], user, now()), now());
+    let open = sessions.begin(Session::new([1; 16], user, now()), &sessions.known_revocations(), now());
     assert_eq!(sessions.reload(&open, now()).await.unwrap_err(), OpenError::KeyUnavailable, "no list was read yet");
     revocations.refresh(now()).await;
     assert!(sessions.reload(&open, now()).await.is_ok());

@@ -24,6 +24,20 @@ pub struct RevocationCache {
     reading: tokio::sync::Mutex<()>,
 }
 
+/// The list as it was known at some moment.
+#[derive(Debug, Clone)]
+pub struct KnownRevocations(Option<Revocations>);
+
+impl KnownRevocations {
+    /// The sign-in time of a session that begins at `now`: later than what this list ends, even if the clock of whoever
+    /// wrote it is ahead.
+    #[must_use]
+    pub fn sign_in_time(&self, now: UnixSeconds, oid: Option<&str>, sub: &str) -> UnixSeconds {
+        let ended_at = self.0.as_ref().and_then(|list| list.ended_at(oid, sub));
+        ended_at.map_or(now, |at| now.max(at.saturating_add(1)))
+    }
+}
+
 /// No list was read yet, so that no session can be opened.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct NotRead;
@@ -72,12 +86,10 @@ impl RevocationCache {
         self.list.borrow().as_ref().map(|list| list.is_revoked(signed_in_at, oid, sub))
     }
 
-    /// The sign-in time of a session that begins at `now`: later than what the known list ends, even if the clock of
-    /// whoever wrote it is ahead.
+    /// What is known now.
     #[must_use]
-    pub fn sign_in_time(&self, now: UnixSeconds, oid: Option<&str>, sub: &str) -> UnixSeconds {
-        let ended_at = self.list.borrow().as_ref().and_then(|list| list.ended_at(oid, sub));
-        ended_at.map_or(now, |at| now.max(at.saturating_add(1)))
+    pub fn known(&self) -> KnownRevocations {
+        KnownRevocations(self.list.borrow().clone())
     }
 
     /// Returns after each change of the list.

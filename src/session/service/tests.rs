@@ -12,6 +12,7 @@ use crate::keyring::{KeySource, Ring};
 use crate::secret::Key32;
 use crate::session::captured_log::Capture;
 use crate::session::cookie::{Persistence, SameSite, Settings};
+use crate::session::handle::Handle;
 use crate::session::payload::User;
 use crate::session::store::{IndexError, ListedSession, LoadError, LockError, LogoutTokenId, StoreFuture, Whose};
 
@@ -129,7 +130,7 @@ async fn a_store_that_does_not_respond_signs_no_user_out() {
     let cookie = HeaderValue::from_str(&format!("{NAME}={sealed}")).unwrap();
     let error = sessions.open(&HeaderMap::from_iter([(COOKIE, cookie)]), NOW).await.unwrap_err();
     assert_eq!(Error::from(error), Error::StoreUnavailable);
-    let open = sessions.begin(Session::new([1; 16], User::default(), NOW), NOW);
+    let open = sessions.begin(Session::new([1; 16], User::default(), NOW), &sessions.known_revocations(), NOW);
     assert_eq!(sessions.start(&open, NOW, Instant::now()).await, Err(WriteError::StoreUnavailable));
     assert!(!sessions.has_newer_tokens(&open, NOW).await);
 }
@@ -150,7 +151,7 @@ async fn a_stored_session_is_identified_without_the_store() {
 #[tokio::test]
 async fn a_cookie_that_was_not_written_and_a_session_that_was_not_ended_are_logged() {
     let (sessions, capture) = (sessions().await, Capture::start());
-    let open = sessions.begin(Session::new([1; 16], User::default(), NOW), NOW);
+    let open = sessions.begin(Session::new([1; 16], User::default(), NOW), &sessions.known_revocations(), NOW);
     assert!(sessions.write_or_log(&open, NOW, Instant::now()).await.is_empty());
     assert!(capture.text().contains("WARN") && capture.text().contains("cookie was not written"));
     sessions.end(&open.key(), NOW).await;

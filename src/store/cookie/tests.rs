@@ -73,7 +73,7 @@ fn age(lines: &[HeaderValue]) -> u64 {
 async fn the_cookie_of_a_slow_response_ends_with_the_session() {
     let sessions = sessions(Settings { persistence: Persistence::On, ..settings() }).await;
     let (arrived, day) = (Instant::now(), DAY.as_secs());
-    let open = sessions.begin(Session::new([1; 16], User::default(), NOW), NOW);
+    let open = sessions.begin(Session::new([1; 16], User::default(), NOW), &sessions.known_revocations(), NOW);
     assert_eq!(age(&sessions.start(&open, NOW, arrived).await.unwrap()), day);
     tokio::time::advance(Duration::from_secs(20)).await;
     assert_eq!(age(&sessions.start(&open, NOW, arrived).await.unwrap()), day - 20);
@@ -102,7 +102,7 @@ async fn a_lasting_session_that_fits_only_without_max_age_leaves_an_access_token
             access_tokens: vec![access_token],
             ..Session::new([1; 16], User::default(), NOW)
         };
-        let open = sessions.begin(session, NOW);
+        let open = sessions.begin(session, &sessions.known_revocations(), NOW);
         let lines = sessions.start(&open, NOW, Instant::now()).await.unwrap();
         assert!(lines.iter().all(|line| line.len() < 4_096), "{size}");
         lengths.push(lines[..4].iter().map(|line| line.to_str().unwrap().find(';').unwrap()).sum::<usize>());

@@ -13,10 +13,12 @@ use crate::session::store::StoreUnavailable;
 
 /// Most deletions that are repeated.
 const LIMIT: usize = 10_000;
-/// The pauses between two attempts grow from the first to the second.
+/// After so many failures in a row the next attempts wait for the pause.
+const FAILURES: usize = 16;
+/// The pauses between two rounds of attempts grow from the first to the second.
 const PAUSES: std::ops::RangeInclusive<Duration> = Duration::from_secs(1)..=Duration::from_secs(4);
 
-/// The deletions that are to be repeated, in the order of their first attempts.
+/// The deletions that are to be repeated, in the order of their last attempts.
 #[derive(Debug, Default)]
 pub(super) struct Deletions {
     queue: Mutex<VecDeque<Deletion>>,
@@ -43,7 +45,8 @@ impl Deletions {
         !self.is_repeating.swap(true, Ordering::Relaxed)
     }
 
-    /// Repeats all deletions until none is left.
+    /// Repeats all deletions until none is left. One that fails does not delay the others: it is the last one then,
+    /// since others may be on servers that respond.
     pub(super) async fn repeat<F: Future<Output = Result<(), StoreUnavailable>>>(
         self: Arc<Self>,
         delete: impl Fn(Deletion) -> F,
@@ -52,36 +55,45 @@ impl Deletions {
         loop {
             sleep(pause).await;
             pause = (pause * 2).min(*PAUSES.end());
-            loop {
-                let Some(deletion) = self.next() else { return };
-                if delete(deletion).await.is_err() {
+            let mut failures = 0;
+            let waiting = self.queue().len();
+            for _ in 0..waiting {
+                let Some(deletion) = self.next() else { break };
+                if delete(deletion).await.is_ok() {
+                    (pause, failures) = (*PAUSES.start(), 0);
+                    continue;
+                }
+                self.push(deletion);
+                failures += 1;
+                if failures == FAILURES {
                     break;
                 }
-                pause = *PAUSES.start();
-                self.remove(&deletion);
+            }
+            if self.has_ended() {
+                return;
             }
         }
     }
 
-    /// The first deletion that has not expired. If there is none, the repeating has ended.
+    /// Takes the first deletion that has not expired.
     fn next(&self) -> Option<Deletion> {
         let mut queue = self.queue();
         let now = Instant::now();
-        while queue.front().is_some_and(|first| first.until <= now) {
-            queue.pop_front();
+        while let Some(first) = queue.pop_front() {
+            if now < first.until {
+                return Some(first);
+            }
         }
+        None
+    }
+
+    /// Whether nothing is left. The repeating has ended then.
+    fn has_ended(&self) -> bool {
+        let queue = self.queue();
         if queue.is_empty() {
             self.is_repeating.store(false, Ordering::Relaxed);
         }
-        queue.front().copied()
-    }
-
-    fn remove(&self, deletion: &Deletion) {
-        let mut queue = self.queue();
-        // A full queue may have dropped it meanwhile.
-        if queue.front().is_some_and(|first| first.hash == deletion.hash) {
-            queue.pop_front();
-        }
+        queue.is_empty()
     }
 
     fn queue(&self) -> MutexGuard<'_, VecDeque<Deletion>> {
@@ -114,12 +126,39 @@ mod tests {
             ready(if is_down { Err(StoreUnavailable) } else { Ok(()) })
         };
         Arc::clone(&deletions).repeat(delete).await;
-        let attempts = attempts.into_inner().unwrap();
-        assert_eq!(attempts[..3], [1, 1, 2], "the first expires after 5 s");
-        assert_eq!(attempts[attempts.len() - 2..], [2, 3]);
+        let mut attempts = attempts.into_inner().unwrap();
+        assert_eq!(attempts[..8], [1, 2, 3, 1, 2, 3, 2, 3], "the first expires after 5 s");
+        let mut last = attempts.split_off(attempts.len() - 2);
+        last.sort_unstable();
+        assert_eq!(last, [2, 3]);
         assert!(started.elapsed() < Duration::from_secs(65), "a second after the end of the outage at the latest");
         assert!(deletions.queue().is_empty());
         assert!(deletions.push(deletion(4, 5)), "it starts again");
+    }
+
+    /// In a cluster one server may be down for long.
+    #[tokio::test(start_paused = true)]
+    async fn deletions_that_fail_delay_no_others() {
+        let deletions = Arc::new(Deletions::default());
+        for number in 0..100 {
+            deletions.push(deletion(number, 1_000));
+        }
+        let started = Instant::now();
+        let (succeeded, attempts) = (Mutex::new(Vec::new()), Mutex::new(0));
+        let delete = |of: Deletion| {
+            *attempts.lock().unwrap() += 1;
+            let is_down = of.hash[0] < 90;
+            if !is_down {
+                succeeded.lock().unwrap().push((of.hash[0], started.elapsed()));
+            }
+            ready(if is_down { Err(StoreUnavailable) } else { Ok(()) })
+        };
+        Arc::clone(&deletions).repeat(delete).await;
+        let succeeded = succeeded.into_inner().unwrap();
+        assert_eq!(succeeded.iter().map(|(number, _)| *number).collect::<Vec<_>>(), Vec::from_iter(90..100));
+        assert!(succeeded.iter().all(|(_, after)| *after < Duration::from_secs(30)), "{succeeded:?}");
+        let attempts = attempts.into_inner().unwrap();
+        assert!(attempts < 1_000 / 4 * 17 + 100, "{attempts} attempts, of which 16 in a row can fail before a pause");
     }
 
     #[test]

@@ -155,7 +155,7 @@ async fn a_cluster_has_no_database_number() {
 /// Without the permission to load the slots, each command is redirected.
 #[tokio::test]
 async fn slots_that_cannot_be_loaded_cost_redirections_only() {
-    let options = Options::default().line("user ada on >secret ~* +get +set");
+    let options = Options::default().line("user ada on >secret ~* +get +set +scan");
     let cluster = Cluster::start(3, 0, &options).unwrap();
     let auth = password(Some("ada"), "secret");
     let client = Client::new(Config { auth, ..config(cluster.servers[0].port()) }, Arc::default());
@@ -165,6 +165,9 @@ async fn slots_that_cannot_be_loaded_cost_redirections_only() {
     }
     assert_eq!(client.health(), Health::Up);
     assert_eq!(redirections(&cluster, "MOVED"), 4);
+    assert_eq!(client.scan("*").await, Err(StoreUnavailable), "the keys of one server would not be all");
+    cluster.servers[0].command(&["ACL", "SETUSER", "ada", "+cluster|slots"]).unwrap();
+    assert_eq!(client.scan("*").await.unwrap().len(), keys(&cluster).len());
 }
 
 /// The cluster has lost a primary without a replica: no server has its slots.

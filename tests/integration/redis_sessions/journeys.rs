@@ -13,7 +13,7 @@ use crate::app::{EVERY_REACH, Reach, TestApp};
 use crate::visitor::{NAVIGATION, Visitor};
 
 /// Refreshes and revocations that the provider was sent.
-fn requests(app: &TestApp) -> [usize; 2] {
+pub fn requests(app: &TestApp) -> [usize; 2] {
     let requests = app.provider.requests();
     let refreshes = requests.iter().filter(|it| it.form_field("grant_type").is_some_and(|of| of == "refresh_token"));
     let revocations = requests.iter().filter(|request| request.path().ends_with("/revoke"));

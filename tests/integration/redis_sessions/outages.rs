@@ -2,10 +2,14 @@
 
 use std::time::Duration;
 
+use devkit::provider::{Alteration, Endpoint, Fault, Options};
 use devkit::redis_server::RedisServer;
+use devkit::vault::Operation;
 
+use super::journeys::requests;
 use super::{ADA, COOKIE, Instance, builder, is_signed_in, keys, redis};
 use crate::app::{PATIENCE, TestApp};
+use crate::key_vault::Setup;
 use crate::visitor::Visitor;
 
 /// Waits until a condition holds.
@@ -45,6 +49,48 @@ async fn without_redis_sessions_are_unavailable_and_kept() {
     assert_eq!(other.sign_in(&app.provider, ADA, "/here").await.header("location"), Some("/here"));
 }
 
+/// Contract 7.18: the provider has consumed the refresh token that is stored.
+#[tokio::test(flavor = "multi_thread")]
+async fn tokens_that_redis_did_not_take_are_used_and_stored_later() {
+    for outage in ["no server", "no permission"] {
+        let redis = redis();
+        let options = Options { one_time_refresh: true, ..Options::new("http://x") };
+        let app = builder(&redis).provider(options).start().await;
+        let instance = Instance::start(&app, &[]);
+        // Only the first access token expires soon.
+        let short = Alteration::json(|tokens| tokens["expires_in"] = 1.into());
+        app.provider.set_alteration(Endpoint::Token, Some(short));
+        let ada = app.signed_in(ADA).await;
+        app.provider.set_alteration(Endpoint::Token, None);
+        tokio::time::sleep(Duration::from_secs(2)).await;
+        app.provider.fault_next(&[Endpoint::Token], 1, Fault::Delay(Duration::from_millis(300)));
+        let mut waiting = ada.clone();
+        let call = tokio::spawn(async move { waiting.fetch("GET", "/graph/me").await });
+        eventually("the refresh is sent", &app, async || requests(&app)[0] == 1).await;
+        match outage {
+            "no server" => redis.stop(),
+            _ => drop(redis.command(&["ACL", "SETUSER", "default", "-hset"]).unwrap()),
+        }
+        let response = call.await.unwrap();
+        assert_eq!(response.status, 200, "{outage}: {}\n{}", response.text(), app.log());
+        match outage {
+            "no server" => redis.start_again().unwrap(),
+            _ => {
+                let again = ada.clone().fetch("GET", "/graph/me").await;
+                assert_eq!(again.status, 200, "the tokens are not stored, but known here: {}", again.text());
+                redis.command(&["ACL", "SETUSER", "default", "+hset"]).unwrap();
+            }
+        }
+        let generation = || redis.command(&["HGET", &super::only_record(&redis), "g"]).unwrap().text();
+        eventually("the tokens are stored", &app, async || generation() == "2").await;
+        let mut there = instance.visitor(&ada);
+        assert_eq!(there.fetch("GET", "/graph/me").await.status, 200, "{outage}: {}", instance.gateway.log());
+        assert_eq!(requests(&app)[0], 1, "{outage}: another instance has them, too");
+        assert_eq!(there.fetch("POST", "/auth/refresh").await.status, 204, "{outage}: {}", instance.gateway.log());
+        assert_eq!(requests(&app)[0], 2, "{outage}: the newest refresh token is stored");
+    }
+}
+
 /// Contract 15.11: the sign-out is answered, counts here at once, and elsewhere as soon as Redis responds.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_sign_out_without_redis_is_completed_later() {
@@ -81,6 +127,24 @@ async fn a_sign_out_without_redis_is_completed_later() {
         .await;
         assert!(!is_signed_in(&mut there).await);
     }
+}
+
+/// Contract 3.14: the cookie says which session it is, whether the instance has read the revocation list or not.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_sign_out_on_an_instance_without_the_revocation_list_counts_everywhere() {
+    let (redis, setup) = (redis(), Setup::with_key(60).await);
+    let app = setup.cloud.gateway().set("STORE", redis.url()).start().await;
+    let ada = app.signed_in(ADA).await;
+    setup.vault.fault(&[Operation::GetNewest], Fault::ForbiddenByRbac);
+    let instance = Instance::start(&app, &[]);
+    let mut there = instance.visitor(&ada);
+    let rejected = async || there.clone().fetch("GET", "/graph/me").await.code() == "keys_unavailable";
+    eventually("the instance has keys but no list", &app, rejected).await;
+    let response = there.fetch("POST", "/auth/logout").await;
+    assert_eq!(response.status, 200, "{}", response.text());
+    assert!(there.jar.is_empty(), "{:?}", there.jar);
+    assert_eq!(keys(&redis, "s"), [""; 0], "{}", instance.gateway.log());
+    assert_eq!(ada.clone().fetch("GET", "/graph/me").await.code(), "session_expired", "a copy of the cookie");
 }
 
 /// Contract 15.4: a session that could not be found without its cookie must not begin.

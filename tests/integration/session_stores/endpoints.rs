@@ -86,7 +86,7 @@ impl Gateway {
         let user = User { sub: user.to_owned(), ..User::default() };
         let (issuer, handle) = (Some(ISSUER.to_owned()), Some(Key32::random()));
         let new = Session { issuer, handle, ..Session::new(rand::random(), user, now) };
-        let mut session = self.sessions.begin(new, now);
+        let mut session = self.sessions.begin(new, &self.sessions.known_revocations(), now);
         session.user_agent = UserAgent::parse(b"Browser/1");
         let cookie = self.instance.store.create(&session, now).await.unwrap();
         let cookie = HeaderValue::from_str(&format!("{NAME}={cookie}")).unwrap();

@@ -32,7 +32,7 @@ impl Gateway {
         let user = User { sub: user.to_owned(), ..User::default() };
         let (issuer, handle) = (Some(issuer.to_owned()), Some(Key32::random()));
         let new = Session { issuer, handle, ..Session::new(rand::random(), user, now) };
-        let new = self.sessions.begin(new, now);
+        let new = self.sessions.begin(new, &self.sessions.known_revocations(), now);
         let cookie = self.instance.store.create(&new, now).await.unwrap();
         self.instance.load(&cookie, now).await.unwrap()
     }

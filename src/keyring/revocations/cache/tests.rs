@@ -153,16 +153,16 @@ async fn a_change_is_announced_once() {
 #[tokio::test]
 async fn a_session_that_begins_after_the_list_was_read_is_later_than_what_it_ends() {
     let (source, cache) = cache(Ok(Some(r#"{"all": 1200, "users": {"ada": 1250}}"#)));
-    assert_eq!(cache.sign_in_time(NOW, None, "ada"), NOW, "nothing is known yet");
+    assert_eq!(cache.known().sign_in_time(NOW, None, "ada"), NOW, "nothing is known yet");
     cache.refresh(NOW).await;
     for (oid, sub, expected) in [(None, "grace", 1_201), (None, "ada", 1_251), (Some("ada"), "x", 1_251)] {
-        let signed_in_at = cache.sign_in_time(NOW, oid, sub);
+        let signed_in_at = cache.known().sign_in_time(NOW, oid, sub);
         assert_eq!(signed_in_at, expected, "{oid:?} {sub}");
         assert_eq!(cache.look_up(signed_in_at, oid, sub), Some(false));
     }
     source.set(Ok(Some(r#"{"all": 900}"#)));
     cache.refresh(NOW).await;
-    assert_eq!(cache.sign_in_time(NOW, None, "grace"), NOW);
+    assert_eq!(cache.known().sign_in_time(NOW, None, "grace"), NOW);
 }
 
 /// While the source hangs, requests that waited for each attempt would hold their places.

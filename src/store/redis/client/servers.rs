@@ -108,8 +108,9 @@ impl Servers {
 
     /// The keys on all primaries that match a pattern. One may occur twice.
     pub(super) async fn scan(&self, pattern: &str) -> Result<Vec<Vec<u8>>, Failed> {
-        // A server of a cluster does not redirect this command, so that it would not be detected.
-        self.reload(vec![Arc::clone(&self.first)]).await;
+        // A server of a cluster does not redirect this command: without the slots, the keys of others would be missing.
+        let failed = |failure| Failed { server: Arc::clone(self.first()), failure };
+        self.replace(self.load_from(self.sources()).await.map_err(failed)?);
         let mut keys = Vec::new();
         for link in self.primaries() {
             let mut cursor = Vec::from(b"0");
@@ -207,10 +208,8 @@ impl Servers {
         if reload.last.is_some_and(|at| at.elapsed() < RELOAD_PAUSE) {
             return;
         }
-        let loads = sources.into_iter().map(|link| self.load(link).boxed());
-        let loaded = timeout(CONNECT, select_ok(loads)).await.unwrap_or(Err(Failure::Timeout));
-        match loaded {
-            Ok((slots, _)) => {
+        match self.load_from(sources).await {
+            Ok(slots) => {
                 self.replace(slots);
                 reload.failed = false;
             }
@@ -238,6 +237,13 @@ impl Servers {
         cluster.slots = slots;
         drop(cluster);
         self.outages.forget_servers(|server| primaries.contains(server));
+    }
+
+    /// The slots by the first of these servers that replies.
+    async fn load_from(&self, sources: Vec<Arc<Link>>) -> Result<Option<SlotMap>, Failure> {
+        let loads = sources.into_iter().map(|link| self.load(link).boxed());
+        let loaded = timeout(CONNECT, select_ok(loads)).await.unwrap_or(Err(Failure::Timeout));
+        loaded.map(|(slots, _)| slots)
     }
 
     /// `None`: the server of the URL does not belong to a cluster any more.
