@@ -77,6 +77,19 @@ param otherSubnetIds string[] = []
 @description('Id of the Front Door that alone may call the app: frontDoorId of its profile. Empty: any caller.')
 param frontDoorId string = ''
 
+@description('Whether to make an Azure Managed Redis and store sessions there. It is billed by the hour.')
+param redis bool = false
+
+@description('Size of that Redis: B0 has half a gigabyte, B1 one, and so on.')
+@allowed([
+  'Balanced_B0'
+  'Balanced_B1'
+  'Balanced_B3'
+  'Balanced_B5'
+  'Balanced_B10'
+])
+param redisSku string = 'Balanced_B0'
+
 @description('Whether to make a storage account for the SPA, which the gateway then fronts.')
 param staticWebsite bool = false
 
@@ -127,6 +140,7 @@ module network 'modules/network.bicep' = if (closed) {
     appName: name
     location: region
     tags: tags
+    hasEndpoints: redis
   }
 }
 
@@ -171,6 +185,19 @@ module vault 'modules/vault.bicep' = {
   }
 }
 
+module store 'modules/redis.bicep' = if (redis) {
+  params: {
+    name: 'redis-${uniqueString(resourceGroup().id, name)}'
+    appName: name
+    location: region
+    tags: tags
+    sku: redisSku
+    gatewayPrincipalId: identity.outputs.principalId
+    subnetId: closed ? network!.outputs.endpointsSubnetId : ''
+    networkId: closed ? network!.outputs.id : ''
+  }
+}
+
 module website 'modules/static-website.bicep' = if (staticWebsite) {
   params: {
     name: 'web${uniqueString(resourceGroup().id, name)}'
@@ -202,12 +229,15 @@ var host = {
 
 var site = staticWebsite ? { CLOAKROOM_SPA: website!.outputs.endpoint } : {}
 
+// By its host the gateway knows that it signs in with its identity: CLOAKROOM_STORE_AUTH stays as it is.
+var sessions = redis ? { CLOAKROOM_STORE: store!.outputs.url } : {}
+
 var pages = empty(origins) ? {} : { CLOAKROOM_ALLOWED_ORIGINS: origins }
 
 // Without the right to write keys the timer could only fail.
 var timer = rotateInApp ? {} : { 'AzureWebJobs.rotate_keys.Disabled': 'true' }
 
-var settings = union(host, gateway, site, pages, timer, gatewaySettings)
+var settings = union(host, gateway, site, sessions, pages, timer, gatewaySettings)
 
 module flex 'modules/flex.bicep' = if (isFlex) {
   params: {

@@ -1,6 +1,6 @@
-// A virtual network of which the app gets the only subnet, so that vault and storage can be closed to all other callers.
-// The subnet reaches them by service endpoints: no private addresses, no DNS zones, and nothing to pay. Calls to the
-// provider and to APIs go out through it too.
+// A virtual network with a subnet for the app alone, so that vault and storage can be closed to all other callers. The
+// subnet reaches them by service endpoints: no private addresses, no DNS zones, and nothing to pay. Calls to the
+// provider and to APIs go out through it too. Redis has no service endpoint, but a private one, in a subnet of its own.
 //
 // Once in a subscription, before the first deployment: az provider register --namespace Microsoft.App --wait
 
@@ -18,6 +18,12 @@ param addressPrefix string = '10.0.0.0/24'
 
 @description('Addresses of the app\'s subnet, among those. Flex Consumption requires at least /27.')
 param subnetPrefix string = '10.0.0.0/26'
+
+@description('Whether there is a subnet for private endpoints.')
+param hasEndpoints bool
+
+@description('Its addresses.')
+param endpointsPrefix string = '10.0.0.64/28'
 
 resource network 'Microsoft.Network/virtualNetworks@2024-07-01' = {
   name: 'vnet-${appName}'
@@ -55,6 +61,25 @@ resource subnet 'Microsoft.Network/virtualNetworks/subnets@2024-07-01' = {
     ]
   }
 }
+
+// The app's subnet is delegated, so that it cannot have private endpoints.
+resource endpoints 'Microsoft.Network/virtualNetworks/subnets@2024-07-01' = if (hasEndpoints) {
+  parent: network
+  name: 'endpoints'
+  properties: {
+    addressPrefix: endpointsPrefix
+  }
+  // Azure changes one subnet of a network at a time.
+  dependsOn: [
+    subnet
+  ]
+}
+
+@description('Resource id of the network.')
+output id string = network.id
+
+@description('Resource id of the subnet for private endpoints. Empty: there is none.')
+output endpointsSubnetId string = hasEndpoints ? endpoints!.id : ''
 
 @description('Resource id of the app\'s subnet.')
 output subnetId string = subnet.id

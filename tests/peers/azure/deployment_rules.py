@@ -1,5 +1,5 @@
-"""What deployments of the templates must be, by whatever expressions: regions, origins, the account of the package, and
-who may call app, vault and storage. Each rule deploys the templates with parameters of its own.
+"""What deployments of the templates must be, by whatever expressions: regions, origins, the account of the package, who
+may call app, vault and storage, and Redis. Each rule deploys the templates with parameters of its own.
 """
 
 from bicep_deployment import Deployment, Parameters, Resource, Unreadable
@@ -14,9 +14,13 @@ BLOB_CONTRIBUTOR = "ba92f5b4-2d11-453d-a403-e96b0029c9fe"
 ACCOUNT = "Microsoft.Storage/storageAccounts"
 FRONT_DOOR = "11111111-2222-3333-4444-555555555555"
 OTHER_SUBNET = "/subscriptions/s/other-subnet"
+SUBNET = "Microsoft.Network/virtualNetworks/subnets"
 DEFAULT_ACTION = "properties.networkAcls.defaultAction"
 # The options that add resources.
-EVERYTHING = {"staticWebsite": True, "alertEmail": "a@example.org"}
+EVERYTHING = {"staticWebsite": True, "alertEmail": "a@example.org", "redis": True}
+CLUSTER, DATABASE = "Microsoft.Cache/redisEnterprise", "Microsoft.Cache/redisEnterprise/databases"
+ENDPOINT, ZONE = "Microsoft.Network/privateEndpoints", "Microsoft.Network/privateDnsZones"
+LINK = f"{ZONE}/virtualNetworkLinks"
 
 
 class App:
@@ -54,7 +58,7 @@ class App:
 def faults(templates: Templates) -> list[Fault]:
     """Breaches of all rules."""
     found = []
-    for rule in (_defaults, _regions, _origins, _registration, _identity, _package, _front_door, _network):
+    for rule in (_defaults, _regions, _origins, _registration, _identity, _package, _front_door, _network, _redis):
         try:
             found += rule(templates)
         except Unreadable as error:
@@ -183,7 +187,7 @@ def _front_door(templates):
 def _network(templates):
     """With `virtualNetwork` vault and storage admit the app's subnet only; without it they have no rule."""
     app = App(templates, virtualNetwork=True, otherSubnetIds=[OTHER_SUBNET])
-    subnets = [one.id for one in app.of("Microsoft.Network/virtualNetworks/subnets")]
+    subnets = [one.id for one in app.of(SUBNET) if one.at("properties.delegations")]
     if len(subnets) != 1 or app.site.at("properties.virtualNetworkSubnetId") != subnets[0]:
         yield _fault(app.site, f"virtualNetworkSubnetId is not the subnet of the app: {subnets}")
     for one in _closable(app):
@@ -218,3 +222,56 @@ def _without_networks(templates):
     except Stopped:
         return
     yield _fault(site, "on consumption a deployment with virtualNetwork does not stop, and leaves all open")
+
+
+def _redis(templates):
+    """With `redis` the gateway stores sessions in one that only its identity can sign in to; without it there is none."""
+    for plan in PLANS:
+        app = App(templates, hostingPlan=plan, redis=False)
+        for one in app.of(CLUSTER) + app.of(ENDPOINT):
+            yield _fault(one, "it is deployed and billed, although it was not chosen")
+        if "CLOAKROOM_STORE" in app.settings:
+            yield _fault(app.site, "there is no Redis, but CLOAKROOM_STORE is set")
+        yield from _store(App(templates, hostingPlan=plan), "Enabled")
+    app = App(templates, virtualNetwork=True)
+    yield from _store(app, "Disabled")
+    yield from _private(app)
+
+
+def _store(app, public):
+    cluster, database = app.only(CLUSTER), app.only(DATABASE)
+    address = f"rediss://{{{cluster.id}.properties.hostName}}:{{{database.id}.properties.port}}"
+    if app.settings.get("CLOAKROOM_STORE") != address:
+        yield _fault(app.site, f"CLOAKROOM_STORE is {app.settings.get('CLOAKROOM_STORE')}, not {address}")
+    yield from _differs(cluster, "properties.publicNetworkAccess", public, "that is how the app reaches it")
+    yield from _differs(cluster, "properties.highAvailability", "Enabled", "maintenance would end all sessions")
+    yield from _differs(cluster, "properties.minimumTlsVersion", "1.2", "older versions are broken")
+    for name, expected, why in [
+        ("accessKeysAuthentication", "Disabled", "who has a key needs no identity"),
+        ("clientProtocol", "Encrypted", "tokens of Entra would be readable"),
+        ("evictionPolicy", "NoEviction", "sessions would end before their time"),
+        ("port", 10000, "that is the port of the service"),
+    ]:
+        yield from _differs(database, f"properties.{name}", expected, why)
+    user = app.only(f"{DATABASE}/accessPolicyAssignments")
+    principal = f"{{{app.identity.id}.properties.principalId}}"
+    yield from _differs(user, "properties.user.objectId", principal, "the app signs in with its identity")
+
+
+def _private(app):
+    """The network leads to it, by a subnet that is not the app's, which is delegated."""
+    network, endpoint, zone = app.only("Microsoft.Network/virtualNetworks"), app.only(ENDPOINT), app.only(ZONE)
+    free = [one.id for one in app.of(SUBNET) if not one.at("properties.delegations")]
+    if endpoint.at("properties.subnet.id") not in free:
+        yield _fault(endpoint, f"its subnet is {endpoint.at('properties.subnet.id')}, not of {free}")
+    [connection] = endpoint.at("properties.privateLinkServiceConnections")
+    if connection["properties"]["privateLinkServiceId"] != app.only(CLUSTER).id:
+        yield _fault(endpoint, "it does not lead to Redis")
+    yield from _differs(zone, "name", "privatelink.redis.azure.net", "by that name Azure finds the endpoint")
+    link, records = app.only(LINK), app.only(f"{ENDPOINT}/privateDnsZoneGroups")
+    yield from _differs(link, "properties.virtualNetwork.id", network.id, "the app would get the public address")
+    if [one["properties"]["privateDnsZoneId"] for one in records.at("properties.privateDnsZoneConfigs")] != [zone.id]:
+        yield _fault(records, "the endpoint's address is not in the zone")
+    for one, parent in ((link, zone), (records, endpoint)):
+        if one.values["parent"] is not parent:
+            yield _fault(one, f"it does not belong to {parent.declaration.name}")

@@ -9,6 +9,7 @@ from planted import Planted
 from template_graph import Templates
 
 FLEX, CONSUMPTION = "modules/flex.bicep", "modules/consumption.bicep"
+NETWORK, REDIS = "modules/network.bicep", "modules/redis.bicep"
 PACKAGES, STORAGE, VAULT = "modules/packages.bicep", "modules/storage.bicep", "modules/vault.bicep"
 SCM = "scmIpSecurityRestrictionsUseMain: false"
 RESTRICTIONS = "ipSecurityRestrictions: empty(frontDoorId) ? [] : frontDoor"
@@ -87,12 +88,35 @@ FAULTS = [
     ("main.bicep", "closed ? union(ownSubnetIds, otherSubnetIds) : []", "otherSubnetIds", "vault: networkAcls admit ['/subscr"),
     ("main.bicep", "? fail('virtualNetwork needs hostingPlan=flex') : virtualNetwork", "? false : virtualNetwork",
      "on consumption a deployment with virtualNetwork does not stop"),
+    # Redis.
+    ("main.bicep", "module store 'modules/redis.bicep' = if (redis)", "module store 'modules/redis.bicep' =",
+     "cluster: it is deployed and billed, although it was not chosen"),
+    ("main.bicep", "redis ? { CLOAKROOM_STORE: store!.outputs.url } : {}", "{ CLOAKROOM_STORE: 'rediss://example.org' }",
+     "there is no Redis, but CLOAKROOM_STORE is set"),
+    ("main.bicep", "site, sessions, pages", "site, pages", "CLOAKROOM_STORE is None, not rediss://{"),
+    (REDIS, "'rediss://${", "'redis://${", "CLOAKROOM_STORE is redis://{"),
+    (REDIS, "accessKeysAuthentication: 'Disabled'", "accessKeysAuthentication: 'Enabled'", "who has a key needs no identity"),
+    (REDIS, "    accessKeysAuthentication: 'Disabled'\n", "", "who has a key needs no identity"),
+    (REDIS, "clientProtocol: 'Encrypted'", "clientProtocol: 'Plaintext'", "tokens of Entra would be readable"),
+    (REDIS, "evictionPolicy: 'NoEviction'", "evictionPolicy: 'VolatileLRU'", "sessions would end before their time"),
+    (REDIS, "port: 10000", "port: 6380", "that is the port of the service"),
+    (REDIS, "highAvailability: 'Enabled'", "highAvailability: 'Disabled'", "maintenance would end all sessions"),
+    (REDIS, "minimumTlsVersion: '1.2'", "minimumTlsVersion: '1.0'", "older versions are broken"),
+    (REDIS, "objectId: gatewayPrincipalId", "objectId: name", "the app signs in with its identity"),
+    (REDIS, "closed ? 'Disabled' : 'Enabled'", "'Enabled'", "publicNetworkAccess is 'Enabled', not 'Disabled'"),
+    (REDIS, "closed ? 'Disabled' : 'Enabled'", "'Disabled'", "publicNetworkAccess is 'Disabled', not 'Enabled'"),
+    ("main.bicep", "closed ? network!.outputs.endpointsSubnetId : ''", "subnetId", "endpoint: its subnet is /providers/Microsoft.N"),
+    ("main.bicep", "closed ? network!.outputs.id : ''", "''", "the app would get the public address"),
+    (NETWORK, "hasEndpoints ? endpoints!.id : ''", "hasEndpoints ? subnet.id : ''", "endpoint: its subnet is"),
+    (REDIS, "privateLinkServiceId: cluster.id", "privateLinkServiceId: database.id", "it does not lead to Redis"),
+    (REDIS, "'privatelink.redis.azure.net'", "'privatelink.redis.cache.windows.net'", "by that name Azure finds the endpoint"),
+    (REDIS, "privateDnsZoneId: zone!.id", "privateDnsZoneId: link.id", "the endpoint's address is not in the zone"),
     # What cannot be evaluated is a fault too.
     ("main.bicep", "module flex 'modules/flex.bicep' = if (isFlex)", "module flex 'modules/flex.bicep' = if (!isFlex)",
      "a deployment would stop: 'outputs' is read of what is not deployed"),
     ("main.bicep", "module identity 'modules/identity.bicep'", "module identity 'modules/monitor.bicep'",
-     "infra/main.bicep:108: there is no file 'modules/monitor.bicep'"),
-    ("main.bicep", "take(listed, ", "takeFrom(listed, ", "infra/main.bicep:103: this cannot be evaluated here: KeyError"),
+     "infra/main.bicep:121: there is no file 'modules/monitor.bicep'"),
+    ("main.bicep", "take(listed, ", "takeFrom(listed, ", "infra/main.bicep:116: this cannot be evaluated here: KeyError"),
     ("main.bicep", "param clientId string\n", "param clientId string\n\n@description('a')\nparam more string\n\noutput o string = more\n",
      "a deployment would stop: there is no value for param 'more'"),
 ]  # fmt: skip

@@ -10,6 +10,7 @@ param virtualNetwork = true
 param otherSubnetIds = [
   '/subscriptions/22222222-2222-2222-2222-222222222222/resourceGroups/other/providers/Microsoft.Network/virtualNetworks/vnet-other/subnets/app'
 ]
+param redis = true
 param tags = {
   purpose: 'snapshot'
 }

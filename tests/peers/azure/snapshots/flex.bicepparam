@@ -12,6 +12,7 @@ param gatewaySettings = {
   CLOAKROOM_SESSION_IDLE: '15m'
 }
 param staticWebsite = true
+param redis = true
 param tags = {
   purpose: 'snapshot'
 }
