@@ -14,6 +14,7 @@ pub mod static_key;
 use std::fmt;
 use std::future::Future;
 use std::pin::Pin;
+use std::sync::LazyLock;
 
 use hkdf::{Hkdf, HkdfExtract};
 use secrecy::zeroize::Zeroizing;
@@ -148,7 +149,9 @@ fn derive_subkey(material: &Key32, handle: Option<&Key32>, purpose: Purpose) -> 
 /// HKDF-SHA256 as contract 5.3, 5.5 and 15.3 specify it, for outputs of at most 32 bytes.
 #[expect(clippy::expect_used, reason = "HKDF fails only for outputs of more than 8,160 bytes")]
 fn derive(material: &Key32, handle: Option<&Key32>, info: &str, output: &mut [u8]) {
-    let mut extract = HkdfExtract::<Sha256>::new(Some(SALT));
+    // Every call that opens a record derives a key, and the salt is always the same.
+    static SALTED: LazyLock<HkdfExtract<Sha256>> = LazyLock::new(|| HkdfExtract::new(Some(SALT)));
+    let mut extract = SALTED.clone();
     extract.input_ikm(material.expose());
     if let Some(handle) = handle {
         extract.input_ikm(handle.expose());

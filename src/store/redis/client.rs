@@ -15,6 +15,7 @@ mod servers;
 mod slots;
 mod stream;
 
+use std::borrow::Cow;
 use std::fmt;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
@@ -247,9 +248,9 @@ impl Client {
 }
 
 /// The command without its arguments.
-fn name_of(command: &Cmd) -> String {
+fn name_of(command: &Cmd) -> Cow<'_, str> {
     match command.args_iter().next() {
-        Some(redis::Arg::Simple(name)) => String::from_utf8_lossy(name).into_owned(),
-        _ => String::new(),
+        Some(redis::Arg::Simple(name)) => String::from_utf8_lossy(name),
+        _ => Cow::Borrowed(""),
     }
 }

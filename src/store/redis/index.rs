@@ -28,7 +28,7 @@ impl Records {
     pub(super) async fn add_to_indexes(
         &self,
         indexes: &[Index],
-        names: &SessionNames,
+        names: &SessionNames<'_>,
         expires_at: UnixSeconds,
         now: UnixSeconds,
     ) -> Result<(), StoreUnavailable> {
@@ -42,7 +42,7 @@ impl Records {
     }
 
     /// Removes a session from indexes. An entry that is left is removed when it is met.
-    pub(super) async fn remove_from_indexes(&self, indexes: &[Index], names: &SessionNames) {
+    pub(super) async fn remove_from_indexes(&self, indexes: &[Index], names: &SessionNames<'_>) {
         let remove = async |index: &Index| -> Result<i64, StoreUnavailable> {
             self.call("ZREM", &self.names.index(index), &[names.member.as_bytes()]).await
         };

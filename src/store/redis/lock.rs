@@ -62,16 +62,16 @@ pub(super) async fn lock<F: Future<Output = Result<Attempt, StoreUnavailable>>>(
 pub(super) async fn try_lock(
     records: &Arc<Records>,
     background: &TaskTracker,
-    names: &SessionNames,
+    names: &SessionNames<'_>,
     generation: u64,
 ) -> Result<Attempt, StoreUnavailable> {
     let holder: [u8; 16] = rand::random();
     let until = Instant::now() + LIFE;
     let (life, generation) = (LIFE.as_millis().to_string(), generation.to_string());
     let arguments = [holder.as_slice(), life.as_bytes(), generation.as_bytes()];
-    Ok(match records.run(&scripts::LOCK, &[&names.lock, &names.record], &arguments).await? {
+    Ok(match records.run(&scripts::LOCK, &[&names.lock(), &names.record], &arguments).await? {
         1 => {
-            let (records, background, key) = (Arc::clone(records), background.clone(), names.lock.clone());
+            let (records, background, key) = (Arc::clone(records), background.clone(), names.lock());
             let held = Held { records, background, key, holder };
             Attempt::Taken(RefreshLock::new(held, Some(until)).with_holder(holder))
         }

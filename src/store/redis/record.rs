@@ -27,13 +27,11 @@ pub(super) struct Names {
 
 /// The names of one session's keys, and of what is sealed for it.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct SessionNames {
+pub(super) struct SessionNames<'a> {
+    prefix: &'a str,
     /// `H`, as a member of indexes.
     pub(super) member: String,
     pub(super) record: String,
-    pub(super) lock: String,
-    /// Says that the session was moved here, or ended before it could be (contract 15.17).
-    pub(super) moved: String,
     /// What the metadata is sealed for; the session itself is sealed for `member`.
     pub(super) metadata: String,
 }
@@ -78,23 +76,17 @@ impl Names {
         Self { prefix: prefix.to_owned() }
     }
 
-    pub(super) fn session(&self, hash: &SessionHash) -> SessionNames {
-        let (prefix, member) = (&self.prefix, text(hash));
-        SessionNames {
-            record: format!("{prefix}:s:{{{member}}}"),
-            lock: format!("{prefix}:l:{{{member}}}"),
-            moved: format!("{prefix}:mv:{{{member}}}"),
-            metadata: format!("{member}/m"),
-            member,
-        }
+    pub(super) fn session(&self, hash: &SessionHash) -> SessionNames<'_> {
+        let (prefix, member) = (self.prefix.as_str(), text(hash));
+        SessionNames { record: key(prefix, "s", &member), metadata: [&member, "/m"].concat(), prefix, member }
     }
 
     pub(super) fn index(&self, Index { kind, hash }: &Index) -> String {
-        format!("{}:{}:{{{}}}", self.prefix, kind.name(), text(hash))
+        key(&self.prefix, kind.name(), &text(hash))
     }
 
     pub(super) fn logout_token(&self, LogoutTokenId { issuer, jti }: &LogoutTokenId) -> String {
-        format!("{}:jti:{{{}}}", self.prefix, text(&value_hash(issuer, jti)))
+        key(&self.prefix, "jti", &text(&value_hash(issuer, jti)))
     }
 
     /// A pattern that matches the records of all sessions. No character of a prefix has a meaning in it.
@@ -107,6 +99,22 @@ impl Names {
         let member = name.strip_prefix(self.prefix.as_bytes())?.strip_prefix(b":s:{")?.strip_suffix(b"}")?;
         parse_member(member)
     }
+}
+
+impl SessionNames<'_> {
+    pub(super) fn lock(&self) -> String {
+        key(self.prefix, "l", &self.member)
+    }
+
+    /// Says that the session was moved here, or ended before it could be (contract 15.17).
+    pub(super) fn moved(&self) -> String {
+        key(self.prefix, "mv", &self.member)
+    }
+}
+
+/// Joined rather than formatted, since every call names a record.
+fn key(prefix: &str, kind: &str, tag: &str) -> String {
+    [prefix, ":", kind, ":{", tag, "}"].concat()
 }
 
 /// The session of an index's member, unless it was not written by the gateway.

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use redis::{FromRedisValue, Value};
+use redis::{Cmd, FromRedisValue, Value};
 
 use super::client::{Client, Script};
 use super::record::{Index, LIMIT, Metadata, Names, SessionNames};
@@ -80,8 +80,10 @@ impl Records {
         key: &str,
         arguments: &[&[u8]],
     ) -> Result<T, StoreUnavailable> {
-        let mut command = redis::cmd(name);
-        command.arg(key).arg(arguments);
+        let size = arguments.iter().map(|argument| argument.len()).sum::<usize>();
+        // Allocated once, since every call sends a command.
+        let mut command = Cmd::with_capacity(2 + arguments.len(), name.len() + key.len() + size);
+        command.arg(name).arg(key).arg(arguments);
         self.parse(name, self.client.call(key, &command).await?)
     }
 
@@ -105,7 +107,7 @@ impl Records {
         self.open(handle, &names, fields, now).await
     }
 
-    pub(super) async fn fields(&self, names: &SessionNames) -> Result<Fields, StoreUnavailable> {
+    pub(super) async fn fields(&self, names: &SessionNames<'_>) -> Result<Fields, StoreUnavailable> {
         self.call("HMGET", &names.record, &[b"g", b"v", b"m"]).await
     }
 
@@ -113,7 +115,7 @@ impl Records {
     pub(super) async fn open(
         &self,
         handle: &Handle,
-        names: &SessionNames,
+        names: &SessionNames<'_>,
         fields: Fields,
         now: UnixSeconds,
     ) -> Result<Stored, LoadError> {
@@ -166,7 +168,7 @@ impl Records {
     /// Stores a session that begins, where there is none. Returns whether there is one then.
     pub(super) async fn create(
         &self,
-        names: &SessionNames,
+        names: &SessionNames<'_>,
         sealed: &Sealed,
         may_create: bool,
     ) -> Result<bool, StoreUnavailable> {
@@ -178,21 +180,21 @@ impl Records {
     }
 
     /// The record of a session that was moved here before; `None` if it was not.
-    pub(super) async fn moved(&self, names: &SessionNames) -> Result<Option<Fields>, StoreUnavailable> {
-        self.run(&scripts::MOVED, &[&names.record, &names.moved], &[]).await
+    pub(super) async fn moved(&self, names: &SessionNames<'_>) -> Result<Option<Fields>, StoreUnavailable> {
+        self.run(&scripts::MOVED, &[&names.record, &names.moved()], &[]).await
     }
 
     /// Moves a session here, unless another instance was first. Returns the record that counts.
     pub(super) async fn move_here(
         &self,
-        names: &SessionNames,
+        names: &SessionNames<'_>,
         sealed: &Sealed,
         mark: u64,
     ) -> Result<Fields, StoreUnavailable> {
         let (generation, life, mark) = (sealed.generation.to_string(), sealed.life.to_string(), mark.to_string());
         let (session, metadata) = (sealed.session.as_bytes(), sealed.metadata.as_bytes());
         let arguments = [generation.as_bytes(), session, metadata, life.as_bytes(), mark.as_bytes()];
-        self.run(&scripts::MOVE, &[&names.record, &names.moved], &arguments).await
+        self.run(&scripts::MOVE, &[&names.record, &names.moved()], &arguments).await
     }
 
     /// Stores the next generation of a session that was read. What does not fit is left out as far as the refresh token
@@ -221,7 +223,7 @@ impl Records {
         let after = after.to_string();
         let holder = lock.holder().map_or(&[][..], |holder| holder);
         let arguments = [before.as_bytes(), after.as_bytes(), sealed.as_bytes(), holder];
-        match self.run(&scripts::SAVE, &[&names.record, &names.lock], &arguments).await? {
+        match self.run(&scripts::SAVE, &[&names.record, &names.lock()], &arguments).await? {
             1 => Ok(()),
             0 => Err(SaveError::Ended),
             _ => Err::<(), SaveError>(SaveError::Superseded),
@@ -239,7 +241,7 @@ impl Records {
         }
     }
 
-    async fn try_touch(&self, names: &SessionNames, now: UnixSeconds) -> Result<i64, MetadataError> {
+    async fn try_touch(&self, names: &SessionNames<'_>, now: UnixSeconds) -> Result<i64, MetadataError> {
         let StoredMetadata { sealed: read, mut metadata, expires_at } = self.metadata(names, now).await?;
         if metadata.active_at >= now {
             return Ok(1);
@@ -255,7 +257,7 @@ impl Records {
     /// What is known of a session without its handle.
     pub(super) async fn metadata(
         &self,
-        names: &SessionNames,
+        names: &SessionNames<'_>,
         now: UnixSeconds,
     ) -> Result<StoredMetadata, MetadataError> {
         let sealed: Option<Vec<u8>> = self.call("HGET", &names.record, &[b"m"]).await?;
@@ -292,7 +294,7 @@ impl Records {
         };
         if was_there || mark.is_some() {
             let mark = mark.map_or_else(|| "0".to_owned(), |mark| mark.to_string());
-            let _: i64 = self.run(&scripts::END, &[&names.record, &names.moved], &[mark.as_bytes()]).await?;
+            let _: i64 = self.run(&scripts::END, &[&names.record, &names.moved()], &[mark.as_bytes()]).await?;
         }
         self.remove_from_indexes(&indexes, &names).await;
         Ok(was_there)
@@ -301,7 +303,7 @@ impl Records {
     fn seal_session(
         &self,
         key: &Key,
-        names: &SessionNames,
+        names: &SessionNames<'_>,
         handle: &Handle,
         session: &Session,
         expires_at: UnixSeconds,
@@ -314,7 +316,7 @@ impl Records {
     fn seal_metadata(
         &self,
         key: &Key,
-        names: &SessionNames,
+        names: &SessionNames<'_>,
         metadata: &Metadata,
         expires_at: UnixSeconds,
         now: UnixSeconds,

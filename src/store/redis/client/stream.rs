@@ -8,6 +8,7 @@ use std::sync::Arc;
 use redis::aio::AsyncStream;
 use rustls::ClientConfig;
 use rustls::pki_types::ServerName;
+use tokio::io::BufReader;
 use tokio::net::{TcpStream, lookup_host};
 use tokio_rustls::TlsConnector;
 
@@ -16,6 +17,9 @@ use super::address::Address;
 use super::failure::Failure;
 use crate::net::OutboundClients;
 use crate::telemetry::spawn_blocking;
+
+/// Bytes read at a time. The library reads 8 KB, which is one record; replies to concurrent calls come together.
+const READ_BUFFER: usize = 64 * 1_024;
 
 pub(super) type Stream = Pin<Box<dyn AsyncStream + Send + Sync>>;
 
@@ -27,6 +31,7 @@ pub(super) async fn open(server: &Address, config: &Config, net: &Arc<OutboundCl
     let tcp = TcpStream::connect(addresses.as_slice()).await;
     let tcp = tcp.map_err(|error| Failure::Unreachable(error.kind()))?;
     tcp.set_nodelay(true).map_err(|error| Failure::Unreachable(error.kind()))?;
+    let tcp = BufReader::with_capacity(READ_BUFFER, tcp);
     let Some(tls) = tls else { return Ok(Box::pin(tcp)) };
     let name = ServerName::try_from(verified_name(server, config).to_owned());
     let name = name.map_err(|_| Failure::Tls("the host name is not valid in a certificate".to_owned()))?;

@@ -26,8 +26,8 @@ fn keys_are_named_by_hashes_in_hash_tags() {
     let h = "JXjM-GRbLR3BDEZe_4Q1hZcPOn4iKWqSytVdSJonIHI";
     assert_eq!((of.member.as_str(), of.metadata.as_str()), (h, format!("{h}/m").as_str()));
     assert_eq!(of.record, format!("cloakroom:s:{{{h}}}"));
-    assert_eq!(of.lock, format!("cloakroom:l:{{{h}}}"));
-    assert_eq!(of.moved, format!("cloakroom:mv:{{{h}}}"));
+    assert_eq!(of.lock(), format!("cloakroom:l:{{{h}}}"));
+    assert_eq!(of.moved(), format!("cloakroom:mv:{{{h}}}"));
     let indexes = Index::of(&session(Some("o"), Some("s")));
     let x = |value: &str| {
         let joined = [ISSUER.as_bytes(), b"\0", value.as_bytes()].concat();
@@ -117,8 +117,9 @@ proptest! {
     /// Contract 15.3: a script touches one slot only.
     #[test]
     fn all_keys_of_a_session_have_its_hash_as_their_only_tag(hash: [u8; 32], prefix in "[A-Za-z0-9:._-]{1,32}") {
-        let names = Names::new(&prefix).session(&hash);
-        for key in [&names.record, &names.lock, &names.moved] {
+        let all = Names::new(&prefix);
+        let names = all.session(&hash);
+        for key in [&names.record, &names.lock(), &names.moved()] {
             let tag = key.split_once('{').and_then(|(_, rest)| rest.split_once('}'));
             prop_assert_eq!(tag, Some((names.member.as_str(), "")));
         }
