@@ -54,7 +54,10 @@ struct Shared {
     /// From each value on, nothing is passed on over the connections that are open then.
     freezes: watch::Sender<u64>,
     accepted: AtomicUsize,
-    loses: AtomicBool,
+    /// The reply to the next request with all of these texts is lost.
+    loses: Mutex<Option<Vec<&'static str>>>,
+    /// Whether that request is held back when it is repeated.
+    holds_repeated: AtomicBool,
     /// Requests with all of these texts are held back.
     held: watch::Sender<Vec<&'static str>>,
     holds: watch::Sender<bool>,
@@ -75,7 +78,8 @@ impl Chaos {
             cuts: watch::Sender::new(0),
             freezes: watch::Sender::new(0),
             accepted: AtomicUsize::new(0),
-            loses: AtomicBool::new(false),
+            loses: Mutex::default(),
+            holds_repeated: AtomicBool::new(false),
             held: watch::Sender::default(),
             holds: watch::Sender::default(),
         });
@@ -126,15 +130,22 @@ impl Chaos {
         self.shared.accepted.load(Ordering::Relaxed)
     }
 
-    /// Loses the next reply: the connection ends instead.
-    pub fn lose(&self) {
-        self.shared.loses.store(true, Ordering::Relaxed);
+    /// Loses the reply to the next request that has all of these texts: the connection ends instead.
+    pub fn lose(&self, texts: &[&'static str]) {
+        *lock(&self.shared.loses) = Some(texts.to_vec());
     }
 
-    /// Whether the reply of [`Self::lose`] was lost.
+    /// The same, and holds the repetition of the request back, until [`Self::release`].
+    pub fn lose_and_hold(&self, texts: &[&'static str]) {
+        self.shared.holds.send_replace(false);
+        self.shared.holds_repeated.store(true, Ordering::Relaxed);
+        self.lose(texts);
+    }
+
+    /// Whether there was the request of [`Self::lose`].
     #[must_use]
     pub fn has_lost(&self) -> bool {
-        !self.shared.loses.load(Ordering::Relaxed)
+        lock(&self.shared.loses).is_none()
     }
 
     /// Holds the next requests back that have all of these texts, until [`Self::release`].
@@ -199,9 +210,10 @@ async fn connection(client: TcpStream, shared: Arc<Shared>) {
     let _ = (client.set_nodelay(true), server.set_nodelay(true));
     let (mut from_client, mut to_client) = client.into_split();
     let (mut from_server, mut to_server) = server.into_split();
+    let is_lost = AtomicBool::new(false);
     tokio::select! {
-        () = requests(&mut from_client, &mut to_server, &shared) => {}
-        () = replies(&mut from_server, &mut to_client, &shared) => {}
+        () = requests(&mut from_client, &mut to_server, &shared, &is_lost) => {}
+        () = replies(&mut from_server, &mut to_client, &shared, &is_lost) => {}
         _ = cuts.changed() => {}
         _ = freezes.changed() => {
             let _ = cuts.changed().await;
@@ -209,29 +221,37 @@ async fn connection(client: TcpStream, shared: Arc<Shared>) {
     }
 }
 
-async fn requests(from: &mut OwnedReadHalf, to: &mut OwnedWriteHalf, shared: &Shared) {
+async fn requests(from: &mut OwnedReadHalf, to: &mut OwnedWriteHalf, shared: &Shared, is_lost: &AtomicBool) {
     let (mut mode, mut held) = (shared.mode.subscribe(), shared.held.subscribe());
     let mut buffer = vec![0; BUFFER];
     while let Ok(mut length @ 1..) = from.read(&mut buffer).await {
-        if !held.borrow().is_empty() {
+        if !held.borrow().is_empty() || lock(&shared.loses).is_some() {
             while let Ok(Ok(more @ 1..)) = timeout(SAME_REQUEST, from.read(&mut buffer[length..])).await {
                 length += more;
             }
         }
         let text = String::from_utf8_lossy(&buffer[..length]);
-        let is_held = |texts: &Vec<&str>| !texts.is_empty() && texts.iter().all(|part| text.contains(part));
+        let has_all = |texts: &Vec<&str>| texts.iter().all(|part| text.contains(part));
+        let is_held = |texts: &Vec<&str>| !texts.is_empty() && has_all(texts);
         if is_held(&held.borrow()) {
             shared.holds.send_replace(true);
         }
         let _ = held.wait_for(|texts| !is_held(texts)).await;
         until(&mut mode, |mode| mode != Mode::Stall).await;
+        let lost = lock(&shared.loses).take_if(|texts| has_all(texts));
+        if let Some(texts) = lost {
+            is_lost.store(true, Ordering::Relaxed);
+            if shared.holds_repeated.swap(false, Ordering::Relaxed) {
+                shared.held.send_replace(texts);
+            }
+        }
         if to.write_all(&buffer[..length]).await.is_err() {
             return;
         }
     }
 }
 
-async fn replies(from: &mut OwnedReadHalf, to: &mut OwnedWriteHalf, shared: &Shared) {
+async fn replies(from: &mut OwnedReadHalf, to: &mut OwnedWriteHalf, shared: &Shared, is_lost: &AtomicBool) {
     let mut mode = shared.mode.subscribe();
     let mut buffer = vec![0; BUFFER];
     while let Ok(length @ 1..) = from.read(&mut buffer).await {
@@ -240,8 +260,7 @@ async fn replies(from: &mut OwnedReadHalf, to: &mut OwnedWriteHalf, shared: &Sha
             sleep(time).await;
         }
         until(&mut mode, |mode| mode != Mode::Stall).await;
-        let loses = shared.loses.swap(false, Ordering::Relaxed);
-        if loses || to.write_all(&buffer[..length]).await.is_err() {
+        if is_lost.load(Ordering::Relaxed) || to.write_all(&buffer[..length]).await.is_err() {
             return;
         }
     }

@@ -11,7 +11,6 @@ use crate::error::Error;
 use crate::guard::csrf;
 use crate::places::Place;
 use crate::reply::{Rejected, Reply, empty};
-use crate::session::store::EndReason;
 use crate::session::{OpenError, WriteError};
 
 impl Auth {
@@ -30,22 +29,15 @@ impl Auth {
     /// | it was ended without its cookie, on whatever instance | deleted |
     /// | the provider does not accept the refresh token any more | deleted |
     /// | its key is unknown to this instance | kept: another instance may know the key |
-    /// | signed out or replaced on this instance, even during this request | kept: deleted or overwritten already |
+    /// | signed out or replaced, even during this request, as far as is known | kept: deleted or overwritten already |
     pub async fn refresh(&self, headers: &HeaderMap, place: &Place, now: UnixSeconds) -> Result<Reply, Rejected> {
         let arrived = Instant::now();
         csrf::check(&Method::POST, headers, &self.config.origins, CsrfMode::Header)?;
-        let mut open = self.sessions.open(headers, now).await.map_err(|why| match why {
-            OpenError::Expired => Error::SessionGone,
-            other => other.into(),
-        })?;
+        let mut open = self.sessions.open(headers, now).await.map_err(why_expired)?;
         place.enter_as(&open.session).await?;
         let refreshed = self.tokens.refresh_all(&open, now).await;
         if refreshed == Err(Error::SessionExpired) {
-            return Err(match self.sessions.ended_here(&open) {
-                Some(EndReason::Replaced | EndReason::SignedOut) => Error::SessionExpired,
-                Some(EndReason::FromElsewhere) | None => Error::SessionGone,
-            }
-            .into());
+            return Err(self.sessions.reload(&open, now).await.map_or_else(why_expired, |_| Error::SessionGone).into());
         }
         if let Err(error @ (Error::ProviderUnavailable | Error::ProviderUnavailableFor(_))) = &refreshed
             && !self.sessions.has_newer_tokens(&open, now).await
@@ -69,5 +61,12 @@ impl Auth {
             reply.headers_mut().append(SET_COOKIE, line);
         }
         Ok(reply)
+    }
+}
+
+fn why_expired(error: OpenError) -> Error {
+    match error {
+        OpenError::Expired => Error::SessionGone,
+        other => other.into(),
     }
 }

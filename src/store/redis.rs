@@ -1,11 +1,13 @@
 //! Sessions in Redis (contract section 15): the session cookie holds a handle, without which a record does not open.
 //!
-//! Imports point down this list: redis, lock, index, records, scripts, record, deletions, client.
+//! Imports point down this list: redis, members, moving, lock, index, records, scripts, record, deletions, client.
 
 pub mod client;
 mod deletions;
 mod index;
 mod lock;
+mod members;
+mod moving;
 mod record;
 mod records;
 mod scripts;
@@ -35,10 +37,10 @@ use crate::session::{Limits, OpenSession};
 use client::Client;
 pub use client::Config;
 use deletions::{Deletion, Deletions};
-use index::{Member, for_each};
+use index::for_each;
 use lock::Attempt;
-use record::{Index, Names};
-use records::{MetadataError, Records, Stored};
+use record::{Index, Names, SessionNames};
+use records::{Fields, Records, Stored, is_none, millis};
 
 /// Most sessions whose callbacks may be repeated; there are no more at a time.
 const REPEATABLE: NonZeroUsize = NonZeroUsize::MIN.saturating_add(999);
@@ -89,41 +91,42 @@ impl RedisStore {
         self.records.sealer.seal_with(key, Purpose::Session, &self.cookie, times, &payload)
     }
 
-    /// Loads the session of a cookie that holds all of it, which an instance without this store wrote. At its first use
-    /// it is moved here, once, and from then on the record counts (contract 15.17).
-    async fn load_moved(&self, cookie: &Opened, now: UnixSeconds) -> Result<Stored, LoadError> {
-        let mut session = Session::decode(cookie.payload()).ok_or(LoadError::Expired)?;
-        let handle = Handle::of(&session);
-        self.check_here(&session)?;
-        self.check_here(&handle.session())?;
+    /// Reads a session in one round trip, if there is a record (contract 15.9).
+    async fn read(&self, handle: &Handle, expires_at: UnixSeconds, now: UnixSeconds) -> Result<Stored, LoadError> {
         let names = self.records.names.session(&handle.hash());
-        let fields = match self.records.moved(&names).await? {
-            Some(fields) => fields,
-            None => {
-                session.handle = Some(handle.secret.clone());
-                let idle_at = session.active_at.saturating_add(self.records.limits.idle.as_secs());
-                let key = self.records.sealer.key(now).await.map_err(|_| LoadError::KeyUnavailable)?;
-                let new = OpenSession::new(session, cookie.times.expires_at);
-                let sealed = self.records.seal(&key, &new, now).ok().filter(|_| now < idle_at);
-                let sealed = sealed.ok_or(LoadError::Expired)?;
-                self.records.add_to_indexes(&Index::of(&new.session), &names, new.expires_at, now).await?;
-                self.records.move_here(&names, &sealed, millis(new.expires_at, now)).await?
-            }
-        };
-        self.records.open(&handle, &names, fields, now).await
+        let fields = self.records.fields(&names).await?;
+        self.open(handle, &names, fields, expires_at, now).await
     }
 
-    /// Reads a session. One without a record has ended on another instance, so that the responses to it that still
-    /// stream here end, too (contract 10.21).
-    async fn read(&self, handle: &Handle, expires_at: UnixSeconds, now: UnixSeconds) -> Result<Stored, LoadError> {
-        let hash = handle.hash();
-        let names = self.records.names.session(&hash);
-        let fields = self.records.fields(&names).await?;
-        if fields == (None, None, None) {
-            let key = SessionKey { id: None, hash: Some(hash), expires_at };
-            self.ended.insert(&key, EndReason::FromElsewhere, now);
+    async fn open(
+        &self,
+        handle: &Handle,
+        names: &SessionNames<'_>,
+        fields: Fields,
+        expires_at: UnixSeconds,
+        now: UnixSeconds,
+    ) -> Result<Stored, LoadError> {
+        if is_none(&fields) {
+            self.note_end(&handle.session(), expires_at, now).await?;
+            self.check_here(&handle.session())?;
         }
-        self.records.open(handle, &names, fields, now).await
+        self.records.open(handle, names, fields, now).await
+    }
+
+    /// Notes why a session without a record ended on another instance, so that the responses to it that still stream
+    /// here end, too (contract 10.21), and none deletes the cookie of a later sign-in. One that has expired did not
+    /// end.
+    async fn note_end(
+        &self,
+        session: &Session,
+        expires_at: UnixSeconds,
+        now: UnixSeconds,
+    ) -> Result<(), StoreUnavailable> {
+        let hash = session.hash();
+        if let Some(reason) = self.records.end_reason(&self.records.names.session(&hash)).await? {
+            self.ended.insert(&SessionKey { id: None, hash: Some(hash), expires_at }, reason, now);
+        }
+        Ok(())
     }
 
     /// Stores a session that begins, and returns whether there is a record then. A session that was stored before is
@@ -138,6 +141,9 @@ impl RedisStore {
             self.records.add_to_indexes(&Index::of(&new.session), &names, new.expires_at, now).await?;
         }
         let is_there = self.records.create(&names, &sealed, !is_repeated).await?;
+        if !is_there {
+            self.records.remove_from_indexes(&Index::of(&new.session), &names).await;
+        }
         self.created().put(new.session.id, ());
         Ok(is_there)
     }
@@ -146,46 +152,15 @@ impl RedisStore {
         self.created.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Ends the session of an index's member; returns its hash if there was one.
-    async fn end_member(&self, member: Member, now: UnixSeconds) -> Result<Option<SessionHash>, StoreUnavailable> {
-        if !self.records.end(&member.hash, None, now).await? {
-            self.records.prune(&member, now).await;
-            return Ok(None);
-        }
-        let expires_at = now.saturating_add(self.records.limits.max.as_secs());
-        let key = SessionKey { id: None, hash: Some(member.hash), expires_at };
-        self.ended.insert(&key, EndReason::FromElsewhere, now);
-        Ok(Some(member.hash))
-    }
-
-    async fn list_member(&self, member: Member, now: UnixSeconds) -> Result<Option<ListedSession>, IndexError> {
-        match self.records.metadata(&self.records.names.session(&member.hash), now).await {
-            Ok(found) => Ok(Some(ListedSession {
-                hash: member.hash,
-                signed_in_at: found.metadata.signed_in_at,
-                active_at: found.metadata.active_at,
-                expires_at: found.expires_at,
-                user_agent: found.metadata.user_agent,
-            })),
-            Err(MetadataError::Gone) => {
-                self.records.prune(&member, now).await;
-                Ok(None)
-            }
-            Err(MetadataError::Invalid) => Ok(None),
-            Err(MetadataError::KeyUnavailable) => Err(IndexError::KeysUnavailable),
-            Err(MetadataError::StoreUnavailable) => Err(IndexError::StoreUnavailable),
-        }
-    }
-
     /// Repeats a deletion that failed (contract 15.11).
-    fn delete_later(&self, hash: SessionHash, expires_at: UnixSeconds, now: UnixSeconds) {
+    fn delete_later(&self, hash: SessionHash, reason: EndReason, expires_at: UnixSeconds, now: UnixSeconds) {
         let until = Instant::now() + Duration::from_millis(millis(expires_at, now));
-        if self.deletions.push(Deletion { hash, until }) {
+        if self.deletions.push(Deletion { hash, reason, until }) {
             let (records, started) = (Arc::clone(&self.records), Instant::now());
-            let delete = move |Deletion { hash, until }: Deletion| {
+            let delete = move |Deletion { hash, reason, until }: Deletion| {
                 let (records, now) = (Arc::clone(&records), now.saturating_add(started.elapsed().as_secs()));
-                let left = until.saturating_duration_since(Instant::now()).as_millis();
-                async move { records.end(&hash, u64::try_from(left).ok(), now).await.map(drop) }
+                let expires_at = now.saturating_add(until.saturating_duration_since(Instant::now()).as_secs());
+                async move { records.end(&hash, reason, Some(expires_at), now).await.map(drop) }
             };
             tokio::spawn(Arc::clone(&self.deletions).repeat(delete));
         }
@@ -226,7 +201,8 @@ impl SessionStore for RedisStore {
             let key = self.records.sealer.key(now).await.map_err(|_| SaveError::KeysUnavailable)?;
             self.check_here_before_saving(&new.session)?;
             if !self.store_new(&key, new, now).await? {
-                self.ended.insert(&new.key(), EndReason::FromElsewhere, now);
+                let reason = self.records.end_reason(&self.records.names.session(&new.session.hash())).await?;
+                self.ended.insert(&new.key(), reason.unwrap_or(EndReason::FromElsewhere), now);
             }
             self.check_here_before_saving(&new.session)?;
             Ok(self.seal_cookie(&key, new, now))
@@ -271,7 +247,11 @@ impl SessionStore for RedisStore {
             self.check_here_before_saving(&open.session)?;
             let mut next = open.session.clone();
             new.put_into(&mut next);
-            self.records.save(next, open.expires_at, lock, now).await
+            let saved = self.records.save(next, open.expires_at, lock, now).await;
+            if saved == Err(SaveError::Ended) {
+                self.note_end(&open.session, open.expires_at, now).await?;
+            }
+            saved
         })
     }
 
@@ -295,9 +275,9 @@ impl SessionStore for RedisStore {
         Box::pin(async move {
             self.ended.insert(session, reason, now);
             let Some(hash) = &session.hash else { return Ok(()) };
-            let ended = self.records.end(hash, Some(millis(session.expires_at, now)), now).await;
+            let ended = self.records.end(hash, reason, Some(session.expires_at), now).await;
             if ended.is_err() {
-                self.delete_later(*hash, session.expires_at, now);
+                self.delete_later(*hash, reason, session.expires_at, now);
             }
             ended.map(drop)
         })
@@ -374,13 +354,5 @@ async fn seal_again(records: &Arc<Records>, background: &TaskTracker, handle: &H
         if let Err(error) = saved {
             tracing::debug!(?error, "a session was not sealed under the active key; a later activity does it");
         }
-    }
-}
-
-/// How long it is from `now` to a time, at least 1 ms.
-const fn millis(until: UnixSeconds, now: UnixSeconds) -> u64 {
-    match until.saturating_sub(now).saturating_mul(1_000) {
-        0 => 1,
-        millis => millis,
     }
 }

@@ -8,6 +8,7 @@ mod journeys;
 mod lifetimes;
 mod monitor;
 mod moving;
+mod other_instances;
 mod outages;
 mod size;
 mod writes;

@@ -72,10 +72,18 @@ async fn replies_are_lost_and_requests_held_back() {
     chaos.release();
     stream.read_exact(&mut bytes).await.unwrap();
     assert_eq!(&bytes, b"yx");
-    chaos.lose();
+    chaos.lose_and_hold(&["x", "z"]);
+    assert_eq!(echoes(&mut stream).await, Some(true), "without one of the texts");
     assert!(!chaos.has_lost());
-    assert!(!echoes(&mut stream).await.unwrap_or_default());
+    stream.write_all(b"zx").await.unwrap();
+    assert!(stream.read_exact(&mut bytes).await.is_err());
     assert!(chaos.has_lost());
     let mut stream = TcpStream::connect(chaos.addr()).await.unwrap();
     assert_eq!(echoes(&mut stream).await, Some(true));
+    stream.write_all(b"zx").await.unwrap();
+    chaos.holds().await;
+    assert!(timeout(Duration::from_millis(100), stream.read_exact(&mut bytes)).await.is_err());
+    chaos.release();
+    stream.read_exact(&mut bytes).await.unwrap();
+    assert_eq!(&bytes, b"zx");
 }

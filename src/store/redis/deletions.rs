@@ -9,7 +9,7 @@ use std::time::Duration;
 use tokio::time::{Instant, sleep};
 
 use crate::session::companion::SessionHash;
-use crate::session::store::StoreUnavailable;
+use crate::session::store::{EndReason, StoreUnavailable};
 
 /// Most deletions that are repeated.
 const LIMIT: usize = 10_000;
@@ -30,6 +30,7 @@ pub(super) struct Deletions {
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Deletion {
     pub(super) hash: SessionHash,
+    pub(super) reason: EndReason,
     pub(super) until: Instant,
 }
 
@@ -108,7 +109,8 @@ mod tests {
     use super::*;
 
     fn deletion(number: u8, seconds: u64) -> Deletion {
-        Deletion { hash: [number; 32], until: Instant::now() + Duration::from_secs(seconds) }
+        let until = Instant::now() + Duration::from_secs(seconds);
+        Deletion { hash: [number; 32], reason: EndReason::SignedOut, until }
     }
 
     /// Contract 15.11: until the session's expiry.
@@ -169,7 +171,7 @@ mod tests {
         for number in 0..=LIMIT {
             let mut hash = [0; 32];
             hash[..8].copy_from_slice(&number.to_be_bytes());
-            deletions.push(Deletion { hash, until });
+            deletions.push(Deletion { hash, reason: EndReason::SignedOut, until });
         }
         assert_eq!(deletions.queue().len(), LIMIT);
         assert_eq!(deletions.queue().front().map(|first| first.hash[7]), Some(1), "the oldest one is forgotten");

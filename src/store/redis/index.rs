@@ -23,6 +23,13 @@ pub(super) struct Member {
     indexed: Option<(Index, UnixSeconds)>,
 }
 
+impl Member {
+    /// The absolute expiry, if an index has it.
+    pub(super) fn expires_at(&self) -> Option<UnixSeconds> {
+        self.indexed.map(|(_, expires_at)| expires_at)
+    }
+}
+
 impl Records {
     /// Adds a session to its indexes, before its record is written.
     pub(super) async fn add_to_indexes(
@@ -74,12 +81,19 @@ impl Records {
         Ok(hashes.into_iter().map(|hash| Member { hash, indexed: None }).collect())
     }
 
-    /// Removes a member without a record from its index, unless its sign-in may still write one.
+    /// Removes a member without a record from its index, unless its sign-in may still write one. If it is being moved
+    /// here, the later one of this and the instance that moves it writes the entry again.
     pub(super) async fn prune(&self, member: &Member, now: UnixSeconds) {
         let Some((index, expires_at)) = member.indexed else { return };
         let signed_in_at = expires_at.saturating_sub(self.limits.max.as_secs());
-        if now > signed_in_at.saturating_add(SIGN_IN) {
-            self.remove_from_indexes(&[index], &self.names.session(&member.hash)).await;
+        if now <= signed_in_at.saturating_add(SIGN_IN) {
+            return;
+        }
+        let names = self.names.session(&member.hash);
+        self.remove_from_indexes(&[index], &names).await;
+        if self.call::<bool>("EXISTS", &names.record, &[]).await != Ok(false) {
+            // The client logs why it fails.
+            let _ = self.add_to_indexes(&[index], &names, expires_at, now).await;
         }
     }
 }

@@ -10,7 +10,7 @@ use crate::clock::UnixSeconds;
 use crate::session::binary;
 use crate::session::companion::SessionHash;
 use crate::session::payload::Session;
-use crate::session::store::{LogoutTokenId, Whose};
+use crate::session::store::{EndReason, LogoutTokenId, Whose};
 use crate::session::user_agent::UserAgent;
 
 /// Most bytes of a record (contract 15.7).
@@ -106,8 +106,9 @@ impl SessionNames<'_> {
         key(self.prefix, "l", &self.member)
     }
 
-    /// Says that the session was moved here, or ended before it could be (contract 15.17).
-    pub(super) fn moved(&self) -> String {
+    /// Says that the session was moved here or has ended, so that nothing writes its record again (contract 15.5,
+    /// 15.17). It holds the reason.
+    pub(super) fn mark(&self) -> String {
         key(self.prefix, "mv", &self.member)
     }
 }
@@ -120,6 +121,23 @@ fn key(prefix: &str, kind: &str, tag: &str) -> String {
 /// The session of an index's member, unless it was not written by the gateway.
 pub(super) fn parse_member(member: &[u8]) -> Option<SessionHash> {
     URL_SAFE_NO_PAD.decode(member).ok()?.try_into().ok()
+}
+
+/// What the mark of a session holds that ended for a reason. A greater one replaces a smaller one: the browser of a
+/// session that ended from elsewhere may sign in again or sign out later, but not the reverse. 1 is that of a session
+/// that was moved here.
+pub(super) const fn mark(reason: EndReason) -> &'static [u8] {
+    match reason {
+        EndReason::FromElsewhere => b"2",
+        EndReason::Replaced => b"3",
+        EndReason::SignedOut => b"4",
+    }
+}
+
+/// Why a session with this mark ended; `None` if only its move is known.
+pub(super) fn reason(of_mark: &[u8]) -> Option<EndReason> {
+    let reasons = [EndReason::FromElsewhere, EndReason::Replaced, EndReason::SignedOut];
+    reasons.into_iter().find(|reason| mark(*reason) == of_mark)
 }
 
 fn text(hash: &[u8; 32]) -> String {

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use redis::{Cmd, FromRedisValue, Value};
 
 use super::client::{Client, Script};
-use super::record::{Index, LIMIT, Metadata, Names, SessionNames};
+use super::record::{Index, LIMIT, Metadata, Names, SessionNames, mark, reason};
 use super::scripts;
 use crate::clock::UnixSeconds;
 use crate::keyring::{Key, KeyId};
@@ -14,7 +14,7 @@ use crate::session::handle::Handle;
 use crate::session::payload::Session;
 use crate::session::seal::{Opened, Times};
 use crate::session::sealer::{Sealer, UnsealError};
-use crate::session::store::{LoadError, RefreshLock, SaveError, StoreUnavailable};
+use crate::session::store::{EndReason, LoadError, RefreshLock, SaveError, StoreUnavailable};
 use crate::session::{Limits, OpenSession};
 
 /// Most bytes of metadata that this release writes: hashes, times, and 256 bytes of a `User-Agent`, sealed.
@@ -59,7 +59,7 @@ pub(super) struct StoredMetadata {
 }
 
 /// Generation, session, metadata; as of `HMGET`.
-type Fields = (Option<Vec<u8>>, Option<Vec<u8>>, Option<Vec<u8>>);
+pub(super) type Fields = (Option<Vec<u8>>, Option<Vec<u8>>, Option<Vec<u8>>);
 
 /// Why metadata cannot be read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -165,7 +165,7 @@ impl Records {
         Ok(Sealed { session: sealed, metadata, generation: session.generation, life })
     }
 
-    /// Stores a session that begins, where there is none. Returns whether there is one then.
+    /// Stores a session that begins, where there is none and it has not ended. Returns whether there is one then.
     pub(super) async fn create(
         &self,
         names: &SessionNames<'_>,
@@ -176,12 +176,12 @@ impl Records {
         let may_create: &[u8] = if may_create { b"1" } else { b"0" };
         let arguments =
             [generation.as_bytes(), sealed.session.as_bytes(), sealed.metadata.as_bytes(), life.as_bytes(), may_create];
-        self.run(&scripts::CREATE, &[&names.record], &arguments).await
+        self.run(&scripts::CREATE, &[&names.record, &names.mark()], &arguments).await
     }
 
     /// The record of a session that was moved here before; `None` if it was not.
     pub(super) async fn moved(&self, names: &SessionNames<'_>) -> Result<Option<Fields>, StoreUnavailable> {
-        self.run(&scripts::MOVED, &[&names.record, &names.moved()], &[]).await
+        self.run(&scripts::MOVED, &[&names.record, &names.mark()], &[]).await
     }
 
     /// Moves a session here, unless another instance was first. Returns the record that counts.
@@ -194,7 +194,7 @@ impl Records {
         let (generation, life, mark) = (sealed.generation.to_string(), sealed.life.to_string(), mark.to_string());
         let (session, metadata) = (sealed.session.as_bytes(), sealed.metadata.as_bytes());
         let arguments = [generation.as_bytes(), session, metadata, life.as_bytes(), mark.as_bytes()];
-        self.run(&scripts::MOVE, &[&names.record, &names.moved()], &arguments).await
+        self.run(&scripts::MOVE, &[&names.record, &names.mark()], &arguments).await
     }
 
     /// Stores the next generation of a session that was read. What does not fit is left out as far as the refresh token
@@ -276,26 +276,34 @@ impl Records {
         }
     }
 
-    /// Deletes a session with its index entries. Returns whether there was one. `mark`: for how many ms its cookie may
-    /// be presented, if that was not moved here yet; it cannot be moved then.
+    /// Why a session without a record ended; `None` if nothing ended it: its record has expired, or was lost.
+    pub(super) async fn end_reason(&self, names: &SessionNames<'_>) -> Result<Option<EndReason>, StoreUnavailable> {
+        let mark: Option<Vec<u8>> = self.call("GET", &names.mark(), &[]).await?;
+        Ok(mark.as_deref().and_then(reason))
+    }
+
+    /// Ends a session: deletes it with its index entries, and nothing writes it again (contract 15.5). Returns whether
+    /// there was one. If there was none, it can only begin or be moved here until `expires_at`.
     pub(super) async fn end(
         &self,
         hash: &SessionHash,
-        mark: Option<u64>,
+        reason: EndReason,
+        expires_at: Option<UnixSeconds>,
         now: UnixSeconds,
     ) -> Result<bool, StoreUnavailable> {
         let names = self.names.session(hash);
-        let (was_there, indexes) = match self.metadata(&names, now).await {
-            Ok(found) => (true, found.metadata.indexes),
-            Err(MetadataError::Gone) => (false, Vec::new()),
-            Err(MetadataError::StoreUnavailable) => return Err(StoreUnavailable),
+        let latest = now.saturating_add(self.limits.max.as_secs());
+        let (was_there, indexes, until) = match (self.metadata(&names, now).await, expires_at) {
+            (Ok(found), _) => (true, found.metadata.indexes, found.expires_at),
+            (Err(MetadataError::Gone), None) => return Ok(false),
+            (Err(MetadataError::Gone), Some(expires_at)) => (false, Vec::new(), expires_at),
+            (Err(MetadataError::StoreUnavailable), _) => return Err(StoreUnavailable),
             // Its index entries are removed when they are met.
-            Err(MetadataError::Invalid | MetadataError::KeyUnavailable) => (true, Vec::new()),
+            (Err(MetadataError::Invalid | MetadataError::KeyUnavailable), _) => (true, Vec::new(), latest),
         };
-        if was_there || mark.is_some() {
-            let mark = mark.map_or_else(|| "0".to_owned(), |mark| mark.to_string());
-            let _: i64 = self.run(&scripts::END, &[&names.record, &names.moved()], &[mark.as_bytes()]).await?;
-        }
+        let life = millis(until, now).to_string();
+        let arguments = [life.as_bytes(), mark(reason)];
+        let _: i64 = self.run(&scripts::END, &[&names.record, &names.mark()], &arguments).await?;
         self.remove_from_indexes(&indexes, &names).await;
         Ok(was_there)
     }
@@ -341,6 +349,19 @@ fn decode(session: &Opened, metadata: &Opened, generation: &[u8]) -> Option<Stor
     session.active_at = Metadata::decode(metadata.payload())?.active_at;
     let generation: u64 = std::str::from_utf8(generation).ok()?.parse().ok()?;
     (generation == session.generation).then_some(Stored { session, expires_at, kid })
+}
+
+/// Whether there is no record.
+pub(super) const fn is_none(fields: &Fields) -> bool {
+    matches!(fields, (None, None, None))
+}
+
+/// How long it is from `now` to a time, at least 1 ms.
+pub(super) const fn millis(until: UnixSeconds, now: UnixSeconds) -> u64 {
+    match until.saturating_sub(now).saturating_mul(1_000) {
+        0 => 1,
+        millis => millis,
+    }
 }
 
 impl From<StoreUnavailable> for MetadataError {

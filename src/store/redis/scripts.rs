@@ -3,20 +3,21 @@
 
 use super::client::Script;
 
-/// Stores the record of a sign-in where there is none. Without permission to create one, it only says whether there is
-/// one: a callback that is repeated after the session has ended must not bring it back. 1: there is one now, 0: none.
-/// Keys: record. Arguments: generation, session, metadata, life in ms, permission to create (1, 0).
+/// Stores the record of a sign-in where there is none and its session has not ended. Without permission to create one,
+/// it only says whether there is one: a callback that is repeated after the session has expired must not bring it back.
+/// 1: there is one now, 0: none. Keys: record, mark. Arguments: generation, session, metadata, life in ms, permission
+/// to create (1, 0).
 pub(super) static CREATE: Script = Script::new(
     "create",
     "if redis.call('EXISTS', KEYS[1]) == 1 then return 1 end
-    if ARGV[5] == '0' then return 0 end
+    if ARGV[5] == '0' or redis.call('EXISTS', KEYS[2]) == 1 then return 0 end
     redis.call('HSET', KEYS[1], 'g', ARGV[1], 'v', ARGV[2], 'm', ARGV[3])
     redis.call('PEXPIRE', KEYS[1], ARGV[4])
     return 1",
 );
 
 /// The record of a session that was moved here from its cookie, as of `HMGET`; false if it was not moved yet.
-/// Keys: record, mark of the move.
+/// Keys: record, mark.
 pub(super) static MOVED: Script = Script::new(
     "moved",
     "if redis.call('EXISTS', KEYS[1], KEYS[2]) == 0 then return false end
@@ -24,7 +25,7 @@ pub(super) static MOVED: Script = Script::new(
 );
 
 /// Moves a session here from its cookie, once (contract 15.17). Returns the record that counts, as of `HMGET`.
-/// Keys: record, mark of the move. Arguments: generation, session, metadata, life in ms, life of the mark in ms.
+/// Keys: record, mark. Arguments: generation, session, metadata, life in ms, life of the mark in ms.
 pub(super) static MOVE: Script = Script::new(
     "move",
     "if redis.call('EXISTS', KEYS[1], KEYS[2]) == 0 then
@@ -82,11 +83,14 @@ pub(super) static UNLOCK: Script = Script::new(
     return 0",
 );
 
-/// Deletes a session. If there was none, the mark keeps a cookie that was not moved yet from being moved after the end
-/// of its session. Keys: record, mark of the move. Arguments: life of the mark in ms, 0 for none.
+/// Deletes a session. The mark keeps its record from being written again, be it by a sign-in or by the move of a
+/// cookie, and says why the session ended; a reason that is greater counts. The deletion comes first: a server without
+/// memory left then accepts the mark, too. Keys: record, mark. Arguments: life of the mark in ms, reason.
 pub(super) static END: Script = Script::new(
     "end",
-    "if redis.call('DEL', KEYS[1]) == 0 and ARGV[1] ~= '0' then redis.call('SET', KEYS[2], '1', 'NX', 'PX', ARGV[1]) end
+    "redis.call('DEL', KEYS[1])
+    local mark = redis.call('GET', KEYS[2])
+    if not mark or mark < ARGV[2] then redis.call('SET', KEYS[2], ARGV[2], 'PX', ARGV[1]) end
     return 1",
 );
 

@@ -11,13 +11,15 @@ use cloakroom::session::OpenSession;
 use cloakroom::session::payload::Session;
 use cloakroom::session::seal::{Binding, Envelope};
 use cloakroom::session::sealer::UnsealError;
-use cloakroom::session::store::LogoutTokenId;
+use cloakroom::session::store::{EndReason, LoadError, LogoutTokenId};
 use devkit::redis_server::{Options, RedisServer, Reply};
 
 use super::{ADA, COOKIE, Instance as Gateway, builder, is_signed_in, keys, only_record, redis};
 use crate::app::{KEY, PATIENCE, TestApp};
 use crate::canaries::found;
-use crate::session_stores::{Instance, NOW, RedisPlace, access_token, lock, new_tokens, save, session, stored};
+use crate::session_stores::{
+    CookiePlace, Instance, NOW, RedisPlace, access_token, lock, new_tokens, save, session, stored,
+};
 
 /// Everything in a server: each key with all that it holds.
 fn dump(redis: &RedisServer) -> BTreeMap<String, Vec<Vec<u8>>> {
@@ -235,7 +237,9 @@ async fn everything_in_redis_expires() {
         assert_eq!(expiry(index), 8 * 60 + 5, "{index}");
     }
     let held = lock(&here, &open).await;
-    assert_eq!(expiry("l"), 1);
+    let [lock] = keys(&place.server, "l").try_into().unwrap();
+    let left = place.server.command(&["PTTL", &lock]).unwrap();
+    assert!(matches!(left, Reply::Int(10_000..=15_000)), "{left:?}");
     drop(held);
     let almost = NOW + 28_800 - 600;
     here.store.touch(&open, almost).await.unwrap();
@@ -245,6 +249,27 @@ async fn everything_in_redis_expires() {
     here.store.record(&token, NOW + 420, NOW).await.unwrap();
     assert_eq!(expiry("jti"), 7);
     assert_eq!(dump(&place.server).len(), 5, "nothing else is there");
+    here.store.end(&open.key(), EndReason::SignedOut, almost).await.unwrap();
+    assert_eq!(expiry("mv"), 10, "the absolute expiry");
+    place.server.command(&["DEL", &keys(&place.server, "mv")[0]]).unwrap();
+    assert_eq!(dump(&place.server).len(), 1, "the logout token is left");
+    let there = Instance::new(&CookiePlace).await;
+    let moved = stored(&there, session()).await.1;
+    here.load(&moved, NOW + 600).await.unwrap();
+    assert_eq!(expiry("mv"), 8 * 60 - 10, "of a session that was moved, too");
+}
+
+/// Contract 15.11: a server whose memory is full also forgets the session, and keeps the mark.
+#[tokio::test]
+async fn a_session_ends_though_redis_has_no_memory_left() {
+    let place = RedisPlace::start();
+    let here = Instance::new(&place).await;
+    let (open, cookie) = stored(&here, session()).await;
+    place.server.command(&["CONFIG", "SET", "maxmemory", "1"]).unwrap();
+    here.store.end(&open.key(), EndReason::SignedOut, NOW).await.unwrap();
+    let fresh = Instance::new(&place).await;
+    assert_eq!(fresh.load(&cookie, NOW).await.err(), Some(LoadError::Ended));
+    assert_eq!((keys(&place.server, "s").len(), keys(&place.server, "mv").len()), (0, 1));
 }
 
 /// Contract 15.4: members that have expired go with the next write, those without a record when they are met, but not

@@ -11,7 +11,7 @@ use cloakroom::keyring::rotate::rotate;
 use cloakroom::secret::Key32;
 use cloakroom::session::OpenSession;
 use cloakroom::session::payload::Session;
-use cloakroom::session::store::{EndReason, LoadError};
+use cloakroom::session::store::{EndReason, LoadError, Whose};
 use devkit::chaos::Chaos;
 use futures_util::future::join_all;
 use tokio::time::timeout;
@@ -24,6 +24,8 @@ use crate::session_stores::{
 };
 use crate::visitor::Visitor;
 
+/// What the requests that run the script have in common: their number of parts, a key.
+const MOVE: [&str; 2] = ["*10\r\n$7\r\nEVALSHA", "cloakroom:mv:"];
 const GRACE: &str = "grace.hopper@contoso.example";
 
 fn has_handle(visitor: &Visitor) -> bool {
@@ -100,6 +102,26 @@ async fn a_session_is_moved_once() {
     assert!(["sub", "oid", "sid"].iter().all(|index| keys(&redis, index).is_empty()));
 }
 
+/// Waits until a request is held back.
+pub async fn held_back(proxy: &Chaos) {
+    timeout(PATIENCE, proxy.holds()).await.expect("a request is held back");
+}
+
+/// Waits until no session is in an index of users.
+async fn removed(place: &RedisPlace) {
+    let removed = async {
+        while !keys(&place.server, "sub").is_empty() {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    };
+    timeout(PATIENCE, removed).await.expect("the entry is removed");
+}
+
+fn of_ada() -> Whose {
+    let Session { issuer, user, .. } = session();
+    Whose::Subject { issuer: issuer.unwrap(), sub: user.sub }
+}
+
 /// Two instances move a session at the same time, and one is late.
 #[tokio::test]
 async fn the_record_of_the_instance_that_moved_a_session_counts() {
@@ -108,11 +130,10 @@ async fn the_record_of_the_instance_that_moved_a_session_counts() {
     let late = Stored::new(&place.through(proxy.port())).await;
     let first = Stored::new(&place).await;
     let cookie = cookie(session()).await;
-    // The script that moves it, with the session.
-    proxy.hold(vec!["cloakroom:s:", "cloakroom:mv:", "28800000"]);
+    proxy.hold(MOVE.to_vec());
     let moves_late = async { late.load(&cookie, NOW).await };
     let moves_first = async {
-        timeout(PATIENCE, proxy.holds()).await.expect("a request is held back");
+        held_back(&proxy).await;
         let open = first.load(&cookie, NOW).await.unwrap();
         save(&first, &open, new_tokens("r1", None), NOW).await.unwrap();
         proxy.release();
@@ -120,6 +141,67 @@ async fn the_record_of_the_instance_that_moved_a_session_counts() {
     let (moved, ()) = tokio::join!(moves_late, moves_first);
     assert_eq!(refresh_token(&moved.unwrap()), "r1");
     assert_eq!(refresh_token(&first.load(&cookie, NOW).await.unwrap()), "r1");
+}
+
+/// Contract 15.4, 15.17: another instance looks at the user's sessions while one is moved, whose index entries are
+/// there already and whose record is not. A removal of the entries is undone, however late it is.
+#[tokio::test]
+async fn a_session_is_in_its_indexes_though_another_instance_lists_them_while_it_is_moved() {
+    for is_late in [false, true] {
+        let place = RedisPlace::start();
+        let start = || Chaos::start(place.server.addr());
+        let (moving, listing) = (start().await.unwrap(), start().await.unwrap());
+        let moves = Stored::new(&place.through(moving.port())).await;
+        let lists = Stored::new(&place.through(listing.port())).await;
+        let (cookie, whose, later) = (cookie(session()).await, of_ada(), NOW + 61);
+        moving.hold(MOVE.to_vec());
+        if is_late {
+            listing.hold(vec!["$4\r\nZREM\r\n"]);
+        }
+        let list = async {
+            held_back(&moving).await;
+            assert_eq!(lists.store.list(&whose, later).await.unwrap(), []);
+        };
+        let order = async {
+            if is_late {
+                held_back(&listing).await;
+            } else {
+                held_back(&moving).await;
+                removed(&place).await;
+            }
+            moving.release();
+        };
+        let open = async {
+            let open = moves.load(&cookie, later).await.unwrap();
+            listing.release();
+            open
+        };
+        let (open, (), ()) = tokio::join!(open, list, order);
+        let listed = lists.store.list(&whose, later).await.unwrap();
+        assert_eq!(listed.iter().map(|listed| listed.hash).collect::<Vec<_>>(), [open.session.hash()], "{is_late}");
+    }
+}
+
+/// Contract 15.5, 15.17: who ends the sessions of a user also ends the one that is being moved.
+#[tokio::test]
+async fn a_session_that_is_ended_while_it_is_moved_has_ended() {
+    let place = RedisPlace::start();
+    let proxy = Chaos::start(place.server.addr()).await.unwrap();
+    let moves = Stored::new(&place.through(proxy.port())).await;
+    let ends = Stored::new(&place).await;
+    let cookie = cookie(session()).await;
+    proxy.hold(MOVE.to_vec());
+    let move_here = async { moves.load(&cookie, NOW + 61).await.err() };
+    let end = async {
+        held_back(&proxy).await;
+        assert_eq!(ends.store.end_all(&of_ada(), None, NOW + 61).await.unwrap(), [[0; 32]; 0], "it has no record yet");
+        proxy.release();
+    };
+    assert_eq!(tokio::join!(move_here, end).0, Some(LoadError::Expired));
+    for instance in [&moves, &ends] {
+        assert_eq!(instance.load(&cookie, NOW + 61).await.err(), Some(LoadError::Expired));
+    }
+    assert!(["s", "sub", "oid", "sid"].iter().all(|kind| keys(&place.server, kind).is_empty()));
 }
 
 /// Contract 15.11, 15.17: the end of a session that was not moved yet counts too, even if Redis is down then.
@@ -224,7 +306,7 @@ async fn what_is_moved_is_decided_by_the_times_in_the_cookie() {
         let there = Stored::new(&place).await;
         there.store.end(&open.key(), EndReason::SignedOut, NOW + 2_000).await.unwrap();
         for cookie in [&cookie, &touched] {
-            assert_eq!(here.load(cookie, NOW + 2_000).await.err(), Some(LoadError::Expired), "for good");
+            assert_eq!(here.load(cookie, NOW + 2_000).await.err(), Some(LoadError::Ended), "for good");
         }
     }
 }

@@ -10,9 +10,20 @@ use futures_util::future::join_all;
 
 use super::contents::kid;
 use super::keys;
+use super::moving::held_back;
 use crate::session_stores::{
-    Instance, NOW, ROTATED, RedisPlace, access_token, lock, new_tokens, refresh_token, save, session, stored, token,
+    CookiePlace, Instance, NOW, ROTATED, RedisPlace, access_token, lock, new_tokens, refresh_token, save, session,
+    stored, token,
 };
+
+/// What the requests that run a script have in common: their number of parts, their keys.
+const CREATE: [&str; 3] = ["*10\r\n$7\r\nEVALSHA", "cloakroom:mv:", "$1\r\n1\r\n"];
+const END: [&str; 3] = ["*7\r\n$7\r\nEVALSHA", "cloakroom:mv:", "cloakroom:s:"];
+const LOCK: [&str; 3] = ["*8\r\n$7\r\nEVALSHA", "cloakroom:l:", "cloakroom:s:"];
+const MOVE: [&str; 3] = ["*10\r\n$7\r\nEVALSHA", "cloakroom:mv:", "$8\r\n28800000\r\n"];
+const SAVE: [&str; 3] = ["*9\r\n$7\r\nEVALSHA", "cloakroom:l:", "cloakroom:s:"];
+const TOUCH: [&str; 3] = ["*7\r\n$7\r\nEVALSHA", "$1\r\n1\r\n", "cloakroom:s:"];
+const UNLOCK: [&str; 3] = ["*5\r\n$7\r\nEVALSHA", "$1\r\n1\r\n", "cloakroom:l:"];
 
 fn field(place: &RedisPlace, name: &str) -> Vec<u8> {
     let [record] = keys(&place.server, "s").try_into().unwrap();
@@ -139,40 +150,89 @@ async fn a_write_whose_reply_is_lost_has_its_effect_once() {
     let new = Session { issuer: Some("i".to_owned()), ..session() };
     let new = OpenSession::new(new, NOW + 28_800);
     let lost = |what: &str| assert!(proxy.has_lost(), "{what}");
-    proxy.lose();
+    proxy.lose(&CREATE);
     let cookie = here.store.create(&new, NOW).await.unwrap();
     lost("create");
     let open = here.load(&cookie, NOW).await.unwrap();
-    proxy.lose();
+    proxy.lose(&LOCK);
     let held = here.store.lock_refresh(&open).await.unwrap().expect("the lock");
     lost("lock");
-    proxy.lose();
+    proxy.lose(&SAVE);
     here.store.save_tokens(&held, &open, new_tokens("r1", None), NOW).await.unwrap();
     lost("save");
     drop(held);
     here.store.flush().await;
     let open = here.load(&cookie, NOW).await.unwrap();
     let held = lock(&here, &open).await;
-    proxy.lose();
+    proxy.lose(&UNLOCK);
     drop(held);
     here.store.flush().await;
     lost("unlock");
     assert_eq!((field(&place, "g"), keys(&place.server, "l").len()), (b"2".to_vec(), 0));
+    proxy.lose(&TOUCH);
     here.store.touch(&open, NOW + 100).await.unwrap();
-    proxy.lose();
     here.store.flush().await;
     lost("touch");
-    proxy.lose();
+    proxy.lose(&["HMGET"]);
     let newest = here.load(&cookie, NOW + 100).await.unwrap();
     lost("load");
     assert_eq!((refresh_token(&newest), newest.session.active_at), ("r1", NOW + 100));
-    proxy.lose();
+    proxy.lose(&["ZRANGEBYSCORE"]);
     assert_eq!(here.store.list(&user, NOW + 100).await.unwrap().len(), 1);
     lost("list");
-    proxy.lose();
+    proxy.lose(&END);
     here.store.end(&open.key(), EndReason::SignedOut, NOW + 100).await.unwrap();
     lost("end");
     assert!(["s", "sub", "oid", "sid"].iter().all(|kind| keys(&place.server, kind).is_empty()));
+    // A session of the time before the store is moved here with its first use.
+    let there = Instance::new(&CookiePlace).await;
+    let (_, cookie) = stored(&there, session()).await;
+    here.load(&stored(&there, session()).await.1, NOW).await.expect("the server knows the script then");
+    proxy.lose(&MOVE);
+    let open = here.load(&cookie, NOW).await.unwrap();
+    lost("move");
+    assert_eq!((open.session.generation, keys(&place.server, "s").len()), (1, 2));
+}
+
+/// Contract 15.5: an end between a write whose reply is lost and its repetition counts, however the session is written.
+#[tokio::test]
+async fn a_repeated_write_brings_no_ended_session_back() {
+    for script in [CREATE, MOVE, TOUCH, SAVE] {
+        let place = RedisPlace::start();
+        let proxy = Chaos::start(place.server.addr()).await.unwrap();
+        let (here, there) = (Instance::new(&place.through(proxy.port())).await, Instance::new(&place).await);
+        let (first, _) = stored(&there, session()).await;
+        save(&there, &first, new_tokens("r1", None), NOW).await.unwrap();
+        there.store.touch(&first, NOW + 1).await.unwrap();
+        let cookie_of = async |session: &Session| stored(&Instance::new(&CookiePlace).await, session.clone()).await.1;
+        there.load(&cookie_of(&session()).await, NOW).await.expect("the server knows all scripts then");
+        there.store.flush().await;
+        there.store.end_all(&Whose::Everyone, None, NOW).await.unwrap();
+        let new = OpenSession::new(session(), NOW + 28_800);
+        let cookie = cookie_of(&new.session).await;
+        if script == TOUCH || script == SAVE {
+            here.store.create(&new, NOW).await.unwrap();
+        }
+        let writes = async {
+            match script {
+                CREATE => assert_eq!(here.store.create(&new, NOW).await, Err(SaveError::Ended)),
+                MOVE => assert_eq!(here.load(&cookie, NOW).await.err(), Some(LoadError::Ended)),
+                TOUCH => {
+                    here.store.touch(&new, NOW + 100).await.unwrap();
+                    here.store.flush().await;
+                }
+                _ => assert_eq!(save(&here, &new, new_tokens("r1", None), NOW).await, Err(SaveError::Ended)),
+            }
+        };
+        proxy.lose_and_hold(&script);
+        let ends = async {
+            held_back(&proxy).await;
+            there.store.end(&new.key(), EndReason::SignedOut, NOW).await.unwrap();
+            proxy.release();
+        };
+        tokio::join!(writes, ends);
+        assert!(["s", "sub", "oid", "sid"].iter().all(|kind| keys(&place.server, kind).is_empty()), "{script:?}");
+    }
 }
 
 /// Contract 15.10: who has older tokens than those that are stored does not wait, and no lock is taken for a session

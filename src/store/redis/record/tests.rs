@@ -27,7 +27,7 @@ fn keys_are_named_by_hashes_in_hash_tags() {
     assert_eq!((of.member.as_str(), of.metadata.as_str()), (h, format!("{h}/m").as_str()));
     assert_eq!(of.record, format!("cloakroom:s:{{{h}}}"));
     assert_eq!(of.lock(), format!("cloakroom:l:{{{h}}}"));
-    assert_eq!(of.moved(), format!("cloakroom:mv:{{{h}}}"));
+    assert_eq!(of.mark(), format!("cloakroom:mv:{{{h}}}"));
     let indexes = Index::of(&session(Some("o"), Some("s")));
     let x = |value: &str| {
         let joined = [ISSUER.as_bytes(), b"\0", value.as_bytes()].concat();
@@ -119,7 +119,7 @@ proptest! {
     fn all_keys_of_a_session_have_its_hash_as_their_only_tag(hash: [u8; 32], prefix in "[A-Za-z0-9:._-]{1,32}") {
         let all = Names::new(&prefix);
         let names = all.session(&hash);
-        for key in [&names.record, &names.lock(), &names.moved()] {
+        for key in [&names.record, &names.lock(), &names.mark()] {
             let tag = key.split_once('{').and_then(|(_, rest)| rest.split_once('}'));
             prop_assert_eq!(tag, Some((names.member.as_str(), "")));
         }
