@@ -73,7 +73,7 @@ pub enum OpenError {
     Missing,
     /// The store does not respond.
     StoreUnavailable,
-    /// Its cookie is sealed under a key that is not in the ring.
+    /// Its cookie, or its record in the store, is sealed under a key that is not in the ring.
     UnknownKey,
 }
 
@@ -105,6 +105,7 @@ impl From<LoadError> for OpenError {
             LoadError::Expired => Self::Expired,
             LoadError::KeyUnavailable => Self::KeyUnavailable,
             LoadError::StoreUnavailable => Self::StoreUnavailable,
+            LoadError::UnknownKey => Self::UnknownKey,
         }
     }
 }

@@ -164,6 +164,8 @@ pub enum Whose {
     ObjectId { issuer: String, oid: String },
     /// The one with this hash.
     One(SessionHash),
+    /// The one with this hash, if it is of the user with this `sub`.
+    OneOfUser { hash: SessionHash, issuer: String, sub: String },
     /// Those of one session at the provider, by its `sid`.
     ProviderSession { issuer: String, sid: String },
     /// Those of the user with this `sub`.
@@ -237,6 +239,8 @@ pub enum LoadError {
     KeyUnavailable,
     /// The store does not respond (contract 15.12).
     StoreUnavailable,
+    /// What is stored is sealed under a key that is not in the ring.
+    UnknownKey,
 }
 
 /// Why there is no right to refresh the tokens of a session.

@@ -55,7 +55,7 @@ impl Sessions {
     /// # Errors
     /// [`IndexError`].
     pub async fn list_own(&self, open: &OpenSession, now: UnixSeconds) -> Result<Vec<ListedSession>, IndexError> {
-        let mut listed = self.list(&[user_of(open)], now).await?;
+        let mut listed = self.list(&[sessions_of(open)], now).await?;
         let user = &open.session.user;
         let is_revoked = |at| self.revocations.look_up(at, user.oid.as_deref(), &user.sub) == Some(true);
         listed.retain(|session| !is_revoked(session.signed_in_at));
@@ -67,12 +67,8 @@ impl Sessions {
     /// # Errors
     /// [`IndexError`].
     pub async fn end_own(&self, open: &OpenSession, hash: SessionHash, now: UnixSeconds) -> Result<bool, IndexError> {
-        let own = self.store.list(&user_of(open), now).await?;
-        if !own.iter().any(|session| session.hash == hash) {
-            return Ok(false);
-        }
-        self.end_all(&Whose::One(hash), now).await?;
-        Ok(true)
+        let (issuer, sub) = user_of(open);
+        Ok(self.end_all(&Whose::OneOfUser { hash, issuer, sub }, now).await? > 0)
     }
 
     /// Ends all sessions of the user of `open` but this one. Returns their number (contract 16.3).
@@ -80,7 +76,7 @@ impl Sessions {
     /// # Errors
     /// [`IndexError`].
     pub async fn end_others(&self, open: &OpenSession, now: UnixSeconds) -> Result<usize, IndexError> {
-        self.end_except(&user_of(open), Some(open.session.hash()), now).await
+        self.end_except(&sessions_of(open), Some(open.session.hash()), now).await
     }
 
     /// Ends the sessions of [`Whose`]. Returns their number.
@@ -133,7 +129,11 @@ impl Sessions {
 }
 
 /// A session of payload version 2 has no issuer, and no other session has an empty one.
-fn user_of(open: &OpenSession) -> Whose {
-    let issuer = open.session.issuer.clone().unwrap_or_default();
-    Whose::Subject { issuer, sub: open.session.user.sub.clone() }
+fn user_of(open: &OpenSession) -> (String, String) {
+    (open.session.issuer.clone().unwrap_or_default(), open.session.user.sub.clone())
+}
+
+fn sessions_of(open: &OpenSession) -> Whose {
+    let (issuer, sub) = user_of(open);
+    Whose::Subject { issuer, sub }
 }

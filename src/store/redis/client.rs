@@ -146,6 +146,22 @@ impl Client {
         self.recorded(&name, sent)
     }
 
+    /// The same for a command that reads a key of one type: `None` if the key has another type, since no fault of the
+    /// server is the reason.
+    ///
+    /// # Errors
+    /// Those of [`Self::call`].
+    pub async fn read(&self, key: &str, command: &Cmd) -> Result<Option<Value>, StoreUnavailable> {
+        let (name, sent) = (name_of(command), self.send(key, command).await);
+        match sent {
+            Err(Failed { server, failure }) if failure.is_wrong_type() => {
+                self.outages.succeeded(&name, &server, Instant::now());
+                Ok(None)
+            }
+            sent => self.recorded(&name, sent).map(Some),
+        }
+    }
+
     /// Runs a script whose keys lie in one slot. If the reply is lost, it runs once more on a new connection.
     ///
     /// # Errors

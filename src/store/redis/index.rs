@@ -1,5 +1,7 @@
 //! Which sessions there are: by the indexes that sign-ins write (contract 15.4), or all of them.
 
+use std::collections::HashSet;
+
 use futures_util::future::try_join_all;
 use futures_util::stream::{self, StreamExt};
 
@@ -19,15 +21,10 @@ const SIGN_IN: u64 = 60;
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Member {
     pub(super) hash: SessionHash,
-    /// The index, and the absolute expiry in it.
-    indexed: Option<(Index, UnixSeconds)>,
-}
-
-impl Member {
-    /// The absolute expiry, if an index has it.
-    pub(super) fn expires_at(&self) -> Option<UnixSeconds> {
-        self.indexed.map(|(_, expires_at)| expires_at)
-    }
+    /// The index that the session must be in by its metadata.
+    pub(super) index: Option<Index>,
+    /// The absolute expiry, if it was found in the index.
+    pub(super) expires_at: Option<UnixSeconds>,
 }
 
 impl Records {
@@ -65,26 +62,33 @@ impl Records {
         let pairs: Vec<(Vec<u8>, f64)> = self.call("ZRANGEBYSCORE", &self.names.index(&index), &arguments).await?;
         let member = |(member, score): (Vec<u8>, f64)| {
             // Scores are whole seconds, far below 2^53.
-            Some(Member { hash: parse_member(&member)?, indexed: Some((index, score as UnixSeconds)) })
+            let expires_at = Some(score as UnixSeconds);
+            Some(Member { hash: parse_member(&member)?, index: Some(index), expires_at })
         };
         Ok(pairs.into_iter().filter_map(member).collect())
     }
 
     async fn not_indexed(&self, whose: &Whose) -> Result<Vec<Member>, StoreUnavailable> {
-        let hashes = match whose {
-            Whose::One(hash) => vec![*hash],
+        let member = |hash, index| Member { hash, index, expires_at: None };
+        Ok(match whose {
+            Whose::One(hash) => vec![member(*hash, None)],
+            Whose::OneOfUser { hash, issuer, sub } => vec![member(*hash, Some(Index::of_subject(issuer, sub)))],
             _ => {
                 let keys = self.client.scan(&self.names.all_records()).await?;
-                keys.iter().filter_map(|key| self.names.of_record(key)).collect()
+                self.of_keys(&keys).into_iter().map(|hash| member(hash, None)).collect()
             }
-        };
-        Ok(hashes.into_iter().map(|hash| Member { hash, indexed: None }).collect())
+        })
+    }
+
+    /// The sessions of records. `SCAN` returns some keys several times.
+    fn of_keys(&self, keys: &[Vec<u8>]) -> HashSet<SessionHash> {
+        keys.iter().filter_map(|key| self.names.of_record(key)).collect()
     }
 
     /// Removes a member without a record from its index, unless its sign-in may still write one. If it is being moved
     /// here, the later one of this and the instance that moves it writes the entry again.
     pub(super) async fn prune(&self, member: &Member, now: UnixSeconds) {
-        let Some((index, expires_at)) = member.indexed else { return };
+        let (Some(index), Some(expires_at)) = (member.index, member.expires_at) else { return };
         let signed_in_at = expires_at.saturating_sub(self.limits.max.as_secs());
         if now <= signed_in_at.saturating_add(SIGN_IN) {
             return;

@@ -181,11 +181,15 @@ impl Index {
     /// The index that has the sessions of `whose`, if they are in one.
     pub(super) fn of_whose(whose: &Whose) -> Option<Self> {
         match whose {
-            Whose::Everyone | Whose::One(_) => None,
+            Whose::Everyone | Whose::One(_) | Whose::OneOfUser { .. } => None,
             Whose::ObjectId { issuer, oid } => Some(Self::new(IndexKind::ObjectId, issuer, oid)),
             Whose::ProviderSession { issuer, sid } => Some(Self::new(IndexKind::ProviderSession, issuer, sid)),
-            Whose::Subject { issuer, sub } => Some(Self::new(IndexKind::Subject, issuer, sub)),
+            Whose::Subject { issuer, sub } => Some(Self::of_subject(issuer, sub)),
         }
+    }
+
+    pub(super) fn of_subject(issuer: &str, sub: &str) -> Self {
+        Self::new(IndexKind::Subject, issuer, sub)
     }
 }
 

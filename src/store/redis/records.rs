@@ -80,11 +80,19 @@ impl Records {
         key: &str,
         arguments: &[&[u8]],
     ) -> Result<T, StoreUnavailable> {
-        let size = arguments.iter().map(|argument| argument.len()).sum::<usize>();
-        // Allocated once, since every call sends a command.
-        let mut command = Cmd::with_capacity(2 + arguments.len(), name.len() + key.len() + size);
-        command.arg(name).arg(key).arg(arguments);
-        self.parse(name, self.client.call(key, &command).await?)
+        self.parse(name, self.client.call(key, &command(name, key, arguments)).await?)
+    }
+
+    /// Sends a command that reads a record; `None` if its key has another type.
+    async fn read_record<T: FromRedisValue>(
+        &self,
+        name: &'static str,
+        names: &SessionNames<'_>,
+        fields: &[&[u8]],
+    ) -> Result<Option<T>, StoreUnavailable> {
+        let command = command(name, &names.record, fields);
+        let value = self.client.read(&names.record, &command).await?;
+        value.map(|value| self.parse(name, value)).transpose()
     }
 
     pub(super) async fn run<T: FromRedisValue>(
@@ -108,7 +116,9 @@ impl Records {
     }
 
     pub(super) async fn fields(&self, names: &SessionNames<'_>) -> Result<Fields, StoreUnavailable> {
-        self.call("HMGET", &names.record, &[b"g", b"v", b"m"]).await
+        let fields = self.read_record("HMGET", names, &[b"g", b"v", b"m"]).await?;
+        // A key of another type does not open (contract 15.8).
+        Ok(fields.unwrap_or_else(|| (Some(Vec::new()), Some(Vec::new()), Some(Vec::new()))))
     }
 
     /// A record that is not there is an expired session, and so is one that does not open (contract 15.8).
@@ -135,7 +145,9 @@ impl Records {
             Err(UnsealError::KeyUnavailable) => Err(LoadError::KeyUnavailable),
             Ok(None) | Err(UnsealError::Invalid | UnsealError::UnknownKey) => {
                 tracing::warn!("a record of the store does not open: its session counts as expired");
-                Err(LoadError::Expired)
+                // As with a cookie under such a key, another instance may know it already (contract 4.18, 6.29).
+                let is_unknown_key = matches!(opened, Err(UnsealError::UnknownKey));
+                Err(if is_unknown_key { LoadError::UnknownKey } else { LoadError::Expired })
             }
         }
     }
@@ -260,8 +272,9 @@ impl Records {
         names: &SessionNames<'_>,
         now: UnixSeconds,
     ) -> Result<StoredMetadata, MetadataError> {
-        let sealed: Option<Vec<u8>> = self.call("HGET", &names.record, &[b"m"]).await?;
-        let sealed = sealed.ok_or(MetadataError::Gone)?;
+        // A key of another type does not open (contract 15.8).
+        let sealed: Option<Option<Vec<u8>>> = self.read_record("HGET", names, &[b"m"]).await?;
+        let sealed = sealed.unwrap_or_else(|| Some(Vec::new())).ok_or(MetadataError::Gone)?;
         match self.sealer.unseal_record(&names.metadata, None, &sealed, now).await {
             Err(UnsealError::KeyUnavailable) => Err(MetadataError::KeyUnavailable),
             opened => {
@@ -340,6 +353,14 @@ impl Records {
         let seconds = idle.min(expires_at).saturating_add(self.limits.clock_skew.as_secs()).saturating_sub(now);
         seconds.saturating_mul(1_000).max(1)
     }
+}
+
+fn command(name: &str, key: &str, arguments: &[&[u8]]) -> Cmd {
+    let size = arguments.iter().map(|argument| argument.len()).sum::<usize>();
+    // Allocated once, since every call sends a command.
+    let mut command = Cmd::with_capacity(2 + arguments.len(), name.len() + key.len() + size);
+    command.arg(name).arg(key).arg(arguments);
+    command
 }
 
 /// What a record says, if its parts belong together. The last activity is in the metadata only.

@@ -16,12 +16,15 @@ pub(super) static CREATE: Script = Script::new(
     return 1",
 );
 
-/// The record of a session that was moved here from its cookie, as of `HMGET`; false if it was not moved yet.
+/// The record of a session that was moved here from its cookie, as of `HMGET`; false if it was not moved yet. A key of
+/// another type is a record that does not open (contract 15.8).
 /// Keys: record, mark.
 pub(super) static MOVED: Script = Script::new(
     "moved",
     "if redis.call('EXISTS', KEYS[1], KEYS[2]) == 0 then return false end
-    return redis.call('HMGET', KEYS[1], 'g', 'v', 'm')",
+    local fields = redis.pcall('HMGET', KEYS[1], 'g', 'v', 'm')
+    if fields.err and string.sub(fields.err, 1, 9) == 'WRONGTYPE' then return {'', '', ''} end
+    return fields",
 );
 
 /// Moves a session here from its cookie, once (contract 15.17). Returns the record that counts, as of `HMGET`.
@@ -33,7 +36,9 @@ pub(super) static MOVE: Script = Script::new(
         redis.call('HSET', KEYS[1], 'g', ARGV[1], 'v', ARGV[2], 'm', ARGV[3])
         redis.call('PEXPIRE', KEYS[1], ARGV[4])
     end
-    return redis.call('HMGET', KEYS[1], 'g', 'v', 'm')",
+    local fields = redis.pcall('HMGET', KEYS[1], 'g', 'v', 'm')
+    if fields.err and string.sub(fields.err, 1, 9) == 'WRONGTYPE' then return {'', '', ''} end
+    return fields",
 );
 
 /// Stores activity, if the metadata is still that which was read. 1: stored, 0: there is no record, -1: other metadata.

@@ -11,7 +11,7 @@ use cloakroom::session::OpenSession;
 use cloakroom::session::payload::Session;
 use cloakroom::session::seal::{Binding, Envelope};
 use cloakroom::session::sealer::UnsealError;
-use cloakroom::session::store::{EndReason, LoadError, LogoutTokenId};
+use cloakroom::session::store::{EndReason, LoadError, LogoutTokenId, Whose};
 use devkit::redis_server::{Options, RedisServer, Reply};
 
 use super::{ADA, COOKIE, Instance as Gateway, builder, is_signed_in, keys, only_record, redis};
@@ -189,14 +189,16 @@ async fn a_record_that_does_not_open_is_an_expired_session() {
     }
     redis.command(&["RENAME", &record, "kept"]).unwrap();
     redis.command(&["SET", &record, "of another type"]).unwrap();
-    assert_eq!(ada.fetch("GET", "/graph/me").await.code(), "store_unavailable", "an error reply");
+    assert_eq!(ada.fetch("GET", "/graph/me").await.code(), "session_expired", "a key of another type");
+    warnings_are(&app, damaged.len() + 1).await;
+    assert!(!app.log().contains("the session store is unavailable"), "{}", app.log());
     redis.command(&["RENAME", "kept", &record]).unwrap();
     assert!(is_signed_in(&mut ada).await, "restored");
     redis.command(&["HDEL", &record, "m"]).unwrap();
     assert_eq!(ada.fetch("GET", "/graph/me").await.code(), "session_expired", "a part is missing");
     redis.command(&["DEL", &record]).unwrap();
     assert_eq!(ada.fetch("GET", "/graph/me").await.code(), "session_expired", "evicted");
-    warnings_are(&app, damaged.len() + 1).await;
+    warnings_are(&app, damaged.len() + 2).await;
 }
 
 /// Waits until the log has so many warnings about records; it never has more.
@@ -209,15 +211,78 @@ async fn warnings_are(app: &TestApp, number: usize) {
     assert_eq!(count(), number, "{}", app.log());
 }
 
-/// Contract 15.8: another key ring is none of Redis's concern: an instance with another one opens no record.
+/// Contract 15.8, 4.18: a record under a key of another ring does not open, and the cookie is kept as one under such a
+/// key is.
 #[tokio::test(flavor = "multi_thread")]
 async fn an_instance_with_another_key_ring_opens_no_record() {
     let redis = redis();
     let app = builder(&redis).start().await;
-    let ada = app.signed_in(ADA).await;
+    let mut ada = app.signed_in(ADA).await;
+    let record = only_record(&redis);
+    // Key ids are in the clear, after the version.
+    let mut under_another_key = URL_SAFE_NO_PAD.decode(field(&redis, &record, "v")).unwrap();
+    under_another_key[1] ^= 1;
+    redis.command(&["HSET", &record, "v", &URL_SAFE_NO_PAD.encode(under_another_key)]).unwrap();
+    for (method, path) in [("GET", "/graph/me"), ("POST", "/auth/refresh")] {
+        let response = ada.fetch(method, path).await;
+        assert_eq!((response.status, response.code()), (401, "session_expired"), "{path}");
+        assert_eq!(response.headers_named("set-cookie").count(), 0, "{path}");
+    }
+    warnings_are(&app, 2).await;
     let other = Gateway::start(&app, &[("ENC_KEY", &URL_SAFE_NO_PAD.encode([7; 32]))]);
     let response = other.visitor(&ada).fetch("GET", "/graph/me").await;
-    assert_eq!((response.status, response.code()), (401, "session_expired"));
+    assert_eq!((response.status, response.code()), (401, "session_expired"), "nor the cookie");
+}
+
+/// Contract 15.8: a key of another type is a record that does not open, and it is deleted like one.
+#[tokio::test]
+async fn a_key_of_another_type_is_no_record() {
+    let place = RedisPlace::start();
+    let here = Instance::new(&place).await;
+    let there = Instance::new(&CookiePlace).await;
+    for is_moved in [false, true] {
+        let from = if is_moved { &there } else { &here };
+        let (open, cookie) = stored(from, session()).await;
+        let record = format!("cloakroom:s:{{{}}}", URL_SAFE_NO_PAD.encode(open.session.hash()));
+        place.server.command(&["DEL", &record]).unwrap();
+        place.server.command(&["SET", &record, "of another type"]).unwrap();
+        assert_eq!(here.load(&cookie, NOW).await.err(), Some(LoadError::Expired), "{is_moved}");
+        here.store.end(&open.key(), EndReason::SignedOut, NOW).await.unwrap();
+        assert_eq!(keys(&place.server, "s"), [""; 0], "{is_moved}");
+        place.server.command(&["SET", &record, "of another type"]).unwrap();
+        here.store.end_all(&Whose::Everyone, None, NOW).await.unwrap();
+        assert_eq!(keys(&place.server, "s"), [""; 0], "{is_moved}");
+    }
+}
+
+/// Contract 15.3, 16.3: the metadata, which is sealed, says whose a session is, not the index.
+#[tokio::test]
+async fn an_index_entry_of_another_user_gives_no_access_to_a_session() {
+    let place = RedisPlace::start();
+    let here = Instance::new(&place).await;
+    let (ada, cookie) = stored(&here, session()).await;
+    let mut of_bob = session();
+    of_bob.user.sub = "bob".to_owned();
+    let (bob, _) = stored(&here, of_bob).await;
+    let hash = URL_SAFE_NO_PAD.encode(ada.session.hash());
+    let issuer = || ada.session.issuer.clone().unwrap();
+    let bobs = Whose::Subject { issuer: issuer(), sub: "bob".to_owned() };
+    let bobs_own = |hash| Whose::OneOfUser { hash, issuer: issuer(), sub: "bob".to_owned() };
+    let is_bobs = |key: &&String| {
+        let members = place.server.command(&["ZRANGE", key, "0", "-1"]).unwrap().texts();
+        members == [URL_SAFE_NO_PAD.encode(bob.session.hash())]
+    };
+    let index = keys(&place.server, "sub").iter().find(is_bobs).unwrap().clone();
+    let insert = || place.server.command(&["ZADD", &index, "1028800", &hash]).unwrap();
+    insert();
+    let listed = here.store.list(&bobs, NOW).await.unwrap();
+    assert_eq!(listed.iter().map(|listed| listed.hash).collect::<Vec<_>>(), [bob.session.hash()]);
+    assert!(is_bobs(&&index), "the entry is removed");
+    insert();
+    assert_eq!(here.store.end_all(&bobs_own(ada.session.hash()), None, NOW).await, Ok(Vec::new()));
+    assert_eq!(here.store.end_all(&bobs, Some(bob.session.hash()), NOW).await, Ok(Vec::new()));
+    assert!(here.load(&cookie, NOW).await.is_ok(), "Ada's session has not ended");
+    assert_eq!(here.store.end_all(&bobs_own(bob.session.hash()), None, NOW).await, Ok(vec![bob.session.hash()]));
 }
 
 /// Contract 15.6: the earlier of idle and absolute expiry, plus `CLOCK_SKEW`; 15.4, 16.8, 15.10.
@@ -278,7 +343,7 @@ async fn a_session_ends_though_redis_has_no_memory_left() {
 async fn indexes_lose_the_members_whose_sessions_are_gone() {
     let place = RedisPlace::start();
     let here = Instance::new(&place).await;
-    let whose = |open: &OpenSession| cloakroom::session::store::Whose::Subject {
+    let whose = |open: &OpenSession| Whose::Subject {
         issuer: open.session.issuer.clone().unwrap(),
         sub: open.session.user.sub.clone(),
     };

@@ -43,6 +43,8 @@ impl Record {
         let (issuer, found, value) = match whose {
             Whose::Everyone => return true,
             Whose::One(hash) => return self.session.hash() == *hash,
+            Whose::OneOfUser { hash, .. } if self.session.hash() != *hash => return false,
+            Whose::OneOfUser { issuer, sub, .. } => (issuer, Some(&user.sub), sub),
             Whose::ProviderSession { issuer, sid } => (issuer, user.provider_sid.as_ref(), sid),
             Whose::Subject { issuer, sub } => (issuer, Some(&user.sub), sub),
             Whose::ObjectId { issuer, oid } => (issuer, user.oid.as_ref(), oid),

@@ -136,6 +136,10 @@ impl Failure {
         matches!(self, Self::Reply(reply) if reply.code == "NOSCRIPT")
     }
 
+    pub(super) fn is_wrong_type(&self) -> bool {
+        matches!(self, Self::Reply(reply) if reply.code == "WRONGTYPE")
+    }
+
     /// Whether the server says that it does not belong to a cluster.
     pub(super) fn is_unclustered(&self) -> bool {
         matches!(self, Self::Reply(reply) if reply.code == "ERR")
