@@ -17,7 +17,7 @@ use crate::telemetry::{self, eprint, print};
 
 /// Exit code: the command line or the configuration is invalid (`EX_USAGE` of `sysexits.h`).
 pub const USAGE: u8 = 64;
-/// Exit code: the key source or the provider is unavailable (`EX_UNAVAILABLE`).
+/// Exit code: key source, provider or session store is unavailable, or only part was done (`EX_UNAVAILABLE`).
 const UNAVAILABLE: u8 = 69;
 /// Exit code: the operating system does not provide what the process needs (`EX_OSERR`).
 pub const OS_ERROR: u8 = 71;

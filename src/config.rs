@@ -117,6 +117,15 @@ impl Config {
         parse::ConfigParser::new(vars).parse()
     }
 
+    /// Parses all settings for a command, which sends the provider no request that authenticates the client: a machine
+    /// without managed identity needs no secret.
+    ///
+    /// # Errors
+    /// Every invalid one.
+    pub fn for_command(vars: &Vars) -> Result<Self, ConfigErrors> {
+        parse::ConfigParser::new(vars).for_command().parse()
+    }
+
     /// Whether the settings name a session store other than the cookie, valid or not.
     #[must_use]
     pub fn names_store(vars: &Vars) -> bool {

@@ -28,7 +28,7 @@ fn serve(vars: &Vars) -> ExitCode {
     if matches!(config.store, StoreConfig::Cookie) {
         tracing::info!(
             "sessions are stored in cookies: several instances need a provider whose refresh tokens can be used more \
-             than once, such as Entra ID; see docs/sessions.md"
+             than once, such as Entra ID, or a Redis URL in CLOAKROOM_STORE; see docs/store.md"
         );
     }
     let runtime = match command::runtime() {

@@ -1,4 +1,5 @@
-//! Real Redis servers for tests: Debian's `redis-server` on a free port of 127.0.0.1, each with a folder of its own.
+//! Real Redis servers for tests, `cargo dev up` and `cargo dev bench`: the machine's `redis-server`, each on a free
+//! port of 127.0.0.1 with a folder of its own.
 
 mod cluster;
 mod entra;
@@ -21,18 +22,14 @@ pub use cluster::Cluster;
 pub use entra::EntraRedis;
 pub use protocol::{Connection, Reply};
 
+/// How to get `redis-server`.
+pub const GET_REDIS: &str = "apt-get install redis-server, brew install redis, or see redis.io";
+
 /// Longest wait for a server.
 const PATIENCE: Duration = Duration::from_secs(20);
 /// The configuration of every server; lines of a test come after these and replace them.
-const LINES: [&str; 7] = [
-    "bind 127.0.0.1",
-    "protected-mode no",
-    "save \"\"",
-    "appendonly no",
-    "enable-debug-command local",
-    "logfile redis.log",
-    "daemonize no",
-];
+const LINES: [&str; 6] =
+    ["bind 127.0.0.1", "protected-mode no", "save \"\"", "appendonly no", "logfile redis.log", "daemonize no"];
 
 #[derive(Clone, Debug, Default)]
 pub struct Options {
@@ -175,7 +172,10 @@ impl RedisServer {
         let mut command = Command::new("redis-server");
         command.arg("redis.conf").current_dir(self.folder.path());
         command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
-        *lock(&self.process) = Some(command.spawn()?);
+        *lock(&self.process) = Some(command.spawn().map_err(|error| match error.kind() {
+            io::ErrorKind::NotFound => io::Error::other(format!("redis-server is not installed: {GET_REDIS}")),
+            _ => error,
+        })?);
         Ok(())
     }
 

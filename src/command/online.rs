@@ -50,7 +50,10 @@ async fn keys(keys: &Keys) -> Result<String, String> {
 
 async fn revocations(keys: &Keys) -> Result<String, String> {
     if !keys.source.has_revocations() {
-        return Ok("this key source holds no list, so that `cloakroom sessions end` cannot be used".to_owned());
+        return Ok(
+            "this key source holds no list, so that `cloakroom sessions end` ends only what is in a session store"
+                .to_owned(),
+        );
     }
     let list = revocations::read(keys.source.as_ref(), clock::now(), keys.clock_skew).await;
     let SourceUnavailable(problem) = match list {

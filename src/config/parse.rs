@@ -37,6 +37,8 @@ pub(super) struct ConfigParser<'a> {
     warnings: Vec<String>,
     net: Arc<OutboundClients>,
     credential: Arc<Credential>,
+    /// Whether the client authenticates at the provider with these settings.
+    authenticates_client: bool,
 }
 
 /// Proof that an error was recorded, so that a part of the configuration cannot be missing without one.
@@ -52,7 +54,12 @@ impl<'a> ConfigParser<'a> {
             None => Identity::Developer,
         };
         let credential = Arc::new(Credential::new(identity, Arc::clone(&net)));
-        Self { vars, errors: Vec::new(), warnings: Vec::new(), net, credential }
+        Self { vars, errors: Vec::new(), warnings: Vec::new(), net, credential, authenticates_client: true }
+    }
+
+    pub(super) const fn for_command(mut self) -> Self {
+        self.authenticates_client = false;
+        self
     }
 
     pub(super) fn parse(mut self) -> Result<Config, ConfigErrors> {

@@ -7,12 +7,11 @@
 use aes_gcm::aead::AeadInOut;
 use aes_gcm::{Aes256Gcm, KeyInit, Nonce, Tag};
 use base64::Engine;
-use secrecy::zeroize::Zeroizing;
 
 use super::base64url::{BASE64URL, decode_long};
 use crate::clock::UnixSeconds;
 use crate::keyring::{Key, KeyId, Purpose};
-use crate::secret::Key32;
+use crate::secret::{Key32, SecretBytes};
 
 const VERSION: u8 = 1;
 const KID: std::ops::Range<usize> = 1..9;
@@ -51,7 +50,7 @@ pub struct Opened {
     /// The key that opened it.
     pub kid: KeyId,
     /// Header, times, payload and tag: decrypted in place.
-    bytes: Zeroizing<Vec<u8>>,
+    bytes: SecretBytes,
 }
 
 impl Opened {
@@ -97,7 +96,7 @@ fn encrypt(key: &Key, binding: Binding<'_>, nonce: [u8; 12], text: &mut [u8]) ->
 /// A sealed value that was decoded but not opened. What does not parse must not cause a key look-up (contract 5.9).
 #[derive(Debug)]
 pub struct Envelope {
-    bytes: Zeroizing<Vec<u8>>,
+    bytes: SecretBytes,
     kid: KeyId,
     nonce: [u8; 12],
 }
@@ -106,7 +105,7 @@ impl Envelope {
     /// Decodes a sealed value.
     #[must_use]
     pub fn parse(sealed: &[u8]) -> Option<Self> {
-        let bytes = Zeroizing::new(decode_long(sealed)?);
+        let bytes = SecretBytes::new(decode_long(sealed)?);
         if bytes.first() != Some(&VERSION) || bytes.len() < HEADER + TIMES + TAG {
             return None;
         }

@@ -39,9 +39,8 @@ impl<'w> FormatFields<'w> for Fields {
 impl Visitor<'_> {
     fn write(&mut self, [name, before, value, after]: [&str; 4]) {
         let space = if std::mem::take(&mut self.is_first) { "" } else { " " };
-        for part in [space, name, before, value, after].into_iter().filter(|part| !part.is_empty()) {
-            self.result = self.result.and_then(|()| self.writer.write_str(part));
-        }
+        let text = [space, name, before, value, after].concat();
+        self.result = self.result.and_then(|()| self.writer.write_str(&text));
     }
 }
 

@@ -3,6 +3,7 @@
 //! Every failure message says what to do.
 
 mod imports;
+mod skipped;
 mod source;
 mod standards;
 mod steps;

@@ -4,14 +4,28 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use super::{cargo, root, target};
+use crate::redis_server::GET_REDIS;
 
 /// The tests against npm `oidc-provider`.
 pub const OIDC_PROVIDER: &str = "oidc_provider::";
 /// The tests against Microsoft's fake Key Vault.
 pub const KEY_VAULT_PEER: &str = "key_vault_peer::";
 
-/// How to get `redis-server`.
-pub(super) const GET_REDIS: &str = "apt-get install redis-server, brew install redis, or see redis.io";
+/// The tests with a Redis server.
+pub const REDIS: [&str; 12] = [
+    "browser::frontchannel_logout::",
+    "browser::own_sessions::",
+    "dev_up::with_a_store_",
+    "oidc_provider::logout::",
+    "own_sessions::",
+    "persist::a_session_that_moves_into_the_store_",
+    "persist::cookies_of_stored_sessions_",
+    "provider_logout::journeys::",
+    "redis_server::",
+    "redis_sessions::",
+    "session_stores::the_redis_store_",
+    "soak::store::",
+];
 
 /// The version of cargo-deny, whose packages are on crates.io only.
 const CARGO_DENY: &str = "0.20.2";
@@ -22,8 +36,8 @@ pub struct Missing {
     pub part: &'static str,
     /// The command that installs what it needs.
     pub remedy: &'static str,
-    /// The prefix of the tests' names.
-    pub skip: &'static str,
+    /// What the names of the tests contain, and no others.
+    pub skip: &'static [&'static str],
 }
 
 /// Installs what can be installed, and returns what is still missing.
@@ -36,31 +50,31 @@ pub fn prepare() -> Vec<Missing> {
             chromium(),
             "browser tests (Chromium with its WebDriver)",
             "apt-get install chromium chromium-driver",
-            "browser::",
+            &["browser::"],
         ),
         part(
             installed(|| runs("redis-server", &["--version"]), &["redis-server"]),
             "tests with a Redis server",
             GET_REDIS,
-            "redis_server::",
+            &REDIS,
         ),
         part(
             npm_packages("oidc-provider"),
             "tests against npm oidc-provider (Node.js 20 or newer with npm)",
             NODE,
-            OIDC_PROVIDER,
+            &[OIDC_PROVIDER],
         ),
         part(
             npm_packages("graph-client"),
             "tests of Microsoft's Graph client (Node.js 20 or newer with npm)",
             NODE,
-            "browser::graph_client::",
+            &["browser::graph_client::"],
         ),
         part(
             runs("go", &["version"]),
             "tests against Microsoft's fake Key Vault (Go)",
             "apt-get install golang-go",
-            KEY_VAULT_PEER,
+            &[KEY_VAULT_PEER],
         ),
     ];
     parts.into_iter().flatten().collect()

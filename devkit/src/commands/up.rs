@@ -9,6 +9,7 @@ use super::setup;
 use super::stack::{Backends, Keys, LocalStack, Options, Store, free_port};
 use super::{Result, cargo, exit_code, root, target, usage};
 use crate::host::Mode;
+use crate::redis_server::GET_REDIS;
 
 /// The usual ports.
 const HOST: (&str, u16) = ("the page", 7071);
@@ -142,7 +143,7 @@ async fn up(Arguments { mode, store, verbose, .. }: Arguments) -> Result<()> {
 /// Before anything is built: `redis-server` is the only program that is neither built nor part of Rust.
 fn check_redis(store: Store) -> Result<()> {
     if store == Store::Redis && !setup::runs("redis-server", &["--version"]) {
-        return Err(format!("--store redis needs redis-server: {}", setup::GET_REDIS).into());
+        return Err(format!("--store redis needs redis-server: {}", GET_REDIS).into());
     }
     Ok(())
 }

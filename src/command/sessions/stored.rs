@@ -61,16 +61,21 @@ pub(super) fn end(target: &Target, vars: &Vars) -> ExitCode {
     run(vars, async |gateway| {
         // One does not depend on the other: what can be ended is ended.
         let (revoked, ended) = (gateway.revoke(target).await, gateway.end(target).await);
-        let partly = revoked.as_ref().ok().filter(|_| ended.is_err()).cloned().flatten();
+        let note = match (revoked, &ended) {
+            (Err(problem), _) => Some(problem),
+            // Otherwise the sessions have ended, whatever the list says.
+            (Ok(written), Err(_)) => written,
+            (Ok(_), Ok(_)) => None,
+        };
         let Report { result, mut problems } = ended.map(counted).into();
-        problems.extend(partly.into_iter().chain(revoked.err()));
+        problems.extend(note);
         Report { result, problems }
     })
 }
 
 /// Runs a command and prints its report.
 fn run(vars: &Vars, command: impl AsyncFnOnce(&Gateway) -> Report) -> ExitCode {
-    let config = match Config::from_vars(vars) {
+    let config = match Config::for_command(vars) {
         Ok(config) => config,
         Err(errors) => return invalid_configuration(&errors),
     };

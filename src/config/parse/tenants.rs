@@ -111,7 +111,7 @@ impl ConfigParser<'_> {
             let problem = format!("is only valid together with {PREFIX}CLIENT_SECRET");
             return Err(self.record(&CLIENT_AUTH, problem));
         }
-        if self.vars.get("IDENTITY_ENDPOINT").is_none() {
+        if self.vars.get("IDENTITY_ENDPOINT").is_none() && self.authenticates_client {
             let problem = "is required, because there is no managed identity (IDENTITY_ENDPOINT)";
             return Err(self.record(&CLIENT_SECRET, problem));
         }

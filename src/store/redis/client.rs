@@ -85,7 +85,7 @@ pub struct Script {
     hash: OnceLock<String>,
 }
 
-/// Commands and scripts on shared connections. No call leaves a reply of another one or of a replica.
+/// Commands and scripts on shared connections. No call gets the reply to another one, or that of a replica.
 #[derive(Debug)]
 pub struct Client {
     config: Arc<Config>,

@@ -70,7 +70,7 @@ impl Deletions {
                     break;
                 }
             }
-            if self.has_ended() {
+            if self.end_if_empty() {
                 return;
             }
         }
@@ -88,8 +88,8 @@ impl Deletions {
         None
     }
 
-    /// Whether nothing is left. The repeating has ended then.
-    fn has_ended(&self) -> bool {
+    /// Ends the repeating if nothing is left, and returns whether that is so.
+    fn end_if_empty(&self) -> bool {
         let queue = self.queue();
         if queue.is_empty() {
             self.is_repeating.store(false, Ordering::Relaxed);

@@ -238,7 +238,7 @@ impl Records {
         match self.run(&scripts::SAVE, &[&names.record, &names.lock()], &arguments).await? {
             1 => Ok(()),
             0 => Err(SaveError::Ended),
-            _ => Err::<(), SaveError>(SaveError::Superseded),
+            _ => Err(SaveError::Superseded),
         }
     }
 

@@ -114,6 +114,19 @@ async fn a_command_lists_and_ends_sessions_on_every_instance_at_once() {
     assert!(is_alive(&mut app.signed_in(ADA).await).await);
 }
 
+/// The app may authenticate by its managed identity, which no operator's machine has.
+#[tokio::test(flavor = "multi_thread")]
+async fn commands_need_no_client_secret() {
+    let redis = redis();
+    let app = stored(&redis).start().await;
+    let mut ada = app.signed_in(ADA).await;
+    let mut settings = app.settings.clone();
+    assert!(settings.remove("CLOAKROOM_CLIENT_SECRET").is_some());
+    assert_eq!(ids(&sessions(&settings, &["list", "--user", ADAS_SUB, "--json"])), [own_id(&mut ada).await]);
+    assert_eq!(sessions(&settings, &["end", "--user", ADAS_SUB]).result(), (Some(0), "1 ended"));
+    assert!(!is_alive(&mut ada).await);
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn with_a_static_key_sessions_end_and_a_warning_says_what_does_not() {
     let redis = redis();

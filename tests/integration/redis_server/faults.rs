@@ -163,6 +163,7 @@ async fn a_server_that_cannot_save_is_an_outage_of_writes() {
 #[tokio::test]
 async fn a_server_that_loads_its_data_is_an_outage_that_ends() {
     let slow = Options::default().line("key-load-delay 500").line("loading-process-events-interval-bytes 1024");
+    let slow = slow.line("enable-debug-command local");
     let (server, client) = used(&slow).await;
     server.command(&["DEBUG", "POPULATE", "6000", "key", "1000"]).unwrap();
     server.command(&["SAVE"]).unwrap();

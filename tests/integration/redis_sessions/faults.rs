@@ -202,6 +202,7 @@ async fn redis_cannot_save() {
 #[tokio::test(flavor = "multi_thread")]
 async fn redis_loads_its_data() {
     let slow = Options::default().line("key-load-delay 500").line("loading-process-events-interval-bytes 1024");
+    let slow = slow.line("enable-debug-command local");
     let case = Case::start(&slow).await;
     case.redis.command(&["DEBUG", "POPULATE", "6000", "key", "1000"]).unwrap();
     case.redis.command(&["SAVE"]).unwrap();

@@ -131,7 +131,7 @@ impl Servers {
         Ok(keys)
     }
 
-    /// What the primaries reply that reply to a command without keys.
+    /// The replies of all primaries to a command without keys; those that do not reply are left out.
     pub(super) async fn ask_all(&self, command: &Cmd) -> Vec<Reply> {
         let asked = self.primaries().into_iter().map(|link| async move {
             let server = Arc::clone(&link.server);
