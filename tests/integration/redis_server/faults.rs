@@ -289,6 +289,27 @@ async fn many_calls_in_an_outage_share_the_attempts_to_connect() {
     assert_recovers(&client).await;
 }
 
+/// An attempt to connect continues without the caller that began it.
+#[tokio::test]
+async fn a_caller_that_gives_up_does_not_end_the_attempt_of_others() {
+    let server = RedisServer::start(&Options::default()).unwrap();
+    let chaos = Chaos::start(server.addr()).await.unwrap();
+    chaos.hold(vec!["HELLO"]);
+    let client = client(chaos.port());
+    let begin = || {
+        let client = Arc::clone(&client);
+        tokio::spawn(async move { get(&client, "a").await })
+    };
+    let first = begin();
+    chaos.holds().await;
+    first.abort();
+    assert!(first.await.unwrap_err().is_cancelled());
+    let second = begin();
+    chaos.release();
+    assert_eq!(second.await.unwrap(), Ok(None));
+    assert_eq!(chaos.accepted(), 1);
+}
+
 /// What ends while it is not used is noticed by the background contact.
 #[tokio::test]
 async fn the_end_of_an_outage_is_noticed_without_calls() {

@@ -7,7 +7,7 @@ use cloakroom::store::redis::client::{ACL_COMMANDS, Auth, Client, Health, Script
 use devkit::redis_server::{Cluster, Options, RedisServer, Reply};
 use redis::Value;
 
-use super::{call, client, config, get, password};
+use super::{call, client, config, eventually, get, password};
 use crate::session_stores::documented_acl;
 
 #[tokio::test]
@@ -76,6 +76,13 @@ async fn the_acl_user_of_the_docs_can_do_what_the_client_does() {
     let server = RedisServer::start(&Options::default().line(&user)).unwrap();
     let client = Client::new(Config { auth: auth(), database: 1, ..config(server.port()) }, Arc::default());
     assert_eq!(client.check().await, Ok(()));
+    let list = || server.command(&["CLIENT", "LIST"]).unwrap().text();
+    let has_sent_info =
+        async || list().lines().any(|line| line.contains(" user=gateway ") && line.contains(" cmd=info "));
+    tokio::select! {
+        () = client.keep_contact() => {}
+        () = eventually("INFO", has_sent_info) => {}
+    }
 
     let cluster = Cluster::start(3, 0, &Options::default().line(&user)).unwrap();
     let slot = cluster.slot("cloakroom:check").unwrap();
