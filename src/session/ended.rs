@@ -93,7 +93,7 @@ impl<K: Hash + Eq> Table<K> {
         {
             tracing::warn!(
                 limit = LIMIT,
-                "the table of ended sessions is full: a cookie of the oldest one is accepted again"
+                "the table of ended sessions is full: without a store a cookie of the oldest one is accepted again"
             );
         }
     }

@@ -16,7 +16,7 @@ use cloakroom::session::store::Whose;
 
 use broken::BrokenPlace;
 use places::{ClusterPlace, Place, SharedPlace};
-pub use places::{CookiePlace, Instance, NOW, ROTATED, RedisPlace, cookies};
+pub use places::{CookiePlace, Instance, LIMITS, NOW, ROTATED, RedisPlace, cookies};
 use rules::Rule;
 pub use rules::{access_token, lock, new_tokens, refresh_token, save, session, stored, token};
 pub use shared::{Shared, SharedStore};

@@ -5,12 +5,12 @@ use std::cmp::Reverse;
 
 use super::Sessions;
 use crate::clock::UnixSeconds;
-use crate::session::OpenSession;
 use crate::session::companion::SessionHash;
 use crate::session::handle::Handle;
 use crate::session::payload::Session;
 use crate::session::seal::Opened;
 use crate::session::store::{IndexError, ListedSession, LoadError, LogoutTokenId, Whose};
+use crate::session::{OpenError, OpenSession};
 
 impl Sessions {
     /// Whether the store knows which sessions there are. Otherwise the routes that need it do not exist.
@@ -20,11 +20,20 @@ impl Sessions {
     }
 
     /// Loads the session of a cookie. An instance that finds that it has ended elsewhere ends the responses to it that
-    /// still stream (contract 10.21).
-    pub(super) async fn load(&self, cookie: &Opened, now: UnixSeconds) -> Result<OpenSession, LoadError> {
-        let handle = || Handle::decode(cookie.payload()).map(|handle| handle.session());
-        let announce = |_: &LoadError| handle().iter().for_each(|session| self.announce_end(session));
-        self.store.load(cookie, now).await.inspect_err(announce)
+    /// still stream (contract 10.21). A session that was revoked or is of another issuer is not moved into the store.
+    pub(super) async fn load(&self, cookie: &Opened, now: UnixSeconds) -> Result<OpenSession, OpenError> {
+        let handle = Handle::decode(cookie.payload());
+        if handle.is_none()
+            && self.store.has_index()
+            && let Some(session) = Session::decode(cookie.payload())
+        {
+            self.check_revocations(&session).await?;
+            if !self.configured.is_issuer_of(&session) {
+                return Err(OpenError::Expired);
+            }
+        }
+        let announce = |_: &LoadError| handle.iter().for_each(|handle| self.announce_end(&handle.session()));
+        Ok(self.store.load(cookie, now).await.inspect_err(announce)?)
     }
 
     /// Announces the end of a session if this instance knows of it.

@@ -9,7 +9,7 @@ use devkit::redis_server::RedisServer;
 use serde_json::Value;
 
 use super::{GRACE, UNKNOWN, another_instance, is_alive, own_id, redis, stored};
-use crate::app::{BINARY, TestApp};
+use crate::app::{BINARY, Gateway, TestApp};
 use crate::cloud::ADA;
 
 const ADAS_SUB: &str = "ada-lovelace-subject-1";
@@ -125,6 +125,39 @@ async fn commands_need_no_client_secret() {
     assert_eq!(ids(&sessions(&settings, &["list", "--user", ADAS_SUB, "--json"])), [own_id(&mut ada).await]);
     assert_eq!(sessions(&settings, &["end", "--user", ADAS_SUB]).result(), (Some(0), "1 ended"));
     assert!(!is_alive(&mut ada).await);
+}
+
+/// Contract 16.4: the revocation list ends what the store does not find: a session that was not moved yet, and one
+/// whose index entries were lost.
+#[tokio::test(flavor = "multi_thread")]
+async fn sessions_that_the_store_does_not_find_end_by_the_revocation_list() {
+    let (redis, folder) = (redis(), tempfile::tempdir().unwrap());
+    let file = folder.path().join("keys.json").display().to_string();
+    let builder = TestApp::builder().set("ENC_KEY", "").set("KEY_FILE", file).set("KEY_REFRESH", "5m");
+    let app = builder.impatient().start().await;
+    let rotated = Command::new(BINARY).args(["keys", "rotate"]).env_clear().envs(&app.settings).output().unwrap();
+    assert!(rotated.status.success(), "{}", String::from_utf8_lossy(&rotated.stderr));
+    app.wait_until_ready(200).await;
+    let settings = with(&app.settings, "STORE", &redis.url());
+    let start = || {
+        let port = free_port().unwrap();
+        (Gateway::start(&settings, port), port)
+    };
+    let (not_moved, moved) = (app.signed_in(ADA).await, app.signed_in(ADA).await);
+    let (_first, port) = start();
+    let mut there = moved.at(port);
+    assert!(is_alive(&mut there).await);
+    let indexes = ["sub", "oid", "sid"].map(|kind| format!("cloakroom:{kind}:*"));
+    for index in indexes.iter().flat_map(|pattern| redis.command(&["KEYS", pattern]).unwrap().texts()) {
+        redis.command(&["DEL", &index]).unwrap();
+    }
+    // Entries of the list are of whole seconds, and of the one before.
+    tokio::time::sleep(std::time::Duration::from_secs(2)).await;
+    assert_eq!(sessions(&settings, &["end", "--user", ADAS_OID]).result(), (Some(0), "0 ended"));
+    let (_later, port) = start();
+    for browser in [&not_moved, &moved, &there] {
+        assert_eq!(browser.at(port).fetch("GET", "/graph/me").await.code(), "session_expired");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

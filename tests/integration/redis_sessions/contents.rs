@@ -5,13 +5,14 @@ use std::time::Duration;
 
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use cloakroom::error::Error;
 use cloakroom::keyring::{Key, KeyId};
 use cloakroom::secret::Key32;
-use cloakroom::session::OpenSession;
 use cloakroom::session::payload::Session;
 use cloakroom::session::seal::{Binding, Envelope};
 use cloakroom::session::sealer::UnsealError;
 use cloakroom::session::store::{EndReason, LoadError, LogoutTokenId, Whose};
+use cloakroom::session::{OpenError, OpenSession};
 use devkit::redis_server::{Options, RedisServer, Reply};
 
 use super::{ADA, COOKIE, Instance as Gateway, builder, is_signed_in, keys, only_record, redis};
@@ -232,6 +233,19 @@ async fn an_instance_with_another_key_ring_opens_no_record() {
     let other = Gateway::start(&app, &[("ENC_KEY", &URL_SAFE_NO_PAD.encode([7; 32]))]);
     let response = other.visitor(&ada).fetch("GET", "/graph/me").await;
     assert_eq!((response.status, response.code()), (401, "session_expired"), "nor the cookie");
+}
+
+/// Contract 15.8: a record whose key is unavailable is neither lost nor expired.
+#[tokio::test]
+async fn a_record_whose_key_is_unavailable_is_a_503() {
+    let place = RedisPlace::start();
+    let here = Instance::new(&place).await;
+    let (_, cookie) = stored(&here, session()).await;
+    let without = Instance::without_keys(&place).await;
+    let loaded = without.store.load(&here.open(&cookie, NOW).await, NOW).await;
+    let error = OpenError::from(loaded.err().unwrap());
+    assert_eq!(Error::from(error), Error::KeysUnavailable);
+    assert!(here.load(&cookie, NOW).await.is_ok());
 }
 
 /// Contract 15.8: a key of another type is a record that does not open, and it is deleted like one.

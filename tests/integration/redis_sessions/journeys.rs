@@ -180,6 +180,7 @@ async fn large_tokens_are_stored() {
     let options = Options { access_token_size: 32_000, refresh_token_size: 16_000, ..Options::new("http://x") };
     let app = builder(&redis).provider(options).start().await;
     let mut ada = app.signed_in(ADA).await;
+    assert!(COOKIE.len() + 1 + ada.jar[COOKIE].len() < 400, "contract 15.1: {}", ada.jar[COOKIE]);
     let before = app.provider.token_requests();
     let instance = Instance::start(&app, &[]);
     for browser in [&mut ada.clone(), &mut instance.visitor(&ada)] {

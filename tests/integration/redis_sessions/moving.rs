@@ -9,18 +9,20 @@ use cloakroom::keyring::KeySource;
 use cloakroom::keyring::file::FileRing;
 use cloakroom::keyring::rotate::rotate;
 use cloakroom::secret::Key32;
-use cloakroom::session::OpenSession;
 use cloakroom::session::payload::Session;
 use cloakroom::session::store::{EndReason, LoadError, Whose};
+use cloakroom::session::{OpenError, OpenSession};
 use devkit::chaos::Chaos;
 use futures_util::future::join_all;
+use http::header::COOKIE as COOKIE_HEADER;
+use http::{HeaderMap, HeaderValue};
 use tokio::time::timeout;
 
 use super::{ADA, COOKIE, Instance, hash, is_signed_in, keys, only_record, redis};
 use crate::app::{BINARY, PATIENCE, TestApp};
 use crate::key_sources::PARAMETERS;
 use crate::session_stores::{
-    CookiePlace, Instance as Stored, NOW, RedisPlace, new_tokens, refresh_token, save, session,
+    CookiePlace, Instance as Stored, LIMITS, NOW, RedisPlace, new_tokens, refresh_token, save, session,
 };
 use crate::visitor::Visitor;
 
@@ -202,6 +204,28 @@ async fn a_session_that_is_ended_while_it_is_moved_has_ended() {
         assert_eq!(instance.load(&cookie, NOW + 61).await.err(), Some(LoadError::Expired));
     }
     assert!(["s", "sub", "oid", "sid"].iter().all(|kind| keys(&place.server, kind).is_empty()));
+}
+
+/// Contract 16.6, 4.24b: what opens no session moves none.
+#[tokio::test]
+async fn a_session_that_was_revoked_or_is_of_another_issuer_is_not_moved() {
+    for what in ["revoked", "of another issuer", "good"] {
+        let place = RedisPlace::start();
+        let here = Stored::new(&place).await;
+        let mut old = session();
+        if what == "revoked" {
+            here.revoke(&format!(r#"{{"users": {{"ada-oid": {NOW}}}}}"#)).await;
+        } else if what == "of another issuer" {
+            old.issuer = Some("https://other.example".to_owned());
+        }
+        let cookie = format!("{COOKIE}={}", cookie(old).await);
+        let headers = HeaderMap::from_iter([(COOKIE_HEADER, HeaderValue::from_str(&cookie).unwrap())]);
+        let opened = here.sessions(Arc::default(), LIMITS).open(&headers, NOW).await;
+        let is_good = what == "good";
+        assert_eq!(opened.err(), (!is_good).then_some(OpenError::Expired), "{what}");
+        let stored = ["s", "mv", "sub"].map(|kind| keys(&place.server, kind).len());
+        assert_eq!(stored, [usize::from(is_good); 3], "{what}");
+    }
 }
 
 /// Contract 15.11, 15.17: the end of a session that was not moved yet counts too, even if Redis is down then.

@@ -1,5 +1,7 @@
 //! Which writes count (contract 15.5, 15.7, 15.10, 15.18).
 
+use std::time::Duration;
+
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use cloakroom::session::OpenSession;
@@ -105,6 +107,30 @@ async fn a_record_is_not_longer_than_512_kib() {
     let huge = new_tokens(&"r".repeat(600_000), None);
     assert_eq!(save(&here, &open, huge, NOW).await, Err(SaveError::TooLarge));
     assert_eq!(refresh_token(&here.load(&cookie, NOW).await.unwrap()), "r2");
+}
+
+/// Contract 15.10: a lock that ran out lets the next one try, and the tokens of the late one do not count.
+#[tokio::test]
+async fn a_lock_that_ran_out_lets_the_next_instance_refresh() {
+    let place = RedisPlace::start();
+    let (here, there) = (Instance::new(&place).await, Instance::new(&place).await);
+    let (open, cookie) = stored(&here, session()).await;
+    let late = lock(&here, &open).await;
+    let waits = async {
+        let next = there.store.lock_refresh(&open).await.unwrap().expect("the lock");
+        assert!(next.lasts(Duration::from_secs(12)));
+        next
+    };
+    let runs_out = async {
+        // The waiting one has found it held.
+        tokio::time::sleep(Duration::from_millis(100)).await;
+        place.server.command(&["PEXPIRE", &lock_key(&open), "1"]).unwrap();
+    };
+    let (next, ()) = tokio::join!(waits, runs_out);
+    let saved = here.store.save_tokens(&late, &open, new_tokens("late", None), NOW).await;
+    assert_eq!(saved, Err(SaveError::Superseded));
+    there.store.save_tokens(&next, &open, new_tokens("r1", None), NOW).await.unwrap();
+    assert_eq!(refresh_token(&here.load(&cookie, NOW).await.unwrap()), "r1");
 }
 
 /// Contract 15.18: with the next activity under the new key; the session itself only if the lock is free.
