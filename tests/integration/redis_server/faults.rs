@@ -1,4 +1,4 @@
-//! Every fault of a server: calls fail without a wrong result, and succeed within 5 s of its end (contract 15.12,
+//! Every fault of a server: calls fail without a wrong result, and succeed soon after its end (contract 15.12,
 //! 15.13, 15.14).
 
 use std::sync::Arc;

@@ -8,6 +8,7 @@ use tokio::time::sleep;
 use super::outages::eventually;
 use super::{ADA, hash, is_signed_in};
 use crate::app::TestApp;
+use crate::redis_server::RECOVERY;
 use crate::visitor::Visitor;
 
 /// An app with a cluster, and a browser whose user has signed in; where its session lies.
@@ -98,7 +99,7 @@ async fn a_session_continues_after_the_failover_of_its_primary() {
             sleep(Duration::from_millis(20)).await;
         }
     };
-    let recovered = tokio::time::timeout(super::faults::RECOVERY, recovered).await;
+    let recovered = tokio::time::timeout(RECOVERY, recovered).await;
     assert!(recovered.is_ok(), "{}", case.app.log());
     case.refreshes().await;
     case.calls().await;

@@ -1,5 +1,5 @@
 //! Faults of Redis under the real binary: 503, never 401; cookies are kept; no user is signed out; and all of it ends
-//! within 5 s of the fault without a restart (contract 15.12, 15.13). `redis_server::faults` has the same faults for
+//! soon after the fault without a restart (contract 15.12, 15.13). `redis_server::faults` has the same faults for
 //! the client alone.
 
 use std::time::Duration;
@@ -11,10 +11,8 @@ use tokio::time::{sleep, timeout};
 use super::outages::eventually;
 use super::{ADA, COOKIE, builder, is_signed_in, only_record};
 use crate::app::TestApp;
+use crate::redis_server::RECOVERY;
 use crate::visitor::Visitor;
-
-/// After the end of a fault calls succeed within this time (contract 15.13).
-pub const RECOVERY: Duration = Duration::from_secs(5);
 
 /// An app behind a proxy of its Redis, and a browser whose user has signed in.
 struct Case {
