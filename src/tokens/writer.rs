@@ -33,7 +33,7 @@ pub(super) struct TokenWriter {
 struct Unsaved {
     /// That of the session that they belong to.
     generation: u64,
-    tokens: NewTokens,
+    tokens: Arc<NewTokens>,
 }
 
 impl TokenWriter {
@@ -44,7 +44,7 @@ impl TokenWriter {
     /// Puts the tokens into a session that are not stored yet.
     pub(super) fn add_unsaved(&self, session: &mut Session) {
         if let Some(unsaved) = self.unsaved().get(&session.id).filter(|of| of.generation == session.generation) {
-            unsaved.tokens.clone().put_into(session);
+            NewTokens::clone(&unsaved.tokens).put_into(session);
         }
     }
 
@@ -83,7 +83,8 @@ impl TokenWriter {
         new: NewTokens,
         now: UnixSeconds,
     ) -> Result<(), Full> {
-        let unsaved = Unsaved { generation: open.session.generation, tokens: new.clone() };
+        let new = Arc::new(new);
+        let unsaved = Unsaved { generation: open.session.generation, tokens: Arc::clone(&new) };
         {
             let mut all = self.unsaved();
             if all.len() >= LIMIT {
@@ -95,21 +96,27 @@ impl TokenWriter {
         let (writer, open) = (Arc::clone(self), open.clone());
         let save = async move {
             writer.repeat(&lock, &open, &new, now).await;
-            writer.unsaved().remove(&open.session.id);
+            if writer.is_newest(&open, &new) {
+                writer.unsaved().remove(&open.session.id);
+            }
         };
         tokio::spawn(save.in_current_span());
         Ok(())
     }
 
-    /// Tries again until the tokens are stored, newer ones are, or the session has expired. The lock, which others wait
-    /// for, is kept as long as it lasts; after that the generation decides whose tokens count.
-    async fn repeat(&self, lock: &RefreshLock, open: &OpenSession, new: &NewTokens, now: UnixSeconds) {
+    /// Tries again until the tokens are stored, newer ones are or wait to be, or the session has expired. The lock,
+    /// which others wait for, is kept as long as it lasts; after that the generation decides whose tokens count.
+    async fn repeat(&self, lock: &RefreshLock, open: &OpenSession, new: &Arc<NewTokens>, now: UnixSeconds) {
         let (started, mut pause) = (Instant::now(), *PAUSES.start());
         loop {
             sleep(pause).await;
             pause = (pause * 2).min(*PAUSES.end());
+            // Later ones include these, and would be rejected after them.
+            if !self.is_newest(open, new) {
+                return;
+            }
             let now = now.saturating_add(started.elapsed().as_secs());
-            match self.sessions.save_tokens(lock, open, new.clone(), now).await {
+            match self.sessions.save_tokens(lock, open, NewTokens::clone(new), now).await {
                 Err(SaveError::KeysUnavailable | SaveError::StoreUnavailable) if now < open.expires_at => {}
                 Err(SaveError::Ended) => return self.revoke(open, new),
                 Ok(()) | Err(_) => return,
@@ -128,6 +135,10 @@ impl TokenWriter {
             let endpoint = Arc::clone(&self.endpoint);
             tokio::spawn(async move { endpoint.revoke(&rotated).await }.in_current_span());
         }
+    }
+
+    fn is_newest(&self, open: &OpenSession, new: &Arc<NewTokens>) -> bool {
+        self.unsaved().get(&open.session.id).is_some_and(|unsaved| Arc::ptr_eq(&unsaved.tokens, new))
     }
 
     fn unsaved(&self) -> MutexGuard<'_, HashMap<SessionId, Unsaved>> {
