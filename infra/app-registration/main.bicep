@@ -1,5 +1,5 @@
 // The app registration, for those who may make one by template (Application.ReadWrite.All, or OwnedBy for an app). The
-// same by `az` is in docs/deploy.md. Bicep 0.36 or newer fetches the Graph extension by itself.
+// same by `az` is in docs/deploy-functions.md. Bicep 0.36 or newer fetches the Graph extension by itself.
 //
 // Once before infra/main.bicep, which needs the client id, and once after it, with the identity that it made:
 //

@@ -92,5 +92,5 @@ done
 if [ "$status" = 403 ]; then
   echo "The app rejects requests from here, as it does if only Front Door may call it. Its timer runs every hour." >&2
 fi
-echo "The gateway at $origin has no key yet. See Troubleshooting in docs/deploy.md." >&2
+echo "The gateway at $origin has no key yet. See Troubleshooting in docs/deploy-functions.md." >&2
 exit 1

@@ -127,7 +127,7 @@ async fn a_missing_key_is_a_failure_that_cites_the_docs() {
     let stage = stage(1_000).await;
     let output = run(&stage, &["group", "app-1"], &[]);
     assert_eq!(output.status.code(), Some(1));
-    assert!(String::from_utf8_lossy(&output.stderr).contains("docs/deploy.md"), "{output:?}");
+    assert!(String::from_utf8_lossy(&output.stderr).contains("docs/deploy-functions.md"), "{output:?}");
     assert_eq!(read(&stage, "calls").lines().count(), 12, "it stops retrying");
     assert!(!run(&stage, &[], &[]).status.success(), "without arguments it fails");
 }
@@ -171,7 +171,7 @@ async fn without_the_master_key_the_status_is_reported_and_the_next_run_creates_
     assert_eq!(output.status.code(), Some(1), "{output:?}");
     let (printed, errors) = (String::from_utf8(output.stdout).unwrap(), String::from_utf8(output.stderr).unwrap());
     assert!(printed.contains("Attempt 12 of 12: rotate_keys responded 401."), "{printed}");
-    assert!(errors.contains("keys list is denied") && errors.contains("docs/deploy.md"), "{errors}");
+    assert!(errors.contains("keys list is denied") && errors.contains("docs/deploy-functions.md"), "{errors}");
     assert_eq!(read(&stage, "config"), "", "no request has half of a header");
 
     fs::write(stage.path().join("denied"), "").unwrap();

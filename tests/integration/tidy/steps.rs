@@ -1,10 +1,10 @@
-//! References to numbered steps: only those of `docs/deploy.md`, section *With az*, are cited.
+//! References to numbered steps: only those of `docs/deploy-functions.md`, section *With az*, are cited.
 
 use super::{assert_none, pages, prose, read};
 
-const PAGE: &str = "docs/deploy.md";
+const PAGE: &str = "docs/deploy-functions.md";
 /// How another page names a step.
-const LINK: &str = "of [deploy.md](deploy.md#with-az)";
+const LINK: &str = "of [deploy-functions.md](deploy-functions.md#with-az)";
 
 /// The text of each step, in lower case; the first is step 1.
 fn steps(page: &str) -> Vec<String> {
@@ -67,12 +67,18 @@ fn references_to_steps_that_do_not_exist_or_say_something_else_are_found() {
     assert_eq!(steps, ["sign in, then", "create it."]);
     let of = |path: &str, text: &str| findings(path, text, &steps);
     assert_eq!(of(PAGE, page), [""; 0]);
-    assert_eq!(of(PAGE, "Repeat\nstep 3 and Steps 1 to 2."), ["docs/deploy.md: there is no step 3 in docs/deploy.md"]);
+    assert_eq!(
+        of(PAGE, "Repeat\nstep 3 and Steps 1 to 2."),
+        ["docs/deploy-functions.md: there is no step 3 in docs/deploy-functions.md"]
+    );
     let good = format!("Step 2 {LINK} (*create it*), steps 1 and 2\n{LINK}, and the next steps.\n```sh\nstep 9\n```");
     assert_eq!(of("docs/a.md", &good), [""; 0]);
-    for bad in
-        ["As in step 2:", "step 2 of deploy.md", &good.replace("(*create", "(*make"), &good.replace(" 2\n", " 3\n")]
-    {
+    for bad in [
+        "As in step 2:",
+        "step 2 of deploy-functions.md",
+        &good.replace("(*create", "(*make"),
+        &good.replace(" 2\n", " 3\n"),
+    ] {
         assert_eq!(of("docs/a.md", bad).len(), 1, "{bad}");
     }
 }

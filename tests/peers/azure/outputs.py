@@ -61,12 +61,12 @@ def _set_by_commands(root):
 
 def _variables(root):
     """Variables of a GitHub environment, which the page about deployment must name."""
-    page = _text(root / "docs/deploy.md")
-    found = []
+    name = "docs/deploy-functions.md"
+    page, found = _text(root / name), []
     for file in sorted((root / ".github/workflows").glob("*.y*ml")):
-        for line, name in _matches(file, r"\bvars\.(\w+)"):
-            if f"`{name}`" not in page:
-                found.append(Fault(_relative(root, file), line, f"docs/deploy.md does not name the variable {name}"))
+        for line, variable in _matches(file, r"\bvars\.(\w+)"):
+            if f"`{variable}`" not in page:
+                found.append(Fault(_relative(root, file), line, f"{name} does not name the variable {variable}"))
     return found
 
 
