@@ -1,12 +1,16 @@
-//! The Azure credential (contract 6.5): the identity of the gateway at Key Vault and, by client assertions, at Entra.
+//! The Azure credential (contract 6.5): the identity of the gateway at Key Vault, Redis and, by client assertions, at
+//! Entra.
 //!
 //! Each kind of identity is one variant of [`Identity`] and one arm of `create`; users of the credential do not change.
+
+mod federated;
 
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use azure_core::Error;
 use azure_core::credentials::TokenCredential;
+use azure_core::error::ErrorKind;
 use azure_core::http::{ClientOptions, RetryOptions, Transport};
 use azure_identity::{
     DeveloperToolsCredential, ManagedIdentityCredential, ManagedIdentityCredentialOptions, UserAssignedId,
@@ -15,8 +19,10 @@ use azure_identity::{
 use crate::net::OutboundClients;
 use crate::secret::SecretString;
 use crate::telemetry::spawn_blocking;
+use federated::NoToken;
+pub use federated::{TokenFile, Workload};
 
-/// Deadline for a token.
+/// Deadline for a token. The SDK repeats requests to a virtual machine's endpoint for more than a minute.
 const TOKEN: Duration = Duration::from_secs(5);
 
 #[derive(Debug, Clone)]
@@ -27,6 +33,10 @@ pub enum Identity {
     Given(Arc<dyn TokenCredential>),
     /// The app's managed identity; a user-assigned one by its client ID.
     Managed(Option<String>),
+    /// The managed identity of the virtual machine, from its metadata service (IMDS); likewise.
+    VirtualMachine(Option<String>),
+    /// The identity that trusts the tokens of a Kubernetes service account.
+    Workload(Workload),
 }
 
 /// A credential of the SDK, created on first use. The SDK caches its tokens.
@@ -57,9 +67,25 @@ impl Credential {
         let scopes = [scope];
         let response = tokio::time::timeout(TOKEN, credential.get_token(&scopes, None)).await;
         let response = response.map_err(|_| format!("no token within 5 s: {}", self.remedy()))?;
-        // The text of the error may contain the response of the identity endpoint; its kind does not.
-        let token = response.map_err(|error| format!("no token ({:?}): {}", error.kind(), self.remedy()))?;
+        let token = response.map_err(|error| self.describe(&error))?;
         Ok(token.token.secret().into())
+    }
+
+    /// A client assertion for this audience (contract 7.7).
+    ///
+    /// That of a workload is the token of its service account. Entra does not accept a token as client assertion that
+    /// it issued for one (AADSTS700222).
+    ///
+    /// # Errors
+    /// What is wrong and what to do, for the log.
+    pub async fn client_assertion(&self, audience: &str) -> Result<SecretString, String> {
+        match &self.identity {
+            Identity::Workload(workload) => {
+                let token = workload.token.read().await;
+                token.map_err(|problem| format!("no token ({problem}): {}", self.remedy()))
+            }
+            _ => self.token(&format!("{audience}/.default")).await,
+        }
     }
 
     /// The credential for a client of the SDK.
@@ -70,23 +96,34 @@ impl Credential {
         if let Some(credential) = self.created.lock().unwrap_or_else(PoisonError::into_inner).as_ref() {
             return Ok(Arc::clone(credential));
         }
-        // The endpoint of a managed identity is plain http and needs no trusted roots.
-        let options = client_options(&self.net, |net| net.http()).await?;
+        let options = match self.identity {
+            Identity::Workload(_) => self.client_options().await?,
+            // The endpoint of a managed identity is plain http and needs no trusted roots.
+            _ => client_options(&self.net, |net| net.http()).await?,
+        };
+        // Another request may have created one meanwhile, whose tokens are cached.
+        let mut created = self.created.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(credential) = created.as_ref() {
+            return Ok(Arc::clone(credential));
+        }
         let credential = self.create(options);
         let credential = credential
             .map_err(|error| format!("no credential could be created ({:?}): {}", error.kind(), self.remedy()))?;
-        *self.created.lock().unwrap_or_else(PoisonError::into_inner) = Some(Arc::clone(&credential));
-        Ok(credential)
+        Ok(Arc::clone(created.insert(credential)))
     }
 
     fn create(&self, client_options: ClientOptions) -> Result<Arc<dyn TokenCredential>, Error> {
         Ok(match &self.identity {
             Identity::Developer => DeveloperToolsCredential::new(None)?,
             Identity::Given(credential) => Arc::clone(credential),
-            Identity::Managed(client_id) => ManagedIdentityCredential::new(Some(ManagedIdentityCredentialOptions {
-                user_assigned_id: client_id.clone().map(UserAssignedId::ClientId),
-                client_options,
-            }))?,
+            // Which of the two endpoints the SDK requests depends on the variables of the process.
+            Identity::Managed(client_id) | Identity::VirtualMachine(client_id) => {
+                ManagedIdentityCredential::new(Some(ManagedIdentityCredentialOptions {
+                    user_assigned_id: client_id.clone().map(UserAssignedId::ClientId),
+                    client_options,
+                }))?
+            }
+            Identity::Workload(workload) => workload.credential(client_options)?,
         })
     }
 
@@ -95,13 +132,25 @@ impl Credential {
         *self.created.lock().unwrap_or_else(PoisonError::into_inner) = None;
     }
 
-    /// What to do when there is no token.
+    /// An error of the SDK's credential, and what to do. No text of a response is in it.
     #[must_use]
-    pub const fn remedy(&self) -> &'static str {
+    pub fn describe(&self, error: &Error) -> String {
+        format!("no token ({}): {}", cause(error), self.remedy())
+    }
+
+    /// What to do when there is no token.
+    const fn remedy(&self) -> &'static str {
         match self.identity {
             Identity::Developer => "run az login, or azd auth login",
             Identity::Given(_) => "check the credential",
             Identity::Managed(_) => "check the app's managed identity and AZURE_CLIENT_ID",
+            Identity::VirtualMachine(_) => {
+                "check that the virtual machine has an identity (az vm identity show), and AZURE_CLIENT_ID"
+            }
+            Identity::Workload(_) => {
+                "check AZURE_FEDERATED_TOKEN_FILE, AZURE_TENANT_ID, AZURE_CLIENT_ID and AZURE_AUTHORITY_HOST, and that \
+                 the identity trusts issuer, subject and audience of that token (a federated credential)"
+            }
         }
     }
 
@@ -112,6 +161,23 @@ impl Credential {
     pub async fn client_options(&self) -> Result<ClientOptions, String> {
         client_options(&self.net, |net| net.https()).await
     }
+}
+
+/// What made the SDK fail. Of a response it has only the status and Entra's error numbers: the rest may be anything.
+fn cause(error: &Error) -> String {
+    let chain = || std::iter::successors(Some(error as &(dyn std::error::Error + 'static)), |error| error.source());
+    if let Some(problem) = chain().find_map(|error| error.downcast_ref::<NoToken>()) {
+        return problem.to_string();
+    }
+    let mut kinds = chain().filter_map(|error| error.downcast_ref::<Error>()).map(Error::kind);
+    let response = kinds.find_map(|kind| match kind {
+        ErrorKind::HttpResponse { status, error_code, .. } => Some((status, error_code)),
+        _ => None,
+    });
+    let Some((status, code)) = response else { return format!("{:?}", error.kind()) };
+    let is_number = |code: &&String| code.bytes().all(|byte| byte.is_ascii_digit() || byte == b',');
+    let number = code.as_ref().filter(is_number).map(|code| format!(", AADSTS{code}"));
+    format!("status {}{}", u16::from(*status), number.unwrap_or_default())
 }
 
 /// The gateway's own HTTP client, and no retries, which would take minutes and lose request bodies.

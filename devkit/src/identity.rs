@@ -1,8 +1,9 @@
-//! A stand-in for the managed identity endpoint of App Service and Functions.
+//! A stand-in for managed identities: the endpoint of App Service and Functions, and that of a virtual machine (IMDS).
 //!
 //! Its tokens are RS256 JWTs of an issuer that serves a discovery document and a key set, so that a provider can trust
 //! them as client assertions (audience `api://AzureADTokenExchange`).
 
+mod imds;
 #[cfg(test)]
 mod tests;
 
@@ -17,7 +18,7 @@ use serde_json::{Value, json};
 use tokio::net::TcpListener;
 
 use crate::web::jwt::{self, SigningKey};
-use crate::web::{ANY_PORT, Body, Core, Handler, HangUp, StandIn, base64url, guid, lock, random_text, response};
+use crate::web::{ANY_PORT, Body, Core, Form, Handler, HangUp, StandIn, base64url, guid, lock, random_text, response};
 
 pub use crate::web::{Fault, Recorded};
 
@@ -94,6 +95,11 @@ impl StandIn<State> {
     #[must_use]
     pub fn principal(&self, client_id: &str) -> Option<String> {
         self.state.principals.get(client_id).cloned()
+    }
+
+    /// A token of an identity of another kind than [`Identity::env`] names, for what else issues its tokens.
+    pub(crate) fn issue(&self, client_id: &str, resource: &str) -> Option<String> {
+        self.state.principals.contains_key(client_id).then(|| self.state.issue(client_id, resource).0)
     }
 
     /// A token of the first identity, issued without a request.
@@ -190,8 +196,7 @@ impl State {
         let Some(resource) = query.get("resource").filter(|resource| !resource.is_empty()) else {
             return rejected(StatusCode::BAD_REQUEST, "The resource is missing.");
         };
-        let client_id = query.get("client_id").or(self.options.system_assigned.as_deref());
-        let Some(client_id) = client_id.filter(|client_id| self.principals.contains_key(*client_id)) else {
+        let Some(client_id) = self.identity_of(&query) else {
             return rejected(StatusCode::BAD_REQUEST, "Unable to load the proper Managed Identity.");
         };
         let (token, expires) = self.issue(client_id, resource);
@@ -204,6 +209,12 @@ impl State {
             "client_id": client_id,
         });
         response::json(StatusCode::OK, &body)
+    }
+
+    /// The client id of the identity that a request is for.
+    fn identity_of<'a>(&'a self, query: &'a Form) -> Option<&'a str> {
+        let client_id = query.get("client_id").or(self.options.system_assigned.as_deref());
+        client_id.filter(|client_id| self.principals.contains_key(*client_id))
     }
 
     /// The discovery document or the key set, if the path is one of these.
@@ -237,6 +248,10 @@ impl Handler for State {
                     fault.apply(response::empty, || self.token(&request, fault == Fault::NumericExpiry)).await
                 }
                 None => Ok(self.token(&request, false)),
+            },
+            ("GET", imds::PATH) => match self.core.faults.take(()) {
+                Some(fault) => fault.apply(response::empty, || imds::token(self, &request)).await,
+                None => Ok(imds::token(self, &request)),
             },
             ("GET", path) => Ok(match self.published(path) {
                 Some(body) => response::json(StatusCode::OK, &body),

@@ -17,3 +17,4 @@ pub mod provider;
 pub mod redis_server;
 pub mod vault;
 pub mod web;
+pub mod workload;

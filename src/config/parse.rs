@@ -3,6 +3,7 @@
 mod apis;
 mod auth;
 mod cookies;
+mod identity;
 mod keys;
 mod origins;
 mod spa;
@@ -49,12 +50,13 @@ type Parsed<T> = Result<T, Recorded>;
 impl<'a> ConfigParser<'a> {
     pub(super) fn new(vars: &'a Vars) -> Self {
         let net = Arc::default();
-        let identity = match vars.get("IDENTITY_ENDPOINT") {
-            Some(_) => Identity::Managed(vars.get("AZURE_CLIENT_ID").map(str::to_owned)),
-            None => Identity::Developer,
-        };
-        let credential = Arc::new(Credential::new(identity, Arc::clone(&net)));
-        Self { vars, errors: Vec::new(), warnings: Vec::new(), net, credential, authenticates_client: true }
+        let credential = Arc::new(Credential::new(Identity::Developer, Arc::clone(&net)));
+        let mut parser =
+            Self { vars, errors: Vec::new(), warnings: Vec::new(), net, credential, authenticates_client: true };
+        if let Ok(identity) = parser.identity() {
+            parser.credential = Arc::new(Credential::new(identity, Arc::clone(&parser.net)));
+        }
+        parser
     }
 
     pub(super) const fn for_command(mut self) -> Self {
@@ -154,7 +156,12 @@ impl<'a> ConfigParser<'a> {
     }
 
     fn record(&mut self, setting: &Setting, problem: impl Into<String>) -> Recorded {
-        self.errors.push(ConfigError { name: full_name(setting), problem: problem.into() });
+        self.record_variable(&full_name(setting), problem)
+    }
+
+    /// The same for a variable by its full name.
+    fn record_variable(&mut self, name: &str, problem: impl Into<String>) -> Recorded {
+        self.errors.push(ConfigError { name: name.to_owned(), problem: problem.into() });
         Recorded(())
     }
 
@@ -192,10 +199,7 @@ impl<'a> ConfigParser<'a> {
 
     fn port(&mut self) -> Parsed<u16> {
         const NAME: &str = "FUNCTIONS_CUSTOMHANDLER_PORT";
-        functions::port(self.vars.get(NAME)).map_err(|problem| {
-            self.errors.push(ConfigError { name: NAME.to_owned(), problem: problem.to_owned() });
-            Recorded(())
-        })
+        functions::port(self.vars.get(NAME)).map_err(|problem| self.record_variable(NAME, problem))
     }
 
     fn public_origin(&mut self) -> Parsed<Origin> {

@@ -40,8 +40,8 @@ settings! {
         "with `TENANT_ID` `organizations` or `common`, or an `AUTHORITY` whose issuer contains `{tenantid}`: the tenant ids that may sign in, comma-separated; `*` allows all";
     AUTHORITY, Rule("–"), "issuer URL of any OpenID Connect provider; https, or http on loopback";
     CLIENT_ID, Required, "client id of the app registration, a confidential client";
-    CLIENT_SECRET, Rule("the app's managed identity"),
-        "its secret; without one a token of the managed identity is the client assertion (a federated identity credential)";
+    CLIENT_SECRET, Rule("the gateway's identity"),
+        "its secret; without one a token of the gateway's identity is the client assertion (a federated identity credential)";
     CLIENT_AUTH, Text("auto"),
         "how the secret is sent: `basic` (`client_secret_basic`), `post` (`client_secret_post`), or `auto`: `post` if the provider's metadata names it, otherwise `basic`";
     PUBLIC_ORIGIN, Required,
@@ -90,13 +90,15 @@ settings! {
         "`Cross-Origin-Opener-Policy` of the SPA's pages; `none` leaves the header out";
     HSTS, Rule("`max-age=31536000` if `PUBLIC_ORIGIN` is https without a port, and neither `localhost` nor an address"),
         "value of `Strict-Transport-Security`, which holds for the whole host; `none` leaves the header out";
+    VM_IDENTITY, Text("off"),
+        "`on`: without another identity the gateway uses that of the virtual machine that it runs on (IMDS)";
     LOG, Text("info"),
         "level (`error`, `warn`, `info`, `debug`), format (`json`, `text`), or both with a comma; without a format: text on a terminal, otherwise JSON";
     STORE, Text("cookie"),
         "`cookie`: the session is in the cookie; or the URL of a Redis server or cluster, `rediss://` or `redis://`, with user and password percent-encoded";
     STORE_PREFIX, Text("cloakroom"), "begins every key in Redis: 1 to 32 letters, digits, `:`, `.`, `_`, `-`";
     STORE_AUTH, Text("auto"),
-        "how the gateway authenticates to Redis: `url` (user and password of the URL), `entra` (tokens of the managed identity, or `entra=` and another scope), or `auto`: `entra` if the URL has no password and the host is Azure's, otherwise `url`";
+        "how the gateway authenticates to Redis: `url` (user and password of the URL), `entra` (tokens of the gateway's identity, or `entra=` and another scope), or `auto`: `entra` if the URL has no password and the host is Azure's, otherwise `url`";
 }
 
 /// The table as Markdown.

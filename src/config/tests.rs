@@ -298,8 +298,8 @@ fn with_form_post_the_login_transaction_cookie_is_same_site_none() {
 
 #[test]
 fn a_managed_identity_authenticates_the_client_at_entra_only() {
-    let identity = ("IDENTITY_ENDPOINT", "http://127.0.0.1:1/msi/token");
-    let with = |changes: &[(&str, &str)]| parse(&[&[identity, ("CLOAKROOM_CLIENT_SECRET", "")], changes].concat());
+    let identity = [("IDENTITY_ENDPOINT", "http://127.0.0.1:1/msi/token"), ("IDENTITY_HEADER", "x")];
+    let with = |changes: &[(&str, &str)]| parse(&[&identity[..], &[("CLOAKROOM_CLIENT_SECRET", "")], changes].concat());
     let tenant = [("CLOAKROOM_AUTHORITY", ""), ("CLOAKROOM_TENANT_ID", "11111111-2222-3333-4444-555555555555")];
     assert!(with(&tenant).is_ok());
     assert!(with(&[("CLOAKROOM_AUTHORITY", "https://contoso.ciamlogin.com/x/v2.0")]).is_ok());
@@ -307,4 +307,5 @@ fn a_managed_identity_authenticates_the_client_at_entra_only() {
     assert_eq!(errors.0[0].name, "CLOAKROOM_CLIENT_SECRET");
 }
 
+mod identity;
 mod store;

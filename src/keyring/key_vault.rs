@@ -204,7 +204,7 @@ impl ErrorCodes {
         let vault_name = vault.url.host_str().and_then(|host| host.split('.').next()).unwrap_or_default();
         let Some(status) = self.status else {
             return match error.kind() {
-                ErrorKind::Credential => format!("no token: {}", vault.credential.remedy()),
+                ErrorKind::Credential => vault.credential.describe(error),
                 kind => format!(
                     "no response ({kind:?}); is this the vault? \
                      az keyvault show --name {vault_name} --query properties.vaultUri"

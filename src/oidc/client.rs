@@ -1,4 +1,4 @@
-//! Client authentication at the provider (contract 7.7): by a secret, or by a token of the managed identity as client
+//! Client authentication at the provider (contract 7.7): by a secret, or by a token of the gateway's identity as client
 //! assertion, without any secret (RFC 7523; in Entra a federated identity credential).
 
 use std::sync::Arc;
@@ -63,7 +63,7 @@ impl Client {
         };
         match &self.authentication {
             ClientAuthentication::Assertion(Assertion { credential, audience }) => {
-                let token = credential.token(&format!("{audience}/.default")).await;
+                let token = credential.client_assertion(audience).await;
                 let token = token.map_err(|problem| format!("no client assertion: {problem}"))?;
                 form.push(("client_id", &self.id));
                 form.push(("client_assertion_type", JWT_BEARER));

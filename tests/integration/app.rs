@@ -176,14 +176,15 @@ impl Builder {
     }
 
     /// Uses this managed identity, with that client id, as client assertion instead of a secret.
-    pub fn federated(mut self, identity: &Identity, client_id: &str) -> Self {
-        self.federated = Some(Federated {
-            issuer: identity.issuer(),
-            subject: identity.principal(client_id).unwrap(),
-            audience: "api://AzureADTokenExchange".to_owned(),
-        });
-        let builder = self.set("CLIENT_SECRET", "");
+    pub fn federated(self, identity: &Identity, client_id: &str) -> Self {
+        let builder = self.trusting(identity.issuer(), identity.principal(client_id).unwrap());
         identity.env().into_iter().fold(builder, |builder, (name, value)| builder.variable(name, value))
+    }
+
+    /// Uses client assertions of this issuer, about this subject, instead of a secret.
+    pub fn trusting(mut self, issuer: String, subject: String) -> Self {
+        self.federated = Some(Federated { issuer, subject, audience: "api://AzureADTokenExchange".to_owned() });
+        self.set("CLIENT_SECRET", "")
     }
 
     /// Uses the multi-tenant issuer template and allows these tenants.

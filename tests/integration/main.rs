@@ -26,6 +26,7 @@ mod earlier_cookies;
 mod framing;
 mod headers;
 mod hooks;
+mod identities;
 mod journey;
 mod key_faults;
 mod key_histories;

@@ -11,6 +11,7 @@ mod moving;
 mod other_instances;
 mod outages;
 mod size;
+mod workload_identity;
 mod writes;
 
 use std::collections::BTreeMap;

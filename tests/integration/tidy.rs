@@ -68,8 +68,8 @@ const OWNERS: &[(&str, &[&str])] = &[
     ("redis::", &["src/store/redis.rs", "src/store/redis/"]),
     ("std::os::unix", &["src/os/", "src/spa/folder/tests.rs"]),
     ("tokio::signal", &["src/os/"]),
-    ("azure_", &["src/credential.rs", "src/keyring/key_vault.rs"]),
-    ("azure_identity", &["src/credential.rs"]),
+    ("azure_", &["src/credential.rs", "src/credential/", "src/keyring/key_vault.rs"]),
+    ("azure_identity", &["src/credential.rs", "src/credential/"]),
 ];
 /// The function folders with their routes; the timer has no route.
 const FUNCTIONS: &[(&str, Option<&str>)] = &[
@@ -93,6 +93,7 @@ const OTHER_VARIABLES: &[&str] = &[
     "FUNCTIONS_APP_ROOT_PATH",
     "FUNCTIONS_CUSTOMHANDLER_PORT",
     "IDENTITY_ENDPOINT",
+    "IDENTITY_HEADER",
     "SSL_CERT_FILE",
     "TCP_NODELAY",
     "WEBSITE_SKU",

@@ -11,6 +11,9 @@ pub const OIDC_PROVIDER: &str = "oidc_provider::";
 /// The tests against Microsoft's fake Key Vault.
 pub const KEY_VAULT_PEER: &str = "key_vault_peer::";
 
+/// The tests in a network of their own.
+pub const NETWORK_NAMESPACE: &str = "identities::virtual_machine::";
+
 /// The tests with a Redis server.
 pub const REDIS: [&str; 12] = [
     "browser::frontchannel_logout::",
@@ -75,6 +78,12 @@ pub fn prepare() -> Vec<Missing> {
             "tests against Microsoft's fake Key Vault (Go)",
             "apt-get install golang-go",
             &[KEY_VAULT_PEER],
+        ),
+        part(
+            runs("unshare", &["--map-root-user", "--net", "ip", "link", "set", "lo", "up"]),
+            "tests in a network namespace (Linux, where every user may create one)",
+            "apt-get install util-linux iproute2; Ubuntu also needs sysctl kernel.apparmor_restrict_unprivileged_userns=0",
+            &[NETWORK_NAMESPACE],
         ),
     ];
     parts.into_iter().flatten().collect()

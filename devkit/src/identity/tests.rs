@@ -111,3 +111,39 @@ async fn the_expiry_can_be_numeric() {
     identity.fault(&[], Fault::NumericExpiry);
     assert!(request(&identity, GOOD).await.1["expires_on"].is_u64());
 }
+
+/// Status and body of a request to the metadata service of a virtual machine.
+async fn imds(identity: &Identity, headers: &[(&str, &str)], query: &str) -> (u16, Value) {
+    let url = format!("http://{}/metadata/identity/oauth2/token?{query}", identity.addr());
+    let response = client::send("GET", &url, headers, "").await.unwrap();
+    (response.status().as_u16(), serde_json::from_slice(response.body()).unwrap_or_default())
+}
+
+#[tokio::test]
+async fn the_metadata_service_of_a_virtual_machine_issues_tokens() {
+    let identity = start().await;
+    let (status, body) = imds(&identity, &[("Metadata", "true")], GOOD).await;
+    assert_eq!((status, &body["token_type"]), (200, &"Bearer".into()));
+    assert_eq!(identity.check(body["access_token"].as_str().unwrap(), KEY_VAULT), Ok(()));
+    assert!(body["expires_on"].is_string() && body["expires_in"].is_string());
+    let (_, body) = imds(&identity, &[("Metadata", "true")], &format!("{GOOD}&client_id={USER}")).await;
+    assert_eq!(claims(body["access_token"].as_str().unwrap())["appid"], USER);
+}
+
+#[tokio::test]
+async fn the_metadata_service_rejects_requests_that_were_forwarded_or_lack_its_header() {
+    let identity = start().await;
+    let metadata = ("Metadata", "true");
+    for (headers, query) in [
+        (&[][..], GOOD),
+        (&[("Metadata", "false")], GOOD),
+        (&[metadata, ("X-Forwarded-For", "192.0.2.1")], GOOD),
+        (&[metadata], "resource=https://vault.azure.net"),
+        (&[metadata], "api-version=2017-12-01&resource=https://vault.azure.net"),
+        (&[metadata], "api-version=2019-08-01"),
+        (&[metadata], "api-version=2019-08-01&resource=https://vault.azure.net&client_id=x"),
+    ] {
+        assert_eq!(imds(&identity, headers, query).await.0, 400, "{headers:?} {query}");
+    }
+    assert!(identity.secrets().iter().all(|(kind, _)| kind != "access_token"));
+}

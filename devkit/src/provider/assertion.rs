@@ -60,7 +60,8 @@ pub(super) fn check(state: &State, client: &Client, claims: &Value) -> Result<()
         ("aud", audience, 700_212, "audience"),
     ];
     for (claim, value, code, what) in expected {
-        if claims[claim] != value.as_str() {
+        // Kubernetes lists its audiences (RFC 7519, section 4.1.3).
+        if claims[claim] != value.as_str() && claims[claim] != serde_json::json!([value]) {
             return Err(unmatched(code, what));
         }
     }

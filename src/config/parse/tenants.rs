@@ -111,12 +111,13 @@ impl ConfigParser<'_> {
             let problem = format!("is only valid together with {PREFIX}CLIENT_SECRET");
             return Err(self.record(&CLIENT_AUTH, problem));
         }
-        if self.vars.get("IDENTITY_ENDPOINT").is_none() && self.authenticates_client {
-            let problem = "is required, because there is no managed identity (IDENTITY_ENDPOINT)";
+        if self.authenticates_client && !self.names_identity() {
+            let problem = "is required, because the gateway has no identity of its own: neither \
+                           AZURE_FEDERATED_TOKEN_FILE nor IDENTITY_ENDPOINT is set, and CLOAKROOM_VM_IDENTITY is off";
             return Err(self.record(&CLIENT_SECRET, problem));
         }
         let Some(audience) = authority.map_or(Some(AUDIENCE), assertion_audience) else {
-            let problem = "is required with this provider: a token of a managed identity is valid only for Entra";
+            let problem = "is required with this provider: a token of Azure's identities is valid only for Entra";
             return Err(self.record(&CLIENT_SECRET, problem));
         };
         Ok(ClientAuthentication::Assertion(Assertion { credential: Arc::clone(&self.credential), audience }))
