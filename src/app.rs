@@ -1,6 +1,7 @@
 //! The parts of the gateway, made from its configuration.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use crate::auth::Auth;
 use crate::clock;
@@ -10,6 +11,8 @@ use crate::functions::rotate_keys::RotateKeys;
 use crate::guard::origins::Origins;
 use crate::keyring::Ring;
 use crate::keyring::revocations::RevocationCache;
+use crate::keyring::rotate::rotate_hourly;
+use crate::listen;
 use crate::net::OutboundClients;
 use crate::oidc::Provider;
 use crate::proxy::forward::Proxy;
@@ -38,6 +41,8 @@ pub struct App {
     /// `None` if sessions are stored in the cookie.
     pub redis: Option<Arc<RedisClient>>,
     pub rotate_keys: RotateKeys,
+    /// Whether the process rotates the keys, since no timer of a host does (contract 17.3).
+    rotates: bool,
     pub provider: Arc<Provider>,
     net: Arc<OutboundClients>,
     pub origins: Arc<Origins>,
@@ -47,8 +52,9 @@ pub struct App {
     pub host: HostModeObserver,
     /// What `/health/ready` reports as misconfigured.
     pub misconfigured: Vec<&'static str>,
-    /// The port that the gateway listens on.
-    pub port: u16,
+    pub listen: listen::Config,
+    /// Set once the process is to end, while requests are still accepted (contract 17.6).
+    stopping: AtomicBool,
 }
 
 impl App {
@@ -84,6 +90,7 @@ impl App {
     ) -> Arc<Self> {
         let net = config.net;
         let rotate_keys = RotateKeys::new(Arc::clone(&config.keys.source), config.keys.parameters);
+        let rotates = config.listen.is_standalone() && config.keys.rotate && config.keys.source.can_rotate();
         let (source, refresh) = (config.keys.source, config.keys.refresh);
         let revocations = RevocationCache::new(Arc::clone(&source), config.keys.clock_skew, refresh);
         let ring = Ring::new(source, config.keys.parameters, refresh);
@@ -96,9 +103,10 @@ impl App {
             Arc::new(Sessions::new(sealer, cookies, config.sessions, configured, store, Arc::clone(&revocations)));
         let provider = Arc::new(Provider::new(config.provider, Arc::clone(&net)));
         let origins = Arc::clone(&config.auth.origins);
+        let exchanges = config.listen.limits.exchanges;
         let tokens = TokenService::new(config.tokens, Arc::<Provider>::clone(&provider), Arc::clone(&sessions));
         Arc::new(Self {
-            auth: Auth::new(config.auth, Arc::clone(&provider), Arc::clone(&sessions), Arc::clone(&tokens)),
+            auth: Auth::new(config.auth, Arc::clone(&provider), Arc::clone(&sessions), Arc::clone(&tokens), exchanges),
             proxy: Proxy::new(config.apis, Arc::clone(&sessions), tokens, Arc::clone(&origins), &net),
             net,
             origins,
@@ -107,13 +115,25 @@ impl App {
             sessions,
             redis,
             rotate_keys,
+            rotates,
             provider,
             spa: config.spa,
             common_headers: config.common_headers,
-            host: HostModeObserver::default(),
+            host: HostModeObserver::new(config.listen.address.and_then(listen::Address::functions_port)),
             misconfigured: config.misconfigured,
-            port: config.port,
+            listen: config.listen,
+            stopping: AtomicBool::new(false),
         })
+    }
+
+    /// Reports from now on that the process is to end.
+    pub fn announce_stop(&self) {
+        self.stopping.store(true, Ordering::Relaxed);
+    }
+
+    #[must_use]
+    pub fn is_stopping(&self) -> bool {
+        self.stopping.load(Ordering::Relaxed)
     }
 
     /// Writes what responses did not wait for.
@@ -126,6 +146,10 @@ impl App {
         let (ring, revocations, sessions) =
             (Arc::clone(&self.ring), Arc::clone(&self.revocations), Arc::clone(&self.sessions));
         // At the same time: a cold start does not wait for one after the other (contract 6.17).
+        if self.rotates {
+            let ring = Arc::clone(&ring);
+            tokio::spawn(async move { rotate_hourly(&ring, &clock::now).await });
+        }
         tokio::spawn(async move { ring.keep_fresh(&clock::now).await });
         tokio::spawn(async move { revocations.keep_fresh(&clock::now).await });
         tokio::spawn(async move { sessions.announce_revocations().await });

@@ -29,6 +29,7 @@ use crate::guard::origins::Origins;
 use crate::guard::return_to::ReturnTo;
 use crate::oidc::Provider;
 use crate::oidc::acr::MaxAge;
+use crate::places::Share;
 use crate::session::Sessions;
 use crate::tokens::TokenService;
 use callback_dedup::CallbackDedup;
@@ -95,6 +96,7 @@ impl Auth {
         provider: Arc<Provider>,
         sessions: Arc<Sessions>,
         tokens: Arc<TokenService>,
+        exchanges: Share,
     ) -> Arc<Self> {
         Arc::new(Self {
             config,
@@ -102,7 +104,7 @@ impl Auth {
             sessions,
             tokens,
             callback_dedup: CallbackDedup::default(),
-            exchange_limits: ExchangeLimits::default(),
+            exchange_limits: ExchangeLimits::new(exchanges),
             failure_log: FailureLog::default(),
             logout_token_log: LimitedLog::default(),
         })

@@ -1,6 +1,7 @@
-//! The commands other than serving: `check`, `keys list`, `keys rotate`, `keys revoke`, `sessions list` and
+//! The commands other than serving: `check`, `health`, `keys list`, `keys rotate`, `keys revoke`, `sessions list` and
 //! `sessions end`. They print no secret.
 
+mod health;
 mod keys;
 mod online;
 mod sessions;
@@ -22,9 +23,10 @@ const UNAVAILABLE: u8 = 69;
 /// Exit code: the operating system does not provide what the process needs (`EX_OSERR`).
 pub const OS_ERROR: u8 = 71;
 
-const HELP: &str = "usage: cloakroom                                     serve; the Functions host starts it this way
+const HELP: &str = "usage: cloakroom                                     serve, at CLOAKROOM_LISTEN or for the Functions host
        cloakroom check                               report all invalid settings
        cloakroom check --online                      also contact the key source, the provider and the session store
+       cloakroom health [--ready]                    ask the running gateway whether it is live, or ready; exit code 0 or 1
        cloakroom sessions list --user USER [--json]  list a user's sessions in the session store
        cloakroom sessions end --user USER            end a user's sessions, by the claim oid or sub
        cloakroom sessions end --id ID                end one session in the session store
@@ -39,6 +41,7 @@ pub fn run(arguments: &[&str], vars: &Vars) -> ExitCode {
     match arguments {
         ["check"] => check(vars, false),
         ["check", "--online"] => check(vars, true),
+        ["health", rest @ ..] => health::run(rest, vars),
         ["keys", rest @ ..] => keys::run(rest, vars),
         ["sessions", rest @ ..] => sessions::run(rest, vars),
         _ => fail(USAGE, HELP),
@@ -85,7 +88,7 @@ fn check_online(config: Config) -> ExitCode {
     if findings.iter().all(|(_, finding)| finding.is_ok()) { ExitCode::SUCCESS } else { ExitCode::from(UNAVAILABLE) }
 }
 
-/// The async runtime: one thread, since the host gives a custom handler one core.
+/// The async runtime of the current thread.
 ///
 /// # Errors
 /// The exit code; the reason was printed.

@@ -16,7 +16,7 @@ use crate::net::OutboundClients;
 use crate::reply::CommonHeaders;
 use crate::session::{Limits, cookie};
 use crate::store::StoreConfig;
-use crate::{auth, oidc, spa, telemetry, tokens};
+use crate::{auth, listen, oidc, spa, telemetry, tokens};
 pub use settings::{SETTINGS, Setting, documentation};
 
 /// Prefix of every setting.
@@ -81,13 +81,14 @@ pub struct Keys {
     pub refresh: Duration,
     /// Tolerance for the clocks of those who write the revocation list, in seconds.
     pub clock_skew: u64,
+    /// Whether a process outside Functions rotates the keys itself.
+    pub rotate: bool,
 }
 
 /// The whole configuration, each part in the type of the module that uses it.
 #[derive(Debug)]
 pub struct Config {
-    /// The port on which the host connects.
-    pub port: u16,
+    pub listen: listen::Config,
     pub auth: auth::Config,
     pub provider: oidc::provider::Config,
     pub keys: Keys,
@@ -115,6 +116,22 @@ impl Config {
     /// Every invalid one.
     pub fn from_vars(vars: &Vars) -> Result<Self, ConfigErrors> {
         parse::ConfigParser::new(vars).parse()
+    }
+
+    /// Parses all settings for a process that serves, which needs an address (contract 17.1).
+    ///
+    /// # Errors
+    /// Every invalid one.
+    pub fn for_serving(vars: &Vars) -> Result<Self, ConfigErrors> {
+        parse::ConfigParser::new(vars).for_serving().parse()
+    }
+
+    /// The address of the process that serves with these settings. No other setting is read.
+    ///
+    /// # Errors
+    /// There is none, or it is invalid.
+    pub fn address_from_vars(vars: &Vars) -> Result<listen::Address, ConfigErrors> {
+        parse::ConfigParser::new(vars).for_serving().parse_address()
     }
 
     /// Parses all settings for a command, which sends the provider no request that authenticates the client: a machine

@@ -34,17 +34,6 @@ fn names_socket(headers: &HeaderMap, port: u16) -> bool {
     first == Some(port) && hosts.next().is_none()
 }
 
-/// Reads the port that the host chose; without it, as in a start by hand, 3000.
-///
-/// # Errors
-/// The text is not a port number.
-pub fn port(value: Option<&str>) -> Result<u16, &'static str> {
-    match value {
-        None => Ok(3_000),
-        Some(text) => text.parse().map_err(|_| "must be a port number"),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use http::{HeaderName, HeaderValue};

@@ -14,6 +14,12 @@ pub fn live() -> Reply {
     json_reply(StatusCode::OK, &json!({"status": "live"}))
 }
 
+/// The process is to end, and is to get no more requests (contract 17.6).
+#[must_use]
+pub fn stopping() -> Reply {
+    json_reply(StatusCode::SERVICE_UNAVAILABLE, &json!({"status": "stopping"}))
+}
+
 /// 200 once a sealing key, the provider's metadata and the revocation list have been loaded and the session store, if
 /// there is one, has responded. A later outage, an active key that was not replaced in time, the host's mode and what
 /// is misconfigured are in the body and do not change the status.

@@ -1,5 +1,5 @@
 //! Cloakroom: a token handler (Backend for Frontend) for single-page applications, run as an Azure Functions custom
-//! handler.
+//! handler or as a server of its own.
 //!
 //! `docs/architecture.md` has the modules in the order of their imports, and the invariants.
 
@@ -17,6 +17,7 @@ pub mod health;
 pub mod id_hash;
 pub mod jose;
 pub mod keyring;
+pub mod listen;
 pub mod net;
 pub mod oidc;
 pub mod origin;

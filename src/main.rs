@@ -16,7 +16,7 @@ fn main() -> ExitCode {
 }
 
 fn serve(vars: &Vars) -> ExitCode {
-    let config = match Config::from_vars(vars) {
+    let config = match Config::for_serving(vars) {
         Ok(config) => config,
         Err(errors) => return command::invalid_configuration(&errors),
     };
@@ -36,13 +36,10 @@ fn serve(vars: &Vars) -> ExitCode {
         Err(code) => return code,
     };
     runtime.block_on(async {
-        let port = config.port;
-        match server::bind(port).await {
-            Ok(listener) => server::run(listener, App::new(config)).await,
-            Err(error) => {
-                tracing::error!(port, %error, "cannot listen; is the port taken?");
-                ExitCode::from(OS_ERROR)
-            }
-        }
+        let served = async { server::run(server::bind(&config.listen).await?, App::new(config)).await };
+        served.await.unwrap_or_else(|error| {
+            tracing::error!("{error}");
+            ExitCode::from(OS_ERROR)
+        })
     })
 }

@@ -76,7 +76,12 @@ impl OutboundClients {
     /// The HTTP client. Until there are trusted roots, one with which https requests fail, but not those over http to
     /// loopback; so do not store it, but call this for each request.
     pub fn http(&self) -> Option<&reqwest::Client> {
-        self.https().or_else(|| created(&self.http_without_roots, || self.tls_without_roots()))
+        self.https().or_else(|| self.http_without_tls())
+    }
+
+    /// An HTTP client for http, for which no roots are read.
+    pub fn http_without_tls(&self) -> Option<&reqwest::Client> {
+        created(&self.http_without_roots, || self.tls_without_roots())
     }
 
     /// The HTTP client with trusted roots, which may be stored. `None` if there are none; later calls try again.

@@ -18,8 +18,9 @@ use crate::clock::UnixSeconds;
 use crate::error::Error;
 use crate::functions::rotate_keys::is_payload;
 use crate::health;
+use crate::listen::Address;
 use crate::places::Class::{Exempt, General, Proxied, SignIn, SpaFile};
-use crate::places::{Limits, Place, Places};
+use crate::places::{Place, Places};
 use crate::proxy::forward::Call;
 use crate::reply::body::text;
 use crate::reply::{Body, Rejected, Reply, empty};
@@ -73,10 +74,11 @@ fn table(app: &App) -> Vec<Route> {
     let apis = app.proxy.apis.iter().map(|api| api.route.clone()).chain(["/api".to_owned()]);
     let callback_methods = if app.auth.takes_form_post() { GET_AND_POST } else { GET };
     let has_index = app.sessions.has_index();
+    let from_host = |paths| FromHost(app.listen.address.and_then(Address::functions_port), paths);
     let under = |prefix: &str| Path::under([prefix.to_owned()]);
     vec![
         Route::new(Path::under(apis), ANY, Proxied, proxy).guarded(),
-        Route::new(FromHost(app.port, &["/"]), GET, Exempt, readiness_probe),
+        Route::new(from_host(&["/"]), GET, Exempt, readiness_probe),
         Route::new(Exact("/auth/login"), GET, SignIn, login).without_prefetch(),
         Route::new(Exact("/auth/callback"), callback_methods, SignIn, callback)
             .taking_forms()
@@ -95,8 +97,8 @@ fn table(app: &App) -> Vec<Route> {
             .only_if(has_index),
         Route::new(Exact("/health/live"), GET, Exempt, live),
         Route::new(Exact("/health/ready"), GET, Exempt, ready),
-        Route::new(FromHost(app.port, &[ROTATE_KEYS]), POST, Exempt, rotate_keys),
-        Route::new(FromHost(app.port, &HTTP_FUNCTIONS), POST, Exempt, payload),
+        Route::new(from_host(&[ROTATE_KEYS]), POST, Exempt, rotate_keys),
+        Route::new(from_host(&HTTP_FUNCTIONS), POST, Exempt, payload),
         Route::new(under("/auth"), ANY, SignIn, not_found),
         Route::new(under("/health"), ANY, Exempt, not_found),
         Route::new(under(ROTATE_KEYS), ANY, General, not_found),
@@ -108,7 +110,7 @@ fn table(app: &App) -> Vec<Route> {
 #[must_use]
 #[expect(clippy::expect_used, reason = "the table is a literal with lines in it")]
 pub fn routes(app: &Arc<App>) -> BoxedFilter<(Response,)> {
-    let places = Places::new(&Limits::default());
+    let places = Places::new(&app.listen.limits);
     let lines = table(app).into_iter().filter(Route::is_served).map(|route| route.into_filter(app, &places));
     // From the last to the first, so that the first lines are tried without passing through all others.
     let filter = lines.rev().reduce(|later, line| line.or(later).unify().boxed());
@@ -188,8 +190,11 @@ async fn live(_app: Arc<App>, _request: GatewayRequest) -> Result<Reply, Error> 
 }
 
 async fn ready(app: Arc<App>, _request: GatewayRequest) -> Result<Reply, Error> {
+    if app.is_stopping() {
+        return Ok(health::stopping());
+    }
     let store = app.redis.as_ref().map(|redis| redis.health());
-    let host = app.host.mode().name();
+    let host = app.host.name();
     Ok(health::ready(&app.ring, &app.provider, &app.revocations, store, host, &app.misconfigured))
 }
 

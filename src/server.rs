@@ -2,11 +2,13 @@
 
 mod connection;
 mod request_body;
+mod threads;
 
 use std::convert::Infallible;
 use std::io;
-use std::net::Ipv4Addr;
+use std::net::TcpStream as StdTcpStream;
 use std::panic::AssertUnwindSafe;
+use std::pin::pin;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
@@ -22,13 +24,15 @@ use hyper::service::{Service, service_fn};
 use hyper_util::rt::TokioIo;
 use hyper_util::server::graceful::GracefulShutdown;
 use hyper_util::service::TowerToHyperService;
-use tokio::net::TcpListener;
-use tokio::sync::Semaphore;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tracing::{Instrument, Span};
+use warp::filters::BoxedFilter;
 use warp::reply::Response as WarpResponse;
 
 use crate::app::App;
 use crate::error::Error;
+use crate::listen::Config;
 use crate::os;
 use crate::reply::body::{GuardedBody, Limit};
 use crate::reply::{BodyError, Context, Reply, is_navigation, isolate, problem};
@@ -36,74 +40,121 @@ use crate::routes::{RequestHead, into_response, routes};
 use crate::telemetry::{TraceContext, report_dropped_lines};
 use connection::{ConnState, TimeoutStream};
 use request_body::{Discarding, RequestBody, ResponseBody, Rest};
+use threads::Threads;
 
 /// Most bytes of the head of a request.
 const HEADER_BYTES: usize = 32 * 1_024;
-/// Most connections at a time. The host uses far fewer.
+/// Most connections at a time, unless so many requests may be in flight that more are needed. The Functions host uses
+/// far fewer.
 const CONNECTIONS: usize = 2_048;
 /// How long requests in flight may take after SIGTERM (contract 11.9).
 const DRAIN: Duration = Duration::from_secs(8);
 /// Pause after a failed accept, for example when the process is out of file descriptors.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
-/// Exit code after SIGTERM, as shells report it. Never 0: the host would not start the process again.
+/// Exit code after SIGTERM under Functions, as shells report it. Never 0: the host would not start the process again.
 const TERMINATED: u8 = 143;
 
-/// Binds the port that the host calls.
+/// Binds the address of the settings.
 ///
 /// # Errors
-/// The port is taken.
-pub async fn bind(port: u16) -> io::Result<TcpListener> {
-    TcpListener::bind((Ipv4Addr::LOCALHOST, port)).await
+/// The address is not this machine's, or the port is taken.
+pub async fn bind(config: &Config) -> io::Result<TcpListener> {
+    let address = config.address.ok_or_else(|| io::Error::other("no address to listen on is set"))?.socket();
+    let failed = |error| io::Error::other(format!("cannot listen on {address}: {error}; is the port taken?"));
+    TcpListener::bind(address).await.map_err(failed)
 }
 
-/// Serves until SIGTERM or Ctrl-C, then finishes the requests in flight.
-pub async fn run(listener: TcpListener, app: Arc<App>) -> ExitCode {
-    tracing::info!(port = app.port, "listening");
+/// Serves until SIGTERM or Ctrl-C, then finishes the requests in flight. Returns the exit code.
+///
+/// # Errors
+/// The operating system gives no more threads.
+pub async fn run(listener: TcpListener, app: Arc<App>) -> io::Result<ExitCode> {
+    let too_many = |error| io::Error::other(format!("cannot start the threads: {error}; lower CLOAKROOM_THREADS"));
+    let threads = Threads::start(app.listen.threads).map_err(too_many)?;
+    let address = listener.local_addr().map(|address| address.to_string()).unwrap_or_default();
+    tracing::info!(address, threads = app.listen.threads, "listening");
     app.load_in_background();
     tokio::spawn(report_dropped_lines());
-    let routes = TowerToHyperService::new(warp::service(routes(&app)));
-    let connections = Arc::new(Semaphore::new(CONNECTIONS));
-    let graceful = GracefulShutdown::new();
-    let discarding = Discarding::default();
-    let mut shutdown = std::pin::pin!(os::termination());
-    loop {
-        let permit = tokio::select! {
-            permit = Arc::clone(&connections).acquire_owned() => permit,
-            () = &mut shutdown => break,
-        };
-        let Ok(permit) = permit else { break };
-        let accepted = tokio::select! {
-            accepted = listener.accept() => accepted,
-            () = &mut shutdown => break,
-        };
-        let Ok((stream, _)) = accepted else {
-            tokio::time::sleep(ACCEPT_PAUSE).await;
-            continue;
-        };
-        // Otherwise the second segment of a response waits 40 ms for the client's delayed acknowledgement.
-        let _ = stream.set_nodelay(true);
-        let (routes, app, state) = (routes.clone(), Arc::clone(&app), ConnState::new());
-        let discarding = discarding.clone();
-        let socket = TimeoutStream::new(stream, state.clone());
-        // Boxed, so that an idle connection holds no memory for a request.
-        let service = service_fn(move |request| {
-            let of_connection = (state.clone(), discarding.clone());
-            respond(routes.clone(), Arc::clone(&app), of_connection, request).boxed()
-        });
-        let connection = http().serve_connection(TokioIo::new(socket), service);
-        // An error here means that the client broke the connection; there is nothing to do about it.
-        tokio::spawn(graceful.watch(connection).map(move |_| drop(permit)));
+    let server = Server {
+        connections: Arc::new(Semaphore::new(CONNECTIONS.max(app.listen.limits.all * 2))),
+        discarding: Discarding::default(),
+        graceful: GracefulShutdown::new(),
+        routes: routes(&app),
+        app: Arc::clone(&app),
+        threads,
+    };
+    server.accept(&listener, os::termination()).await;
+    let is_standalone = app.listen.is_standalone();
+    if is_standalone {
+        app.announce_stop();
+        let delay_s = app.listen.drain_delay.as_secs_f64();
+        tracing::info!(delay_s, "stopping; requests are still accepted for CLOAKROOM_DRAIN_DELAY");
+        server.accept(&listener, tokio::time::sleep(app.listen.drain_delay)).await;
     }
     drop(listener);
     tracing::info!("shutting down; finishing requests in flight");
     let finish = async {
-        graceful.shutdown().await;
+        server.graceful.shutdown().await;
         app.flush().await;
     };
     if tokio::time::timeout(DRAIN, finish).await.is_err() {
         tracing::warn!("requests were still in flight after 8 s");
     }
-    ExitCode::from(TERMINATED)
+    Ok(if is_standalone { ExitCode::SUCCESS } else { ExitCode::from(TERMINATED) })
+}
+
+/// What connections share.
+struct Server {
+    connections: Arc<Semaphore>,
+    discarding: Discarding,
+    graceful: GracefulShutdown,
+    routes: BoxedFilter<(WarpResponse,)>,
+    app: Arc<App>,
+    threads: Threads,
+}
+
+impl Server {
+    /// Accepts connections until `end`.
+    async fn accept(&self, listener: &TcpListener, end: impl Future<Output = ()>) {
+        let mut end = pin!(end);
+        loop {
+            let permit = tokio::select! {
+                permit = Arc::clone(&self.connections).acquire_owned() => permit,
+                () = &mut end => return,
+            };
+            let Ok(permit) = permit else { return };
+            let accepted = tokio::select! {
+                accepted = listener.accept() => accepted,
+                () = &mut end => return,
+            };
+            // The socket moves to the runtime of another thread.
+            match accepted.and_then(|(stream, _)| stream.into_std()) {
+                Ok(stream) => self.serve(stream, permit),
+                Err(_) => tokio::time::sleep(ACCEPT_PAUSE).await,
+            }
+        }
+    }
+
+    fn serve(&self, stream: StdTcpStream, permit: OwnedSemaphorePermit) {
+        let routes = TowerToHyperService::new(warp::service(self.routes.clone()));
+        let (app, discarding, watcher) = (Arc::clone(&self.app), self.discarding.clone(), self.graceful.watcher());
+        self.threads.spawn(async move {
+            let Ok(stream) = TcpStream::from_std(stream) else { return };
+            // Otherwise the second segment of a response waits 40 ms for the client's delayed acknowledgement.
+            let _ = stream.set_nodelay(true);
+            let state = ConnState::new();
+            let socket = TimeoutStream::new(stream, state.clone());
+            // Boxed, so that an idle connection holds no memory for a request.
+            let service = service_fn(move |request| {
+                let of_connection = (state.clone(), discarding.clone());
+                respond(routes.clone(), Arc::clone(&app), of_connection, request).boxed()
+            });
+            let connection = http().serve_connection(TokioIo::new(socket), service);
+            // An error means that the client broke the connection; there is nothing to do about it.
+            let _ = watcher.watch(connection).await;
+            drop(permit);
+        });
+    }
 }
 
 fn http() -> http1::Builder {
@@ -131,12 +182,16 @@ where
     let (head, incoming) = request.into_parts();
     let (body, mut rest) = request_body::shared(incoming, &discarding);
     let request = Request::from_parts(head, body);
-    let mut response = guarded(routes, app, trace, span.clone(), &mut rest, request).instrument(span.clone()).await;
+    let mut response = guarded(routes, &app, trace, span.clone(), &mut rest, request).instrument(span.clone()).await;
     if response.headers().contains_key(CONNECTION) {
         // A form that did not arrive (contract 3.9b): the connection closes at once, since the rest may never come.
         rest.abandon();
     } else if expects_continue && rest.is_unread() {
         // Whether the client will send the body without a 100 is not known (RFC 9110, section 10.1.1).
+        response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+    }
+    if app.is_stopping() {
+        // The client opens its next connection to another instance, before this one closes all that are idle.
         response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
     }
     Ok(response.map(|body| ResponseBody::new(GuardedBody::new(body, Limit::None, ()).in_span(span), rest, active)))
@@ -145,7 +200,7 @@ where
 /// Rejects malformed requests before warp, which panics on some; a panic of a handler becomes a 500 (contract 11.8).
 async fn guarded<S>(
     routes: S,
-    app: Arc<App>,
+    app: &App,
     trace: TraceContext,
     span: Span,
     rest: &mut Rest,
@@ -154,9 +209,9 @@ async fn guarded<S>(
 where
     S: Service<Request<RequestBody>, Response = WarpResponse, Error = Infallible>,
 {
-    app.host.observe(request.headers(), app.port);
+    app.host.observe(request.headers());
     if let Err(why) = well_formed(&request) {
-        let mut rejection = rejection(&Error::BadRequest(why), &app, &trace, request.headers());
+        let mut rejection = rejection(&Error::BadRequest(why), app, &trace, request.headers());
         // Where this request ends may be in doubt, so nothing more is read from the connection.
         rest.abandon();
         rejection.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
@@ -175,7 +230,7 @@ where
     match AssertUnwindSafe(async { routes.call(request).await }).catch_unwind().await {
         Ok(Ok(response)) => response,
         Ok(Err(never)) => match never {},
-        Err(_) => into_response(rejection(&Error::Internal, &app, &head.trace, &head.headers)),
+        Err(_) => into_response(rejection(&Error::Internal, app, &head.trace, &head.headers)),
     }
 }
 

@@ -2,8 +2,9 @@
 //!
 //! Not reqwest, which parses URLs again and so could change the bytes that were checked.
 
+use std::cell::RefCell;
 use std::pin::Pin;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -18,6 +19,7 @@ use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
 use hyper_util::client::legacy;
 use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::{TokioExecutor, TokioTimer};
+use thread_local::ThreadLocal;
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep_until, timeout, timeout_at};
 use tower_service::Service;
@@ -41,7 +43,8 @@ pub struct Upstream {
     connect: Duration,
     idle: Duration,
     is_https: bool,
-    pool: Mutex<Option<(Instant, Pool)>>,
+    /// One for each thread, since a connection is served on the runtime of the thread that opened it.
+    pools: ThreadLocal<RefCell<Option<(Instant, Pool)>>>,
 }
 
 /// Why there is no response.
@@ -61,8 +64,8 @@ impl Upstream {
     /// `connect` is the deadline for a connection, TLS included; `idle`, how long an unused one is kept. Without
     /// `is_https` no trusted roots are loaded.
     #[must_use]
-    pub const fn new(net: Arc<OutboundClients>, connect: Duration, idle: Duration, is_https: bool) -> Self {
-        Self { net, connect, idle, is_https, pool: Mutex::new(None) }
+    pub fn new(net: Arc<OutboundClients>, connect: Duration, idle: Duration, is_https: bool) -> Self {
+        Self { net, connect, idle, is_https, pools: ThreadLocal::new() }
     }
 
     /// Sends a request and returns the head of the response; its body streams.
@@ -101,9 +104,9 @@ impl Upstream {
         response.ok_or(Failure::Timeout)?.map_err(|error| Failure::of(&error))
     }
 
-    /// The current pool. Connections of a previous one close when their requests have ended.
+    /// The current pool of this thread. Connections of a previous one close when their requests have ended.
     fn pool(&self) -> Option<Pool> {
-        let mut made = self.pool.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut made = self.pools.get_or_default().borrow_mut();
         match made.as_ref() {
             Some((since, pool)) if since.elapsed() < LIFE => Some(pool.clone()),
             _ => {

@@ -7,7 +7,7 @@ use std::time::Duration;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::{Instant, sleep_until, timeout};
 
-use crate::places::{Limits, Share};
+use crate::places::Share;
 
 /// Longest wait of an exchange before it runs.
 const WAIT: Duration = Duration::from_secs(10);
@@ -25,18 +25,15 @@ pub(super) struct Slot {
     _permit: OwnedSemaphorePermit,
 }
 
-impl Default for ExchangeLimits {
-    fn default() -> Self {
-        let Share { held, waiting } = Limits::default().exchanges;
+impl ExchangeLimits {
+    pub(super) fn new(Share { held, waiting }: Share) -> Self {
         Self {
             callbacks: Arc::new(Semaphore::new(held + waiting)),
             running: Arc::new(Semaphore::new(held)),
             held_until: Mutex::new(Instant::now()),
         }
     }
-}
 
-impl ExchangeLimits {
     /// A slot for a callback, unless too many wait already.
     pub(super) fn slot(&self) -> Option<Slot> {
         let permit = Arc::clone(&self.callbacks).try_acquire_owned();
@@ -68,10 +65,11 @@ impl ExchangeLimits {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::places::Limits;
 
     #[tokio::test(start_paused = true)]
     async fn sixteen_exchanges_run_and_others_wait_for_ten_seconds() {
-        let limits = ExchangeLimits::default();
+        let limits = ExchangeLimits::new(Limits::default().exchanges);
         let mut running = Vec::new();
         for _ in 0..16 {
             running.push(limits.turn().await.unwrap());
@@ -88,7 +86,7 @@ mod tests {
 
     #[tokio::test]
     async fn sixty_four_callbacks_wait_besides_those_that_run() {
-        let limits = ExchangeLimits::default();
+        let limits = ExchangeLimits::new(Limits::default().exchanges);
         let mut slots: Vec<_> = (0..80).map(|_| limits.slot().unwrap()).collect();
         assert!(limits.slot().is_none());
         slots.pop();
@@ -97,7 +95,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn exchanges_wait_while_the_provider_holds_them_back() {
-        let limits = ExchangeLimits::default();
+        let limits = ExchangeLimits::new(Limits::default().exchanges);
         limits.hold_back(Duration::from_secs(3));
         limits.hold_back(Duration::from_secs(1));
         let begun = Instant::now();

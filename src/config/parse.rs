@@ -5,6 +5,7 @@ mod auth;
 mod cookies;
 mod identity;
 mod keys;
+mod listen;
 mod origins;
 mod spa;
 mod store;
@@ -18,11 +19,10 @@ use super::settings::{
 };
 use super::{Config, ConfigError, ConfigErrors, Keys, PREFIX, Vars};
 use crate::credential::{Credential, Identity};
-use crate::functions;
+use crate::listen::Address;
 use crate::net::OutboundClients;
 use crate::oidc::provider;
 use crate::origin::Origin;
-use crate::places;
 use crate::session::Limits;
 use crate::telemetry;
 use crate::tokens;
@@ -40,6 +40,8 @@ pub(super) struct ConfigParser<'a> {
     credential: Arc<Credential>,
     /// Whether the client authenticates at the provider with these settings.
     authenticates_client: bool,
+    /// Whether the process is to serve.
+    serves: bool,
 }
 
 /// Proof that an error was recorded, so that a part of the configuration cannot be missing without one.
@@ -51,8 +53,15 @@ impl<'a> ConfigParser<'a> {
     pub(super) fn new(vars: &'a Vars) -> Self {
         let net = Arc::default();
         let credential = Arc::new(Credential::new(Identity::Developer, Arc::clone(&net)));
-        let mut parser =
-            Self { vars, errors: Vec::new(), warnings: Vec::new(), net, credential, authenticates_client: true };
+        let mut parser = Self {
+            vars,
+            errors: Vec::new(),
+            warnings: Vec::new(),
+            net,
+            credential,
+            authenticates_client: true,
+            serves: false,
+        };
         if let Ok(identity) = parser.identity() {
             parser.credential = Arc::new(Credential::new(identity, Arc::clone(&parser.net)));
         }
@@ -61,6 +70,11 @@ impl<'a> ConfigParser<'a> {
 
     pub(super) const fn for_command(mut self) -> Self {
         self.authenticates_client = false;
+        self
+    }
+
+    pub(super) const fn for_serving(mut self) -> Self {
+        self.serves = true;
         self
     }
 
@@ -81,10 +95,17 @@ impl<'a> ConfigParser<'a> {
         }
     }
 
+    pub(super) fn parse_address(mut self) -> Result<Address, ConfigErrors> {
+        match self.address() {
+            Ok(Some(address)) => Ok(address),
+            Ok(None) | Err(Recorded(())) => Err(ConfigErrors(self.errors)),
+        }
+    }
+
     /// Parses every part before the first `?`, so that each reports its errors.
     fn parse_all(&mut self) -> Parsed<Config> {
         self.check_names();
-        let port = self.port();
+        let listen = self.listen();
         let public_origin = self.public_origin();
         let public = public_origin.as_ref().ok();
         let sessions = self.sessions();
@@ -101,7 +122,7 @@ impl<'a> ConfigParser<'a> {
         let misconfigured = self.misconfigured(auth.as_ref().ok().map(|auth| auth.origins.as_ref()));
         let store = self.store();
         let log = self.or_record(&LOG, telemetry::Config::parse(self.text(&LOG)));
-        let (sessions, auth, apis) = (sessions?, auth?, apis?);
+        let (sessions, auth, apis, listen) = (sessions?, auth?, apis?, listen?);
         let provider =
             provider::Config { authority: authority?, client: client?, clock_skew: sessions.clock_skew.as_secs() };
         let tokens = tokens::Config {
@@ -109,10 +130,10 @@ impl<'a> ConfigParser<'a> {
             apis: Arc::clone(&apis),
             skew: refresh_skew?.as_secs(),
             keep_id_token: auth.end_session_id_token_hint,
-            max_in_flight: places::Limits::default().all,
+            max_in_flight: listen.limits.all,
         };
         Ok(Config {
-            port: port?,
+            listen,
             auth,
             provider,
             keys: keys?,
@@ -174,9 +195,15 @@ impl<'a> ConfigParser<'a> {
     }
 
     fn duration(&mut self, setting: &Setting) -> Parsed<Duration> {
+        self.duration_from(setting, 1)
+    }
+
+    /// A duration of at least so many seconds.
+    fn duration_from(&mut self, setting: &Setting, least: u64) -> Parsed<Duration> {
         let parsed = humantime::parse_duration(self.text(setting)).ok();
-        let parsed = parsed.filter(|duration| (1..=LONGEST).contains(&duration.as_secs()));
-        self.or_record(setting, parsed.ok_or("must be a duration from one second to a year, such as 90s, 5m or 8h"))
+        let parsed = parsed.filter(|duration| (least..=LONGEST).contains(&duration.as_secs()));
+        let problem = || format!("must be a duration from {least} s to a year, such as 90s, 5m or 8h");
+        self.or_record(setting, parsed.ok_or_else(problem))
     }
 
     /// One of a few words.
@@ -195,11 +222,6 @@ impl<'a> ConfigParser<'a> {
                 self.errors.push(ConfigError { name: name.to_owned(), problem });
             }
         }
-    }
-
-    fn port(&mut self) -> Parsed<u16> {
-        const NAME: &str = "FUNCTIONS_CUSTOMHANDLER_PORT";
-        functions::port(self.vars.get(NAME)).map_err(|problem| self.record_variable(NAME, problem))
     }
 
     fn public_origin(&mut self) -> Parsed<Origin> {

@@ -94,6 +94,15 @@ settings! {
         "`on`: without another identity the gateway uses that of the virtual machine that it runs on (IMDS)";
     LOG, Text("info"),
         "level (`error`, `warn`, `info`, `debug`), format (`json`, `text`), or both with a comma; without a format: text on a terminal, otherwise JSON";
+    LISTEN, Rule("under Functions the port that the host names"),
+        "address and port outside Azure Functions, such as `0.0.0.0:8080` or `[::]:8080`: plain HTTP/1.1, behind an ingress that terminates TLS";
+    DRAIN_DELAY, Text("0s"),
+        "with `LISTEN`: how long requests are still accepted after SIGTERM, while `/health/ready` responds 503";
+    MAX_IN_FLIGHT, Rule("`90`; with `LISTEN` `1000`"),
+        "how many requests may be in flight, 10 to 100000; all other limits of requests grow with it";
+    THREADS, Rule("`1`; with `LISTEN` the available cores"), "how many threads serve requests";
+    KEY_ROTATE, Text("on"),
+        "with `LISTEN` and a key ring: `on` rotates the keys inside the process, `off` leaves that to `cloakroom keys rotate`";
     STORE, Text("cookie"),
         "`cookie`: the session is in the cookie; or the URL of a Redis server or cluster, `rediss://` or `redis://`, with user and password percent-encoded";
     STORE_PREFIX, Text("cloakroom"), "begins every key in Redis: 1 to 32 letters, digits, `:`, `.`, `_`, `-`";

@@ -48,19 +48,36 @@ impl Mode {
 }
 
 /// The mode of the last request that showed one.
-#[derive(Debug, Default)]
-pub struct HostModeObserver(AtomicU8);
+#[derive(Debug)]
+pub struct HostModeObserver {
+    /// The port on which the host connects; `None` outside Functions.
+    port: Option<u16>,
+    last: AtomicU8,
+}
 
 impl HostModeObserver {
     #[must_use]
+    pub const fn new(port: Option<u16>) -> Self {
+        Self { port, last: AtomicU8::new(0) }
+    }
+
+    #[must_use]
     pub fn mode(&self) -> Mode {
-        let index = usize::from(self.0.load(Ordering::Relaxed));
+        let index = usize::from(self.last.load(Ordering::Relaxed));
         Mode::ALL.get(index).copied().unwrap_or(Mode::Unknown)
     }
 
-    /// Records the mode that a request shows, and logs it if it is new.
-    pub fn observe(&self, headers: &HeaderMap, port: u16) {
-        self.record(Mode::of(headers, port));
+    /// As `/health/ready` reports it (contract 3.22, 17.2).
+    #[must_use]
+    pub fn name(&self) -> &'static str {
+        if self.port.is_some() { self.mode().name() } else { "none" }
+    }
+
+    /// Records the mode that a request shows, and logs it if it is new. Outside Functions no request shows one.
+    pub fn observe(&self, headers: &HeaderMap) {
+        if let Some(port) = self.port {
+            self.record(Mode::of(headers, port));
+        }
     }
 
     /// Responds to a payload for an HTTP function, in the form that the host requires: the client gets a 500 that says
@@ -78,7 +95,7 @@ impl HostModeObserver {
             return;
         }
         let index = Mode::ALL.iter().position(|known| *known == mode).and_then(|index| u8::try_from(index).ok());
-        self.0.store(index.unwrap_or_default(), Ordering::Relaxed);
+        self.last.store(index.unwrap_or_default(), Ordering::Relaxed);
         if mode == Mode::Payload {
             tracing::error!(mode = mode.name(), "the host sends payloads, in which the gateway cannot work: {REMEDY}");
         } else {
@@ -114,7 +131,7 @@ mod tests {
 
     #[test]
     fn the_last_mode_counts() {
-        let host = HostModeObserver::default();
+        let host = HostModeObserver::new(Some(3_000));
         assert_eq!(host.mode(), Mode::Unknown);
         host.record(Mode::Forwarding);
         host.record(Mode::Unknown);

@@ -12,11 +12,10 @@ use serde_json::{Value, json};
 use tokio::time::Instant;
 
 use crate::clock::UnixSeconds;
-use crate::keyring::rotate::{Outcome, rotate};
+use crate::keyring::KeySource;
+use crate::keyring::rotate::rotate_and_log;
 use crate::keyring::states::Parameters;
-use crate::keyring::{KeySource, SourceUnavailable};
 use crate::reply::{Reply, json as json_reply};
-use crate::secret::Key32;
 
 /// Shortest time between two rotations, since each lists the key source.
 const INTERVAL: Duration = Duration::from_secs(60);
@@ -41,21 +40,7 @@ impl RotateKeys {
         if !self.try_start() {
             return response("nothing done: the last rotation started less than a minute ago");
         }
-        match rotate(self.source.as_ref(), &Key32::random(), now, &self.parameters).await {
-            Ok(outcome) => {
-                let summary = summary(&outcome);
-                tracing::info!(event = "keys_rotated", "{summary}");
-                response(&summary)
-            }
-            Err(SourceUnavailable(problem)) => {
-                tracing::error!(
-                    event = "key_rotation_failed",
-                    %problem,
-                    "the keys could not be rotated; the next run of the timer tries again"
-                );
-                response(&format!("not rotated: {problem}"))
-            }
-        }
+        response(&rotate_and_log(self.source.as_ref(), now, &self.parameters).await)
     }
 
     /// Whether a rotation may start now; if so, it counts as started.
@@ -74,13 +59,6 @@ impl RotateKeys {
 pub fn is_payload(body: &[u8]) -> bool {
     let value = serde_json::from_slice::<Value>(body).unwrap_or_default();
     value.get("Data").is_some() && value.get("Metadata").is_some()
-}
-
-fn summary(outcome: &Outcome) -> String {
-    let published = outcome.published.iter().map(|kid| format!("published {kid}"));
-    let disabled = outcome.disabled.iter().map(|kid| format!("disabled {kid}"));
-    let changes: Vec<String> = published.chain(disabled).collect();
-    if changes.is_empty() { "nothing to do".to_owned() } else { changes.join(", ") }
 }
 
 fn response(log: &str) -> Reply {

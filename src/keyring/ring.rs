@@ -55,14 +55,31 @@ pub struct Ring {
     /// Held during a request to the source. In an `Arc` for the list that outlives the request that started it.
     source_lock: Arc<Mutex<()>>,
     list_failed: Notify,
+    /// Keeps that it happened until somebody waits for it.
+    listed_none: Notify,
 }
 
 impl Ring {
     /// An empty ring; nothing is requested from the source yet.
     #[must_use]
     pub fn new(source: Arc<dyn KeySource>, parameters: Parameters, refresh: Duration) -> Arc<Self> {
-        let (memory, source_lock, list_failed) = Default::default();
-        Arc::new(Self { source, parameters, refresh, memory, source_lock, list_failed })
+        let (memory, source_lock, list_failed, listed_none) = Default::default();
+        Arc::new(Self { source, parameters, refresh, memory, source_lock, list_failed, listed_none })
+    }
+
+    #[must_use]
+    pub fn source(&self) -> &dyn KeySource {
+        self.source.as_ref()
+    }
+
+    #[must_use]
+    pub const fn parameters(&self) -> &Parameters {
+        &self.parameters
+    }
+
+    /// Waits until a list fails or is empty although no version is known from an earlier one.
+    pub async fn listed_none(&self) {
+        self.listed_none.notified().await;
     }
 
     /// Whether a sealing key was loaded once. A later outage does not change it.
@@ -251,6 +268,9 @@ impl Ring {
                     memory.failed_at = Some(Instant::now());
                 });
                 self.list_failed.notify_waiters();
+                if self.read(|memory| memory.versions.is_empty()) {
+                    self.listed_none.notify_one();
+                }
                 false
             }
         }

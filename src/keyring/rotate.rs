@@ -1,5 +1,8 @@
 //! The rotation step, whoever runs it, and the revocation of a key (contract 6.25 to 6.28).
 
+mod hourly;
+
+use std::fmt;
 use std::time::Duration;
 
 use super::ring::{SOURCE_DEADLINE, hedged};
@@ -7,6 +10,7 @@ use super::states::{Parameters, State, ValueStatus, activation, states};
 use super::{KeyId, KeySource, NewVersion, SourceUnavailable, Version};
 use crate::clock::{Clock, UnixSeconds};
 use crate::secret::Key32;
+pub use hourly::rotate_hourly;
 
 /// How long a revocation waits for the successor of the active key, in seconds.
 const SUCCESSOR_WAIT: u64 = 60;
@@ -24,6 +28,16 @@ struct Plan {
 pub struct Outcome {
     pub published: Option<KeyId>,
     pub disabled: Vec<KeyId>,
+}
+
+impl fmt::Display for Outcome {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let published = self.published.iter().map(|kid| format!("published {kid}"));
+        let disabled = self.disabled.iter().map(|kid| format!("disabled {kid}"));
+        let changes: Vec<String> = published.chain(disabled).collect();
+        f.write_str(if changes.is_empty() { "nothing to do" } else { "" })?;
+        f.write_str(&changes.join(", "))
+    }
 }
 
 /// A version with its state, to be displayed.
@@ -79,6 +93,25 @@ pub async fn rotate(
         outcome.disabled.push(version.kid);
     }
     Ok(outcome)
+}
+
+/// Rotates with a random key, and logs the outcome. Returns it in one sentence.
+pub async fn rotate_and_log(source: &dyn KeySource, now: UnixSeconds, parameters: &Parameters) -> String {
+    match rotate(source, &Key32::random(), now, parameters).await {
+        Ok(outcome) => {
+            let summary = outcome.to_string();
+            tracing::info!(event = "keys_rotated", "{summary}");
+            summary
+        }
+        Err(SourceUnavailable(problem)) => {
+            tracing::error!(
+                event = "key_rotation_failed",
+                %problem,
+                "the keys could not be rotated; the next rotation tries again"
+            );
+            format!("not rotated: {problem}")
+        }
+    }
 }
 
 /// All versions with their states, oldest first.

@@ -1,7 +1,7 @@
 //! The numbers of contract 10.19, 10.20 and 3.9b, computed from the number of all places.
 
 /// Places under the Functions host (contract 10.19).
-const UNDER_FUNCTIONS: usize = 90;
+pub const UNDER_FUNCTIONS: usize = 90;
 
 /// How many requests may be in flight, and of which kind.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

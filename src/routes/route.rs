@@ -55,8 +55,8 @@ pub(super) enum Path {
     /// Every path under one of these prefixes. The second member is the pattern of the prefix.
     Under(Vec<(String, String)>),
     /// One of these paths with a method of the route, requested by the host itself at this port (contract 3.36). The
-    /// same request by a client goes to a later line.
-    FromHost(u16, &'static [&'static str]),
+    /// same request by a client goes to a later line, and outside Functions, where there is no port, every request.
+    FromHost(Option<u16>, &'static [&'static str]),
     /// Every path with one more segment than this one. The second member is the pattern.
     OneBelow(&'static str, &'static str),
     Any,
@@ -174,8 +174,8 @@ impl Route {
                 found.map(|(_, pattern)| pattern.as_str())
             }
             Path::FromHost(port, paths) => {
-                let found = paths.iter().find(|of| path == **of)?;
-                (self.allows(&head.method) && is_from_host(&head.headers, *port)).then_some(found)
+                let (port, found) = ((*port)?, paths.iter().find(|of| path == **of)?);
+                (self.allows(&head.method) && is_from_host(&head.headers, port)).then_some(found)
             }
             Path::OneBelow(of, pattern) => one_below(path, of).map(|_| *pattern),
             Path::Any => Some("/{*path}"),

@@ -24,20 +24,34 @@ pub const BINARY: &str = env!("CARGO_BIN_EXE_cloakroom");
 pub const ROOT: &str = env!("CARGO_MANIFEST_DIR");
 /// The static key of every test without another key source.
 pub const KEY: [u8; 32] = [0x5A; 32];
+/// The setting that makes the gateway a server of its own (contract 17.1).
+const LISTEN: &str = "CLOAKROOM_LISTEN";
 /// How long a test waits for a condition before it fails.
 pub const PATIENCE: Duration = Duration::from_secs(20);
 
 /// How requests reach the gateway.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Reach {
-    /// Directly, at its port.
+    /// Directly, at its port, as the Functions host or, with [`STANDALONE`], an ingress calls it.
     Direct,
     /// Through the host stand-in, in this mode.
     Host(Mode),
 }
 
-/// Directly and in both host modes.
-pub const EVERY_REACH: [Reach; 3] = [Reach::Direct, Reach::Host(Mode::Forward), Reach::Host(Mode::Proxy)];
+/// The variable that starts gateways without a host as outside Azure Functions (contract 17.1). `cargo dev test` runs
+/// the journeys in both ways.
+pub const STANDALONE: &str = "TEST_STANDALONE";
+
+/// Whether gateways without a host run as outside Azure Functions.
+pub fn is_standalone() -> bool {
+    std::env::var_os(STANDALONE).is_some()
+}
+
+/// Directly and in both host modes; directly only where there is no host.
+pub fn every_reach() -> Vec<Reach> {
+    let hosts = [Mode::Forward, Mode::Proxy].map(Reach::Host);
+    [Reach::Direct].into_iter().chain(hosts.into_iter().filter(|_| !is_standalone())).collect()
+}
 
 /// How to start a [`TestApp`].
 pub struct Builder {
@@ -50,6 +64,7 @@ pub struct Builder {
     graph_entry: serde_json::Value,
     other_apis: serde_json::Value,
     patient: bool,
+    is_standalone: bool,
 }
 
 /// A running gateway with its stand-ins. Dropping it stops everything.
@@ -81,6 +96,7 @@ impl TestApp {
             graph_entry: json!({}),
             other_apis: json!({}),
             patient: true,
+            is_standalone: false,
         }
     }
 
@@ -211,6 +227,12 @@ impl Builder {
         self
     }
 
+    /// Starts the gateway as outside Azure Functions (contract 17.1).
+    pub fn standalone(mut self) -> Self {
+        self.is_standalone = true;
+        self
+    }
+
     /// Does not wait until the gateway is ready.
     pub fn impatient(mut self) -> Self {
         self.patient = false;
@@ -249,6 +271,9 @@ impl Builder {
         }
         settings.insert("CLOAKROOM_APIS".to_owned(), map.to_string());
         settings.extend(self.settings);
+        if self.is_standalone {
+            settings.insert(LISTEN.to_owned(), format!("127.0.0.1:{port}"));
+        }
         let mut app = TestApp { origin, port, provider, graph, settings, host: None, gateway: None };
         match self.reach {
             Reach::Direct => app.gateway = Some(Gateway::start(&app.settings, port)),
@@ -309,11 +334,25 @@ impl Gateway {
 
     /// The same with another binary.
     pub fn start_binary(binary: &str, settings: &BTreeMap<String, String>, port: u16) -> Self {
+        if is_standalone() || settings.contains_key(LISTEN) {
+            return Self::spawn(binary, settings, LISTEN, &format!("127.0.0.1:{port}"));
+        }
+        let port = port.to_string();
+        Self::spawn(binary, settings, "FUNCTIONS_CUSTOMHANDLER_PORT", &port)
+    }
+
+    /// Starts it outside Functions at another address than one on 127.0.0.1.
+    pub fn at(settings: &BTreeMap<String, String>, address: &str) -> Self {
+        Self::spawn(BINARY, settings, LISTEN, address)
+    }
+
+    fn spawn(binary: &str, settings: &BTreeMap<String, String>, variable: &str, address: &str) -> Self {
+        let port: u16 = address.rsplit(':').next().unwrap().parse().unwrap();
         let mut child = Command::new(binary)
             .current_dir(ROOT)
             .env_clear()
             .envs(settings)
-            .env("FUNCTIONS_CUSTOMHANDLER_PORT", port.to_string())
+            .env(variable, address)
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
@@ -323,7 +362,8 @@ impl Gateway {
         collect(child.stdout.take().unwrap(), &written);
         collect(child.stderr.take().unwrap(), &written);
         let started = Instant::now();
-        while TcpStream::connect(("127.0.0.1", port)).is_err() {
+        let loopback = if address.starts_with("[::1]") { "::1" } else { "127.0.0.1" };
+        while TcpStream::connect((loopback, port)).is_err() {
             let text = String::from_utf8_lossy(&written.lock().unwrap()).into_owned();
             assert!(
                 child.try_wait().unwrap().is_none() && started.elapsed() < PATIENCE,
@@ -341,8 +381,18 @@ impl Gateway {
 
     /// Sends a signal and returns the exit code.
     pub fn end_by(&mut self, signal: &str) -> Option<i32> {
+        self.signal(signal);
+        self.wait()
+    }
+
+    /// Sends a signal.
+    pub fn signal(&self, signal: &str) {
         let sent = Command::new("kill").args([signal, &self.child.id().to_string()]).status().unwrap();
         assert!(sent.success());
+    }
+
+    /// Waits for the exit code.
+    pub fn wait(&mut self) -> Option<i32> {
         self.child.wait().unwrap().code()
     }
 }

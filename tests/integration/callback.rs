@@ -5,7 +5,7 @@ use std::time::Duration;
 use devkit::commands::stack::make_key_file;
 use devkit::provider::{Endpoint, Fault, Flaw, Mutation, OAuthError, Options, Provider};
 
-use crate::app::{EVERY_REACH, TestApp};
+use crate::app::{TestApp, every_reach};
 use crate::raw;
 use crate::visitor::{Response, Visitor};
 
@@ -25,7 +25,7 @@ pub fn assert_isolated(response: &Response) {
 
 #[tokio::test]
 async fn without_its_transaction_a_callback_changes_nothing() {
-    for reach in EVERY_REACH {
+    for reach in every_reach() {
         let app = TestApp::builder().reach(reach).start().await;
         let mut attacker = app.visitor();
         let address = attacker.begin("/").await;
@@ -127,7 +127,7 @@ async fn a_503_at_the_callback_is_isolated() {
     let [path, elsewhere] = ["keys.json", "elsewhere.json"].map(|name| folder.path().join(name));
     make_key_file(&path).unwrap();
     let builder = TestApp::builder().set("ENC_KEY", "").set("KEY_FILE", path.display().to_string());
-    let mut app = builder.start().await;
+    let mut app = builder.set("KEY_ROTATE", "off").start().await;
     let mut visitor = app.visitor();
     let address = visitor.begin("/here").await;
     let location = app.provider.sign_in(&address, ADA).unwrap().location();
@@ -396,7 +396,7 @@ async fn a_rotated_signing_key_is_fetched() {
 
 #[tokio::test]
 async fn the_callback_accepts_form_post() {
-    for reach in EVERY_REACH {
+    for reach in every_reach() {
         let app = TestApp::builder().reach(reach).set("RESPONSE_MODE", "form_post").start().await;
         let mut visitor = app.visitor();
         let address = visitor.begin("/").await;

@@ -8,7 +8,7 @@ use devkit::provider::{Alteration, Endpoint, Options};
 use http::StatusCode;
 use serde_json::json;
 
-use crate::app::{EVERY_REACH, KEY, TestApp};
+use crate::app::{KEY, TestApp, every_reach};
 use crate::visitor::CALL;
 
 /// The encodings of a secret: raw, base64 at all three alignments, base64url, hex, percent-encoded.
@@ -61,7 +61,7 @@ fn a_planted_canary_is_found_in_every_form() {
 
 #[tokio::test]
 async fn no_secret_of_a_run_reaches_the_browser_or_a_log() {
-    for reach in EVERY_REACH {
+    for reach in every_reach() {
         let app = TestApp::builder().reach(reach).set("LOG", "debug,json").start().await;
         let mut visitor = app.signed_in("ada.lovelace@contoso.example").await;
         for (method, path) in [

@@ -2,7 +2,7 @@
 
 use serde_json::json;
 
-use crate::app::{EVERY_REACH, Reach, TestApp};
+use crate::app::{Reach, TestApp, every_reach};
 use crate::raw;
 use crate::visitor::Visitor;
 
@@ -162,7 +162,7 @@ fn own(visitor: &Visitor) -> String {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn none_of_a_clients_hostile_headers_reaches_the_api() {
-    for reach in EVERY_REACH {
+    for reach in every_reach() {
         let app = TestApp::builder().reach(reach).start().await;
         let visitor = app.signed_in(ADA).await;
         let own = own(&visitor);
@@ -200,7 +200,7 @@ async fn headers_that_every_api_needs_are_forwarded_without_an_entry_in_the_map(
         "Last-Event-ID: 7",
         "tracestate: a=b",
     ];
-    for reach in EVERY_REACH {
+    for reach in every_reach() {
         let app = TestApp::builder().reach(reach).graph_entry(json!({"request_headers": []})).start().await;
         let own = own(&app.signed_in(ADA).await);
         for flags in ["00", "01"] {
@@ -223,7 +223,7 @@ async fn headers_that_every_api_needs_are_forwarded_without_an_entry_in_the_map(
 
 #[tokio::test(flavor = "multi_thread")]
 async fn too_many_and_too_long_headers_never_reach_the_api() {
-    for reach in EVERY_REACH {
+    for reach in every_reach() {
         let app = TestApp::builder().reach(reach).start().await;
         let visitor = app.signed_in(ADA).await;
         let own = own(&visitor);
@@ -280,7 +280,7 @@ fn with_headers(headers: &[(&str, &str)]) -> String {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn html_of_an_api_cannot_act_on_the_gateways_origin() {
-    for reach in EVERY_REACH {
+    for reach in every_reach() {
         let app = TestApp::builder().reach(reach).start().await;
         let mut visitor = app.signed_in(ADA).await;
         let response = visitor.fetch("GET", "/graph/hostile").await;
@@ -375,7 +375,7 @@ fn header<'a>(response: &'a str, name: &str) -> Option<&'a str> {
 /// configuration, at a whole sign-in, at rejections and at a sign-out.
 #[tokio::test(flavor = "multi_thread")]
 async fn no_header_of_a_client_controls_a_redirect_or_a_link() {
-    for reach in EVERY_REACH {
+    for reach in every_reach() {
         let app = TestApp::builder().reach(reach).start().await;
         let hostile = ADDRESSES.join("\r\n");
         let send = |request: &str, lines: &str| {
@@ -417,7 +417,7 @@ async fn no_header_of_a_client_controls_a_redirect_or_a_link() {
 /// Contract 3.9a: what the host answers by itself at the callback's address, before the gateway sees the request.
 #[tokio::test(flavor = "multi_thread")]
 async fn the_hosts_own_responses_leave_their_opener_and_cannot_be_framed() {
-    for reach in EVERY_REACH.into_iter().filter(|reach| *reach != Reach::Direct) {
+    for reach in every_reach().into_iter().filter(|reach| *reach != Reach::Direct) {
         let app = TestApp::builder().reach(reach).start().await;
         for (request, lines, status) in [
             ("GET //auth/callback?code=x&state=y", "", 404),

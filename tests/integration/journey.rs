@@ -2,12 +2,12 @@
 
 use devkit::provider::Provider;
 
-use crate::app::{EVERY_REACH, TestApp};
+use crate::app::{TestApp, every_reach};
 use crate::visitor::Visitor;
 
 #[tokio::test]
 async fn a_user_signs_in_calls_graph_and_signs_out_in_every_mode() {
-    for reach in EVERY_REACH {
+    for reach in every_reach() {
         let app = TestApp::builder().reach(reach).start().await;
         main_journey(&app.origin, &app.provider, || format!("{reach:?}: {}", app.log())).await;
     }

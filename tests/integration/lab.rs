@@ -83,7 +83,7 @@ impl Lab {
 
     /// Serves this instance over a socket; returns a visitor of it. Its public origin stays [`ORIGIN`].
     pub async fn visitor(&self) -> Visitor {
-        let listener = server::bind(0).await.unwrap();
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
         let port = listener.local_addr().unwrap().port();
         tokio::spawn(server::run(listener, Arc::clone(&self.app)));
         Visitor::new(&format!("http://127.0.0.1:{port}"))

@@ -7,7 +7,7 @@ use devkit::provider::{Endpoint, Fault};
 use futures_util::future::join_all;
 use serde_json::json;
 
-use crate::app::{EVERY_REACH, PATIENCE, Reach, TestApp};
+use crate::app::{PATIENCE, Reach, TestApp, every_reach};
 use crate::callback::assert_isolated;
 use crate::raw;
 use crate::visitor::Visitor;
@@ -130,7 +130,7 @@ async fn two_hundred_slow_calls_end_no_connection() {
 
 #[tokio::test]
 async fn the_host_mode_is_reported() {
-    for reach in EVERY_REACH {
+    for reach in every_reach() {
         let app = TestApp::builder().reach(reach).start().await;
         let ready = app.visitor().get("/health/ready").await.json();
         let expected = match reach {

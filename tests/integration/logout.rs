@@ -8,7 +8,7 @@ use cloakroom::keyring::{KeyId, KeySource, NewVersion, SourceFuture, SourceUnava
 use devkit::provider::{Alteration, Endpoint, Mutation, Options};
 use serde_json::json;
 
-use crate::app::{Builder, EVERY_REACH, TestApp};
+use crate::app::{Builder, TestApp, every_reach};
 use crate::key_vault::{key, kid};
 use crate::lab::{Lab, ORIGIN};
 use crate::start::sealed_under_an_unknown_key;
@@ -46,7 +46,7 @@ async fn sign_out_by_fetch_needs_the_csrf_header_and_an_allowed_origin() {
 
 #[tokio::test]
 async fn sign_out_by_form_needs_same_origin_or_a_logout_token() {
-    for reach in EVERY_REACH {
+    for reach in every_reach() {
         let app = TestApp::builder().reach(reach).start().await;
         let mut visitor = app.signed_in(ADA).await;
         for headers in [
@@ -83,7 +83,7 @@ async fn sign_out_by_form_needs_same_origin_or_a_logout_token() {
 /// Contract 3.13: in forwarding mode the host drops the content type of an empty form.
 #[tokio::test]
 async fn an_empty_form_without_a_content_type_signs_out_if_its_origin_is_ours() {
-    for reach in EVERY_REACH {
+    for reach in every_reach() {
         let app = TestApp::builder().reach(reach).start().await;
         let mut visitor = app.signed_in(ADA).await;
         let mut foreign = NAVIGATION.to_vec();
@@ -320,7 +320,7 @@ async fn sign_out(app: &TestApp, visitor: &mut Visitor) -> String {
 /// Contract 12.22 and 2.3: no script gets the ID token.
 #[tokio::test]
 async fn the_id_token_goes_to_the_end_session_endpoint_and_to_no_script() {
-    for reach in EVERY_REACH {
+    for reach in every_reach() {
         let (app, issued) = with_hint(TestApp::builder().reach(reach)).await;
         let mut visitor = app.signed_in(ADA).await;
         let path = sign_out(&app, &mut visitor).await;

@@ -70,6 +70,7 @@ mod session_stores;
 mod several_apis;
 mod site;
 mod soak;
+mod standalone;
 mod standards;
 mod start;
 mod step_up;

@@ -6,7 +6,7 @@ use std::time::Duration;
 use devkit::identity::{self, Fault, Identity};
 use devkit::provider::{CLIENT_SECRET, Options, Recorded};
 
-use crate::app::{Builder, EVERY_REACH, TestApp};
+use crate::app::{Builder, TestApp, every_reach};
 use crate::canaries::found;
 
 const ADA: &str = "ada.lovelace@contoso.example";
@@ -41,7 +41,7 @@ fn assert_no_secret_is_logged_or_sent(app: &TestApp, identity: &Identity, receiv
 
 #[tokio::test(flavor = "multi_thread")]
 async fn without_any_secret_sign_in_calls_refresh_and_sign_out_work() {
-    for reach in EVERY_REACH {
+    for reach in every_reach() {
         let identity = Identity::start(identity::Options::default()).await.unwrap();
         let app = TestApp::builder().reach(reach).provider(brief()).federated(&identity, &system_assigned());
         let app = app.start().await;

@@ -15,7 +15,7 @@ use devkit::graph::{Graph, GraphOptions};
 use serde_json::{Value, json};
 use url::Url;
 
-use crate::app::{EVERY_REACH, Reach, TestApp};
+use crate::app::{Reach, TestApp, every_reach};
 use crate::visitor::{Response, Visitor};
 use peer::{Peer, RESOURCE, SCOPE, issuer};
 
@@ -80,7 +80,7 @@ fn claims(api: &Graph) -> Value {
 
 #[tokio::test]
 async fn a_user_signs_in_calls_the_api_and_signs_out_in_every_mode() {
-    for reach in EVERY_REACH {
+    for reach in every_reach() {
         let stage = Stage::set(reach).await;
         let mut visitor = stage.app.visitor();
         let back = stage.sign_in(&mut visitor, "ada.lovelace").await;
@@ -142,7 +142,7 @@ async fn a_sign_out_ends_the_providers_session_and_returns() {
 
 #[tokio::test]
 async fn cancelling_returns_access_denied_in_every_mode() {
-    for reach in EVERY_REACH {
+    for reach in every_reach() {
         let stage = Stage::set(reach).await;
         let mut visitor = stage.app.visitor();
         let callback = stage.callback(&mut visitor, &[("cancel", "1")]).await;

@@ -7,7 +7,7 @@ use devkit::commands::stack::free_port;
 use devkit::redis_server::{Options, RedisServer};
 use serde_json::{Value, json};
 
-use crate::app::{Builder, EVERY_REACH, Gateway, TestApp};
+use crate::app::{Builder, Gateway, TestApp, every_reach};
 use crate::cloud::{ADA, eventually};
 use crate::streams;
 use crate::visitor::{CALL, Response, Visitor};
@@ -145,7 +145,7 @@ fn checked(response: &Response) -> String {
 #[tokio::test(flavor = "multi_thread")]
 async fn each_path_has_its_methods_and_is_guarded() {
     let redis = redis();
-    for reach in EVERY_REACH {
+    for reach in every_reach() {
         let app = stored(&redis).reach(reach).start().await;
         let mut visitor = app.signed_in(ADA).await;
         let one = format!("{SESSIONS}/{UNKNOWN}");
@@ -185,7 +185,7 @@ async fn each_path_has_its_methods_and_is_guarded() {
 /// Contract 16.1: without a store the paths do not exist.
 #[tokio::test(flavor = "multi_thread")]
 async fn with_sessions_in_cookies_there_is_no_such_path() {
-    for reach in EVERY_REACH {
+    for reach in every_reach() {
         let app = TestApp::builder().reach(reach).start().await;
         let mut visitor = app.signed_in(ADA).await;
         let links = visitor.fetch("GET", "/auth/session").await.json()["links"].take();

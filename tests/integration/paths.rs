@@ -8,7 +8,7 @@ use devkit::graph::{Graph, GraphOptions};
 use devkit::host::{Mode, handler_target};
 use serde_json::json;
 
-use crate::app::{EVERY_REACH, Reach, TestApp};
+use crate::app::{Reach, TestApp, every_reach};
 use crate::raw;
 
 /// The expected result of a target.
@@ -146,7 +146,7 @@ async fn start(reach: Reach) -> (TestApp, Graph) {
 async fn no_target_reaches_another_host_prefix_or_api() {
     let mut forwarded = 0;
     let mut findings = Vec::new();
-    for reach in EVERY_REACH {
+    for reach in every_reach() {
         let (app, other) = start(reach).await;
         let visitor = app.signed_in("ada.lovelace@contoso.example").await;
         let pid = app.pid();
@@ -178,7 +178,8 @@ async fn no_target_reaches_another_host_prefix_or_api() {
         assert_eq!(app.pid(), pid, "{reach:?}");
     }
     assert!(findings.is_empty(), "{} of them\n{}", findings.len(), findings.join("\n"));
-    assert!(forwarded > 300, "the corpus has valid paths too: {forwarded}");
+    let least = 70 * every_reach().len();
+    assert!(forwarded > least, "the corpus has valid paths too: {forwarded}");
 }
 
 /// The targets that an API received, with its name. The record has one character per byte.

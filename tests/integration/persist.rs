@@ -9,7 +9,7 @@ use devkit::provider::{Endpoint, Fault, Options};
 use devkit::redis_server::{self, RedisServer};
 use http::header::SET_COOKIE;
 
-use crate::app::{EVERY_REACH, PATIENCE, Reach, TestApp};
+use crate::app::{PATIENCE, Reach, TestApp, every_reach};
 use crate::lab::{ADA, Lab, ORIGIN};
 use crate::visitor::{NAVIGATION, Response, Visitor};
 
@@ -104,7 +104,7 @@ async fn start(reach: Reach, setting: &str) -> TestApp {
 /// Sign-in, call and refresh. With what the session has left before and after each, whatever the time that they take.
 #[tokio::test(flavor = "multi_thread")]
 async fn every_write_ends_the_cookies_with_the_session_or_with_the_browser_as_the_setting_says() {
-    for reach in EVERY_REACH {
+    for reach in every_reach() {
         for (setting, path, lasts) in [
             ("off", ASKED, false),
             ("on", "/auth/login", true),
@@ -134,7 +134,7 @@ async fn every_write_ends_the_cookies_with_the_session_or_with_the_browser_as_th
 /// Contract 4.13, 4.18.
 #[tokio::test]
 async fn deletions_are_the_same_whatever_the_setting() {
-    for reach in EVERY_REACH {
+    for reach in every_reach() {
         let mut deletions = Vec::new();
         for setting in ["off", "on"] {
             let app = start(reach, setting).await;
@@ -149,7 +149,7 @@ async fn deletions_are_the_same_whatever_the_setting() {
 
 #[tokio::test]
 async fn all_cookies_of_a_large_session_have_the_same_age() {
-    for reach in EVERY_REACH {
+    for reach in every_reach() {
         let options = Options { access_token_size: 6_000, ..Options::new("http://unused") };
         let builder = TestApp::builder().reach(reach).provider(options).set("COOKIE_BUDGET", "12000");
         let app = builder.set("SESSION_PERSIST", "on").start().await;
@@ -165,7 +165,7 @@ async fn all_cookies_of_a_large_session_have_the_same_age() {
 /// No other site makes a session on a shared machine last; the sign-in itself continues.
 #[tokio::test(flavor = "multi_thread")]
 async fn only_the_user_and_pages_of_the_own_origin_can_ask() {
-    for reach in EVERY_REACH {
+    for reach in every_reach() {
         let app = start(reach, "ask").await;
         let cases: [(&[&str], bool); 8] = [
             (&["same-origin"], true),
@@ -250,7 +250,7 @@ async fn a_change_of_the_setting_takes_effect_with_the_next_write() {
 #[tokio::test(flavor = "multi_thread")]
 async fn cookies_of_stored_sessions_are_kept_as_long() {
     let redis = RedisServer::start(&redis_server::Options::default()).unwrap();
-    for (reach, setting) in EVERY_REACH.into_iter().flat_map(|reach| ["off", "on", "ask"].map(|of| (reach, of))) {
+    for (reach, setting) in every_reach().into_iter().flat_map(|reach| ["off", "on", "ask"].map(|of| (reach, of))) {
         let builder = TestApp::builder().reach(reach).set("STORE", redis.url());
         let app = builder.set("SESSION_PERSIST", setting).start().await;
         let mut visitor = app.visitor();

@@ -2,7 +2,7 @@
 
 use serde_json::json;
 
-use crate::app::{EVERY_REACH, Reach, TestApp};
+use crate::app::{Reach, TestApp, every_reach};
 use crate::raw;
 use crate::visitor::{CALL, Visitor};
 
@@ -15,7 +15,7 @@ async fn call(visitor: &mut Visitor, method: &str, path: &str, more: &[(&str, &s
 
 #[tokio::test(flavor = "multi_thread")]
 async fn without_a_session_the_api_is_never_contacted() {
-    for reach in EVERY_REACH {
+    for reach in every_reach() {
         let app = TestApp::builder().reach(reach).start().await;
         for method in ["GET", "POST", "PUT", "PATCH", "DELETE", "HEAD"] {
             for more in [
@@ -46,7 +46,7 @@ async fn without_a_session_the_api_is_never_contacted() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_call_without_a_body_is_forwarded_without_a_body() {
-    for reach in EVERY_REACH {
+    for reach in every_reach() {
         let app = TestApp::builder().reach(reach).start().await;
         let cookie = app.signed_in(ADA).await.cookie_header();
         for method in ["PATCH", "POST", "PUT"] {
@@ -63,7 +63,7 @@ async fn a_call_without_a_body_is_forwarded_without_a_body() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn only_allowed_headers_and_the_access_token_reach_the_api() {
-    for reach in EVERY_REACH {
+    for reach in every_reach() {
         let app = TestApp::builder().reach(reach).start().await;
         let mut visitor = app.signed_in(ADA).await;
         app.graph.clear_requests();
@@ -232,7 +232,7 @@ async fn csrf_rejections_open_no_session_and_call_no_api() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn bodies_are_streamed_and_a_declared_length_over_the_limit_is_rejected() {
-    for reach in EVERY_REACH {
+    for reach in every_reach() {
         let app = TestApp::builder().reach(reach).start().await;
         let mut visitor = app.signed_in(ADA).await;
         let body: Vec<u8> = (0..200_000u32).map(|number| u8::try_from(number % 251).unwrap()).collect();

@@ -3,7 +3,7 @@
 use std::io::Write;
 use std::time::Duration;
 
-use crate::app::{EVERY_REACH, TestApp};
+use crate::app::{TestApp, every_reach};
 use crate::raw;
 use crate::visitor::Visitor;
 
@@ -105,7 +105,7 @@ async fn rejections_do_not_wait_for_the_body() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn behind_the_host_no_call_is_forwarded_without_a_session() {
-    for reach in EVERY_REACH {
+    for reach in every_reach() {
         let app = TestApp::builder().reach(reach).start().await;
         let before = app.graph.body_bytes();
         for method in METHODS {

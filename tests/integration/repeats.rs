@@ -3,7 +3,7 @@
 
 use devkit::provider::Options;
 
-use crate::app::{EVERY_REACH, TestApp};
+use crate::app::{TestApp, every_reach};
 use crate::visitor::{CALL, NAVIGATION, Response, Visitor};
 
 const ADA: &str = "ada.lovelace@contoso.example";
@@ -35,7 +35,7 @@ async fn is_signed_in(visitor: &mut Visitor) -> bool {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn each_route_of_the_gateway_is_safe_to_repeat() {
-    for reach in EVERY_REACH {
+    for reach in every_reach() {
         let options = Options { one_time_refresh: true, revocation: true, ..Options::new("http://x") };
         let app = TestApp::builder().reach(reach).provider(options).start().await;
         let mut visitor = app.visitor();

@@ -9,7 +9,7 @@ use cloakroom::api_map::ApiMap;
 use devkit::provider::Options;
 use serde_json::json;
 
-use crate::app::{EVERY_REACH, TestApp};
+use crate::app::{TestApp, every_reach};
 use crate::raw;
 use crate::visitor::{Response, Visitor};
 
@@ -105,7 +105,7 @@ async fn a_101_of_an_api_is_a_502() {
 async fn values_with_other_bytes_than_visible_ascii_are_repaired_or_removed() {
     let lines = b"Content-Disposition: attachment; filename=\"caf\xc3\xa9.txt\"\r\nETag: \"\xc3\xa9\"\r\n\
                   X-Total: 1\r\nLocation: /v1.0/caf\xc3\xa9\r\nX-Page: 1\t2\r\n";
-    for reach in EVERY_REACH {
+    for reach in every_reach() {
         let app = TestApp::builder().reach(reach).graph_entry(json!({"base": api("201 Created", lines)})).start().await;
         let mut visitor = app.signed_in(ADA).await;
         let response = visitor.fetch("GET", "/graph/me").await;

@@ -6,7 +6,7 @@ use std::path::Path;
 use devkit::host::Mode;
 use serde_json::{Value, json};
 
-use crate::app::{EVERY_REACH, Reach, TestApp};
+use crate::app::{Reach, TestApp, every_reach};
 use crate::raw;
 
 const ADA: &str = "ada.lovelace@contoso.example";
@@ -125,7 +125,7 @@ async fn only_the_host_can_rotate_keys() {
     let get = format!("GET /rotate_keys HTTP/1.1\r\nHost: 127.0.0.1:{}\r\n\r\n", app.port);
     assert_eq!(raw::status(&raw::exchange(app.port, &get)), 404);
     assert!(!path.exists());
-    for reach in EVERY_REACH {
+    for reach in every_reach() {
         let app = TestApp::builder().reach(reach).start().await;
         let response = app.visitor().send("POST", "/rotate_keys", &[("content-type", "application/json")], "{}").await;
         assert_eq!(response.status, 404, "{reach:?}");

@@ -3,7 +3,7 @@
 use devkit::graph::{Graph, GraphOptions};
 use serde_json::{Value, json};
 
-use crate::app::{EVERY_REACH, Reach, TestApp, api_map};
+use crate::app::{Reach, TestApp, api_map, every_reach};
 use crate::visitor::Visitor;
 
 const ADA: &str = "ada.lovelace@contoso.example";
@@ -41,7 +41,7 @@ async fn statuses(visitor: &mut Visitor) -> Value {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn two_apis_with_different_audiences_work_from_one_sign_in() {
-    for reach in EVERY_REACH {
+    for reach in every_reach() {
         let (app, apis) = start(reach).await;
         let mut visitor = app.signed_in(ADA).await;
         assert_eq!(visitor.fetch("GET", "/graph/me").await.status, 200, "{reach:?}: {}", app.log());

@@ -79,7 +79,7 @@ async fn a_port_in_use_ends_with_exit_code_71() {
 /// The runtime needs two files beyond the three that every process has open.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_process_that_may_open_no_files_says_why_it_ends_with_exit_code_71() {
-    let app = TestApp::start().await;
+    let app = TestApp::builder().standalone().start().await;
     for arguments in [&[][..], &["keys", "list"]] {
         let limited = r#"ulimit -n 4 && exec "$0" "$@""#;
         let mut command = Command::new("sh");

@@ -35,6 +35,7 @@ const ORDER: &[&str] = &[
     "auth",
     "proxy",
     "guard",
+    "listen",
     "places",
     "tokens",
     "store",

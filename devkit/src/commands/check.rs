@@ -6,6 +6,31 @@ use std::time::Instant;
 use super::setup::{self, Missing};
 use super::{cargo, root, usage};
 
+/// The modules of tests that also run with gateways outside Azure Functions (contract 17.2).
+const JOURNEYS: [&str; 21] = [
+    "callback::",
+    "cookies::",
+    "framing::",
+    "headers::",
+    "journey::",
+    "login::",
+    "logout::",
+    "other_origins::",
+    "paths::",
+    "protections::",
+    "proxying::",
+    "refresh::",
+    "rejections::",
+    "replaced::",
+    "responses::",
+    "server::",
+    "several_apis::",
+    "site::",
+    "step_up::",
+    "streams::",
+    "uploads::",
+];
+
 /// Returns the exit code: 0 only if everything that ran passed, and, with `--all`, if everything could run.
 #[must_use]
 pub fn run(arguments: &[&str]) -> u8 {
@@ -40,6 +65,7 @@ fn steps(missing: &[Missing]) -> Vec<(&'static str, Command)> {
         ("lints", cargo_with(&["clippy", "--workspace", "--all-targets", "--", "-D", "warnings"])),
         ("documentation", documentation),
         ("tests", tests),
+        ("journeys outside Azure Functions", journeys(missing)),
     ];
     let peers = [
         (setup::OIDC_PROVIDER, "oidc-provider", "the oidc-provider peer's own test", ["npm", "test", "--silent"]),
@@ -53,6 +79,19 @@ fn steps(missing: &[Missing]) -> Vec<(&'static str, Command)> {
         }
     }
     steps
+}
+
+/// The tests of what a user sees, with gateways that run outside Azure Functions.
+fn journeys(missing: &[Missing]) -> Command {
+    let mut tests = cargo();
+    tests.args(["test", "--package", "cloakroom", "--test", "integration", "--no-fail-fast", "--"]).args(JOURNEYS);
+    // Of these the journeys above are enough.
+    tests.args(["--skip", "browser::", "--skip", "oidc_provider::"]);
+    for Missing { skip, .. } in missing {
+        tests.args(skip.iter().flat_map(|name| ["--skip", name]));
+    }
+    tests.env("TEST_STANDALONE", "1");
+    tests
 }
 
 /// Runs one program as a named part.

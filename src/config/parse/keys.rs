@@ -3,7 +3,9 @@
 use std::sync::Arc;
 
 use super::{ConfigParser, Parsed};
-use crate::config::settings::{ENC_KEY, KEY_FILE, KEY_LIFE, KEY_NAME, KEY_PROPAGATION, KEY_REFRESH, KEY_VAULT_URL};
+use crate::config::settings::{
+    ENC_KEY, KEY_FILE, KEY_LIFE, KEY_NAME, KEY_PROPAGATION, KEY_REFRESH, KEY_ROTATE, KEY_VAULT_URL,
+};
 use crate::config::{Keys, PREFIX};
 use crate::keyring::KeySource;
 use crate::keyring::file::FileRing;
@@ -20,6 +22,7 @@ impl ConfigParser<'_> {
         let (refresh, propagation, life) =
             (self.duration(&KEY_REFRESH), self.duration(&KEY_PROPAGATION), self.duration(&KEY_LIFE));
         let source = self.key_source();
+        let rotate = self.choice(&KEY_ROTATE, &[("on", true), ("off", false)]);
         let (refresh, propagation, life) = (refresh?, propagation?, life?);
         // Without limits the start fails anyway; the checks below are then only less strict.
         let (max, clock_skew) = sessions.map_or_else(Default::default, |limits| (limits.max, limits.clock_skew));
@@ -33,7 +36,7 @@ impl ConfigParser<'_> {
             self.record(&KEY_LIFE, format!("must be at least twice {PREFIX}KEY_PROPAGATION"));
         }
         let parameters = Parameters { propagation, life, retention: max + clock_skew };
-        Ok(Keys { source: source?, parameters, refresh, clock_skew: clock_skew.as_secs() })
+        Ok(Keys { source: source?, parameters, refresh, clock_skew: clock_skew.as_secs(), rotate: rotate? })
     }
 
     fn key_source(&mut self) -> Parsed<Arc<dyn KeySource>> {

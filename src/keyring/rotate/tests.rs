@@ -1,8 +1,8 @@
 use super::*;
 use crate::keyring::file::FileRing;
 
-const DAY: u64 = 86_400;
-const PARAMETERS: Parameters = Parameters {
+pub(super) const DAY: u64 = 86_400;
+pub(super) const PARAMETERS: Parameters = Parameters {
     propagation: Duration::from_secs(900),
     life: Duration::from_secs(30 * DAY),
     retention: Duration::from_secs(29_100),

@@ -4,7 +4,7 @@ use devkit::redis_server::{Options, RedisServer};
 
 use super::Stage;
 use super::peer::{Browser, Place};
-use crate::app::{EVERY_REACH, Reach};
+use crate::app::{Reach, every_reach};
 use crate::visitor::Visitor;
 
 /// A gateway with its sessions in Redis, for a provider with these variables.
@@ -43,7 +43,7 @@ async fn are_signed_in<const N: usize>(visitors: [&mut Visitor; N]) -> [bool; N]
 
 #[tokio::test]
 async fn a_sign_out_at_the_provider_ends_the_sessions_of_that_browser() {
-    for reach in EVERY_REACH {
+    for reach in every_reach() {
         let (stage, _redis) = stage(&[], reach).await;
         let (mut browser, mut other) = (stage.peer.browser(), stage.peer.browser());
         let mut first = stage.signed_in(&mut browser, "ada").await;

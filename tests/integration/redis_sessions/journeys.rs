@@ -9,7 +9,7 @@ use serde_json::json;
 use super::monitor::Monitor;
 use super::outages::eventually;
 use super::{ADA, COOKIE, Instance, builder, hash, is_signed_in, keys, only_record, redis};
-use crate::app::{EVERY_REACH, Reach, TestApp};
+use crate::app::{Reach, TestApp, every_reach};
 use crate::visitor::{NAVIGATION, Visitor};
 
 /// Refreshes and revocations that the provider was sent.
@@ -23,7 +23,7 @@ pub fn requests(app: &TestApp) -> [usize; 2] {
 /// Contract 15.1, 15.4, 15.11, 3.11: sign-in, calls, refresh and sign-out as with sessions in cookies.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_session_in_redis_is_used_as_one_in_a_cookie() {
-    for reach in EVERY_REACH {
+    for reach in every_reach() {
         let redis = redis();
         let options = Options { revocation: true, ..Options::new("http://x") };
         let app = builder(&redis).reach(reach).provider(options).start().await;
@@ -228,7 +228,7 @@ async fn a_repeated_callback_does_not_bring_a_session_back() {
 /// Contract 16.2: the browser of the sign-in, without what the host appends.
 #[tokio::test(flavor = "multi_thread")]
 async fn the_list_of_sessions_names_the_browser_of_the_sign_in() {
-    for reach in EVERY_REACH {
+    for reach in every_reach() {
         let redis = redis();
         let app = builder(&redis).reach(reach).start().await;
         let mut ada = app.visitor();

@@ -80,7 +80,7 @@ async fn a_429_to_a_refresh_pauses_refreshes_for_its_retry_after() {
 /// Contract 22.1.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_hanging_provider_takes_half_of_the_places_and_sixteen_requests() {
-    let app = TestApp::start().await;
+    let app = TestApp::builder().set("MAX_IN_FLIGHT", "90").start().await;
     let mut visitors = Vec::new();
     for _ in 0..20 {
         visitors.push(app.signed_in(ADA).await);
