@@ -274,7 +274,10 @@ module alerts 'modules/alerts.bicep' = if (!empty(alertEmail)) {
     appName: name
     location: region
     tags: tags
-    componentId: monitoring.outputs.componentId
+    sourceId: monitoring.outputs.componentId
+    lines: 'traces | extend line = parse_json(message)'
+    // A request that was sampled stands for itemCount of them.
+    serverErrors: 'requests | where toint(resultCode) >= 500 | mv-expand one = range(1, itemCount)'
     email: alertEmail
   }
 }

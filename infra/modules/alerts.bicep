@@ -1,7 +1,8 @@
 // Three alerts by e-mail, each a query every quarter of an hour. The gateway writes one JSON object for each line of
-// its log, and the host forwards lines as traces; the rules count the member `event` (docs/operations.md).
+// its log; the rules count the member `event` (docs/operations.md). Where lines and failed requests are, depends on what
+// runs the gateway.
 
-@description('Name of the function app.')
+@description('Name of the app.')
 param appName string
 
 @description('Region of the rules.')
@@ -10,8 +11,14 @@ param location string
 @description('Their tags.')
 param tags { *: string }
 
-@description('Resource id of Application Insights.')
-param componentId string
+@description('Resource id of what is queried: Application Insights, or a workspace.')
+param sourceId string
+
+@description('How queries begin that read the log: lines as `line`.')
+param lines string
+
+@description('The query whose rows are 5xx responses.')
+param serverErrors string
 
 @description('Address for the e-mails.')
 param email string
@@ -24,7 +31,7 @@ param mostServerErrors int = 10
 @minValue(0)
 param mostFailedSignIns int = 20
 
-var events = 'traces | extend line = parse_json(message) | extend event = tostring(line.event)'
+var events = '${lines} | extend event = tostring(line.event)'
 
 // Decisions of users and results of `prompt=none` are not failures.
 var ordinary = '\'access_denied\', \'login_required\', \'interaction_required\', \'consent_required\''
@@ -43,8 +50,7 @@ var rules = [
     title: 'Cloakroom: server errors'
     description: 'Too many responses with a 5xx status. See docs/operations.md.'
     severity: 2
-    // A request that was sampled stands for itemCount of them.
-    query: 'requests | where toint(resultCode) >= 500 | mv-expand one = range(1, itemCount)'
+    query: serverErrors
     most: mostServerErrors
   }
   {
@@ -86,7 +92,7 @@ resource alerts 'Microsoft.Insights/scheduledQueryRules@2026-03-01' = [
       enabled: true
       severity: rule.severity
       scopes: [
-        componentId
+        sourceId
       ]
       evaluationFrequency: 'PT15M'
       windowSize: 'PT15M'

@@ -1,6 +1,6 @@
 // Logs and metrics. Telemetry comes in by the identity alone: the connection string is an address, not a credential.
 
-@description('Name of the function app.')
+@description('Name of the app.')
 param appName string
 
 @description('Region.')

@@ -4,7 +4,7 @@
 //
 // Once in a subscription, before the first deployment: az provider register --namespace Microsoft.App --wait
 
-@description('Name of the function app.')
+@description('Name of the app.')
 param appName string
 
 @description('Region.')

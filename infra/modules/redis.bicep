@@ -6,7 +6,7 @@
 @maxLength(60)
 param name string
 
-@description('Name of the function app.')
+@description('Name of the app.')
 param appName string
 
 @description('Region.')

@@ -12,7 +12,7 @@ param location string
 @description('Its tags.')
 param tags { *: string }
 
-@description('Name of the function app, for the name of the role.')
+@description('Name of the app, for the name of the role.')
 param appName string
 
 @description('Object id of the app\'s identity.')

@@ -62,7 +62,7 @@ pub fn run(arguments: &[&str]) -> u8 {
 }
 
 fn steps(environments: &Environments, compiler_options: &[&str]) -> Vec<(&'static str, Command)> {
-    let Environments { checkov, azure_cli, actionlint, cargo_deny, cache, .. } = environments;
+    let Environments { checkov, azure_cli, actionlint, kustomize, cargo_deny, cache, .. } = environments;
     let (types, home, work) = (cache.join("types"), cache.join("azure-cli-home"), cache.join("compiler"));
     let check = |name: &str, options: &[(&str, &Path)]| {
         let mut command = script(environments, name);
@@ -78,11 +78,14 @@ fn steps(environments: &Environments, compiler_options: &[&str]) -> Vec<(&'stati
     planted.env("CHECKS_CACHE", &types).env("CHECKS_HOME", &home);
     planted.env("CHECKS_CHECKOV", checkov).env("CHECKS_AZURE_CLI", azure_cli);
     planted.env("CHECKS_ACTIONLINT", actionlint).env("CHECKS_CARGO_DENY", cargo_deny);
+    planted.env("CHECKS_KUSTOMIZE", kustomize);
     vec![
         ("Bicep: symbols and types", check("check_bicep.py", &[("--cache", &types)])),
         ("Bicep: names, outputs and deployments", check("check_templates.py", &[])),
         ("Bicep: policies", check("check_policy.py", &[("--checkov", checkov)])),
         (COMPILER, compiler),
+        ("Kubernetes", check("check_kubernetes.py", &[("--kustomize", kustomize), ("--checkov", checkov)])),
+        ("a server: systemd and nginx", check("check_server.py", &[])),
         ("workflows", check("check_workflows.py", &[("--actionlint", actionlint)])),
         ("scripts", check("check_scripts.py", &[])),
         ("az, azd and func commands", check("check_commands.py", &[("--azure-cli", azure_cli), ("--home", &home)])),

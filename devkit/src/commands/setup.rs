@@ -121,15 +121,14 @@ pub fn cargo_deny() -> Option<PathBuf> {
     Some(program)
 }
 
-/// The program of actionlint, built by Go from the locked modules of its peer.
-pub(super) fn actionlint() -> Option<PathBuf> {
-    const PACKAGE: &str = "github.com/rhysd/actionlint/cmd/actionlint";
-    let program = target().join("tools/bin/actionlint");
-    let folder = root().join("tests/peers/actionlint");
+/// A program that Go builds from the locked modules of a peer.
+pub(super) fn go_tool(peer: &str, package: &str) -> Option<PathBuf> {
+    let program = target().join("tools/bin").join(peer);
+    let folder = root().join("tests/peers").join(peer);
     let build = ["build", "-mod=readonly", "-o"];
     let go = || runs("go", &["version"]);
     let built = installed(go, &["golang-go"])
-        && succeeds(Command::new("go").args(build).arg(&program).arg(PACKAGE).current_dir(folder));
+        && succeeds(Command::new("go").args(build).arg(&program).arg(package).current_dir(folder));
     built.then_some(program)
 }
 

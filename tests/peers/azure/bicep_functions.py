@@ -2,6 +2,7 @@
 arguments have equal results, and other arguments have others."""
 
 import hashlib
+import json
 import operator
 import uuid
 
@@ -61,7 +62,9 @@ FUNCTIONS = {
     "environment": lambda: ENVIRONMENT,
     "fail": fail,
     "guid": guid,
+    "int": int,
     "items": items,
+    "json": json.loads,
     "length": len,
     "replace": lambda text, old, new: text.replace(old, new),
     "resourceGroup": lambda: GROUP,

@@ -17,6 +17,8 @@ from bicep_types import Types
 from template_rules import rule_faults
 
 PROJECT = Path(__file__).resolve().parents[3]
+# The table of a template's parameters in infra/README.md, by its heading.
+TABLES = {"main.bicep": "Parameters", "container-app.bicep": "Parameters on Container Apps"}
 # Parameters of deployments that the compiler compares with snapshots.
 SNAPSHOTS = "tests/peers/azure/snapshots"
 
@@ -29,17 +31,17 @@ def shown(file: BicepFile, one: Declaration) -> str:
     return "" if "(" in text else "empty" if text == "''" else "`" + text.strip("'") + "`"
 
 
-def page_faults(root: Path, main: BicepFile) -> list[Fault]:
-    """Differences between the parameters of main.bicep and the table in infra/README.md."""
-    parameters = {one.name: shown(main, one) for one in main.declarations.values() if one.kind == "param"}
-    page = root / "infra/README.md"
-    section = (page.read_text() if page.is_file() else "").partition("## Parameters")[2].partition("\n## ")[0]
+def page_faults(root: Path, template: BicepFile, heading: str) -> list[Fault]:
+    """Differences between the parameters of a template and their table in infra/README.md."""
+    parameters = {one.name: shown(template, one) for one in template.declarations.values() if one.kind == "param"}
+    page, name = root / "infra/README.md", template.path.name
+    section = (page.read_text() if page.is_file() else "").partition(f"## {heading}\n")[2].partition("\n## ")[0]
     rows = dict(re.findall(r"^\| `(\w+)` \|.*\| ([^|]*) \|$", section, re.MULTILINE))
-    texts = [f"there is no row for param '{name}'" for name in parameters.keys() - rows.keys()]
-    texts += [f"main.bicep has no param '{name}'" for name in rows.keys() - parameters.keys()]
-    for name in parameters.keys() & rows.keys():
-        if not rows[name].startswith(parameters[name]):
-            texts.append(f"the default of '{name}' is {parameters[name]} in main.bicep, not {rows[name]}")
+    texts = [f"there is no row for param '{one}' of {name}" for one in parameters.keys() - rows.keys()]
+    texts += [f"{name} has no param '{one}'" for one in rows.keys() - parameters.keys()]
+    for one in parameters.keys() & rows.keys():
+        if not rows[one].startswith(parameters[one]):
+            texts.append(f"the default of '{one}' is {parameters[one]} in {name}, not {rows[one]}")
     return [Fault("infra/README.md", 1, text) for text in texts]
 
 
@@ -71,7 +73,9 @@ def faults(root: Path, cache: Path, today: date) -> tuple[list[Fault], int]:
     found = checker.run(root / SNAPSHOTS)
     main = checker.files.get((root / "infra/main.bicep").resolve())
     if main is not None:
-        found += page_faults(root, main) + event_faults(root) + rule_faults(checker.files.values())
+        for name, heading in TABLES.items():
+            found += page_faults(root, checker.files[(root / "infra" / name).resolve()], heading)
+        found += event_faults(root) + rule_faults(checker.files.values())
         found += version_faults(checker.files.values(), checker.api_versions)
     return found, len(checker.files)
 

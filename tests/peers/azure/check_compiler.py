@@ -20,7 +20,9 @@ from bicep_file import BicepFile
 
 PROJECT = Path(__file__).resolve().parents[3]
 SNAPSHOTS = "tests/peers/azure/snapshots"
+# The templates that are deployed, and what every deployment of them is given: of main.bicep, for each plan.
 PLANS = ("flex", "consumption")
+CONTAINER = "container-app"
 # Snapshots depend on where a deployment goes.
 PLACE = ["--tenant-id", "11111111-1111-1111-1111-111111111111", "--subscription-id",
          "22222222-2222-2222-2222-222222222222", "--resource-group", "cloakroom", "--location", "westeurope",
@@ -89,17 +91,16 @@ def values(file: BicepFile, one) -> list[str]:
     return ["''", literal(("example" * 40)[:longest])]
 
 
-def variants(main: BicepFile) -> dict[str, dict]:
-    """Parameters of deployments by a name: each plan without options, with all of them, and with each value of each."""
-    options = {one.name: one for one in main.declarations.values() if one.kind == "param" and one.value is not None}
+def variants(template: BicepFile, bases: dict[str, dict]) -> dict[str, dict]:
+    """Parameters of deployments by a name: each base without options, with all of them, and with each value of each."""
+    options = {one.name: one for one in template.declarations.values() if one.kind == "param" and one.value is not None}
     found = {}
-    for plan in PLANS:
-        base = {"clientId": literal(CLIENT_ID), "hostingPlan": literal(plan)}
-        others = {name: values(main, one) for name, one in options.items() if name != "hostingPlan"}
-        found[f"{plan}-alone"] = base
-        found[f"{plan}-all"] = base | {name: choices[-1] for name, choices in others.items()}
+    for kind, base in bases.items():
+        others = {name: values(template, one) for name, one in options.items() if name not in base}
+        found[f"{kind}-alone"] = base
+        found[f"{kind}-all"] = base | {name: choices[-1] for name, choices in others.items()}
         for name, choices in others.items():
-            found |= {f"{plan}-{name}-{number}": base | {name: one} for number, one in enumerate(choices)}
+            found |= {f"{kind}-{name}-{number}": base | {name: one} for number, one in enumerate(choices)}
     return found
 
 
@@ -116,17 +117,25 @@ def check_files(compiler: Compiler):
 
 
 def check_parameters(compiler: Compiler, work: Path):
-    """The parameters of main.bicep: the committed file with and without its variables, and every variant."""
-    committed = compiler.root / "infra/main.bicepparam"
-    names = re.findall(r"readEnvironmentVariable\('(\w+)', '(\w*)'", committed.read_text())
-    required = {"CLOAKROOM_CLIENT_ID": CLIENT_ID}
-    for environment in (required, required | {name: default or "example" for name, default in names}):
-        compiler.run("build-params", committed, "--stdout", environment=environment)
-    main = BicepFile((compiler.root / "infra/main.bicep").resolve(), compiler.root.resolve())
+    """The parameters of each template: the committed file with and without its variables, and every variant."""
     shutil.rmtree(work, ignore_errors=True)
     work.mkdir(parents=True)
-    using = os.path.relpath(main.path, work.resolve())
-    for name, parameters in variants(main).items():
+    required = {"clientId": literal(CLIENT_ID)}
+    plans = {plan: required | {"hostingPlan": literal(plan)} for plan in PLANS}
+    _template(compiler, work, "main", plans)
+    _template(compiler, work, CONTAINER, {CONTAINER: required | {"image": literal("example")}})
+
+
+def _template(compiler, work, template, bases):
+    committed = compiler.root / f"infra/{template}.bicepparam"
+    names = re.findall(r"readEnvironmentVariable\('(\w+)'(?:, '(\w*)')?\)", committed.read_text())
+    optional = {name for name, _ in re.findall(r"readEnvironmentVariable\('(\w+)', '(\w*)'", committed.read_text())}
+    filled = {name: CLIENT_ID if name == "CLOAKROOM_CLIENT_ID" else default or "example" for name, default in names}
+    for environment in ({name: text for name, text in filled.items() if name not in optional}, filled):
+        compiler.run("build-params", committed, "--stdout", environment=environment)
+    file = BicepFile((compiler.root / f"infra/{template}.bicep").resolve(), compiler.root.resolve())
+    using = os.path.relpath(file.path, work.resolve())
+    for name, parameters in variants(file, bases).items():
         lines = [f"using '{using}'", *(f"param {key} = {value}" for key, value in parameters.items())]
         path = work / f"{name}.bicepparam"
         path.write_text("\n".join(lines) + "\n")

@@ -35,9 +35,9 @@ def scan(checkov: Path, folder: Path, seed: int = SEED) -> dict:
         return run(checkov, Path(copy), seed)
 
 
-def run(checkov: Path, folder: Path, seed: int) -> dict:
+def run(checkov: Path, folder: Path, seed: int, framework: str = "bicep") -> dict:
     """The report of checkov, which runs without network access."""
-    command = [checkov, "--directory", folder, "--framework", "bicep", "--skip-path", NOT_FOR_CHECKOV]
+    command = [checkov, "--directory", folder, "--framework", framework, "--skip-path", NOT_FOR_CHECKOV]
     command += ["--skip-check", NOT_OF_CHECKOV, "--skip-download", "--quiet", "--compact", "--output", "json"]
     # It keeps a cache in its home, which is its own environment here.
     environment = {"PATH": os.environ.get("PATH", ""), "HOME": str(checkov.parents[1]), "LOG_LEVEL": "ERROR"}
@@ -46,18 +46,23 @@ def run(checkov: Path, folder: Path, seed: int) -> dict:
     return json.loads(done.stdout)
 
 
-def faults(report: dict, skips: dict) -> list[str]:
+def exceptions(framework: str) -> dict:
+    """The policies that do not count for one framework, with their reasons."""
+    return tomllib.loads(SKIPS.read_text())[framework]
+
+
+def faults(report: dict, skips: dict, folder: str = "infra") -> list[str]:
     """The findings without an exception, and the exceptions that match nothing."""
     if "summary" not in report or report["summary"]["passed"] == 0:
-        return ["infra: checkov found nothing to check"]
+        return [f"{folder}: checkov found nothing to check"]
     results, found = report["results"], set()
-    found_faults = [f"infra{path}: checkov cannot read it" for path in results.get("parsing_errors", [])]
+    found_faults = [f"{folder}{path}: checkov cannot read it" for path in results.get("parsing_errors", [])]
     if report["summary"]["parsing_errors"] and not found_faults:
-        found_faults.append("infra: there is a file that checkov cannot read")
+        found_faults.append(f"{folder}: there is a file that checkov cannot read")
     for one in results["failed_checks"]:
         found.add(one["check_id"])
         if one["check_id"] not in skips:
-            place = f"infra{one['file_path']}:{one['file_line_range'][0]}"
+            place = f"{folder}{one['file_path']}:{one['file_line_range'][0]}"
             found_faults.append(f"{place}: {one['check_id']}: {one['check_name']} ({one['resource']})")
     stale = sorted(set(skips) - found)
     return found_faults + [f"{SKIPS.name}: {name} matches nothing; remove it" for name in stale]
@@ -70,7 +75,7 @@ def main():
     parser.add_argument("--checkov", type=Path, required=True)
     arguments = parser.parse_args()
     report = scan(arguments.checkov, arguments.root / "infra")
-    found = faults(report, tomllib.loads(SKIPS.read_text())["skip"])
+    found = faults(report, exceptions("bicep"))
     for fault in found:
         print(fault)
     print(f"{report.get('summary', {}).get('passed', 0)} policies hold, {len(found)} faults")

@@ -12,6 +12,7 @@ import tomllib
 from pathlib import Path
 
 import app_settings
+import container_app_rules
 import deployment_rules
 import name_lengths
 import outputs
@@ -22,8 +23,8 @@ from template_graph import Templates
 PROJECT = Path(__file__).resolve().parents[3]
 NAMES = Path(__file__).with_name("names.toml")
 # Files besides templates that name the gateway's settings; those with `.md` are checked by the tidy tests.
-NAMING = ["infra/**/*.bicep", "infra/**/*.bicepparam", "infra/**/*.sh", "azure.yaml", ".github/workflows/*.y*ml",
-          "local.settings.json.sample"]  # fmt: skip
+NAMING = ["infra/**/*.bicep", "infra/**/*.bicepparam", "infra/**/*.sh", "deploy/**/*", "azure.yaml",
+          ".github/workflows/*.y*ml", "local.settings.json.sample"]  # fmt: skip
 
 
 def known_settings(root: Path) -> set[str]:
@@ -39,7 +40,7 @@ def setting_faults(root: Path) -> list[Fault]:
     if not known:
         return [Fault("docs/configuration.md", 1, "the table of settings is not there")]
     found = []
-    for path in sorted(path for pattern in NAMING for path in root.glob(pattern)):
+    for path in sorted(path for pattern in NAMING for path in root.glob(pattern) if path.is_file()):
         for number, line in enumerate(path.read_text().splitlines(), 1):
             for name in re.findall(r"CLOAKROOM_([A-Z0-9_]+)", line):
                 if name not in known:
@@ -99,7 +100,7 @@ def faults(root: Path) -> list[Fault]:
     functions = {path.parent.name for path in root.glob("*/function.json")}
     found = rule_faults(root) + setting_faults(root) + function_faults(root, functions) + command_faults(root, functions)
     found += app_settings.faults(templates, functions)
-    found += deployment_rules.faults(templates)
+    found += deployment_rules.faults(templates) + container_app_rules.faults(templates)
     found += name_lengths.faults(templates, tomllib.loads(NAMES.read_text()))
     return sorted(set(found + outputs.faults(root, templates)))
 

@@ -12,9 +12,9 @@ import check_bicep
 
 HERE = Path(__file__).resolve().parent
 PROJECT = check_bicep.PROJECT
-CACHE, CHECKOV, AZURE_CLI, HOME, ACTIONLINT, CARGO_DENY = (
+CACHE, CHECKOV, AZURE_CLI, HOME, ACTIONLINT, CARGO_DENY, KUSTOMIZE = (
     Path(os.environ[f"CHECKS_{name}"])
-    for name in ("CACHE", "CHECKOV", "AZURE_CLI", "HOME", "ACTIONLINT", "CARGO_DENY")
+    for name in ("CACHE", "CHECKOV", "AZURE_CLI", "HOME", "ACTIONLINT", "CARGO_DENY", "KUSTOMIZE")
 )
 
 

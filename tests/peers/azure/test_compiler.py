@@ -24,8 +24,8 @@ esac
 exit "${CODE:-0}"
 """
 PATH = "/usr/bin:/bin"
-# Both plans, and one of them closed to other callers.
-DEPLOYMENTS = ("closed", "consumption", "flex")
+# Container Apps, both plans of Functions, and one of them closed to other callers.
+DEPLOYMENTS = ("closed", "consumption", "container-app", "flex")
 
 
 class Compiler(Planted):
@@ -68,6 +68,8 @@ class Compiler(Planted):
             for name in names:
                 if name != "hostingPlan":
                     self.assertIn(f"{plan}-{name}-0", built)
+        names = re.findall(r"^param (\w+) .*=", (self.root / "infra/container-app.bicep").read_text(), re.MULTILINE)
+        self.assertLessEqual({f"container-app-{name}-0" for name in names}, built)
         text = (self.root / "work/consumption-rotateInApp-1.bicepparam").read_text()
         self.assertIn("param hostingPlan = 'consumption'\nparam rotateInApp = false\n", text)
 

@@ -18,6 +18,7 @@ FAULTS = [
     # Settings of the gateway.
     ("infra/main.bicep", "CLOAKROOM_KEY_NAME", "CLOAKROOM_KEYNAME", "CLOAKROOM_KEYNAME is no setting"),
     ("infra/hooks/register-app.sh", "CLOAKROOM_CLIENT_ID", "CLOAKROOM_CLIENTID", "CLOAKROOM_CLIENTID is no setting"),
+    ("deploy/kubernetes/base/settings.env", "CLOAKROOM_LISTEN", "CLOAKROOM_LISTENS", "CLOAKROOM_LISTENS is no setting"),
     # Lengths and characters of names.
     ("infra/main.bicep", "@maxLength(55)", "@maxLength(60)",
      "the name of plan can have 65 characters; Microsoft.Web/serverfarms allows 60"),
@@ -55,7 +56,7 @@ class Templates(Planted):
 
     def setUp(self):
         super().setUp()
-        for name in ("docs", ".github"):
+        for name in ("deploy", "docs", ".github"):
             shutil.copytree(PROJECT / name, self.root / name)
         for name in ("README.md", "azure.yaml", "local.settings.json.sample"):
             shutil.copy(PROJECT / name, self.root / name)

@@ -4,7 +4,7 @@ use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use super::super::setup::{actionlint, cargo_deny, install_once, installed, runs, succeeds};
+use super::super::setup::{cargo_deny, go_tool, install_once, installed, runs, succeeds};
 use super::super::{root, target};
 
 /// Whether this Python can create environments and is at least as new as the one of the lockfiles.
@@ -19,6 +19,7 @@ pub(super) struct Environments {
     /// The Python of azure-cli, an environment of 730 MB.
     pub(super) azure_cli: PathBuf,
     pub(super) actionlint: PathBuf,
+    pub(super) kustomize: PathBuf,
     pub(super) cargo_deny: PathBuf,
     pub(super) cache: PathBuf,
 }
@@ -30,17 +31,26 @@ impl Environments {
         if !installed(suitable, &["python3", "python3-venv"]) {
             return Err("Python 3.11 or newer with venv is needed: apt-get install python3 python3-venv".to_owned());
         }
+        // The check of the files for a server reports what is missing.
+        let server =
+            || runs("nginx", &["-v"]) && runs("openssl", &["version"]) && runs("systemd-analyze", &["--version"]);
+        installed(server, &["nginx-light", "openssl", "systemd"]);
         let folder = target().join("check-infra");
         let create = |name: &str| environment(&folder.join(name), name);
         Ok(Self {
             tools: create("tools")?.join("python"),
             checkov: create("policy")?.join("checkov"),
             azure_cli: create("azure-cli")?.join("python"),
-            actionlint: actionlint().ok_or("actionlint cannot be built: apt-get install golang-go, or see go.dev")?,
+            actionlint: built_by_go("actionlint", "github.com/rhysd/actionlint/cmd/actionlint")?,
+            kustomize: built_by_go("kustomize", "sigs.k8s.io/kustomize/kustomize/v5")?,
             cargo_deny: cargo_deny().ok_or("cargo-deny cannot be built")?,
             cache: folder.join("cache"),
         })
     }
+}
+
+fn built_by_go(name: &str, package: &str) -> Result<PathBuf, String> {
+    go_tool(name, package).ok_or_else(|| format!("{name} cannot be built: apt-get install golang-go, or see go.dev"))
 }
 
 /// The folder of an environment's programs.
