@@ -47,6 +47,7 @@ def unit_faults(unit: str, known: set[str]) -> list[str]:
     for name, expected in [
         ("KillSignal", "SIGTERM"),
         ("Restart", "on-failure"),
+        ("StartLimitIntervalSec", "0"),
         ("RestartPreventExitStatus", "64"),
         ("ExecStart", f"{(_values(unit, 'WorkingDirectory') or [''])[0]}/cloakroom"),
         ("DynamicUser", "yes"),

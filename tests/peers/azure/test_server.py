@@ -27,6 +27,7 @@ FAULTS = [
     (UNIT, "StateDirectory=cloakroom", "StateDirectory=gateway", "CLOAKROOM_KEY_FILE must be in /var/lib/gateway/"),
     (UNIT, "KillSignal=SIGTERM", "KillSignal=SIGINT", "KillSignal is ['SIGINT'], not SIGTERM"),
     (UNIT, "Restart=on-failure", "Restart=no", "Restart is ['no'], not on-failure"),
+    (UNIT, "StartLimitIntervalSec=0", "StartLimitIntervalSec=10", "StartLimitIntervalSec is ['10'], not 0"),
     (UNIT, "RestartPreventExitStatus=64\n", "", "RestartPreventExitStatus is [], not 64"),
     (UNIT, "WorkingDirectory=/opt/cloakroom", "WorkingDirectory=/opt", "ExecStart is ['/opt/cloakroom/cloakroom'], not /opt/cloak"),
     (UNIT, "DynamicUser=yes\n", "User=daemon\n", "DynamicUser is [], not yes"),
