@@ -3,10 +3,13 @@
 
 #[cfg(not(unix))]
 mod other;
+/// For its tests.
+#[cfg(all(unix, test))]
+pub mod other;
 #[cfg(unix)]
 mod unix;
 
 #[cfg(not(unix))]
-pub use other::{FileState, check_private, file_state, open_private, termination};
+pub use other::{CAN_CHECK_PRIVATE, FileState, check_private, file_state, is_alias, open_private, termination};
 #[cfg(unix)]
-pub use unix::{FileState, check_private, file_state, open_private, termination};
+pub use unix::{CAN_CHECK_PRIVATE, FileState, check_private, file_state, is_alias, open_private, termination};

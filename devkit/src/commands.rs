@@ -13,18 +13,51 @@ pub mod up;
 
 use std::path::{Path, PathBuf};
 
+use crate::os;
+
 pub type Result<T> = std::result::Result<T, Box<dyn std::error::Error + Send + Sync>>;
 
-/// The project's root.
+/// The file name of this program in a release, without a suffix.
+pub const PROGRAM: &str = "cloakroom-dev";
+
+/// The folder of an unpacked release, if this program is in one: it has the gateway and the files of the project beside
+/// it.
+#[must_use]
+pub fn release_folder() -> Option<PathBuf> {
+    let program = os::resolved(&std::env::current_exe().ok()?).ok()?;
+    let folder = program.parent()?;
+    let is_there = |name: &str| folder.join(name).is_file();
+    (is_there("host.json") && is_there(&os::executable("cloakroom"))).then(|| folder.to_owned())
+}
+
+/// The project's root, or the folder of the release.
 #[must_use]
 pub fn root() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).parent().map_or_else(|| PathBuf::from("."), Path::to_path_buf)
+    let checkout = || Path::new(env!("CARGO_MANIFEST_DIR")).parent().map_or_else(|| PathBuf::from("."), Path::to_owned);
+    release_folder().unwrap_or_else(checkout)
 }
 
 /// The target folder.
 #[must_use]
 pub fn target() -> PathBuf {
-    std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| root().join("target"), PathBuf::from)
+    let named = std::env::var_os("CARGO_TARGET_DIR").filter(|_| release_folder().is_none());
+    named.map_or_else(|| root().join("target"), PathBuf::from)
+}
+
+/// The gateway for trials: that of the release, or one that is built now.
+///
+/// # Errors
+/// It does not build.
+pub fn gateway() -> Result<PathBuf> {
+    let name = os::executable("cloakroom");
+    if let Some(folder) = release_folder() {
+        return Ok(folder.join(name));
+    }
+    println!("Building the gateway …");
+    if !cargo().args(["build", "--bin", "cloakroom"]).status()?.success() {
+        return Err("the gateway does not build".into());
+    }
+    Ok(target().join("debug").join(name))
 }
 
 /// The cargo that runs this program, or the one on the path.
@@ -57,13 +90,13 @@ pub fn build_release(triple: Option<&str>) -> Result<PathBuf> {
         build.args(["--target", triple]).env("RUSTFLAGS", "-C target-feature=+crt-static");
         build.env_remove("CARGO_ENCODED_RUSTFLAGS");
     }
-    let binary = target().join(triple.unwrap_or_default()).join("release/cloakroom");
+    let binary = target().join(triple.unwrap_or_default()).join("release").join(os::executable("cloakroom"));
     if build.status()?.success() { Ok(binary) } else { Err("the gateway does not build".into()) }
 }
 
 /// Prints how a command is used, and returns its exit code.
 fn usage(text: &str) -> u8 {
-    eprintln!("{text}");
+    eprintln!("{}", if release_folder().is_some() { text.replace("cargo dev", PROGRAM) } else { text.to_owned() });
     2
 }
 

@@ -51,6 +51,7 @@ pub use self::options::{CodeLookup, Mode, Options, Plan};
 use self::process::Phase;
 use self::script_host::Launcher;
 use self::server::{App, given_up, serve};
+use crate::os;
 
 /// A running host. Dropping it kills the handler.
 pub struct Host {
@@ -75,7 +76,7 @@ impl Host {
 
     /// Like [`Host::start`], but starts no handler if one listens on the port `attached` already.
     pub(crate) async fn start_with(mut options: Options, attached: Option<u16>) -> io::Result<Self> {
-        options.root = options.root.canonicalize()?;
+        options.root = os::resolved(&options.root)?;
         let log = Log::new(options.print);
         let settings = add_local(environment(options.inherit_env, &options.env), &options.root)?;
         let ip = options.address.unwrap_or(IpAddr::V4(Ipv4Addr::LOCALHOST));
@@ -109,6 +110,11 @@ impl Host {
     /// The handler's process, while there is one.
     pub fn handler_pid(&self) -> Option<u32> {
         self.app().handler().state().pid
+    }
+
+    /// Where the handler listens.
+    pub fn handler_port(&self) -> u16 {
+        self.app().handler().port
     }
 
     /// Waits until the handler listens. A host without functions has no handler, and is ready at once.

@@ -13,6 +13,7 @@ pub mod commands;
 pub mod graph;
 pub mod host;
 pub mod identity;
+pub mod os;
 pub mod provider;
 pub mod redis_server;
 pub mod vault;

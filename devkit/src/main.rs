@@ -2,7 +2,7 @@
 
 use std::process::ExitCode;
 
-use devkit::commands::{bench, check, check_dependencies, check_infra, package, soak, up};
+use devkit::commands::{bench, check, check_dependencies, check_infra, package, release_folder, soak, up};
 use devkit::host;
 
 const USAGE: &str = "usage: cargo dev <command>
@@ -23,19 +23,32 @@ const USAGE: &str = "usage: cargo dev <command>
   package [--target TRIPLE]   makes the deployment package in dist/; --verify also runs it
   host …                      runs the stand-in for the Functions host; `cargo dev host --help` lists its options";
 
+/// What a release can do without the sources.
+const USAGE_OF_RELEASE: &str = "usage: cloakroom-dev <command>
+
+  up [--mode forward|proxy]   starts the gateway with sample page and stand-ins, and prints the address to open
+     [--store redis]          with sessions in a Redis server; it needs redis-server
+     [--verbose]              also prints the log of host and gateway
+  up --stand-ins              starts the stand-ins only, for `func start`; also with --store redis
+  host …                      runs the stand-in for the Functions host; `cloakroom-dev host --help` lists its options";
+
 #[tokio::main]
 async fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
     let code = match arguments.as_slice() {
         ["up", options @ ..] => up::run(options).await,
+        ["host", options @ ..] => host::run(options.iter().map(ToString::to_string)).await,
+        _ if release_folder().is_some() => {
+            eprintln!("{USAGE_OF_RELEASE}");
+            2
+        }
         ["test", options @ ..] => check::run(options),
         ["check-dependencies", options @ ..] => check_dependencies::run(options),
         ["check-infra", options @ ..] => check_infra::run(options),
         ["soak", names @ ..] => soak::run(names),
         ["bench", options @ ..] => bench::run(options).await,
         ["package", options @ ..] => package::run(options),
-        ["host", options @ ..] => host::run(options.iter().map(ToString::to_string)).await,
         _ => {
             eprintln!("{USAGE}");
             2

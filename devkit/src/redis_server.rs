@@ -16,6 +16,7 @@ use std::time::{Duration, Instant};
 
 use tempfile::TempDir;
 
+use crate::os::{self, Signal};
 use crate::web::{CertificateAuthority, free_port, lock};
 
 pub use cluster::Cluster;
@@ -252,25 +253,28 @@ impl RedisServer {
 
     /// Ends it with SIGTERM: it saves if it is configured to, and closes its connections.
     pub fn stop(&self) {
-        self.signal("-TERM");
         if let Some(mut process) = lock(&self.process).take() {
+            if os::signal(process.id(), Signal::Terminate).is_err() {
+                let _ = process.kill();
+            }
             let _ = process.wait();
         }
     }
 
     /// Stops it from running, without closing anything.
     pub fn pause(&self) {
-        self.signal("-STOP");
+        self.signal(Signal::Pause);
     }
 
     /// Ends [`Self::pause`].
     pub fn resume(&self) {
-        self.signal("-CONT");
+        self.signal(Signal::Resume);
     }
 
-    fn signal(&self, signal: &str) {
+    fn signal(&self, signal: Signal) {
         if let Some(process) = lock(&self.process).as_ref() {
-            let _ = Command::new("kill").args([signal, &process.id().to_string()]).status();
+            // A process that has just ended needs no signal.
+            let _ = os::signal(process.id(), signal);
         }
     }
 }

@@ -8,6 +8,16 @@ use std::time::SystemTime;
 /// Identifies a state of a file while the process runs: the time of its last modification and its length.
 pub type FileState = (Option<SystemTime>, u64);
 
+/// Whether [`check_private`] can find that a file is private.
+pub const CAN_CHECK_PRIVATE: bool = false;
+
+/// Whether a name in a path may be another name of a file whose own name differs: a short name (`ENV~1` for `.env`) or
+/// a stream of a file (`.env::$DATA`).
+#[must_use]
+pub fn is_alias(name: &str) -> bool {
+    name.contains(['~', ':'])
+}
+
 #[must_use]
 pub fn file_state(metadata: &Metadata) -> FileState {
     (metadata.modified().ok(), metadata.len())
@@ -21,17 +31,47 @@ pub fn open_private(path: &Path) -> io::Result<File> {
     OpenOptions::new().write(true).create(true).truncate(false).open(path)
 }
 
-/// Access lists are not checked.
+/// Access lists are not checked, so that no file counts as private.
 ///
 /// # Errors
-/// None.
+/// Always.
 pub fn check_private(_file: &File) -> Result<(), String> {
-    Ok(())
+    Err("who may read it cannot be checked on this system; keep keys in Key Vault".to_owned())
 }
 
 /// Waits for Ctrl-C. Without a handler it never ends.
 pub async fn termination() {
     if tokio::signal::ctrl_c().await.is_err() {
         std::future::pending::<()>().await;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Write;
+
+    use super::*;
+
+    #[test]
+    fn no_file_counts_as_private() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("keys");
+        let mut file = open_private(&path).unwrap();
+        assert!(!CAN_CHECK_PRIVATE && check_private(&file).unwrap_err().contains("Key Vault"));
+        let before: FileState = file_state(&file.metadata().unwrap());
+        file.write_all(b"more").unwrap();
+        assert_ne!(file_state(&file.metadata().unwrap()), before);
+        assert_eq!(std::fs::read(&path).unwrap(), b"more");
+    }
+
+    #[test]
+    fn names_that_stand_for_other_files_are_recognized() {
+        assert!(["ENV~1", "index~1.htm", ".env::$DATA", "C:"].into_iter().all(is_alias));
+        assert!([".env", "index.html", "a-b_c.js", ""].into_iter().all(|name| !is_alias(name)));
+    }
+
+    #[tokio::test]
+    async fn without_a_key_press_nothing_ends() {
+        assert!(futures_util::poll!(std::pin::pin!(termination())).is_pending());
     }
 }

@@ -11,6 +11,15 @@ use tokio::signal::unix::{SignalKind, signal};
 /// inode and its length.
 pub type FileState = ((i64, i64), u64, u64);
 
+/// Whether [`check_private`] can find that a file is private.
+pub const CAN_CHECK_PRIVATE: bool = true;
+
+/// Whether a name in a path may be another name of a file whose own name differs; links aside, none is.
+#[must_use]
+pub const fn is_alias(_name: &str) -> bool {
+    false
+}
+
 #[must_use]
 pub fn file_state(metadata: &Metadata) -> FileState {
     ((metadata.ctime(), metadata.ctime_nsec()), metadata.ino(), metadata.len())

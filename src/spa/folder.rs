@@ -22,6 +22,7 @@ use tokio_util::io::ReaderStream;
 use super::tags::Tags;
 use super::{FileHeaders, INDEX};
 use crate::error::Error;
+use crate::os::is_alias;
 use crate::reply::{Body, BodyError, Reply, full, is_navigation};
 use crate::telemetry::spawn_blocking;
 
@@ -140,7 +141,7 @@ impl Folder {
         let is_well_known = relative.starts_with(".well-known");
         let is_hidden = |name: &OsStr| name.as_encoded_bytes().starts_with(b".");
         let plain = |part: Component<'_>| matches!(part, Component::Normal(name) if is_well_known || !is_hidden(name));
-        if decoded.contains(['\\', '\0']) || !relative.components().all(plain) {
+        if decoded.contains(['\\', '\0']) || decoded.split('/').any(is_alias) || !relative.components().all(plain) {
             return None;
         }
         let path = self.root.join(relative);

@@ -131,6 +131,11 @@ impl TestApp {
         hosted.or_else(|| self.gateway.as_ref().map(|gateway| gateway.child.id())).expect("the gateway runs")
     }
 
+    /// The port on which the host calls the gateway.
+    pub fn handler_port(&self) -> u16 {
+        self.host.as_ref().map(Host::handler_port).expect("the gateway is behind a host")
+    }
+
     /// Restarts the gateway, which must be called directly, with the current settings.
     pub fn restart(&mut self) {
         self.gateway = None;

@@ -1,10 +1,10 @@
 //! A file ring with several keys: every usable key opens, the active one seals.
 
-use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use devkit::os::private_file_options;
 use serde_json::json;
 
 use crate::app::TestApp;
@@ -25,8 +25,7 @@ fn entry(number: u8, created: u64, enabled: bool) -> serde_json::Value {
 fn write(path: &Path, keys: &[serde_json::Value]) {
     use std::io::Write;
     let fresh = path.with_extension("new");
-    let mut file =
-        std::fs::OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&fresh).unwrap();
+    let mut file = private_file_options().write(true).create(true).truncate(true).open(&fresh).unwrap();
     file.write_all(json!({"keys": keys}).to_string().as_bytes()).unwrap();
     std::fs::rename(fresh, path).unwrap();
 }

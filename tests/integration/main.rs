@@ -25,6 +25,8 @@ mod dev_up;
 mod earlier_cookies;
 mod framing;
 mod headers;
+// Shell scripts.
+#[cfg(unix)]
 mod hooks;
 mod identities;
 mod journey;

@@ -92,6 +92,7 @@ pub fn read_response(stream: &mut TcpStream, enough: impl Fn(&[u8]) -> bool) -> 
     (response, false)
 }
 
+#[cfg(target_os = "linux")]
 #[tokio::test]
 async fn a_signal_does_not_end_a_read() {
     let mut children = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::child()).unwrap();

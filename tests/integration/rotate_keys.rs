@@ -1,9 +1,9 @@
 //! The timer function: the host's payload rotates the keys; for others the path does not exist (contract 3.38, 11.5).
 
-use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
 use devkit::host::Mode;
+use devkit::os::set_mode;
 use serde_json::{Value, json};
 
 use crate::app::{Reach, TestApp, every_reach};
@@ -68,7 +68,7 @@ async fn a_failed_rotation_is_answered_and_logged() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("keys.json");
     std::fs::write(&path, r#"{"keys": []}"#).unwrap();
-    std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o644)).unwrap();
+    set_mode(&path, 0o644).unwrap();
     let app = app_with(&path).await;
     app.wait_until_ready(503).await;
     let (status, response) = post(&app, &payload(false), "");
@@ -77,19 +77,12 @@ async fn a_failed_rotation_is_answered_and_logged() {
     app.wait_for_log(r#""event":"key_rotation_failed""#).await;
 }
 
-/// The port on which the host calls the gateway, from the gateway's environment.
-fn port_of_gateway(app: &TestApp) -> u16 {
-    let environment = std::fs::read_to_string(format!("/proc/{}/environ", app.pid())).unwrap();
-    let port = environment.split('\0').find_map(|line| line.strip_prefix("FUNCTIONS_CUSTOMHANDLER_PORT="));
-    port.unwrap().parse().unwrap()
-}
-
 /// Contract 3.36: even if the front end passes any `Host`, and the path leaves the function that it was sent to.
 #[tokio::test(flavor = "multi_thread")]
 async fn behind_the_host_no_client_can_pass_for_it() {
     for mode in [Mode::Forward, Mode::Proxy] {
         let app = TestApp::builder().reach(Reach::Host(mode)).start().await;
-        let port = port_of_gateway(&app);
+        let port = app.handler_port();
         let send = |line: &str, more: &str, body: &str| {
             let head = format!("{line} HTTP/1.1\r\nHost: 127.0.0.1:{port}\r\nContent-Type: application/json\r\n");
             raw::exchange(app.port, &format!("{head}{more}\r\n{body}"))

@@ -8,6 +8,7 @@ use std::process::Command;
 use std::time::{Duration, Instant};
 
 use devkit::commands::stack::{free_port, make_key_file};
+use devkit::os::set_mode;
 use devkit::provider::{Endpoint, Fault};
 
 use crate::app::{BINARY, Gateway, PATIENCE, ROOT, TestApp};
@@ -169,16 +170,15 @@ pub fn sealed_under_an_unknown_key() -> String {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_key_file_that_others_can_read_is_unavailable() {
-    use std::os::unix::fs::PermissionsExt;
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("keys.json");
     make_key_file(&path).unwrap();
-    std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o644)).unwrap();
+    set_mode(&path, 0o644).unwrap();
     let app =
         TestApp::builder().set("ENC_KEY", "").set("KEY_FILE", path.display().to_string()).impatient().start().await;
     app.wait_until_ready(503).await;
     app.wait_for_log("chmod 600").await;
-    std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o600)).unwrap();
+    set_mode(&path, 0o600).unwrap();
     app.wait_until_ready(200).await;
 }
 
@@ -219,7 +219,6 @@ fn until(condition: impl Fn() -> bool, gateway: &Gateway) {
 /// Contract 5.4, 6.14 (once per process and version, not at every list) and 7.33.
 #[tokio::test(flavor = "multi_thread")]
 async fn faults_of_key_versions_are_logged_once_and_one_time_refresh_tokens_are_mentioned() {
-    use std::os::unix::fs::PermissionsExt;
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("keys.json");
     let key = |id: &str, value: &str, created: u64| {
@@ -233,7 +232,7 @@ async fn faults_of_key_versions_are_logged_once_and_one_time_refresh_tokens_are_
         key("bbbbbbbbbbbbbbbb0000000000000003", "not a key", 1_700_000_002),
     ];
     std::fs::write(&path, serde_json::json!({"keys": keys}).to_string()).unwrap();
-    std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o600)).unwrap();
+    set_mode(&path, 0o600).unwrap();
     let builder = TestApp::builder().set("ENC_KEY", "").set("KEY_FILE", path.display().to_string());
     let builder = builder.set("KEY_REFRESH", "1s").set("KEY_PROPAGATION", "3s").set("CLOCK_SKEW", "1s");
     let app = builder.start().await;

@@ -140,6 +140,14 @@ async fn a_stream_is_cut_off_at_the_absolute_expiry_of_its_session() {
 }
 
 /// The memory of a process in KiB.
+#[cfg(not(target_os = "linux"))]
+fn memory(pid: u32) -> u64 {
+    let listed = std::process::Command::new("ps").args(["-o", "rss=", "-p", &pid.to_string()]).output().unwrap();
+    String::from_utf8(listed.stdout).unwrap().trim().parse().unwrap()
+}
+
+/// The memory of a process in KiB.
+#[cfg(target_os = "linux")]
 fn memory(pid: u32) -> u64 {
     let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
     let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap();

@@ -6,7 +6,6 @@ pub mod verify;
 
 use std::fs::{self, File};
 use std::io::{self, Write};
-use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
 use serde_json::Value;
@@ -14,6 +13,7 @@ use zip::write::SimpleFileOptions;
 use zip::{CompressionMethod, DateTime, ZipArchive, ZipWriter};
 
 use super::{Result, build_release, cargo, exit_code, root, usage};
+use crate::os;
 
 const USAGE: &str = "usage: cargo dev package [--target TRIPLE | --binary PATH] [--spa FOLDER] [--verify]
        cargo dev package --existing ZIP [--verify]
@@ -135,7 +135,7 @@ pub fn pack(parts: &Parts, dist: &Path) -> io::Result<PathBuf> {
         let path = app.join(&entry.name);
         path.parent().map_or(Ok(()), fs::create_dir_all)?;
         fs::copy(&entry.source, &path)?;
-        fs::set_permissions(&path, fs::Permissions::from_mode(entry.mode))?;
+        os::set_mode(&path, entry.mode)?;
     }
     let zip = dist.join("app.zip");
     write_zip(&entries, &zip)?;

@@ -11,6 +11,7 @@ use tokio::net::TcpListener;
 use tokio::process::Command;
 
 use super::stack::VaultAccess;
+use crate::os;
 use crate::web::{Body, Core, Handler, HangUp, Recorded, StandIn, escape, response};
 
 const STYLE: &str = "\
@@ -73,7 +74,8 @@ impl State {
 
     async fn list(&self) -> Result<Vec<Value>, String> {
         let mut command = Command::new(&self.gateway);
-        command.args(["keys", "list", "--json"]).env_clear().envs(&self.variables).kill_on_drop(true);
+        let needed = std::env::vars_os().filter(|(name, _)| name.to_str().is_some_and(os::is_needed));
+        command.args(["keys", "list", "--json"]).env_clear().envs(needed).envs(&self.variables).kill_on_drop(true);
         let output = command.output().await.map_err(|error| format!("{}: {error}", self.gateway.display()))?;
         let listed = serde_json::from_slice::<Value>(&output.stdout).ok().filter(|_| output.status.success());
         let keys = listed.and_then(|listed| listed["keys"].as_array().cloned());

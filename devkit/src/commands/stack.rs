@@ -13,6 +13,7 @@ use super::Result;
 use crate::graph::{Graph, GraphOptions};
 use crate::host::{Host, Mode, Options as HostOptions};
 use crate::identity::{self, Identity};
+use crate::os;
 use crate::provider::{self, Provider};
 use crate::redis_server::{self, RedisServer};
 use crate::vault::{self, Vault};
@@ -47,6 +48,8 @@ pub struct Options {
 pub enum Keys {
     /// A file with one key, created if missing.
     File(PathBuf),
+    /// A key that is new with every start, for systems without key files.
+    Static,
     /// A vault, the certificate of whose authority is written to this file. The host's timer creates the first key.
     Vault(PathBuf),
 }
@@ -136,6 +139,10 @@ impl Backends {
             Keys::File(path) => {
                 make_key_file(path)?;
                 settings.insert("CLOAKROOM_KEY_FILE".to_owned(), path.display().to_string());
+                None
+            }
+            Keys::Static => {
+                settings.insert("CLOAKROOM_ENC_KEY".to_owned(), random_text(32));
                 None
             }
             Keys::Vault(authority) => {
@@ -297,9 +304,8 @@ fn create_parent(path: &Path) -> io::Result<()> {
 /// Writes a file that only its owner can read, replacing an older one.
 pub(super) fn write_private(path: &Path, text: &str) -> io::Result<()> {
     use std::io::Write;
-    use std::os::unix::fs::OpenOptionsExt;
-    let mut options = std::fs::OpenOptions::new();
-    options.write(true).create(true).truncate(true).mode(0o600).open(path)?.write_all(text.as_bytes())
+    let mut options = os::private_file_options();
+    options.write(true).create(true).truncate(true).open(path)?.write_all(text.as_bytes())
 }
 
 const fn loopback(port: u16) -> SocketAddr {

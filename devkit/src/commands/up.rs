@@ -1,14 +1,14 @@
-//! `cargo dev up`: the whole application on a machine with nothing but Rust.
+//! `cargo dev up`: the whole application on a machine with nothing but Rust, or with nothing but a release.
 
 use std::net::{Ipv4Addr, TcpListener};
-
-use tokio::signal::unix::{Signal, SignalKind, signal};
+use std::path::Path;
 
 use super::ring::RingPage;
 use super::setup;
 use super::stack::{Backends, Keys, LocalStack, Options, Store, free_port};
-use super::{Result, cargo, exit_code, root, target, usage};
+use super::{Result, exit_code, gateway, release_folder, root, target, usage};
 use crate::host::Mode;
+use crate::os::{self, Stop};
 use crate::redis_server::GET_REDIS;
 
 /// The usual ports.
@@ -27,13 +27,6 @@ struct Arguments {
     stand_ins: bool,
     store: Store,
     verbose: bool,
-}
-
-/// What ends the command.
-struct Stop {
-    interrupt: Signal,
-    terminate: Signal,
-    terminal_closed: Signal,
 }
 
 /// Builds the gateway, starts it with everything it needs, and runs until Ctrl-C. Returns the exit code.
@@ -76,36 +69,15 @@ fn store(name: &str) -> Option<Store> {
     }
 }
 
-impl Stop {
-    /// From now on these signals do not end the process, which would leave what it has started.
-    fn listen() -> std::io::Result<Self> {
-        Ok(Self {
-            interrupt: signal(SignalKind::interrupt())?,
-            terminate: signal(SignalKind::terminate())?,
-            terminal_closed: signal(SignalKind::hangup())?,
-        })
-    }
-
-    async fn received(&mut self) {
-        tokio::select! {
-            _ = self.interrupt.recv() => {}
-            _ = self.terminate.recv() => {}
-            _ = self.terminal_closed.recv() => {}
-        }
-    }
-}
-
 async fn up(Arguments { mode, store, verbose, .. }: Arguments) -> Result<()> {
     check_redis(store)?;
-    println!("Building the gateway …");
-    if !cargo().args(["build", "--bin", "cloakroom"]).status()?.success() {
-        return Err("the gateway does not build".into());
-    }
-    let binary = target().join("debug/cloakroom");
+    let binary = gateway()?;
+    // A release may be in a folder that cannot be written.
+    let files = tempfile::tempdir()?;
     let options = Options {
         root: root(),
         binary: Some(binary.clone()),
-        keys: Keys::Vault(target().join("devkit/vault-ca.pem")),
+        keys: Keys::Vault(files.path().join("vault-ca.pem")),
         store,
         mode,
         ports: [choose_port(HOST)?, choose_port(PROVIDER)?, choose_port(GRAPH)?],
@@ -151,10 +123,12 @@ fn check_redis(store: Store) -> Result<()> {
 /// Everything but host and gateway, for the real host.
 async fn stand_ins(store: Store) -> Result<()> {
     check_redis(store)?;
+    // Relative to the folder in which `func` starts.
+    let (folder, build) = if release_folder().is_some() { (".", "") } else { ("target/debug", "cargo build && ") };
     let options = Options {
         root: root(),
-        binary: Some("target/debug/cloakroom".into()),
-        keys: Keys::File(target().join("devkit/keys.json")),
+        binary: Some(Path::new(folder).join(os::executable("cloakroom"))),
+        keys: if os::HAS_KEY_FILES { Keys::File(target().join("devkit/keys.json")) } else { Keys::Static },
         store,
         mode: None,
         // The port of Core Tools, which may already listen.
@@ -164,13 +138,14 @@ async fn stand_ins(store: Store) -> Result<()> {
     let mut stop = Stop::listen()?;
     let backends = Backends::start(&options).await?;
     let file = target().join(LOCAL_SETTINGS);
+    file.parent().map_or(Ok(()), std::fs::create_dir_all)?;
     std::fs::write(&file, backends.local_settings(HOST.1))?;
     println!("The provider is at {}, Microsoft Graph at {}.", backends.provider.addr(), backends.graph.addr());
     if let Some(redis) = &backends.redis {
         println!("Redis is at {}.", redis.url());
     }
     println!("In another terminal, with Azure Functions Core Tools:\n");
-    println!("  cp {} local.settings.json && cargo build && func start\n", file.display());
+    println!("  cp {} local.settings.json && {build}func start\n", file.display());
     println!("Then open {}. Ctrl-C stops everything.", backends.origin);
     stop.received().await;
     Ok(())

@@ -3,9 +3,8 @@
 use std::io;
 use std::time::Duration;
 
-use tokio::signal::unix::{SignalKind, signal};
-
 use super::{CodeLookup, Host, Mode, Options};
+use crate::os::Stop;
 
 const DEFAULT_PORT: u16 = 7071;
 
@@ -33,12 +32,10 @@ pub async fn run(args: impl IntoIterator<Item = String>) -> u8 {
 }
 
 async fn serve(options: Options) -> io::Result<u8> {
-    let mut interrupt = signal(SignalKind::interrupt())?;
-    let mut terminate = signal(SignalKind::terminate())?;
+    let mut stop = Stop::listen()?;
     let host = Host::start(options).await?;
     tokio::select! {
-        _ = interrupt.recv() => {}
-        _ = terminate.recv() => {}
+        () = stop.received() => {}
         () = host.wait_shut_down() => return Ok(1),
     }
     host.stop().await;

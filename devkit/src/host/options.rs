@@ -64,7 +64,8 @@ pub struct Options {
     /// Further app settings. They win over `local.settings.json`, may override `host.json`
     /// (`AzureFunctionsJobHost__a__b`) and reach the handler.
     pub env: BTreeMap<String, String>,
-    /// Whether this process's environment counts as app settings; otherwise only its `PATH` does.
+    /// Whether this process's environment counts as app settings; otherwise only what every process needs
+    /// of it, its `PATH`.
     pub inherit_env: bool,
     /// The only functions to load.
     pub functions: Option<Vec<String>>,

@@ -13,6 +13,7 @@ use crate::keyring::key_vault::{KeyVault, REVOCATIONS_SUFFIX};
 use crate::keyring::states::Parameters;
 use crate::keyring::static_key::StaticKey;
 use crate::origin::Origin;
+use crate::os::CAN_CHECK_PRIVATE;
 use crate::secret::Key32;
 use crate::session::Limits;
 
@@ -56,7 +57,7 @@ impl ConfigParser<'_> {
             self.record(&KEY_NAME, format!("is only valid together with {PREFIX}KEY_VAULT_URL"));
         }
         match setting.name {
-            name if name == KEY_FILE.name => Ok(Arc::new(FileRing::new((*value).into()))),
+            name if name == KEY_FILE.name => self.or_record(&KEY_FILE, key_file(value, CAN_CHECK_PRIVATE)),
             name if name == ENC_KEY.name => {
                 let value = self.secret(&ENC_KEY)?.unwrap_or_default();
                 let key = Key32::from_base64(value).ok_or("must be base64 or base64url of 32 bytes");
@@ -78,5 +79,28 @@ impl ConfigParser<'_> {
         let name = is_valid.then(|| name.to_owned()).ok_or_else(problem);
         let name = self.or_record(&KEY_NAME, name);
         Ok(Arc::new(KeyVault::new(url?.url().clone(), name?, Arc::clone(&self.credential))))
+    }
+}
+
+/// Contract 6.4: only its owner may read the file, which not every system lets the gateway check.
+fn key_file(path: &str, can_check: bool) -> Result<Arc<dyn KeySource>, String> {
+    if !can_check {
+        return Err(format!(
+            "cannot be used on this system, where the gateway cannot check who else may read the file; \
+             set {PREFIX}KEY_VAULT_URL, or {PREFIX}ENC_KEY for trials"
+        ));
+    }
+    Ok(Arc::new(FileRing::new(path.into())))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_key_file_needs_a_system_on_which_its_readers_can_be_checked() {
+        assert!(key_file("keys.json", true).is_ok());
+        let problem = key_file("keys.json", false).unwrap_err();
+        assert!(problem.contains("CLOAKROOM_KEY_VAULT_URL") && problem.contains("CLOAKROOM_ENC_KEY"), "{problem}");
     }
 }

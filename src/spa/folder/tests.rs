@@ -174,6 +174,7 @@ async fn a_long_file_is_streamed_whole_and_in_ranges() {
     assert_eq!(get(&folder, Method::GET, "/long.txt", &[(RANGE, &range)]).await.2, content[1..=2 * PIECE]);
 }
 
+#[cfg(unix)]
 #[tokio::test]
 async fn a_file_that_cannot_be_read_is_an_internal_error() {
     let (outside, folder) = folder();

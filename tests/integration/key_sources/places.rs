@@ -1,7 +1,6 @@
 //! Backends of key rings, with direct access to each that does not use the product.
 
 use std::net::SocketAddr;
-use std::os::unix::fs::OpenOptionsExt;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -14,6 +13,7 @@ use cloakroom::keyring::file::FileRing;
 use cloakroom::keyring::key_vault::KeyVault;
 use cloakroom::net::OutboundClients;
 use devkit::identity::{Identity, KEY_VAULT, Options};
+use devkit::os;
 use devkit::vault::{self, Vault};
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject;
@@ -139,8 +139,8 @@ impl Place {
             "not_before": seed.not_before, "expires": seed.expires, "tags": tags,
         });
         contents["keys"].as_array_mut().unwrap().push(entry);
-        let mut options = std::fs::OpenOptions::new();
-        let mut file = options.write(true).create(true).truncate(true).mode(0o600).open(path).unwrap();
+        let mut options = os::private_file_options();
+        let mut file = options.write(true).create(true).truncate(true).open(path).unwrap();
         file.write_all(contents.to_string().as_bytes()).unwrap();
         id
     }

@@ -1,17 +1,21 @@
-//! What the product's source must not contain, outside of tests: code for one operating system, and defaults that stand
-//! for an error where values are sealed.
+//! What the source must not contain, outside of tests: code for one operating system (in the devkit neither), and
+//! defaults that stand for an error where values are sealed.
 
 use super::{assert_none, code, files};
 
 /// Conditions of compilation that depend on the operating system.
 const SYSTEMS: [&str; 6] = ["unix", "windows", "target_os", "target_family", "target_vendor", "target_env"];
 /// Paths that exist on one operating system only.
-const SYSTEM_PATHS: [&str; 3] = ["std::os::", "tokio::signal::unix", "tokio::signal::windows"];
+const SYSTEM_PATHS: [&str; 4] = ["std::os::", "tokio::signal::unix", "tokio::signal::windows", "rustix::"];
 
-/// The files of `src/` that are no tests, without comments and without their module of tests.
 fn product() -> Vec<(String, String)> {
+    sources("src/")
+}
+
+/// The files under a folder that are no tests, without comments and without their module of tests.
+fn sources(folder: &str) -> Vec<(String, String)> {
     let is_test = |path: &str| path.ends_with("/tests.rs") || path.contains("/tests/");
-    let sources = files("src/", ".rs").into_iter().filter(|(path, _)| !is_test(path));
+    let sources = files(folder, ".rs").into_iter().filter(|(path, _)| !is_test(path));
     sources.map(|(path, text)| (path, without_tests(&code(&text)).to_owned())).collect()
 }
 
@@ -56,6 +60,7 @@ fn code_for_one_operating_system_is_recognized() {
         ("#[cfg(all(feature = \"x\", any(unix)))]", "unix"),
         ("use std::os::unix::fs::MetadataExt;", "std::os::"),
         ("tokio::signal::unix::signal(kind)", "tokio::signal::unix"),
+        ("rustix::process::geteuid()", "rustix::"),
     ] {
         assert!(system_specific(without_tests(code)).contains(&found), "{code}");
     }
@@ -69,9 +74,15 @@ fn code_for_one_operating_system_is_recognized() {
 #[test]
 fn only_one_module_has_code_for_one_operating_system() {
     let mut findings = Vec::new();
-    for (path, code) in product().into_iter().filter(|(path, _)| path != "src/os.rs" && !path.starts_with("src/os/")) {
-        for what in system_specific(&code) {
-            findings.push(format!("{path}: {what}; move what depends on the operating system to src/os"));
+    for folder in ["src/", "devkit/src/"] {
+        let module = format!("{folder}os");
+        let is_inside = |path: &str| path.strip_prefix(&module).is_some_and(|rest| rest.starts_with(['.', '/']));
+        let sources = sources(folder);
+        assert!(sources.iter().any(|(path, code)| is_inside(path) && !system_specific(code).is_empty()), "{module}");
+        for (path, code) in sources.iter().filter(|(path, _)| !is_inside(path)) {
+            for what in system_specific(code) {
+                findings.push(format!("{path}: {what}; move what depends on the operating system to {module}"));
+            }
         }
     }
     assert_none(&findings);

@@ -1,6 +1,9 @@
-//! Packages of stubs, whole and with one fault each.
+//! Packages of stubs, whole and with one fault each. They are for Linux, and made where files have modes.
+
+#![cfg(unix)]
 
 use std::collections::BTreeMap;
+use std::os::unix::fs::PermissionsExt;
 
 use tempfile::TempDir;
 

@@ -1,5 +1,8 @@
+//! The gateway of these tests is a shell script.
+
+#![cfg(unix)]
+
 use std::net::Ipv4Addr;
-use std::os::unix::fs::PermissionsExt;
 
 use super::*;
 use crate::web::client;
@@ -9,7 +12,7 @@ async fn served(script: &str) -> (RingPage, VaultAccess, tempfile::TempDir) {
     let folder = tempfile::tempdir().unwrap();
     let gateway = folder.path().join("gateway");
     std::fs::write(&gateway, format!("#!/bin/sh\n{script}\n")).unwrap();
-    std::fs::set_permissions(&gateway, std::fs::Permissions::from_mode(0o700)).unwrap();
+    os::set_mode(&gateway, 0o700).unwrap();
     let vault = VaultAccess::start(&folder.path().join("a/ca.pem")).await.unwrap();
     let variables = [("WHAT".to_owned(), "<b>".to_owned())].into();
     let page = RingPage::start((Ipv4Addr::LOCALHOST, 0).into(), gateway, variables, vault.clone()).await.unwrap();

@@ -6,6 +6,8 @@ use std::path::Path;
 
 use serde_json::Value;
 
+use crate::os;
+
 pub(crate) type Settings = BTreeMap<String, String>;
 
 /// Adds the `Values` of `local.settings.json` that are not set yet. The file is optional.
@@ -23,11 +25,11 @@ pub(crate) fn add_local(mut settings: Settings, root: &Path) -> io::Result<Setti
     Ok(settings)
 }
 
-/// The app settings: this process's environment, or only its `PATH`, and `extra`.
+/// The app settings: this process's environment, or only what every process needs of it (its `PATH`), and `extra`.
 pub(crate) fn environment(inherit: bool, extra: &Settings) -> Settings {
     let own =
         std::env::vars_os().filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)));
-    own.filter(|(name, _)| inherit || name == "PATH").chain(extra.clone()).collect()
+    own.filter(|(name, _)| inherit || os::is_needed(name)).chain(extra.clone()).collect()
 }
 
 /// Replaces `%NAME%` by the setting of that name. What is not set stays as it is.
@@ -80,6 +82,7 @@ mod tests {
     #[test]
     fn a_clean_environment_has_only_the_path() {
         let clean = environment(false, &settings(&[("A", "1")]));
-        assert_eq!(clean.keys().collect::<Vec<_>>(), ["A", "PATH"]);
+        assert_eq!(clean.get("A").map(String::as_str), Some("1"));
+        assert!(clean.keys().all(|name| name == "A" || os::is_needed(name)), "{clean:?}");
     }
 }

@@ -6,7 +6,6 @@ use std::process::Stdio;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use rustix::process::{Pid, Signal, kill_process};
 use tokio::io::{AsyncBufReadExt, AsyncRead, BufReader};
 use tokio::process::{Child, Command};
 use tokio::sync::mpsc::UnboundedReceiver;
@@ -20,6 +19,7 @@ use super::probe::Probe;
 use crate::host::config::{HostConfig, Settings};
 use crate::host::log::{CONSOLE, Level, Log, stderr_level};
 use crate::host::options::Options;
+use crate::os::{self, Signal};
 use crate::web::guid;
 
 /// How long the host waits for a process that it has killed, and for the rest of its output.
@@ -168,10 +168,10 @@ impl Process {
     /// SIGTERM first, where the platform does that when it removes an instance; the host itself sends SIGKILL only.
     async fn terminate(mut self, sigterm: Option<Duration>) {
         if let (Some(child), Some(patience)) = (&mut self.child, sigterm) {
-            let pid = child.id().and_then(|pid| i32::try_from(pid).ok()).and_then(Pid::from_raw);
-            // A process that has just ended needs no signal.
-            let _ = pid.map(|pid| kill_process(pid, Signal::TERM));
-            let _ = timeout(patience, child.wait()).await;
+            // A process that has just ended needs no signal, and on Windows there are none.
+            if child.id().is_some_and(|process| os::signal(process, Signal::Terminate).is_ok()) {
+                let _ = timeout(patience, child.wait()).await;
+            }
         }
         self.kill().await;
     }

@@ -2,6 +2,8 @@
 
 use std::io::{BufRead, BufReader, Write};
 use std::net::{TcpListener, TcpStream};
+#[cfg(not(target_os = "linux"))]
+use std::process::Command;
 use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
@@ -80,9 +82,22 @@ async fn running_project() -> (Project, Host) {
 }
 
 /// Whether a process runs, zombies excluded.
+#[cfg(target_os = "linux")]
 fn alive(pid: u32) -> bool {
     let state = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
     state.rsplit(')').next().is_some_and(|rest| !rest.is_empty() && !rest.trim_start().starts_with('Z'))
+}
+
+#[cfg(all(unix, not(target_os = "linux")))]
+fn alive(pid: u32) -> bool {
+    let state = Command::new("ps").args(["-o", "stat=", "-p", &pid.to_string()]).output().unwrap().stdout;
+    !state.trim_ascii().is_empty() && !state.trim_ascii().starts_with(b"Z")
+}
+
+#[cfg(windows)]
+fn alive(pid: u32) -> bool {
+    let listed = Command::new("tasklist").args(["/NH", "/FO", "CSV"]).output().unwrap();
+    String::from_utf8_lossy(&listed.stdout).contains(&format!("\"{pid}\""))
 }
 
 async fn until_status(host: &Host, expected: &str) {
@@ -241,6 +256,7 @@ async fn stopping_and_dropping_kill_the_handler() {
     until("the end of the process", || !alive(second)).await;
 }
 
+#[cfg(unix)]
 #[tokio::test]
 async fn the_platform_may_send_sigterm_first() {
     let project = Project::with_all();
