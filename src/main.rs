@@ -6,7 +6,7 @@ use cloakroom::app::App;
 use cloakroom::command::{self, OS_ERROR};
 use cloakroom::config::{Config, Vars};
 use cloakroom::store::StoreConfig;
-use cloakroom::{server, telemetry};
+use cloakroom::{os, server, telemetry};
 
 fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
@@ -30,6 +30,9 @@ fn serve(vars: &Vars) -> ExitCode {
             "sessions are stored in cookies: several instances need a provider whose refresh tokens can be used more \
              than once, such as Entra ID, or a Redis URL in CLOAKROOM_STORE; see docs/store.md"
         );
+    }
+    if let Err(error) = os::raise_open_files() {
+        tracing::warn!(%error, "the limit of open files cannot be raised");
     }
     let runtime = match command::runtime() {
         Ok(runtime) => runtime,

@@ -18,8 +18,8 @@ const USAGE: &str = "usage: cargo dev <command>
      [--require-bicep]        fails if there is no Bicep compiler; it is used wherever there is one
      [--update-snapshots]     writes the snapshots of deployments by the Bicep compiler
   soak [NAME …]               runs the long tests: rotations, outages, floods, sessions in Redis
-  bench [--load|--store|--keys|--parts|--cold]  measures calls beside nginx, with sessions in cookies and in Redis,
-                              opening with many keys, parts, and cold starts
+  bench [--load|--store|--threads|--keys|--parts|--cold]  measures calls beside nginx, with sessions in cookies and
+                              in Redis, and with two threads; opening with many keys, parts, and cold starts
   package [--target TRIPLE]   makes the deployment package in dist/; --verify also runs it
   host …                      runs the stand-in for the Functions host; `cargo dev host --help` lists its options";
 

@@ -195,6 +195,30 @@ async fn a_thousand_requests_may_be_in_flight() {
     calls.iter().for_each(tokio::task::JoinHandle::abort);
 }
 
+/// Contract 17.4: some container runtimes set a soft limit of 1,024 open files.
+#[cfg(target_os = "linux")]
+#[tokio::test(flavor = "multi_thread")]
+async fn the_soft_limit_of_open_files_limits_no_connections() {
+    let app = TestApp::builder().standalone().start().await;
+    let port = free_port().unwrap();
+    let mut command = Command::new("sh");
+    command.args(["-c", r#"ulimit -Sn 64 && exec "$0""#, BINARY]).env_clear();
+    command.envs(with(&app.settings, "CLOAKROOM_LISTEN", &format!("127.0.0.1:{port}")));
+    let mut gateway = command.stdout(std::process::Stdio::null()).spawn().unwrap();
+    let started = Instant::now();
+    while TcpStream::connect(("127.0.0.1", port)).is_err() {
+        assert!(started.elapsed() < PATIENCE);
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    let request = b"GET /health/live HTTP/1.1\r\nHost: x\r\n\r\n";
+    let mut connections: Vec<TcpStream> = (0..200).map(|_| raw::open(port)).collect();
+    let statuses: Vec<u16> =
+        connections.iter_mut().map(|stream| raw::status(&raw::exchange_on(stream, request))).collect();
+    gateway.kill().unwrap();
+    gateway.wait().unwrap();
+    assert_eq!(statuses, [200; 200]);
+}
+
 /// Contract 17.4, 17.5: the limits hold over all threads together.
 #[tokio::test(flavor = "multi_thread")]
 async fn the_limits_shrink_with_max_in_flight_and_hold_over_all_threads() {

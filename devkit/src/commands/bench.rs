@@ -1,11 +1,12 @@
-//! `cargo dev bench`: the cost of calls beside a plain nginx, with sessions in cookies and in Redis; of opening a
-//! session with many keys; and of a cold start.
+//! `cargo dev bench`: the cost of calls beside a plain nginx, with sessions in cookies and in Redis, and with two
+//! threads beside one; of opening a session with many keys; and of a cold start.
 
 mod cold;
 mod gateway;
 mod load;
 mod peers;
 mod store;
+mod threads;
 
 use std::path::Path;
 use std::process::Stdio;
@@ -24,16 +25,18 @@ pub async fn run(arguments: &[&str]) -> u8 {
         [] => all().await,
         ["--load"] => load::run().await,
         ["--store"] => store::run().await,
+        ["--threads"] => threads::run().await,
         ["--keys"] => opening(),
         ["--parts"] => parts(),
         ["--cold"] => cold::run().await,
-        _ => return usage("usage: cargo dev bench [--load | --store | --keys | --parts | --cold]"),
+        _ => return usage("usage: cargo dev bench [--load | --store | --threads | --keys | --parts | --cold]"),
     })
 }
 
 async fn all() -> Result<()> {
     load::run().await?;
     store::run().await?;
+    threads::run().await?;
     opening()?;
     parts()?;
     cold::run().await

@@ -13,6 +13,7 @@ use super::super::{Result, root};
 use crate::provider::Provider;
 use crate::web::client;
 
+const LISTEN: &str = "CLOAKROOM_LISTEN";
 /// Longest wait for a process to listen.
 const TIMEOUT: Duration = Duration::from_secs(10);
 
@@ -52,15 +53,20 @@ impl Drop for Running {
     }
 }
 
-/// Starts a gateway and waits until it listens.
+/// Starts a gateway and waits until it listens: outside Functions if its settings have `CLOAKROOM_LISTEN`, whose value
+/// is replaced.
 pub(super) fn start(mut gateway: Command, settings: &BTreeMap<String, String>) -> Result<(Running, SocketAddr)> {
     let port = free_port()?;
+    let address = match settings.contains_key(LISTEN) {
+        true => (LISTEN, format!("127.0.0.1:{port}")),
+        false => ("FUNCTIONS_CUSTOMHANDLER_PORT", port.to_string()),
+    };
     let child = gateway
         .current_dir(root())
         .env_clear()
         .env("PATH", std::env::var_os("PATH").unwrap_or_default())
         .envs(settings)
-        .env("FUNCTIONS_CUSTOMHANDLER_PORT", port.to_string())
+        .env(address.0, address.1)
         .stdout(Stdio::null())
         .stderr(Stdio::null())
         .spawn()?;

@@ -43,14 +43,14 @@ const BROWSER: [(&str, &str); 9] = [
 ];
 
 /// Two servers with the same load in turns.
-struct Comparison<'a> {
-    what: &'static str,
-    path: &'static str,
-    connections: u32,
+pub(super) struct Comparison<'a> {
+    pub(super) what: &'static str,
+    pub(super) path: &'static str,
+    pub(super) connections: u32,
     /// The measured server, and its reference.
-    sides: [&'a Server; 2],
-    processor_bar: Option<f64>,
-    p99_bar: Option<f64>,
+    pub(super) sides: [&'a Server; 2],
+    pub(super) processor_bar: Option<f64>,
+    pub(super) p99_bar: Option<f64>,
 }
 
 /// A server under load.
@@ -84,9 +84,20 @@ impl Stage {
 
     /// A gateway with so many keys and patterns, and with further settings.
     pub(super) async fn gateway(&self, keys: u32, patterns: u32, more: &[(&str, String)]) -> Result<Server> {
+        self.gateway_on(MEASURED, keys, patterns, more).await
+    }
+
+    /// The same on other cores.
+    pub(super) async fn gateway_on(
+        &self,
+        cores: &str,
+        keys: u32,
+        patterns: u32,
+        more: &[(&str, String)],
+    ) -> Result<Server> {
         let mut settings = settings(&self.stack.backends, self.api.port, keys, patterns)?;
         settings.extend(more.iter().map(|(name, value)| ((*name).to_owned(), value.clone())));
-        Server::start(&self.stack.backends, &settings).await
+        Server::start(cores, &self.stack.backends, &settings).await
     }
 
     /// An nginx that is sent the same requests as a gateway.
@@ -141,7 +152,7 @@ fn comparisons<'a>(nginx: &'a Server, plain: &'a Server, many: &'a Server) -> [C
 
 impl Comparison<'_> {
     /// Prints the figures and returns them.
-    async fn run(&self) -> Result<Value> {
+    pub(super) async fn run(&self) -> Result<Value> {
         let mut turns = Vec::new();
         for round in 0..=ROUNDS {
             let [ours, other] = self.sides;
@@ -174,11 +185,15 @@ impl Comparison<'_> {
 }
 
 impl Server {
-    /// A gateway on the first core, with a signed-in user.
-    async fn start(backends: &Backends, settings: &BTreeMap<String, String>) -> Result<Self> {
-        let (process, address) = gateway::start(pinned(MEASURED, target().join("release/cloakroom")), settings)?;
+    /// A gateway with a signed-in user.
+    async fn start(cores: &str, backends: &Backends, settings: &BTreeMap<String, String>) -> Result<Self> {
+        let (process, address) = gateway::start(pinned(cores, target().join("release/cloakroom")), settings)?;
         let cookie = sign_in(address, &backends.provider, &backends.origin).await?;
         Ok(Self { process, port: address.port(), cookie: RefCell::new(cookie) })
+    }
+
+    pub(super) fn process_id(&self) -> u32 {
+        self.process.0.id()
     }
 
     /// A turn of load over so many connections.
