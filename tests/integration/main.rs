@@ -21,6 +21,7 @@ mod canaries;
 mod check_online;
 mod configured;
 mod cookies;
+mod deployed;
 mod dev_up;
 mod earlier_cookies;
 mod framing;
