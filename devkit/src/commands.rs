@@ -4,6 +4,8 @@ pub mod bench;
 pub mod check;
 pub mod check_dependencies;
 pub mod check_infra;
+pub mod elf;
+pub mod image;
 pub mod package;
 pub mod ring;
 pub mod setup;
@@ -80,18 +82,32 @@ pub fn cargo() -> std::process::Command {
 /// # Errors
 /// It does not build.
 pub fn build_release(triple: Option<&str>) -> Result<PathBuf> {
+    build_release_with(triple, &[])
+}
+
+/// As [`build_release`], with variables for cargo.
+fn build_release_with(triple: Option<&str>, variables: &[(&str, &str)]) -> Result<PathBuf> {
     println!("Building the release binary …");
     let mut build = cargo();
     // Without the package, features that only the devkit needs would get into shared dependencies.
     build.args(["build", "--release", "--package", "cloakroom", "--bin", "cloakroom"]);
     if let Some(triple) = triple {
-        // Only with a named target do flags not apply to macros and build scripts, which cannot be static. The other
-        // variable would take precedence.
-        build.args(["--target", triple]).env("RUSTFLAGS", "-C target-feature=+crt-static");
-        build.env_remove("CARGO_ENCODED_RUSTFLAGS");
+        // Only with a named target do flags not apply to macros and build scripts, which cannot be static. This
+        // variable takes precedence over RUSTFLAGS, and allows spaces in paths.
+        build.args(["--target", triple]).env("CARGO_ENCODED_RUSTFLAGS", static_flags().join("\u{1f}"));
+        build.envs(variables.iter().copied());
     }
     let binary = target().join(triple.unwrap_or_default()).join("release").join(os::executable("cloakroom"));
     if build.status()?.success() { Ok(binary) } else { Err("the gateway does not build".into()) }
+}
+
+/// The compiler's flags for a binary that is shipped: static, and without the paths of the machine that builds it, so
+/// that the same sources make the same binary in every folder.
+fn static_flags() -> Vec<String> {
+    let home = std::env::var_os("HOME").map(PathBuf::from).unwrap_or_default();
+    let cargo_home = std::env::var_os("CARGO_HOME").map_or_else(|| home.join(".cargo"), PathBuf::from);
+    let remap = |folder: &Path, name: &str| format!("--remap-path-prefix={}={name}", folder.display());
+    vec!["-Ctarget-feature=+crt-static".to_owned(), remap(&cargo_home, "/cargo"), remap(&target(), "/target")]
 }
 
 /// Prints how a command is used, and returns its exit code.

@@ -2,7 +2,7 @@
 
 use std::process::ExitCode;
 
-use devkit::commands::{bench, check, check_dependencies, check_infra, package, release_folder, soak, up};
+use devkit::commands::{bench, check, check_dependencies, check_infra, image, package, release_folder, soak, up};
 use devkit::host;
 
 const USAGE: &str = "usage: cargo dev <command>
@@ -14,13 +14,14 @@ const USAGE: &str = "usage: cargo dev <command>
   test [--all]                runs every test; --all fails if a part cannot run on this machine
   check-dependencies          checks licences, sources and bans of dependencies
      [--advisories]           checks their advisories instead, with the network
-  check-infra                 checks package, templates, workflows, functions and commands in the docs, without Azure
+  check-infra                 checks package, image, templates, workflows and the commands in the docs, without Azure
      [--require-bicep]        fails if there is no Bicep compiler; it is used wherever there is one
      [--update-snapshots]     writes the snapshots of deployments by the Bicep compiler
   soak [NAME …]               runs the long tests: rotations, outages, floods, sessions in Redis
   bench [--load|--store|--threads|--keys|--parts|--cold]  measures calls beside nginx, with sessions in cookies and
                               in Redis, and with two threads; opening with many keys, parts, and cold starts
   package [--target TRIPLE]   makes the deployment package in dist/; --verify also runs it
+  image [--platform PLATFORM] makes the container image in dist/, for linux/amd64 and linux/arm64; --verify also runs it
   host …                      runs the stand-in for the Functions host; `cargo dev host --help` lists its options";
 
 /// What a release can do without the sources.
@@ -49,6 +50,7 @@ async fn main() -> ExitCode {
         ["soak", names @ ..] => soak::run(names),
         ["bench", options @ ..] => bench::run(options).await,
         ["package", options @ ..] => package::run(options),
+        ["image", options @ ..] => image::run(options),
         _ => {
             eprintln!("{USAGE}");
             2

@@ -352,23 +352,23 @@ impl Gateway {
     }
 
     fn spawn(binary: &str, settings: &BTreeMap<String, String>, variable: &str, address: &str) -> Self {
-        let port: u16 = address.rsplit(':').next().unwrap().parse().unwrap();
-        let mut child = Command::new(binary)
-            .current_dir(ROOT)
-            .env_clear()
-            .envs(settings)
-            .env(variable, address)
-            .stdin(Stdio::null())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped())
-            .spawn()
-            .unwrap();
+        let mut command = Command::new(binary);
+        command.current_dir(ROOT).env_clear().envs(settings).env(variable, address).stdin(Stdio::null());
+        // Functions gives a port only.
+        let address = if address.contains(':') { address.to_owned() } else { format!("127.0.0.1:{address}") };
+        Self::start_command(&mut command, &address)
+    }
+
+    /// Runs a command that starts the gateway, and waits until it listens at the address.
+    pub fn start_command(command: &mut Command, address: &str) -> Self {
+        let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
         let written = Arc::new(Mutex::new(Vec::new()));
         collect(child.stdout.take().unwrap(), &written);
         collect(child.stderr.take().unwrap(), &written);
         let started = Instant::now();
-        let loopback = if address.starts_with("[::1]") { "::1" } else { "127.0.0.1" };
-        while TcpStream::connect((loopback, port)).is_err() {
+        let port = address.rsplit(':').next().unwrap();
+        let loopback = if address.starts_with("[::1]") { "[::1]" } else { "127.0.0.1" };
+        while TcpStream::connect(format!("{loopback}:{port}")).is_err() {
             let text = String::from_utf8_lossy(&written.lock().unwrap()).into_owned();
             assert!(
                 child.try_wait().unwrap().is_none() && started.elapsed() < PATIENCE,

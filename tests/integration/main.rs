@@ -30,6 +30,7 @@ mod headers;
 #[cfg(unix)]
 mod hooks;
 mod identities;
+mod image;
 mod journey;
 mod key_faults;
 mod key_histories;

@@ -1,5 +1,5 @@
-//! `cargo dev check-infra`: checks package, templates, workflows, functions and the commands in the docs, all without
-//! Azure.
+//! `cargo dev check-infra`: checks package, image, templates, workflows, functions and the commands in the docs, all
+//! without Azure.
 //!
 //! The checks of formats that others define are in Python, with the programs that know these (`tests/peers/azure`).
 
@@ -12,7 +12,7 @@ use std::time::Instant;
 use environments::Environments;
 
 use super::check::{part, step, summary};
-use super::{package, root, setup, usage};
+use super::{image, package, root, setup, usage};
 use crate::host;
 
 const USAGE: &str = "usage: cargo dev check-infra [--require-bicep | --update-snapshots]
@@ -39,9 +39,12 @@ pub fn run(arguments: &[&str]) -> u8 {
     };
     let begun = Instant::now();
     let package = || package::run(&["--verify"]) == 0;
+    // For the processor of the package, whose binary it has; the other one takes minutes to build.
+    let image = || image::run(&["--platform", "linux/amd64", "--verify"]) == 0;
     let mut parts = vec![
         ("functions and host.json", part("functions and host.json", || are_functions_valid(&root()))),
         ("the package and its journey", part("the package and its journey", package)),
+        ("the image and its journey", part("the image and its journey", image)),
     ];
     match Environments::prepare() {
         Ok(environments) => {
@@ -88,6 +91,7 @@ fn steps(environments: &Environments, compiler_options: &[&str]) -> Vec<(&'stati
         ("a server: systemd and nginx", check("check_server.py", &[])),
         ("workflows", check("check_workflows.py", &[("--actionlint", actionlint)])),
         ("scripts", check("check_scripts.py", &[])),
+        ("the Dockerfile", check("check_dockerfile.py", &[])),
         ("az, azd and func commands", check("check_commands.py", &[("--azure-cli", azure_cli), ("--home", &home)])),
         ("the checks find planted faults", planted),
     ]

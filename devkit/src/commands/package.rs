@@ -220,7 +220,10 @@ fn functions(root: &Path) -> io::Result<Vec<String>> {
 }
 
 /// The files under a folder by their relative path. Dotfiles are left out, since they are never served.
-fn files(folder: &Path) -> io::Result<Vec<(String, PathBuf)>> {
+///
+/// # Errors
+/// The folder cannot be read.
+pub fn files(folder: &Path) -> io::Result<Vec<(String, PathBuf)>> {
     let mut found = Vec::new();
     for entry in fs::read_dir(folder)? {
         let path = entry?.path();

@@ -33,6 +33,8 @@ pub const REDIS: [&str; 12] = [
 
 /// The version of cargo-deny, whose packages are on crates.io only.
 const CARGO_DENY: &str = "0.20.2";
+/// The version of cargo-cyclonedx, likewise.
+const CARGO_CYCLONEDX: &str = "0.5.9";
 
 /// A part of the tests that cannot run.
 #[derive(Debug, Clone)]
@@ -114,17 +116,28 @@ pub fn nginx_and_wrk() -> bool {
     installed(available, &["nginx-light", "util-linux", "wrk"])
 }
 
-/// The program of cargo-deny, built once into the target folder. Not optimized: building takes longer than checking.
+/// The program of cargo-deny.
 #[must_use]
 pub fn cargo_deny() -> Option<PathBuf> {
+    cargo_tool("cargo-deny", CARGO_DENY, &[])
+}
+
+/// The program of cargo-cyclonedx.
+#[must_use]
+pub fn cargo_cyclonedx() -> Option<PathBuf> {
+    cargo_tool("cargo-cyclonedx", CARGO_CYCLONEDX, &["cyclonedx"])
+}
+
+/// A program of crates.io, built once into the target folder. Not optimized: building takes longer than running. The
+/// version is printed after these arguments.
+fn cargo_tool(name: &str, version: &str, arguments: &[&str]) -> Option<PathBuf> {
     let folder = target().join("tools");
-    let program = folder.join("bin/cargo-deny");
-    let version = Command::new(&program).arg("--version").output();
-    let current =
-        version.is_ok_and(|output| output.stdout.trim_ascii() == format!("cargo-deny {CARGO_DENY}").as_bytes());
+    let program = folder.join("bin").join(name);
+    let printed = Command::new(&program).args(arguments).arg("--version").output();
+    let current = printed.is_ok_and(|output| output.stdout.trim_ascii().ends_with(format!(" {version}").as_bytes()));
     if !current {
-        println!("building cargo-deny {CARGO_DENY}, which takes minutes …");
-        let install = ["install", "--debug", "--locked", "--force", "cargo-deny", "--version", CARGO_DENY, "--root"];
+        println!("building {name} {version}, which takes minutes …");
+        let install = ["install", "--debug", "--locked", "--force", name, "--version", version, "--root"];
         if !succeeds(cargo().args(install).arg(&folder)) {
             return None;
         }

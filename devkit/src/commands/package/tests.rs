@@ -7,8 +7,9 @@ use std::os::unix::fs::PermissionsExt;
 
 use tempfile::TempDir;
 
-use super::verify::{binary_fault, verify};
+use super::verify::verify;
 use super::*;
+use crate::commands::elf::tests::{DYNAMIC, INTERPRETER, LOAD, elf};
 
 /// The listing of `cargo dev package`, modes in front.
 const LISTING: [&str; 25] = [
@@ -38,28 +39,6 @@ const LISTING: [&str; 25] = [
     "100644 web/dist/messages.js",
     "100644 web/dist/sessions.js",
 ];
-/// Types of program headers.
-const LOAD: u32 = 1;
-const DYNAMIC: u32 = 2;
-const INTERPRETER: u32 = 3;
-
-/// The head of an ELF binary with one segment, whose content is an entry of the dynamic section with this tag.
-fn elf(machine: u16, segment: u32, tag: u64) -> Vec<u8> {
-    let mut bytes = vec![0x7F, b'E', b'L', b'F', 2, 1, 1, 0, 0, 0, 0, 0, 0, 0, 0, 0, 3, 0];
-    bytes.extend(machine.to_le_bytes());
-    bytes.resize(32, 0);
-    // Program headers begin at 64; one of them, of 56 bytes.
-    bytes.extend(64_u64.to_le_bytes());
-    bytes.resize(52, 0);
-    bytes.extend([64_u16, 56, 1, 64, 0, 0].map(u16::to_le_bytes).concat());
-    bytes.extend(segment.to_le_bytes());
-    bytes.extend(4_u32.to_le_bytes());
-    // Its offset, its two addresses, its size in the file and in memory, its alignment.
-    bytes.extend([120_u64, 0, 0, 16, 16, 8].map(u64::to_le_bytes).concat());
-    bytes.extend([tag, 0].map(u64::to_le_bytes).concat());
-    bytes
-}
-
 /// A folder with a binary of these bytes, and the sources of a package.
 fn parts(binary: &[u8]) -> (TempDir, Parts) {
     let folder = tempfile::tempdir().unwrap();
@@ -189,14 +168,6 @@ fn a_zip_of_another_program_is_checked_too() {
     assert!(faults.contains(&"spa/ is not part of a package".to_owned()), "{faults:?}");
     fs::write(&zip, "no zip").unwrap();
     assert_eq!(verify(&zip).unwrap_err().len(), 1);
-}
-
-#[test]
-fn a_dynamic_binary_is_reported() {
-    let own = fs::read(std::env::current_exe().unwrap()).unwrap();
-    assert_eq!(binary_fault(&own), Some("is linked dynamically: it needs a loader"));
-    let static_pie = elf(62, DYNAMIC, 5);
-    assert_eq!(binary_fault(&static_pie), None, "a static program that can be moved has a dynamic section too");
 }
 
 #[test]

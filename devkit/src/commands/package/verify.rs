@@ -5,12 +5,10 @@ use std::fs::{self, File};
 use std::io::{self, Read};
 use std::path::Path;
 
-use object::elf::{DT_NEEDED, EM_X86_64, FileHeader64, PT_INTERP};
-use object::read::elf::{Dyn, FileHeader, ProgramHeader};
-use object::{Endianness, read};
 use zip::{DateTime, ZipArchive};
 
 use super::{SPA, executable, functions};
+use crate::commands::elf::{self, Processor};
 use crate::commands::root;
 
 /// Largest size of the binary, which is read from the network at a cold start.
@@ -54,7 +52,7 @@ pub fn verify(zip: &Path) -> Result<Sizes, Vec<String>> {
     }
     if packed.contains_key(&binary) {
         let bytes = content(&mut archive, &binary).map_err(fail)?;
-        faults.extend(binary_fault(&bytes).map(|fault| format!("{binary}: {fault}")));
+        faults.extend(elf::fault(&bytes, Processor::X86_64).map(|fault| format!("{binary}: {fault}")));
     }
     if faults.is_empty() { Ok(Sizes { binary: size, zip: length, files: order.len() }) } else { Err(faults) }
 }
@@ -102,32 +100,4 @@ fn listing_faults(packed: &BTreeMap<String, Packed>, binary: &str, functions: &[
     required.push(format!("{SPA}/index.html"));
     faults.extend(required.iter().filter(|name| !packed.contains_key(*name)).map(|name| format!("{name} is missing")));
     faults
-}
-
-/// Why a binary does not run on every x86_64 Linux.
-#[must_use]
-pub fn binary_fault(bytes: &[u8]) -> Option<&'static str> {
-    match needs(bytes) {
-        Ok(None) => None,
-        Ok(fault) => fault,
-        Err(_) => Some("is not a 64-bit ELF binary"),
-    }
-}
-
-fn needs(bytes: &[u8]) -> read::Result<Option<&'static str>> {
-    let header = FileHeader64::<Endianness>::parse(bytes)?;
-    let endian = header.endian()?;
-    if header.e_machine(endian) != EM_X86_64 {
-        return Ok(Some("is for another processor than x86_64"));
-    }
-    for segment in header.program_headers(endian, bytes)? {
-        if segment.p_type(endian) == PT_INTERP {
-            return Ok(Some("is linked dynamically: it needs a loader"));
-        }
-        let entries = segment.dynamic(endian, bytes)?.into_iter().flatten();
-        if entries.into_iter().any(|entry| entry.d_tag(endian) == DT_NEEDED) {
-            return Ok(Some("is linked dynamically: it needs libraries"));
-        }
-    }
-    Ok(None)
 }

@@ -1,0 +1,89 @@
+//! The static release binary for each platform, built on this machine.
+
+use std::path::PathBuf;
+use std::process::Command;
+
+use super::platform_name;
+use crate::commands::elf::Processor;
+use crate::commands::setup::{installed, runs};
+use crate::commands::{Result, build_release, build_release_with};
+
+/// The machine that builds.
+#[derive(Debug, Clone, Copy)]
+pub struct Machine {
+    pub is_linux: bool,
+    pub processor: Option<Processor>,
+}
+
+impl Machine {
+    #[must_use]
+    pub fn current() -> Self {
+        let processor = Processor::ALL.into_iter().find(|one| one.name() == std::env::consts::ARCH);
+        let is_linux = std::env::consts::OS == "linux";
+        Self { is_linux, processor: processor.filter(|_| is_linux) }
+    }
+}
+
+/// The target of a platform: glibc, linked statically. musl's allocator has one lock for all threads, and the gateway
+/// serves on all cores.
+#[must_use]
+pub fn triple(processor: Processor) -> String {
+    format!("{}-unknown-linux-gnu", processor.name())
+}
+
+/// Builds the binary, if need be with a cross linker.
+///
+/// # Errors
+/// It does not build, or what it needs is missing; the text has the commands that install it.
+pub fn release(processor: Processor) -> Result<PathBuf> {
+    let machine = Machine::current();
+    if !machine.is_linux {
+        return Err(format!(
+            "{} is built on Linux only; elsewhere use the Dockerfile, or --binary with a binary of a release",
+            platform_name(processor)
+        )
+        .into());
+    }
+    let triple = triple(processor);
+    if machine.processor == Some(processor) {
+        return build_release(Some(&triple));
+    }
+    let cross = CrossTools::of(processor);
+    let has_library = has_standard_library(&triple);
+    let has_linker = installed(|| runs(cross.linker, &["--version"]), &cross.packages);
+    if has_library && has_linker {
+        return build_release_with(Some(&triple), &[(&cross.linker_variable(&triple), cross.linker)]);
+    }
+    let install = format!("rustup target add {triple}\n  apt-get install {}", cross.packages.join(" "));
+    Err(format!("{} needs a cross compiler. To install it:\n  {install}", platform_name(processor)).into())
+}
+
+/// Debian's cross compiler.
+struct CrossTools {
+    linker: &'static str,
+    packages: [&'static str; 2],
+}
+
+impl CrossTools {
+    fn of(processor: Processor) -> Self {
+        match processor {
+            Processor::X86_64 => {
+                Self { linker: "x86_64-linux-gnu-gcc", packages: ["gcc-x86-64-linux-gnu", "libc6-dev-amd64-cross"] }
+            }
+            Processor::Aarch64 => {
+                Self { linker: "aarch64-linux-gnu-gcc", packages: ["gcc-aarch64-linux-gnu", "libc6-dev-arm64-cross"] }
+            }
+        }
+    }
+
+    /// Cargo's variable for the linker of a target. The C compiler of ring is found by its name.
+    fn linker_variable(&self, triple: &str) -> String {
+        format!("CARGO_TARGET_{}_LINKER", triple.to_uppercase().replace('-', "_"))
+    }
+}
+
+/// Whether the toolchain has Rust's standard library for a target.
+fn has_standard_library(triple: &str) -> bool {
+    let output = Command::new("rustc").args(["--print", "target-libdir", "--target", triple]).output();
+    output.is_ok_and(|output| PathBuf::from(String::from_utf8_lossy(&output.stdout).trim()).is_dir())
+}
