@@ -78,9 +78,43 @@ async fn the_image_under_test_runs_the_main_journey() {
     let page = visitor.navigate("/").await;
     assert_eq!(page.body, fs::read(unpacked.join("app/web/dist/index.html")).unwrap());
     main_journey(&backends.origin, &backends.provider, || gateway.log()).await;
+    check_confinement(port);
     let health = with.command(&settings, &["health", "--ready"]).output().unwrap();
     assert_eq!(health.status.code(), Some(0), "{health:?}");
     assert_eq!(gateway.end_by("-TERM"), Some(0), "{}", gateway.log());
+}
+
+/// Contract 17.8: the running gateway is user 65532 and cannot write to its root. Only root sees that of other users.
+fn check_confinement(port: u16) {
+    let setting = format!("CLOAKROOM_LISTEN=127.0.0.1:{port}\0");
+    let read =
+        |path: &Path, name: &str| String::from_utf8_lossy(&fs::read(path.join(name)).unwrap_or_default()).into_owned();
+    let is_gateway = |path: &PathBuf| {
+        read(path, "environ").contains(&setting)
+            && fs::read_link(path.join("exe")).is_ok_and(|exe| exe.ends_with("cloakroom"))
+    };
+    let found = fs::read_dir("/proc").unwrap().map(|entry| entry.unwrap().path()).find(is_gateway);
+    if !is_root() {
+        return;
+    }
+    let process = found.expect("the gateway runs");
+    let status = read(&process, "status");
+    for line in
+        ["Uid:\t65532\t65532\t65532\t65532\n", "Gid:\t65532\t65532\t65532\t65532\n", "CapEff:\t0000000000000000\n"]
+    {
+        assert!(status.contains(line), "{status}");
+    }
+    let mounts = read(&process, "mountinfo");
+    let options = |line: &str| {
+        let fields: Vec<&str> = line.split(' ').collect();
+        (fields[4] == "/").then(|| fields[5].to_owned())
+    };
+    let root = mounts.lines().filter_map(options).next_back().unwrap();
+    assert!(root.split(',').any(|option| option == "ro"), "{mounts}");
+}
+
+fn is_root() -> bool {
+    fs::metadata("/proc/self").unwrap().uid() == 0
 }
 
 /// Runs a program that must succeed.
@@ -126,7 +160,6 @@ fn other_programs_read_the_image_under_test() {
     assert_eq!(digest(&folder.path().join("all")), digest(&own));
     assert_eq!(listing(&folder.path().join("all/blobs")), listing(&own.join("blobs")));
 
-    let is_root = fs::metadata("/proc/self").unwrap().uid() == 0;
     let mut platforms = 0;
     for (processor, name) in [(Processor::X86_64, "amd64"), (Processor::Aarch64, "arm64")] {
         let unpacked = folder.path().join(name);
@@ -149,7 +182,7 @@ fn other_programs_read_the_image_under_test() {
             ],
         );
         let (image, bundle) = (format!("{}:{name}", path("layout")), path(&format!("{name}-bundle")));
-        let rootless = if is_root { [].as_slice() } else { ["--rootless"].as_slice() };
+        let rootless = if is_root() { [].as_slice() } else { ["--rootless"].as_slice() };
         run("umoci", &[["unpack"].as_slice(), rootless, &["--image", &image, &bundle]].concat());
         let bundle = PathBuf::from(bundle);
         assert_eq!(listing(&bundle.join("rootfs")), listing(&unpacked));
@@ -158,7 +191,7 @@ fn other_programs_read_the_image_under_test() {
             (&process["args"], &process["cwd"]),
             (&serde_json::json!(["/cloakroom"]), &serde_json::json!("/app"))
         );
-        if is_root {
+        if is_root() {
             assert_eq!((&process["user"]["uid"], &process["user"]["gid"]), (&65532.into(), &65532.into()));
             assert!(fs::metadata(bundle.join("rootfs/cloakroom")).unwrap().uid() == 0);
         }
