@@ -70,6 +70,9 @@ def site_faults(site: Path) -> list[str]:
         run("openssl", "req", "-x509", *options, "-keyout", key, "-out", certificate)
         text = re.sub(r"(ssl_certificate_key) [^;]+;", rf"\1 {key};", text)
         text = re.sub(r"(ssl_certificate) [^;]+;", rf"\1 {certificate};", text)
+        # In place of ports, which only root may take, and which may be in use.
+        text = re.sub(r"^( *listen) \[::\]:", rf"\1 unix:{folder}/ipv6-", text, flags=re.M)
+        text = re.sub(r"^( *listen) (?=\d)", rf"\1 unix:{folder}/", text, flags=re.M)
         (folder / "site.conf").write_text(text)
         (folder / "nginx.conf").write_text(AROUND.format(folder=folder))
         code, printed = run("nginx", "-t", "-q", "-c", folder / "nginx.conf")
