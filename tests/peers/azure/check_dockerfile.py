@@ -8,6 +8,7 @@ import json
 import re
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 
 PROJECT = Path(__file__).resolve().parents[3]
@@ -51,6 +52,13 @@ def own_faults(root: Path, text: str) -> list[str]:
     return faults
 
 
+def missing_members(root: Path) -> list[str]:
+    """Packages of the workspace that .dockerignore leaves out: cargo needs the manifests of all."""
+    workspace = tomllib.loads((root / "Cargo.toml").read_text())["workspace"]
+    kept = (root / ".dockerignore").read_text().splitlines()
+    return [f"add !{member} to .dockerignore" for member in workspace["members"] if f"!{member}" not in kept]
+
+
 def lint(root: Path) -> list[str]:
     """hadolint's findings of every level."""
     command = [HADOLINT, "--no-fail", "--failure-threshold", "style", "--format", "json", "Dockerfile"]
@@ -67,7 +75,7 @@ def main():
     if not file.is_file():
         print("Dockerfile: missing")
         return 1
-    faults = lint(root) + own_faults(root, file.read_text())
+    faults = lint(root) + own_faults(root, file.read_text()) + missing_members(root)
     for fault in faults:
         print(f"Dockerfile: {fault}")
     return 1 if faults else 0

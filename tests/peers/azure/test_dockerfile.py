@@ -30,6 +30,9 @@ class Dockerfile(Planted):
         text = (PROJECT / "Dockerfile").read_text()
         self.assertIn(old, text)
         self.write("Dockerfile", text.replace(old, new, 1) if old else text)
+        for name in ("Cargo.toml", ".dockerignore"):
+            if not (self.root / name).exists():
+                shutil.copy(PROJECT / name, self.root)
         (self.root / ".github").mkdir(exist_ok=True)
         shutil.copy(PROJECT / ".github/rust-toolchain.toml", self.root / ".github")
         return self.run_check("check_dockerfile.py")
@@ -43,6 +46,11 @@ class Dockerfile(Planted):
                 code, output = self.check(old, new)
                 self.assertEqual(code, 1, output)
                 self.assertIn(expected, output)
+
+    def test_a_package_of_the_workspace_that_is_not_copied_is_reported(self):
+        ignored = (PROJECT / ".dockerignore").read_text()
+        self.write(".dockerignore", ignored.replace("!devkit\n", ""))
+        self.assertEqual(self.check(), (1, "Dockerfile: add !devkit to .dockerignore\n"))
 
     def test_no_dockerfile_is_a_fault(self):
         self.assertEqual(self.run_check("check_dockerfile.py"), (1, "Dockerfile: missing\n"))
