@@ -7,6 +7,7 @@ pub mod check_infra;
 pub mod elf;
 pub mod image;
 pub mod package;
+pub mod release;
 pub mod ring;
 pub mod setup;
 pub mod soak;

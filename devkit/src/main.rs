@@ -2,7 +2,9 @@
 
 use std::process::ExitCode;
 
-use devkit::commands::{bench, check, check_dependencies, check_infra, image, package, release_folder, soak, up};
+use devkit::commands::{
+    bench, check, check_dependencies, check_infra, image, package, release, release_folder, soak, up,
+};
 use devkit::host;
 
 const USAGE: &str = "usage: cargo dev <command>
@@ -22,6 +24,7 @@ const USAGE: &str = "usage: cargo dev <command>
                               in Redis, and with two threads; opening with many keys, parts, and cold starts
   package [--target TRIPLE]   makes the deployment package in dist/; --verify also runs it
   image [--platform PLATFORM] makes the container image in dist/, for linux/amd64 and linux/arm64; --verify also runs it
+  release --dry-run           makes what this machine can make of a release, in dist/release/
   host …                      runs the stand-in for the Functions host; `cargo dev host --help` lists its options";
 
 /// What a release can do without the sources.
@@ -49,6 +52,7 @@ async fn main() -> ExitCode {
         ["check-infra", options @ ..] => check_infra::run(options),
         ["soak", names @ ..] => soak::run(names),
         ["bench", options @ ..] => bench::run(options).await,
+        ["release", options @ ..] => release::run(options),
         ["package", options @ ..] => package::run(options),
         ["image", options @ ..] => image::run(options),
         _ => {

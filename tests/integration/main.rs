@@ -15,6 +15,7 @@ mod lab;
 mod raw;
 mod visitor;
 
+mod archive;
 mod browser;
 mod callback;
 mod canaries;

@@ -26,7 +26,7 @@ const USAGE: &str = "usage: cargo dev package [--target TRIPLE | --binary PATH] 
 /// The default target: every Rust on Linux has its library.
 pub const TARGET: &str = "x86_64-unknown-linux-gnu";
 /// The gateway's default folder of the page, in the project and in the package.
-const SPA: &str = "web/dist";
+pub(super) const SPA: &str = "web/dist";
 /// The test that runs a package.
 const JOURNEY: &str = "packaged::the_package_under_test_runs_the_main_journey";
 
@@ -42,11 +42,11 @@ pub struct Parts {
 
 /// One file of a package.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
-struct Entry {
+pub(super) struct Entry {
     /// The path in the package.
-    name: String,
-    source: PathBuf,
-    mode: u32,
+    pub(super) name: String,
+    pub(super) source: PathBuf,
+    pub(super) mode: u32,
 }
 
 /// Makes the package and verifies it. Returns the exit code.
@@ -142,7 +142,7 @@ pub fn pack(parts: &Parts, dist: &Path) -> io::Result<PathBuf> {
     Ok(zip)
 }
 
-fn write_zip(entries: &[Entry], path: &Path) -> io::Result<()> {
+pub(super) fn write_zip(entries: &[Entry], path: &Path) -> io::Result<()> {
     let mut zip = ZipWriter::new(File::create(path)?);
     for entry in entries {
         // The earliest time of the format. The gateway never uses the times of files.
@@ -178,7 +178,7 @@ fn journey(zip: &Path) -> Result<()> {
 }
 
 /// The files of a package, sorted by name.
-fn entries(parts: &Parts) -> io::Result<Vec<Entry>> {
+pub(super) fn entries(parts: &Parts) -> io::Result<Vec<Entry>> {
     let plain = |name: String, source: PathBuf| Entry { name, source, mode: 0o644 };
     let mut entries = vec![Entry {
         name: executable(&fs::read_to_string(parts.root.join("host.json"))?)?,

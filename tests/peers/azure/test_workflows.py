@@ -53,6 +53,8 @@ FAULTS = [
      "a job that may write (contents) builds nothing"),
     (STEP, "        run: gh release download v1\n", "the job test uses a release whose tag nothing verifies"),
     (STEP, f"        run: {VERIFY.replace('--source-digest c', '')}\n", "gh attestation verify lacks --source-digest"),
+    (STEP, "        run: |\n          cargo dev release --archive x\n      - run: cargo build\n",
+     "nothing is built in the job that holds the package"),
 ]  # fmt: skip
 DEPENDABOT = """\
 version: 2
@@ -77,11 +79,39 @@ jobs:
 """
 
 
+PLATFORMS = """\
+name: platforms
+on: { pull_request: {} }
+permissions: {}
+concurrency: { group: platforms, cancel-in-progress: true }
+jobs:
+  linux:
+    name: linux
+    runs-on: ubuntu-24.04
+    permissions: {}
+    steps:
+      - run: .ci/run
+  others:
+    name: others
+    strategy:
+      matrix:
+        include:
+          - { platform: Linux, runner: ubuntu-24.04-arm }
+          - { platform: macOS, runner: macos-15 }
+          - { platform: Windows, runner: windows-2025 }
+    runs-on: ${{ matrix.runner }}
+    permissions: {}
+    steps:
+      - run: cargo dev test
+"""
+
+
 class Workflows(Planted):
     """check_workflows.py"""
 
-    def check(self, workflow=WORKFLOW, dependabot=DEPENDABOT, audit=AUDIT):
+    def check(self, workflow=WORKFLOW, dependabot=DEPENDABOT, audit=AUDIT, platforms=PLATFORMS):
         """The exit code and the output for these files."""
+        self.write(".github/workflows/platforms.yml", platforms)
         self.write(".github/workflows/test.yml", workflow)
         self.write(".github/workflows/audit.yml", audit)
         self.write(".github/dependabot.yml", dependabot)
@@ -128,8 +158,36 @@ class Workflows(Planted):
         self.assertEqual(code, 1)
         self.assertIn("the job test publishes without a check for advisories", output)
         check = AUDIT.partition("jobs:\n")[2]
-        code, output = self.check(release.replace("    outputs:", "    needs: audit\n    outputs:") + check)
+        output = self.check(release.replace("    outputs:", "    needs: audit\n    outputs:") + check)[1]
+        self.assertNotIn("without a check for advisories", output)
+
+    def test_a_platform_that_is_not_tested_is_reported(self):
+        for old, new, platform in [
+            (".ci/run", "cargo build", "Linux x64"),
+            ("          - { platform: Linux, runner: ubuntu-24.04-arm }\n", "", "Linux arm64"),
+            ("macos-15", "macos-15-intel", "macOS arm64"),
+            ("windows-2025", "windows-11-arm", "Windows x64"),
+            ("cargo dev test", "cargo dev up", "Windows x64"),
+            ("      - run: cargo dev test", "      - continue-on-error: true\n        run: cargo dev test", "macOS arm64"),
+            ("pull_request: {}", "workflow_dispatch: {}", "Linux x64"),
+        ]:
+            with self.subTest(new):
+                self.assertIn(old, PLATFORMS)
+                code, output = self.check(platforms=PLATFORMS.replace(old, new))
+                self.assertEqual(code, 1)
+                self.assertIn(f"no workflow of pull requests runs cargo dev test on {platform}", output)
+
+    def test_an_archive_is_started_on_every_platform_before_it_is_published(self):
+        audit = AUDIT.partition("jobs:\n")[2]
+        starts = PLATFORMS.partition("jobs:\n")[2].replace(".ci/run", "cargo dev release --verify x")
+        starts = starts.replace("cargo dev test", "cargo dev release --verify x")
+        publish = STEP.replace('echo "built=$(date)" >> "$GITHUB_OUTPUT"', "./verify-tag.sh && gh release create v1")
+        release = WORKFLOW.replace(STEP, publish).replace("    outputs:", "    needs: audit\n    outputs:") + audit
+        code, output = self.check(release + starts)
         self.assertEqual(code, 0, output)
+        code, output = self.check(release + starts.replace("windows-2025", "ubuntu-22.04"))
+        self.assertEqual(code, 1)
+        self.assertIn("no job starts the archive on Windows x64", output)
 
     def test_a_lockfile_that_dependabot_does_not_know_is_reported(self):
         self.write("Cargo.lock", "")
@@ -237,6 +295,45 @@ class Tags(unittest.TestCase):
                 code, output, error = self.verify(**changed)
                 self.assertNotEqual(code, 0)
                 self.assertEqual(output, "")
+                self.assertIn(expected, error)
+
+
+class Versions(unittest.TestCase):
+    """.github/scripts/check-version.sh"""
+
+    def check(self, tag="v1.2.3", manifests=("1.2.3",) * 3, heading="## [1.2.3] - 2026-12-01", image="1.2.3"):
+        """The exit code and the error, for a project with these versions."""
+        with tempfile.TemporaryDirectory() as folder:
+            scripts = Path(folder, ".github/scripts")
+            scripts.mkdir(parents=True)
+            script = shutil.copy(PROJECT / ".github/scripts/check-version.sh", scripts)
+            for name, version in zip([".", "devkit", "benches"], manifests, strict=True):
+                Path(folder, name).mkdir(exist_ok=True)
+                text = f'[package]\nname = "x"\nversion = "{version}"\n\n[dependencies]\nversion = "9"\n'
+                Path(folder, name, "Cargo.toml").write_text(text)
+            for name, text in [("base", "resources: []"), ("azure", f"images:\n  - name: x\n    newTag: {image}")]:
+                file = Path(folder, "deploy/kubernetes", name, "kustomization.yaml")
+                file.parent.mkdir(parents=True)
+                file.write_text(f"{text}\n")
+            Path(folder, "CHANGELOG.md").write_text(f"# Changelog\n\n## [Unreleased]\n\n{heading}\n\n## [1.2.2]\n")
+            done = subprocess.run([script, tag], capture_output=True, text=True, check=False)
+            return done.returncode, done.stderr
+
+    def test_a_tag_that_agrees_with_packages_and_changelog_passes(self):
+        self.assertEqual(self.check(), (0, ""))
+        self.assertEqual(self.check("v2.0.0-rc.1", ("2.0.0-rc.1",) * 3, "## [2.0.0-rc.1]", "2.0.0-rc.1"), (0, ""))
+
+    def test_every_other_version_is_rejected(self):
+        for changed, expected in [
+            ({"tag": "v1.2.4"}, "Cargo.toml has the version 1.2.3"),
+            ({"manifests": ("1.2.3", "1.2.2", "1.2.3")}, "devkit/Cargo.toml has the version 1.2.2"),
+            ({"manifests": ("1.2.3", "1.2.3", "1.2.2")}, "benches/Cargo.toml has the version 1.2.2"),
+            ({"image": "1.2.2"}, "deploy/kubernetes/azure/kustomization.yaml names the image 1.2.2"),
+            ({"heading": ""}, "the newest heading of CHANGELOG.md is '1.2.2'"),
+        ]:
+            with self.subTest(expected):
+                code, error = self.check(**changed)
+                self.assertNotEqual(code, 0)
                 self.assertIn(expected, error)
 
 

@@ -15,27 +15,64 @@ LOCKFILES = [
 ]  # fmt: skip
 # What runs code of dependencies: build scripts, macros, scripts of packages.
 BUILDS = re.compile(r"\b(cargo|npm|npx|pip|pipx|uv|go) ")
-PUBLISHES = re.compile(r"\bgh release create\b")
-RELEASE = re.compile(r"\bgh release (create|download|upload)\b")
+PUBLISHES = re.compile(r"\bgh release create\b|\bskopeo copy\b")
+RELEASE = re.compile(r"\bgh release (create|download|upload)\b|\bskopeo copy\b")
+# What makes a part of a release.
+PACKAGES = re.compile(r"\bcargo dev (package|image|release --archive)\b")
+# The runners of the platforms on which every change is tested, by what each of their names looks like.
+PLATFORMS = {
+    "Linux x64": re.compile(r"ubuntu-[0-9.]+"),
+    "Linux arm64": re.compile(r"ubuntu-[0-9.]+-arm"),
+    "macOS arm64": re.compile(r"macos-[0-9]+"),
+    "Windows x64": re.compile(r"windows-[0-9]+"),
+}
+TESTS = re.compile(r"(^|\s)(cargo dev test|\.ci/run)\b")
+VERIFIES_ARCHIVE = re.compile(r"\bcargo dev release --verify\b")
 ADVISORIES = re.compile(r"\bcargo dev check-dependencies --advisories\b")
 ATTESTATION = ("--signer-workflow", "--source-ref", "--source-digest", "--deny-self-hosted-runners")
 
 
 def faults(root: Path) -> list[Fault]:
     """All faults of the workflows and of dependabot's configuration."""
-    found, daily = _dependabot(root), False
+    found, daily, tested = _dependabot(root), False, set()
     for path in sorted((root / ".github/workflows").glob("*.y*ml")):
         content = ruamel.yaml.YAML().load(path.read_text()) or {}
         name = str(path.relative_to(root))
         jobs = content.get("jobs") or {}
         triggers = content.get("on") or {}
         daily |= "schedule" in triggers and any(_checks_advisories(job) for job in jobs.values())
+        if "pull_request" in triggers:
+            tested |= _runners(jobs, TESTS)
+        if any(PUBLISHES.search(script) for job in jobs.values() for script in _own(job)):
+            started = _runners(jobs, VERIFIES_ARCHIVE)
+            found += [Fault(name, 1, f"no job starts the archive on {one}") for one in _missing_platforms(started)]
         for key, job in jobs.items():
             found += _job(name, job) + [Fault(name, job.lc.line + 1, text) for text in _before_release(jobs, key)]
     if not daily:
         text = "no workflow with a schedule runs cargo dev check-dependencies --advisories in any case"
         found.append(Fault(".github/workflows", 1, text))
+    for one in _missing_platforms(tested):
+        found.append(Fault(".github/workflows", 1, f"no workflow of pull requests runs cargo dev test on {one}"))
     return found
+
+
+def _runners(jobs, pattern):
+    """The runners of the jobs that have a step whose script matches, whatever the outcome of others is."""
+    found = set()
+    for job in jobs.values():
+        steps = [step for step in job.get("steps") or [] if pattern.search(str(step.get("run", "")))]
+        if not steps or any("if" in one or one.get("continue-on-error") for one in [job, *steps]):
+            continue
+        runner = str(job.get("runs-on", ""))
+        matrix = (job.get("strategy") or {}).get("matrix") or {}
+        by_matrix = re.fullmatch(r"\$\{\{ matrix\.(\w+) \}\}", runner)
+        rows = matrix.get("include") or []
+        found |= {str(row.get(by_matrix[1])) for row in rows} if by_matrix else {runner}
+    return found
+
+
+def _missing_platforms(runners):
+    return [name for name, runner in PLATFORMS.items() if not any(runner.fullmatch(one) for one in runners)]
 
 
 def _before_release(jobs, key):
@@ -77,7 +114,7 @@ def _job(path, job):
             found.append(Fault(path, line, text))
         if BUILDS.search(script) and packaged:
             found.append(Fault(path, line, "nothing is built in the job that holds the package, once it is made"))
-        packaged |= "cargo dev package" in script and "--existing" not in script
+        packaged |= bool(PACKAGES.search(script)) and "--existing" not in script
     return found
 
 

@@ -1,0 +1,27 @@
+#!/bin/sh
+# Checks that a tag, the versions of all packages, the image that the manifests name and the newest heading of the
+# changelog agree.
+#
+#   .github/scripts/check-version.sh TAG
+set -eu
+
+tag=${1:?pass the tag}
+version=${tag#v}
+cd "$(dirname "$0")/../.."
+
+reject() {
+  echo "The release $tag is rejected: $1" >&2
+  exit 1
+}
+
+for manifest in Cargo.toml devkit/Cargo.toml benches/Cargo.toml; do
+  found=$(sed -n '1,/^version/ s/^version = "\(.*\)"$/\1/p' "$manifest")
+  [ "$found" = "$version" ] || reject "$manifest has the version $found."
+done
+for file in deploy/kubernetes/*/kustomization.yaml; do
+  [ -f "$file" ] || continue
+  found=$(sed -n 's/^ *newTag: *//p' "$file")
+  [ "${found:-$version}" = "$version" ] || reject "$file names the image $found."
+done
+heading=$(sed -n 's/^## \[\([0-9][^]]*\)\].*/\1/p' CHANGELOG.md | head -n 1)
+[ "$heading" = "$version" ] || reject "the newest heading of CHANGELOG.md is '$heading'; write ## [$version] above its changes."

@@ -1,0 +1,110 @@
+//! The platforms of a release, and what builds for each.
+
+use std::path::PathBuf;
+use std::process::Command;
+
+use crate::commands::setup::{installed, runs};
+use crate::commands::{Result, cargo, static_flags, target};
+
+/// A platform of a release.
+#[derive(Debug, Clone, Copy)]
+pub struct Target {
+    pub triple: &'static str,
+    compiler: Compiler,
+}
+
+/// The C compiler, which is also the linker.
+#[derive(Debug, Clone, Copy)]
+enum Compiler {
+    /// That of macOS.
+    Native,
+    /// A cross compiler with its Debian packages.
+    Cross(&'static str, &'static [&'static str]),
+}
+
+pub const TARGETS: [Target; 4] = [
+    Target { triple: "x86_64-unknown-linux-musl", compiler: Compiler::Cross("musl-gcc", &["musl-tools"]) },
+    Target {
+        triple: "aarch64-unknown-linux-musl",
+        compiler: Compiler::Cross("aarch64-linux-gnu-gcc", &["gcc-aarch64-linux-gnu", "libc6-dev-arm64-cross"]),
+    },
+    Target { triple: "aarch64-apple-darwin", compiler: Compiler::Native },
+    Target {
+        triple: "x86_64-pc-windows-gnu",
+        compiler: Compiler::Cross("x86_64-w64-mingw32-gcc", &["gcc-mingw-w64-x86-64"]),
+    },
+];
+
+impl Target {
+    /// Whether its programs are for Windows.
+    #[must_use]
+    pub fn is_windows(&self) -> bool {
+        self.triple.contains("windows")
+    }
+
+    /// The file name of a program.
+    #[must_use]
+    pub fn executable(&self, name: &str) -> String {
+        format!("{name}{}", if self.is_windows() { ".exe" } else { "" })
+    }
+
+    /// The folder in the archive.
+    #[must_use]
+    pub fn folder_name(&self, version: &str) -> String {
+        format!("cloakroom-{version}-{}", self.triple)
+    }
+
+    #[must_use]
+    pub fn archive_name(&self, version: &str) -> String {
+        format!("{}{}", self.folder_name(version), if self.is_windows() { ".zip" } else { ".tar.gz" })
+    }
+
+    /// The variables with which cargo builds for it.
+    ///
+    /// # Errors
+    /// What is missing on this machine.
+    pub fn tools(&self) -> std::result::Result<Vec<(String, String)>, String> {
+        let variables = match self.compiler {
+            Compiler::Native if std::env::consts::OS == "macos" => Vec::new(),
+            Compiler::Native => return Err("it is linked on macOS only".to_owned()),
+            Compiler::Cross(program, packages) => {
+                if std::env::consts::OS != "linux" || !installed(|| runs(program, &["--version"]), packages) {
+                    return Err(format!("it needs {program} on Linux (apt-get install {})", packages.join(" ")));
+                }
+                let upper = self.triple.to_uppercase().replace('-', "_");
+                vec![
+                    (format!("CC_{}", self.triple.replace('-', "_")), program.to_owned()),
+                    (format!("CARGO_TARGET_{upper}_LINKER"), program.to_owned()),
+                ]
+            }
+        };
+        if has_standard_library(self.triple) {
+            Ok(variables)
+        } else {
+            Err(format!("it needs Rust's library (rustup target add {})", self.triple))
+        }
+    }
+
+    /// Builds a program for release, linked statically, and returns its file.
+    ///
+    /// # Errors
+    /// It does not build.
+    pub fn build(&self, package: &str, program: &str, tools: &[(String, String)]) -> Result<PathBuf> {
+        println!("Building {program} for {} …", self.triple);
+        let mut build = cargo();
+        // Without the package, features that only the devkit needs would get into shared dependencies of the gateway.
+        build.args(["build", "--release", "--package", package, "--bin", program, "--target", self.triple]);
+        build.env("CARGO_ENCODED_RUSTFLAGS", static_flags().join("\u{1f}"));
+        build.envs(tools.iter().map(|(name, value)| (name, value)));
+        if !build.status()?.success() {
+            return Err(format!("{program} does not build for {}", self.triple).into());
+        }
+        Ok(target().join(self.triple).join("release").join(self.executable(program)))
+    }
+}
+
+/// Whether the toolchain has Rust's standard library for a target.
+fn has_standard_library(triple: &str) -> bool {
+    let output = Command::new("rustc").args(["--print", "target-libdir", "--target", triple]).output();
+    output.is_ok_and(|output| PathBuf::from(String::from_utf8_lossy(&output.stdout).trim()).is_dir())
+}
