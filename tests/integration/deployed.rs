@@ -1,4 +1,4 @@
-//! The settings of what is deployed, read by the real binary: `deploy/` (contract 12.2, 17.1, 17.6).
+//! What is deployed: the settings in `deploy/`, read by the real binary (contract 12.2, 17.1, 17.6), and the support policy.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -45,6 +45,18 @@ fn assert_valid(parts: &[BTreeMap<String, String>], added: &[(&str, &str)]) {
     let text = String::from_utf8([output.stdout, output.stderr].concat()).unwrap();
     assert_eq!(output.status.code(), Some(0), "{text}");
     assert!(text.ends_with("the configuration is valid\n") && !text.contains("CLOAKROOM_"), "a warning: {text}");
+}
+
+#[test]
+fn the_support_policy_is_the_same_on_both_pages() {
+    let table = |page: &str| {
+        let text = std::fs::read_to_string(Path::new(ROOT).join(page)).unwrap();
+        let rows =
+            text.lines().skip_while(|line| *line != "| version | fixes |").take_while(|line| line.starts_with('|'));
+        rows.map(str::to_owned).collect::<Vec<_>>()
+    };
+    assert!(table("SECURITY.md").len() > 3);
+    assert_eq!(table("SECURITY.md"), table("docs/upgrade.md"));
 }
 
 #[test]
