@@ -1,4 +1,4 @@
-//! What is deployed: the settings in `deploy/`, read by the real binary (contract 12.2, 17.1, 17.6), and the support policy.
+//! What is deployed: the settings in `deploy/`, read by the real binary (contract 12.2, 17.1, 17.6); support policy.
 
 use std::collections::BTreeMap;
 use std::path::Path;
