@@ -32,6 +32,7 @@ pub mod server;
 pub mod session;
 pub mod spa;
 pub mod store;
+pub mod sync;
 pub mod telemetry;
 pub mod tokens;
 pub mod upstream;

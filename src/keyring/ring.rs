@@ -196,9 +196,11 @@ impl Ring {
         let mut backoff = *BACKOFF.start();
         loop {
             self.refresh(clock()).await;
+            // Before the check, so that a list that fails on another thread just after it is not missed.
+            let list_failed = self.list_failed.notified();
             if self.was_ready() && !self.source_is_down() {
                 backoff = *BACKOFF.start();
-                if timeout(pause(self.refresh), self.list_failed.notified()).await.is_err() {
+                if timeout(pause(self.refresh), list_failed).await.is_err() {
                     continue;
                 }
             }

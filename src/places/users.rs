@@ -2,13 +2,14 @@
 
 use std::collections::HashMap;
 use std::hash::{BuildHasher, RandomState};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use super::limits::Share;
 use crate::id_hash::IdHash;
 use crate::session::payload::Session;
+use crate::sync::{Mutex, MutexGuard, PoisonError};
 
 /// A hash of issuer and `sub`, under a random key: two users that share one would share a limit.
 type UserHash = u64;

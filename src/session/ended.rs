@@ -2,7 +2,6 @@
 
 use std::hash::Hash;
 use std::num::NonZeroUsize;
-use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use lru::LruCache;
 
@@ -10,6 +9,7 @@ use super::companion::SessionHash;
 use super::payload::{Session, SessionId};
 use super::store::{EndReason, LoadError, SessionKey};
 use crate::clock::UnixSeconds;
+use crate::sync::{Mutex, MutexGuard, PoisonError};
 
 /// Most entries of each kind. When a table is full, its oldest entry is removed.
 const LIMIT: NonZeroUsize = NonZeroUsize::MIN.saturating_add(19_999);

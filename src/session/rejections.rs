@@ -96,11 +96,14 @@ impl Rejections {
         table.peek(id)?.required.iter().find(|(of, _)| of == api).map(|(_, interaction)| *interaction)
     }
 
-    /// Forgets the rejections of an API, for which there is a new token.
-    pub(super) fn clear(&self, id: &SessionId, api: &str) {
-        if let Some(entry) = self.table().get_mut(id) {
-            entry.required.retain(|(of, _)| of != api);
-            entry.access_tokens.retain(|rejected| rejected.api != api);
+    /// Forgets the rejections of an API, for which there is a new token; unless that was rejected already, by a call
+    /// that got it as soon as it was stored.
+    pub(super) fn clear(&self, id: &SessionId, new: &AccessToken) {
+        if let Some(entry) = self.table().get_mut(id)
+            && !entry.access_tokens.iter().any(|rejected| rejected.is_same(new))
+        {
+            entry.required.retain(|(of, _)| *of != new.api);
+            entry.access_tokens.retain(|rejected| rejected.api != new.api);
         }
     }
 

@@ -297,10 +297,10 @@ impl Sessions {
         new: NewTokens,
         now: UnixSeconds,
     ) -> Result<(), SaveError> {
-        let api = new.access_token.as_ref().map(|token| token.api.clone());
+        let token = new.access_token.clone();
         self.store.save_tokens(lock, open, new, now).await?;
-        if let Some(api) = api {
-            self.rejections.clear(&open.session.id, &api);
+        if let Some(token) = token {
+            self.rejections.clear(&open.session.id, &token);
         }
         Ok(())
     }

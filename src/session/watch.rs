@@ -5,13 +5,14 @@
 //! for more of their body, to be woken.
 
 use std::collections::HashMap;
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::task::{Context, Waker};
 
 use super::payload::{Session, SessionId};
 use super::store::SessionStore;
 use crate::keyring::revocations::RevocationCache;
+use crate::sync::atomic::{AtomicU64, Ordering};
+use crate::sync::{Mutex, MutexGuard, PoisonError};
 
 /// How many sessions have ended or were replaced on this instance, and how often the revocation list has changed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -39,10 +39,7 @@ impl CookieStore {
 
     async fn seal(&self, open: &OpenSession, now: UnixSeconds) -> Result<String, SaveError> {
         let key = self.sealer.key(now).await.map_err(|_| SaveError::KeysUnavailable)?;
-        // Nothing is awaited from here on, so that no session is sealed after it has ended.
-        if self.ended.get(&open.session).is_some() {
-            return Err(SaveError::Ended);
-        }
+        self.check_not_ended(open)?;
         let life = self.cookies.session_life(open, now);
         let mut session = self.memory.prepare_write(open, now);
         let payload = loop {
@@ -57,7 +54,19 @@ impl CookieStore {
             }
         };
         let times = Times { issued_at: now, expires_at: open.expires_at };
-        Ok(self.sealer.seal_with(&key, Purpose::Session, self.cookies.name(), times, &payload))
+        let sealed = self.sealer.seal_with(&key, Purpose::Session, self.cookies.name(), times, &payload);
+        self.check_not_ended(open)?;
+        Ok(sealed)
+    }
+
+    /// Before a session is written and once more after that, since another thread may have ended it in between: what
+    /// the table got of it then is removed.
+    fn check_not_ended(&self, open: &OpenSession) -> Result<(), SaveError> {
+        if self.ended.get(&open.session).is_none() {
+            return Ok(());
+        }
+        self.memory.forget(&open.session.id);
+        Err(SaveError::Ended)
     }
 }
 
@@ -119,10 +128,9 @@ impl SessionStore for CookieStore {
         now: UnixSeconds,
     ) -> StoreFuture<'a, Result<(), SaveError>> {
         Box::pin(async move {
-            if self.ended.get(&open.session).is_some() {
-                return Err(SaveError::Ended);
-            }
+            self.check_not_ended(open)?;
             self.memory.save_tokens(open, new, now).map_err(|Superseded| SaveError::Superseded)?;
+            self.check_not_ended(open)?;
             let memory = Arc::clone(&self.memory);
             tokio::spawn(async move { memory.sweep(now).await });
             Ok(())

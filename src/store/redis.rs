@@ -223,6 +223,8 @@ impl SessionStore for RedisStore {
             } else {
                 None
             };
+            // It may have ended while the key was loaded, or on another thread.
+            self.check_here_before_saving(&open.session)?;
             let (records, background) = (Arc::clone(&self.records), self.background.clone());
             let handle = Handle::of(&open.session);
             let write = async move {

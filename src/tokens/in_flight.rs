@@ -4,11 +4,12 @@
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
 use std::fmt;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 
 use tokio::sync::watch;
 
 use crate::session::payload::SessionId;
+use crate::sync::{Mutex, MutexGuard, PoisonError};
 
 /// The session and the API of a refresh. Without an API it only gets the session a new refresh token.
 pub(super) type Key = (SessionId, Option<String>);

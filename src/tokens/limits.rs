@@ -1,7 +1,6 @@
 //! How many refreshes may run and wait, so that a provider that is down affects only calls that need it (contract
 //! section 22).
 
-use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use tokio::sync::{Semaphore, SemaphorePermit};
@@ -9,6 +8,7 @@ use tokio::time::Instant;
 
 use super::circuit::{Admitted, Change, Circuit};
 use crate::oidc::refresh::Availability;
+use crate::sync::{Mutex, MutexGuard, PoisonError};
 
 /// Limits of the refreshes of this instance.
 #[derive(Debug)]

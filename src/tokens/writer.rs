@@ -2,7 +2,7 @@
 //! consumed the refresh token that is stored (contract 7.18).
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::time::{Instant, sleep};
@@ -14,6 +14,7 @@ use crate::clock::UnixSeconds;
 use crate::session::payload::{Session, SessionId};
 use crate::session::store::{EndReason, NewTokens, RefreshLock, SaveError};
 use crate::session::{OpenError, OpenSession, Sessions};
+use crate::sync::{Mutex, MutexGuard, PoisonError};
 
 /// Most sessions whose tokens are kept.
 const LIMIT: usize = 1_000;
@@ -96,9 +97,7 @@ impl TokenWriter {
         let (writer, open) = (Arc::clone(self), open.clone());
         let save = async move {
             writer.repeat(&lock, &open, &new, now).await;
-            if writer.is_newest(&open, &new) {
-                writer.unsaved().remove(&open.session.id);
-            }
+            writer.remove(&open.session.id, &new);
         };
         tokio::spawn(save.in_current_span());
         Ok(())
@@ -138,11 +137,25 @@ impl TokenWriter {
     }
 
     fn is_newest(&self, open: &OpenSession, new: &Arc<NewTokens>) -> bool {
-        self.unsaved().get(&open.session.id).is_some_and(|unsaved| Arc::ptr_eq(&unsaved.tokens, new))
+        self.unsaved().get(&open.session.id).is_some_and(|unsaved| unsaved.is(new))
+    }
+
+    /// Newer tokens stay: another thread may have added them since these were stored.
+    fn remove(&self, id: &SessionId, new: &Arc<NewTokens>) {
+        let mut all = self.unsaved();
+        if all.get(id).is_some_and(|unsaved| unsaved.is(new)) {
+            all.remove(id);
+        }
     }
 
     fn unsaved(&self) -> MutexGuard<'_, HashMap<SessionId, Unsaved>> {
         self.unsaved.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Unsaved {
+    fn is(&self, tokens: &Arc<NewTokens>) -> bool {
+        Arc::ptr_eq(&self.tokens, tokens)
     }
 }
 

@@ -26,9 +26,19 @@ fn a_rejected_access_token_is_not_used_until_there_is_a_new_one() {
     assert_eq!(left(&rejections, &open), ["b0"]);
     assert_eq!(left(&rejections, &other), ["a0", "b0"], "another session");
     assert_eq!(rejections.required(&ID, "graph"), Some(RequiredInteraction::StepUp));
-    rejections.clear(&ID, "graph");
+    rejections.clear(&ID, &token("graph", "a1"));
     assert_eq!(rejections.required(&ID, "graph"), None);
     assert_eq!(left(&rejections, &open), ["a0", "b0"]);
+}
+
+/// Contract 7.28: another request may use a new token, and its API reject it, before the refresh has ended.
+#[test]
+fn a_new_access_token_that_was_rejected_already_stays_rejected() {
+    let (rejections, open) = (Rejections::default(), open(ID));
+    rejections.reject_access_token(&open, token("graph", "a0"), 0);
+    rejections.clear(&ID, &token("graph", "a0"));
+    assert_eq!(left(&rejections, &open), ["b0"]);
+    assert_eq!(rejections.required(&ID, "graph"), Some(RequiredInteraction::StepUp));
 }
 
 #[test]

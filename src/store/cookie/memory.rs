@@ -3,9 +3,9 @@
 //! All of it may be lost at any time, since a cookie alone is a valid session. The table is bounded, and an entry ends
 //! with its session.
 
+use std::fmt;
 use std::num::NonZeroUsize;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use lru::LruCache;
@@ -15,6 +15,8 @@ use crate::secret::SecretString;
 use crate::session::OpenSession;
 use crate::session::payload::{AccessToken, Session, SessionId};
 use crate::session::store::NewTokens;
+use crate::sync::atomic::{AtomicBool, Ordering};
+use crate::sync::{Mutex, MutexGuard, PoisonError};
 
 /// Most entries. When the table is full, the one that was not used for the longest time is removed.
 const LIMIT: NonZeroUsize = NonZeroUsize::MIN.saturating_add(9_999);
@@ -24,7 +26,6 @@ const CACHED: u64 = 60;
 const SWEEP: Duration = Duration::from_secs(5);
 
 /// The table.
-#[derive(Debug)]
 pub(super) struct Memory {
     table: Mutex<LruCache<SessionId, Entry>>,
     /// Whether [`Self::sweep`] runs. Changed only while the table is locked.
@@ -182,12 +183,24 @@ impl Memory {
     /// How many access tokens it holds.
     #[cfg(test)]
     pub(super) fn access_tokens(&self) -> usize {
-        self.table().iter().map(|(_, entry)| entry.access_tokens.len()).sum()
+        access_tokens(&self.table())
     }
 
     fn table(&self) -> MutexGuard<'_, LruCache<SessionId, Entry>> {
         self.table.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// With the number of access tokens, unless the table is locked.
+impl fmt::Debug for Memory {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let access_tokens = self.table.try_lock().ok().map(|table| access_tokens(&table));
+        f.debug_struct("Memory").field("access_tokens", &access_tokens).finish_non_exhaustive()
+    }
+}
+
+fn access_tokens(table: &LruCache<SessionId, Entry>) -> usize {
+    table.iter().map(|(_, entry)| entry.access_tokens.len()).sum()
 }
 
 fn remove_expired(table: &mut LruCache<SessionId, Entry>, now: UnixSeconds) {

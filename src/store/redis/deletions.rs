@@ -2,14 +2,15 @@
 //! 15.11).
 
 use std::collections::VecDeque;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::time::{Instant, sleep};
 
 use crate::session::companion::SessionHash;
 use crate::session::store::{EndReason, StoreUnavailable};
+use crate::sync::atomic::{AtomicBool, Ordering};
+use crate::sync::{Mutex, MutexGuard, PoisonError};
 
 /// Most deletions that are repeated.
 const LIMIT: usize = 10_000;
