@@ -31,6 +31,8 @@ mod headers;
 #[cfg(unix)]
 mod hooks;
 mod identities;
+// Containers, owners and modes of files.
+#[cfg(target_os = "linux")]
 mod image;
 mod journey;
 mod key_faults;
