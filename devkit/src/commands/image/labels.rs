@@ -95,7 +95,7 @@ fn revision() -> Option<String> {
     Some(if is_changed { commit + "-dirty" } else { commit })
 }
 
-fn created(source_date_epoch: Option<String>) -> Result<Option<i64>> {
+pub(super) fn created(source_date_epoch: Option<String>) -> Result<Option<i64>> {
     match source_date_epoch.or_else(|| git(&["log", "-1", "--format=%ct"])) {
         Some(seconds) => Ok(Some(seconds.parse().map_err(|_| "SOURCE_DATE_EPOCH is not a number of seconds")?)),
         None => Ok(None),

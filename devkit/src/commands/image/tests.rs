@@ -361,6 +361,16 @@ fn an_sbom_names_the_bundle_and_no_folder_of_this_machine() {
 }
 
 #[test]
+fn the_time_of_an_image_is_that_of_its_sources() {
+    assert_eq!(labels::created(Some("1700000000".to_owned())).unwrap(), Some(1_700_000_000));
+    assert!(labels::created(Some("yesterday".to_owned())).is_err());
+    let undated = Labels { created: None, revision: None, ..labels() };
+    assert!(!undated.annotations().keys().any(|name| name.ends_with("created") || name.ends_with("revision")));
+    let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap().as_secs().cast_signed();
+    assert!(labels::created(None).unwrap().is_none_or(|time| time < now), "the time of the commit, not of the build");
+}
+
+#[test]
 fn arguments_are_parsed() {
     let parse = |line: &str| Arguments::parse(&line.split_whitespace().collect::<Vec<_>>());
     assert_eq!(parse("").unwrap().processors(), Processor::ALL);
