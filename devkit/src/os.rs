@@ -10,11 +10,13 @@ use std::env::consts::EXE_SUFFIX;
 
 #[cfg(not(unix))]
 pub use other::{
-    HAS_KEY_FILES, NEEDED_VARIABLES, RUNS_ALL_TESTS, Stop, is_root, private_file_options, resolved, set_mode, signal,
+    HAS_KEY_FILES, NEEDED_VARIABLES, RUNS_ALL_TESTS, SHARES_PORTS, Stop, is_root, private_file_options, resolved,
+    set_mode, signal,
 };
 #[cfg(unix)]
 pub use unix::{
-    HAS_KEY_FILES, NEEDED_VARIABLES, RUNS_ALL_TESTS, Stop, is_root, private_file_options, resolved, set_mode, signal,
+    HAS_KEY_FILES, NEEDED_VARIABLES, RUNS_ALL_TESTS, SHARES_PORTS, Stop, is_root, private_file_options, resolved,
+    set_mode, signal,
 };
 
 /// A signal to a process.

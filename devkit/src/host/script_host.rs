@@ -17,6 +17,7 @@ use super::options::{Mode, Options};
 use super::process::{Handler, Order, Phase, Plan, Probe, supervise};
 use super::server::App;
 use super::timer::{Timer, announce};
+use crate::os;
 
 /// Kestrel's limit of bodies, as the host sets it.
 const BODY_LIMIT: usize = 104_857_600;
@@ -57,6 +58,7 @@ impl Launcher {
         let reserved = self.attached.is_none().then(reserve_port).transpose()?;
         let own = reserved.as_ref().map(TcpSocket::local_addr).transpose()?;
         let port = self.attached.or(own.map(|own| own.port())).unwrap_or_default();
+        let reserved = reserved.filter(|_| os::SHARES_PORTS);
         let (orders, received) = mpsc::unbounded_channel();
         let handler = Arc::new(Handler::new(port, log.clone(), orders));
         let config = Arc::new(config);
@@ -169,7 +171,8 @@ pub(super) async fn run(
 /// A free port of 127.0.0.1 for the handler.
 ///
 /// The socket is bound but never listens: connections are refused until the handler listens itself, which it may since
-/// such listeners reuse addresses, and no other process is given the port. The real host does not reserve its port.
+/// such listeners reuse addresses, and no other process is given the port. Where a system does not allow that, the socket
+/// must be closed first. The real host does not reserve its port.
 pub(super) fn reserve_port() -> io::Result<TcpSocket> {
     let socket = TcpSocket::new_v4()?;
     socket.set_reuseaddr(true)?;

@@ -12,6 +12,8 @@ use super::Signal;
 pub const HAS_KEY_FILES: bool = false;
 /// Whether all tests can run: they use signals, modes of files and shell scripts.
 pub const RUNS_ALL_TESTS: bool = false;
+/// Whether a process can listen on a port to which another one has bound a socket that does not listen.
+pub const SHARES_PORTS: bool = false;
 /// The variables that every process needs; without `SystemRoot` there are no sockets.
 pub const NEEDED_VARIABLES: &[&str] = &["PATH", "SystemDrive", "SystemRoot", "TEMP", "TMP"];
 

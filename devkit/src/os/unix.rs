@@ -14,6 +14,8 @@ use super::Signal;
 pub const HAS_KEY_FILES: bool = true;
 /// Whether all tests can run: they use signals, modes of files and shell scripts.
 pub const RUNS_ALL_TESTS: bool = true;
+/// Whether a process can listen on a port to which another one has bound a socket that does not listen.
+pub const SHARES_PORTS: bool = cfg!(target_os = "linux");
 /// The variables that every process needs.
 pub const NEEDED_VARIABLES: &[&str] = &["PATH"];
 
