@@ -171,8 +171,8 @@ pub(super) async fn run(
 /// A free port of 127.0.0.1 for the handler.
 ///
 /// The socket is bound but never listens: connections are refused until the handler listens itself, which it may since
-/// such listeners reuse addresses, and no other process is given the port. Where a system does not allow that, the socket
-/// must be closed first. The real host does not reserve its port.
+/// such listeners reuse addresses, and no other process is given the port. Where a system does not allow that, the
+/// socket must be closed first. The real host does not reserve its port.
 pub(super) fn reserve_port() -> io::Result<TcpSocket> {
     let socket = TcpSocket::new_v4()?;
     socket.set_reuseaddr(true)?;
