@@ -20,7 +20,8 @@ fn sources(folder: &str) -> Vec<(String, String)> {
 }
 
 fn without_tests(code: &str) -> &str {
-    code.split("#[cfg(test)]\nmod tests").next().unwrap_or_default()
+    // Of a module in a file of its own only the declaration is here, anywhere among the items.
+    code.split("#[cfg(test)]\nmod tests {").next().unwrap_or_default()
 }
 
 /// The arguments of each `cfg(…)`, `cfg!(…)` and `cfg_attr(…)`.
@@ -61,6 +62,7 @@ fn code_for_one_operating_system_is_recognized() {
         ("use std::os::unix::fs::MetadataExt;", "std::os::"),
         ("tokio::signal::unix::signal(kind)", "tokio::signal::unix"),
         ("rustix::process::geteuid()", "rustix::"),
+        ("#[cfg(test)]\nmod tests;\n\n#[cfg(unix)]\nfn f() {}", "unix"),
     ] {
         assert!(system_specific(without_tests(code)).contains(&found), "{code}");
     }
