@@ -66,10 +66,11 @@ impl App {
                 Arc::new(CookieStore::new(Arc::clone(sealer), cookies.clone()))
             }),
             StoreConfig::Redis(store) => {
-                let (prefix, limits) = (store.prefix.clone(), config.sessions);
+                let (prefix, limits, callbacks) =
+                    (store.prefix.clone(), config.sessions, config.listen.limits.callbacks);
                 let client = RedisClient::new(store, Arc::clone(&config.net));
                 Self::assemble(config, Some(Arc::clone(&client)), |sealer, cookies| {
-                    Arc::new(RedisStore::new(client, &prefix, Arc::clone(sealer), cookies.name(), limits))
+                    Arc::new(RedisStore::new(client, &prefix, Arc::clone(sealer), cookies.name(), limits, callbacks))
                 })
             }
         }
@@ -103,10 +104,15 @@ impl App {
             Arc::new(Sessions::new(sealer, cookies, config.sessions, configured, store, Arc::clone(&revocations)));
         let provider = Arc::new(Provider::new(config.provider, Arc::clone(&net)));
         let origins = Arc::clone(&config.auth.origins);
-        let exchanges = config.listen.limits.exchanges;
         let tokens = TokenService::new(config.tokens, Arc::<Provider>::clone(&provider), Arc::clone(&sessions));
         Arc::new(Self {
-            auth: Auth::new(config.auth, Arc::clone(&provider), Arc::clone(&sessions), Arc::clone(&tokens), exchanges),
+            auth: Auth::new(
+                config.auth,
+                Arc::clone(&provider),
+                Arc::clone(&sessions),
+                Arc::clone(&tokens),
+                &config.listen.limits,
+            ),
             proxy: Proxy::new(config.apis, Arc::clone(&sessions), tokens, Arc::clone(&origins), &net),
             net,
             origins,

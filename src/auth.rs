@@ -29,7 +29,7 @@ use crate::guard::origins::Origins;
 use crate::guard::return_to::ReturnTo;
 use crate::oidc::Provider;
 use crate::oidc::acr::MaxAge;
-use crate::places::Share;
+use crate::places::Limits;
 use crate::session::Sessions;
 use crate::tokens::TokenService;
 use callback_dedup::CallbackDedup;
@@ -96,15 +96,15 @@ impl Auth {
         provider: Arc<Provider>,
         sessions: Arc<Sessions>,
         tokens: Arc<TokenService>,
-        exchanges: Share,
+        limits: &Limits,
     ) -> Arc<Self> {
         Arc::new(Self {
             config,
             provider,
             sessions,
             tokens,
-            callback_dedup: CallbackDedup::default(),
-            exchange_limits: ExchangeLimits::new(exchanges),
+            callback_dedup: CallbackDedup::new(limits.callbacks),
+            exchange_limits: ExchangeLimits::new(limits.exchanges),
             failure_log: FailureLog::default(),
             logout_token_log: LimitedLog::default(),
         })

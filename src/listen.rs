@@ -50,14 +50,15 @@ impl Address {
         }
     }
 
-    /// Where this machine reaches it: an unspecified address is reached at loopback.
+    /// Where this machine may reach it: an unspecified address at loopback, that of IPv6 also where IPv6 is off.
     #[must_use]
-    pub fn local(self) -> SocketAddr {
+    pub fn local(self) -> Vec<SocketAddr> {
         let socket = self.socket();
+        let (v4, v6) = ((Ipv4Addr::LOCALHOST, socket.port()).into(), (Ipv6Addr::LOCALHOST, socket.port()).into());
         match socket.ip() {
-            ip if !ip.is_unspecified() => socket,
-            ip if ip.is_ipv4() => (Ipv4Addr::LOCALHOST, socket.port()).into(),
-            _ => (Ipv6Addr::LOCALHOST, socket.port()).into(),
+            ip if !ip.is_unspecified() => vec![socket],
+            ip if ip.is_ipv4() => vec![v4],
+            _ => vec![v6, v4],
         }
     }
 
@@ -109,10 +110,11 @@ mod tests {
 
     #[test]
     fn an_unspecified_address_is_reached_at_loopback() {
-        let local = |text| Address::standalone(text).unwrap().local().to_string();
+        let join = |all: Vec<SocketAddr>| all.iter().map(ToString::to_string).collect::<Vec<_>>().join(" ");
+        let local = |text| join(Address::standalone(text).unwrap().local());
         assert_eq!(local("0.0.0.0:8080"), "127.0.0.1:8080");
-        assert_eq!(local("[::]:8080"), "[::1]:8080");
+        assert_eq!(local("[::]:8080"), "[::1]:8080 127.0.0.1:8080");
         assert_eq!(local("10.0.0.4:8080"), "10.0.0.4:8080");
-        assert_eq!(Address::Functions(3_000).local().to_string(), "127.0.0.1:3000");
+        assert_eq!(join(Address::Functions(3_000).local()), "127.0.0.1:3000");
     }
 }

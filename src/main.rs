@@ -31,18 +31,33 @@ fn serve(vars: &Vars) -> ExitCode {
              than once, such as Entra ID, or a Redis URL in CLOAKROOM_STORE; see docs/store.md"
         );
     }
-    if let Err(error) = os::raise_open_files() {
-        tracing::warn!(%error, "the limit of open files cannot be raised");
-    }
+    warn_of_few_open_files(config.listen.limits.all);
     let runtime = match command::runtime() {
         Ok(runtime) => runtime,
         Err(code) => return code,
     };
-    runtime.block_on(async {
+    let code = runtime.block_on(async {
         let served = async { server::run(server::bind(&config.listen).await?, App::new(config)).await };
         served.await.unwrap_or_else(|error| {
             tracing::error!("{error}");
             ExitCode::from(OS_ERROR)
         })
-    })
+    });
+    // A lookup of a name or a lock of a file may hang in a thread of the runtime (contract 17.6).
+    runtime.shutdown_background();
+    code
+}
+
+/// A request in flight has a connection to its client and one to its API.
+fn warn_of_few_open_files(max_in_flight: usize) {
+    let needed = max_in_flight as u64 * 2 + 100;
+    match os::raise_open_files() {
+        Ok(limit) if limit >= needed => {}
+        Ok(limit) => tracing::warn!(
+            limit,
+            needed,
+            "too few files may be open for CLOAKROOM_MAX_IN_FLIGHT; raise the hard limit (ulimit -n, LimitNOFILE)"
+        ),
+        Err(error) => tracing::warn!(%error, "the limit of open files cannot be raised"),
+    }
 }

@@ -76,11 +76,11 @@ impl OutboundClients {
     /// The HTTP client. Until there are trusted roots, one with which https requests fail, but not those over http to
     /// loopback; so do not store it, but call this for each request.
     pub fn http(&self) -> Option<&reqwest::Client> {
-        self.https().or_else(|| self.http_without_tls())
+        self.https().or_else(|| self.http_without_roots())
     }
 
     /// An HTTP client for http, for which no roots are read.
-    pub fn http_without_tls(&self) -> Option<&reqwest::Client> {
+    pub fn http_without_roots(&self) -> Option<&reqwest::Client> {
         created(&self.http_without_roots, || self.tls_without_roots())
     }
 

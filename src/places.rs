@@ -17,7 +17,7 @@ use crate::error::Error;
 use crate::reply::Body;
 use crate::reply::body::text;
 use crate::session::payload::Session;
-pub use limits::{Limits, Share, UNDER_FUNCTIONS, scaled};
+pub use limits::{Limits, Share, UNDER_FUNCTIONS};
 use users::{UserPermit, Users};
 
 /// How long a request waits for a place of its share, so that a short burst is not rejected.

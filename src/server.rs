@@ -1,6 +1,7 @@
 //! The listening socket: an accept loop around `warp::service` with the limits that `warp::serve` lacks.
 
 mod connection;
+mod connections;
 mod request_body;
 mod threads;
 
@@ -15,6 +16,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use futures_util::FutureExt;
+use futures_util::future::select;
 use http::header::{CONNECTION, EXPECT, HOST, TRANSFER_ENCODING};
 use http::{HeaderMap, HeaderValue, Request, Response, Version};
 use http_body::Body;
@@ -25,7 +27,8 @@ use hyper_util::rt::TokioIo;
 use hyper_util::server::graceful::GracefulShutdown;
 use hyper_util::service::TowerToHyperService;
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::sync::OwnedSemaphorePermit;
+use tokio::time::Instant;
 use tracing::{Instrument, Span};
 use warp::filters::BoxedFilter;
 use warp::reply::Response as WarpResponse;
@@ -39,6 +42,7 @@ use crate::reply::{BodyError, Context, Reply, is_navigation, isolate, problem};
 use crate::routes::{RequestHead, into_response, routes};
 use crate::telemetry::{TraceContext, report_dropped_lines};
 use connection::{ConnState, TimeoutStream};
+use connections::Connections;
 use request_body::{Discarding, RequestBody, ResponseBody, Rest};
 use threads::Threads;
 
@@ -49,6 +53,10 @@ const HEADER_BYTES: usize = 32 * 1_024;
 const CONNECTIONS: usize = 2_048;
 /// How long requests in flight may take after SIGTERM (contract 11.9).
 const DRAIN: Duration = Duration::from_secs(8);
+/// Longest time for accepting what has arrived when the listener is to close.
+const BACKLOG: Duration = Duration::from_secs(1);
+/// How long connections that were just accepted have to read what has arrived.
+const FIRST_READ: Duration = Duration::from_millis(50);
 /// Pause after a failed accept, for example when the process is out of file descriptors.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 /// Exit code after SIGTERM under Functions, as shells report it. Never 0: the host would not start the process again.
@@ -60,7 +68,15 @@ const TERMINATED: u8 = 143;
 /// The address is not this machine's, or the port is taken.
 pub async fn bind(config: &Config) -> io::Result<TcpListener> {
     let address = config.address.ok_or_else(|| io::Error::other("no address to listen on is set"))?.socket();
-    let failed = |error| io::Error::other(format!("cannot listen on {address}: {error}; is the port taken?"));
+    let failed = |error: io::Error| {
+        let hint = match error.kind() {
+            io::ErrorKind::AddrInUse => "; another process has the port",
+            io::ErrorKind::PermissionDenied => "; choose a port from 1024 on",
+            io::ErrorKind::AddrNotAvailable => "; the address is not one of this machine",
+            _ => "",
+        };
+        io::Error::other(format!("cannot listen on {address}: {error}{hint}"))
+    };
     TcpListener::bind(address).await.map_err(failed)
 }
 
@@ -76,7 +92,7 @@ pub async fn run(listener: TcpListener, app: Arc<App>) -> io::Result<ExitCode> {
     app.load_in_background();
     tokio::spawn(report_dropped_lines());
     let server = Server {
-        connections: Arc::new(Semaphore::new(CONNECTIONS.max(app.listen.limits.all * 2))),
+        connections: Connections::new(CONNECTIONS.max(app.listen.limits.all * 2)),
         discarding: Discarding::default(),
         graceful: GracefulShutdown::new(),
         routes: routes(&app),
@@ -89,8 +105,11 @@ pub async fn run(listener: TcpListener, app: Arc<App>) -> io::Result<ExitCode> {
         app.announce_stop();
         let delay_s = app.listen.drain_delay.as_secs_f64();
         tracing::info!(delay_s, "stopping; requests are still accepted for CLOAKROOM_DRAIN_DELAY");
-        server.accept(&listener, tokio::time::sleep(app.listen.drain_delay)).await;
+        let delay = pin!(tokio::time::sleep(app.listen.drain_delay));
+        // A second signal ends the delay.
+        server.accept(&listener, select(delay, pin!(os::termination()))).await;
     }
+    server.accept_backlog(&listener).await;
     drop(listener);
     tracing::info!("shutting down; finishing requests in flight");
     let finish = async {
@@ -105,7 +124,7 @@ pub async fn run(listener: TcpListener, app: Arc<App>) -> io::Result<ExitCode> {
 
 /// What connections share.
 struct Server {
-    connections: Arc<Semaphore>,
+    connections: Arc<Connections>,
     discarding: Discarding,
     graceful: GracefulShutdown,
     routes: BoxedFilter<(WarpResponse,)>,
@@ -115,34 +134,53 @@ struct Server {
 
 impl Server {
     /// Accepts connections until `end`.
-    async fn accept(&self, listener: &TcpListener, end: impl Future<Output = ()>) {
+    async fn accept<T>(&self, listener: &TcpListener, end: impl Future<Output = T>) {
         let mut end = pin!(end);
         loop {
             let permit = tokio::select! {
-                permit = Arc::clone(&self.connections).acquire_owned() => permit,
-                () = &mut end => return,
+                permit = self.connections.permit() => permit,
+                _ = &mut end => return,
             };
-            let Ok(permit) = permit else { return };
+            let Some(permit) = permit else { return };
             let accepted = tokio::select! {
                 accepted = listener.accept() => accepted,
-                () = &mut end => return,
+                _ = &mut end => return,
             };
             // The socket moves to the runtime of another thread.
             match accepted.and_then(|(stream, _)| stream.into_std()) {
                 Ok(stream) => self.serve(stream, permit),
-                Err(_) => tokio::time::sleep(ACCEPT_PAUSE).await,
+                Err(error) => {
+                    self.connections.warn(|| {
+                        tracing::error!(%error, "no connection can be accepted; are there too few open files (ulimit -n)?");
+                    });
+                    tokio::time::sleep(ACCEPT_PAUSE).await;
+                }
             }
         }
+    }
+
+    /// Accepts the connections that the system has established already, and lets each read its first request: without
+    /// that they would be reset.
+    async fn accept_backlog(&self, listener: &TcpListener) {
+        let end = Instant::now() + BACKLOG;
+        while Instant::now() < end
+            && let Some(Ok((stream, _))) = listener.accept().now_or_never()
+            && let (Ok(stream), Some(permit)) = (stream.into_std(), self.connections.permit().await)
+        {
+            self.serve(stream, permit);
+        }
+        tokio::time::sleep(FIRST_READ).await;
     }
 
     fn serve(&self, stream: StdTcpStream, permit: OwnedSemaphorePermit) {
         let routes = TowerToHyperService::new(warp::service(self.routes.clone()));
         let (app, discarding, watcher) = (Arc::clone(&self.app), self.discarding.clone(), self.graceful.watcher());
+        let state = ConnState::new();
+        let (open, to_close) = self.connections.add(&state, permit);
         self.threads.spawn(async move {
             let Ok(stream) = TcpStream::from_std(stream) else { return };
             // Otherwise the second segment of a response waits 40 ms for the client's delayed acknowledgement.
             let _ = stream.set_nodelay(true);
-            let state = ConnState::new();
             let socket = TimeoutStream::new(stream, state.clone());
             // Boxed, so that an idle connection holds no memory for a request.
             let service = service_fn(move |request| {
@@ -151,8 +189,8 @@ impl Server {
             });
             let connection = http().serve_connection(TokioIo::new(socket), service);
             // An error means that the client broke the connection; there is nothing to do about it.
-            let _ = watcher.watch(connection).await;
-            drop(permit);
+            let _ = select(pin!(watcher.watch(connection)), to_close).await;
+            drop(open);
         });
     }
 }

@@ -20,8 +20,6 @@ use crate::session::OpenSession;
 use crate::session::companion::SessionHash;
 use crate::session::cookie::LOGIN_SECONDS;
 
-/// Most callbacks that are remembered.
-const LIMIT: NonZeroUsize = NonZeroUsize::MIN.saturating_add(999);
 /// How long a repeated callback gets the session of the first one.
 const RESULT_LIFE: Duration = Duration::from_secs(60);
 
@@ -68,6 +66,11 @@ pub(super) enum Attempt {
 }
 
 impl CallbackDedup {
+    /// `most`: how many callbacks are remembered (contract 17.4).
+    pub(super) fn new(most: usize) -> Self {
+        Self(Arc::new(Mutex::new(LruCache::new(NonZeroUsize::new(most).unwrap_or(NonZeroUsize::MIN)))))
+    }
+
     /// Joins the exchange of an earlier callback with this state, or starts one. It runs to its end even if the browser
     /// disconnects. `replaces`: the session that the browser had before.
     pub(super) fn join_or_start(
@@ -95,12 +98,6 @@ impl CallbackDedup {
                 Attempt::First(exchange, sign_in)
             }
         }
-    }
-}
-
-impl Default for CallbackDedup {
-    fn default() -> Self {
-        Self(Arc::new(Mutex::new(LruCache::new(LIMIT))))
     }
 }
 
@@ -139,7 +136,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn a_result_is_shared_for_a_minute_and_remembered_as_long_as_its_transaction() {
-        let table = CallbackDedup::default();
+        let table = CallbackDedup::new(10);
         assert!(matches!(callback(&table, 1), Attempt::First(..)));
         tokio::time::advance(Duration::from_secs(59)).await;
         assert!(matches!(callback(&table, 1), Attempt::Repeated(..)));
@@ -156,10 +153,10 @@ mod tests {
 
     #[tokio::test]
     async fn the_table_is_bounded() {
-        let table = CallbackDedup::default();
-        for number in 0..LIMIT.get() + 5 {
+        let table = CallbackDedup::new(100);
+        for number in 0..105 {
             callback(&table, number);
         }
-        assert_eq!(counts(&table).0, LIMIT.get());
+        assert_eq!(counts(&table).0, 100);
     }
 }

@@ -28,7 +28,7 @@ use crate::telemetry;
 use crate::tokens;
 
 /// Domains under which hosts of different customers are same-site with each other.
-const SHARED_HOSTS: [&str; 2] = [".azurefd.net", ".web.core.windows.net"];
+const SHARED_HOSTS: [&str; 3] = [".azurecontainerapps.io", ".azurefd.net", ".web.core.windows.net"];
 /// Longest duration of a setting in seconds.
 const LONGEST: u64 = 366 * 86_400;
 

@@ -40,7 +40,7 @@ impl RotateKeys {
         if !self.try_start() {
             return response("nothing done: the last rotation started less than a minute ago");
         }
-        response(&rotate_and_log(self.source.as_ref(), now, &self.parameters).await)
+        response(&rotate_and_log(self.source.as_ref(), now, &self.parameters, "").await)
     }
 
     /// Whether a rotation may start now; if so, it counts as started.

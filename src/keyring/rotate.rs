@@ -95,9 +95,11 @@ pub async fn rotate(
     Ok(outcome)
 }
 
-/// Rotates with a random key, and logs the outcome. Returns it in one sentence.
-pub async fn rotate_and_log(source: &dyn KeySource, now: UnixSeconds, parameters: &Parameters) -> String {
+/// Rotates with a random key, and logs what has changed. Returns the outcome in one sentence. `remedy`: what to do if
+/// it fails again.
+pub async fn rotate_and_log(source: &dyn KeySource, now: UnixSeconds, parameters: &Parameters, remedy: &str) -> String {
     match rotate(source, &Key32::random(), now, parameters).await {
+        Ok(outcome) if outcome == Outcome::default() => outcome.to_string(),
         Ok(outcome) => {
             let summary = outcome.to_string();
             tracing::info!(event = "keys_rotated", "{summary}");
@@ -107,7 +109,7 @@ pub async fn rotate_and_log(source: &dyn KeySource, now: UnixSeconds, parameters
             tracing::error!(
                 event = "key_rotation_failed",
                 %problem,
-                "the keys could not be rotated; the next rotation tries again"
+                "the keys could not be rotated; the next rotation tries again{remedy}"
             );
             format!("not rotated: {problem}")
         }

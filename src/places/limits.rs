@@ -20,6 +20,8 @@ pub struct Limits {
     pub forms: usize,
     /// Code exchanges; callbacks that wait for one have no places.
     pub exchanges: Share,
+    /// Callbacks that may be repeated, whether they wait or have ended.
+    pub callbacks: usize,
 }
 
 /// A part of the places.
@@ -39,6 +41,9 @@ impl Limits {
         const fn share(all: usize, held: usize, waiting: usize) -> Share {
             Share { held: scaled(all, held), waiting: scaled(all, waiting) }
         }
+        const fn at_least(number: usize, least: usize) -> usize {
+            if number < least { least } else { number }
+        }
         Self {
             all,
             general: scaled(all, 80),
@@ -47,6 +52,7 @@ impl Limits {
             sessionless: share(all, 20, 20),
             forms: scaled(all, 128),
             exchanges: share(all, 16, 64),
+            callbacks: at_least(scaled(all, 1_000), 1_000),
         }
     }
 }
@@ -59,7 +65,7 @@ impl Default for Limits {
 
 /// A number that holds for 90 places, for another number of places.
 #[must_use]
-pub const fn scaled(all: usize, of_90: usize) -> usize {
+const fn scaled(all: usize, of_90: usize) -> usize {
     of_90 * all / UNDER_FUNCTIONS
 }
 
@@ -78,6 +84,7 @@ mod tests {
             sessionless: Share { held: 20, waiting: 20 },
             forms: 128,
             exchanges: Share { held: 16, waiting: 64 },
+            callbacks: 1_000,
         };
         assert_eq!(Limits::default(), expected);
     }
@@ -93,6 +100,7 @@ mod tests {
             sessionless: Share { held: 222, waiting: 222 },
             forms: 1_422,
             exchanges: Share { held: 177, waiting: 711 },
+            callbacks: 11_111,
         };
         assert_eq!(Limits::of(1_000), expected);
     }

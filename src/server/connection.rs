@@ -79,6 +79,12 @@ impl ConnState {
         self.lock().activity
     }
 
+    /// Since when no request is being handled and none has arrived whole; `None` if one is.
+    pub(super) fn idle_since(&self) -> Option<Instant> {
+        let now = self.lock();
+        matches!(now.activity, Activity::Idle | Activity::Head).then_some(now.since)
+    }
+
     /// When the next bytes must have arrived. Without a deadline the reader is woken where nothing else would.
     fn deadline(&self, reader: &Waker) -> Option<Instant> {
         let mut now = self.lock();

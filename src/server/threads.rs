@@ -38,8 +38,10 @@ impl Threads {
     }
 
     /// Runs the future of a connection on the thread with the fewest connections.
+    #[expect(clippy::expect_used, reason = "`start` makes no empty list")]
     pub(super) fn spawn(&self, connection: impl Future<Output = ()> + Send + 'static) {
-        let Some(thread) = self.0.iter().min_by_key(|thread| Arc::strong_count(&thread.connections)) else { return };
+        let thread = self.0.iter().min_by_key(|thread| Arc::strong_count(&thread.connections));
+        let thread = thread.expect("the current thread is one of them");
         let counted = Arc::clone(&thread.connections);
         thread.runtime.spawn(async move {
             connection.await;

@@ -42,9 +42,6 @@ use lock::Attempt;
 use record::{Index, Names, SessionNames};
 use records::{Fields, Records, Stored, is_none, millis};
 
-/// Most sessions whose callbacks may be repeated; there are no more at a time.
-const REPEATABLE: NonZeroUsize = NonZeroUsize::MIN.saturating_add(999);
-
 /// The store of one instance.
 #[derive(Debug)]
 pub struct RedisStore {
@@ -60,16 +57,24 @@ pub struct RedisStore {
 }
 
 impl RedisStore {
-    /// A store of the sessions whose cookies have this name. `prefix` begins every key.
+    /// A store of the sessions whose cookies have this name. `prefix` begins every key; `callbacks` is how many may be
+    /// repeated at a time.
     #[must_use]
-    pub fn new(client: Arc<Client>, prefix: &str, sealer: Arc<Sealer>, cookie: &str, limits: Limits) -> Self {
+    pub fn new(
+        client: Arc<Client>,
+        prefix: &str,
+        sealer: Arc<Sealer>,
+        cookie: &str,
+        limits: Limits,
+        callbacks: usize,
+    ) -> Self {
         let background = TaskTracker::new();
         background.close();
         Self {
             records: Arc::new(Records { client, names: Names::new(prefix), sealer, limits }),
             cookie: cookie.to_owned(),
             ended: EndedSessions::default(),
-            created: Mutex::new(LruCache::new(REPEATABLE)),
+            created: Mutex::new(LruCache::new(NonZeroUsize::new(callbacks).unwrap_or(NonZeroUsize::MIN))),
             deletions: Arc::default(),
             background,
         }

@@ -74,7 +74,7 @@ async fn a_port_in_use_ends_with_exit_code_71() {
     settings.insert("FUNCTIONS_CUSTOMHANDLER_PORT".to_owned(), taken.local_addr().unwrap().port().to_string());
     let (code, text) = run(&[], &settings);
     assert_eq!(code, Some(71), "{text}");
-    assert!(text.contains("is the port taken?"), "{text}");
+    assert!(text.contains("another process has the port"), "{text}");
 }
 
 /// The runtime needs two files beyond the three that every process has open.

@@ -1,12 +1,16 @@
 //! Address, threads and numbers of the process that serves (contract 17.1, 17.4 to 17.6).
 
 use std::num::NonZeroUsize;
+use std::time::Duration;
 
 use super::{ConfigParser, Parsed};
-use crate::config::settings::{DRAIN_DELAY, LISTEN, MAX_IN_FLIGHT, Setting, THREADS};
+use crate::config::PREFIX;
+use crate::config::settings::{DRAIN_DELAY, KEY_ROTATE, LISTEN, MAX_IN_FLIGHT, Setting, THREADS};
 use crate::listen::{Address, Config, default_in_flight, default_threads};
 use crate::places::Limits;
 
+/// Orchestrators usually kill a process after 30 s, of which requests in flight need 8 s (contract 17.6).
+const LONG_DRAIN: Duration = Duration::from_secs(20);
 /// The variable by which the host names the port.
 const HOST_PORT: &str = "FUNCTIONS_CUSTOMHANDLER_PORT";
 /// The range of `MAX_IN_FLIGHT`: below it a share of the places would have none.
@@ -18,6 +22,16 @@ impl ConfigParser<'_> {
     pub(super) fn listen(&mut self) -> Parsed<Config> {
         let (address, drain_delay) = (self.address(), self.duration_from(&DRAIN_DELAY, 0));
         let is_standalone = matches!(address, Ok(Some(Address::Standalone(_))));
+        if is_standalone && drain_delay.as_ref().is_ok_and(|delay| *delay > LONG_DRAIN) {
+            self.warnings.push(format!(
+                "{PREFIX}DRAIN_DELAY: what stops the process must wait for as long and 8 s more; 30 s are usual"
+            ));
+        }
+        for setting in [DRAIN_DELAY, KEY_ROTATE] {
+            if matches!(address, Ok(Some(Address::Functions(_)))) && self.set_value(&setting).is_some() {
+                self.warnings.push(format!("{PREFIX}{}: has no effect under the Functions host", setting.name));
+            }
+        }
         let threads = self.number(&THREADS, THREAD_COUNT);
         let in_flight = self.number(&MAX_IN_FLIGHT, IN_FLIGHT);
         let threads = threads?.and_then(NonZeroUsize::new);

@@ -11,6 +11,8 @@ use crate::keyring::ring::{Ring, hedged};
 /// Time from one rotation to the next. The first one comes within it, so that instances that start together do not
 /// rotate together.
 const INTERVAL: Duration = Duration::from_secs(3_600);
+/// Where the process may only read the keys.
+const REMEDY: &str = "; if this identity may only read the keys, set CLOAKROOM_KEY_ROTATE=off and rotate elsewhere";
 /// Pause after a look at a ring without keys, for example while the identity may not write yet.
 const EMPTY_PAUSE: Duration = Duration::from_secs(60);
 
@@ -24,7 +26,7 @@ pub async fn rotate_hourly(ring: &Ring, clock: Clock<'_>) {
             () = ring.listed_none() => false,
         };
         if is_due || is_empty(ring).await {
-            rotate_and_log(ring.source(), clock(), ring.parameters()).await;
+            rotate_and_log(ring.source(), clock(), ring.parameters(), REMEDY).await;
         }
         if is_due {
             due += INTERVAL;

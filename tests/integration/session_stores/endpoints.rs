@@ -72,14 +72,13 @@ impl Gateway {
         ];
         let vars = vars.map(|(name, value)| (format!("CLOAKROOM_{name}"), value.to_owned()));
         let config = Config::from_vars(&vars.into_iter().collect()).unwrap();
-        let exchanges = config.listen.limits.exchanges;
         let instance = Instance::new(place).await;
         let seconds = Duration::from_secs;
         let limits = Limits { idle: seconds(1_800), max: seconds(MAX), clock_skew: seconds(300) };
         let sessions = Arc::new(instance.sessions(config.apis, limits));
         let provider = Arc::new(Provider::new(config.provider, config.net));
         let tokens = TokenService::new(config.tokens, Arc::<Provider>::clone(&provider), Arc::clone(&sessions));
-        let auth = Auth::new(config.auth, provider, Arc::clone(&sessions), tokens, exchanges);
+        let auth = Auth::new(config.auth, provider, Arc::clone(&sessions), tokens, &config.listen.limits);
         Self { instance, sessions, auth }
     }
 

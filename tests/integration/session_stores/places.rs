@@ -204,7 +204,7 @@ impl Place for RedisPlace {
     fn store(&self, sealer: &Arc<Sealer>) -> Arc<dyn SessionStore> {
         let config = Config { auth: self.auth.clone(), ..config(self.port) };
         let (prefix, client) = (config.prefix.clone(), Client::new(config, Arc::default()));
-        Arc::new(RedisStore::new(client, &prefix, Arc::clone(sealer), NAME, LIMITS))
+        Arc::new(RedisStore::new(client, &prefix, Arc::clone(sealer), NAME, LIMITS, 1_000))
     }
 
     fn has_index(&self) -> bool {
@@ -247,7 +247,7 @@ impl Place for ClusterPlace {
     fn store(&self, sealer: &Arc<Sealer>) -> Arc<dyn SessionStore> {
         let config = Config { auth: self.auth.clone(), ..config(self.cluster.servers[0].port()) };
         let (prefix, client) = (config.prefix.clone(), Client::new(config, Arc::default()));
-        Arc::new(RedisStore::new(client, &prefix, Arc::clone(sealer), NAME, LIMITS))
+        Arc::new(RedisStore::new(client, &prefix, Arc::clone(sealer), NAME, LIMITS, 1_000))
     }
 
     fn has_index(&self) -> bool {
