@@ -275,7 +275,7 @@ async fn what_an_instance_promises_holds_over_all_threads() {
     let app = TestApp::builder().standalone().set("THREADS", "4").provider(options).start().await;
     let ada = app.signed_in(ADA).await;
     // The token has less than half of its life left.
-    tokio::time::sleep(Duration::from_millis(5_100)).await;
+    tokio::time::sleep(Duration::from_millis(6_100)).await;
     app.provider.fault(&[Endpoint::Token], Fault::Delay(Duration::from_millis(300)));
     let before = app.provider.token_requests();
     // Each on a connection of its own; the connections are spread over the threads.
