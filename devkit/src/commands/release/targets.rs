@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 use std::process::Command;
 
+use crate::commands::elf::{self, Processor};
 use crate::commands::setup::{installed, runs};
 use crate::commands::{Result, cargo, static_flags, target};
 
@@ -13,7 +14,7 @@ pub struct Target {
     compiler: Compiler,
 }
 
-/// The C compiler, which is also the linker.
+/// The C compiler, which is also the linker but for musl on the same processor.
 #[derive(Debug, Clone, Copy)]
 enum Compiler {
     /// That of macOS.
@@ -72,10 +73,10 @@ impl Target {
                     return Err(format!("it needs {program} on Linux (apt-get install {})", packages.join(" ")));
                 }
                 let upper = self.triple.to_uppercase().replace('-', "_");
-                vec![
-                    (format!("CC_{}", self.triple.replace('-', "_")), program.to_owned()),
-                    (format!("CARGO_TARGET_{upper}_LINKER"), program.to_owned()),
-                ]
+                let compiler = (format!("CC_{}", self.triple.replace('-', "_")), program.to_owned());
+                let linker = (format!("CARGO_TARGET_{upper}_LINKER"), program.to_owned());
+                // Rust brings musl itself; by musl-gcc it would link the one of the machine, and dynamically.
+                [compiler].into_iter().chain((program != "musl-gcc").then_some(linker)).collect()
             }
         };
         if has_standard_library(self.triple) {
@@ -99,7 +100,19 @@ impl Target {
         if !build.status()?.success() {
             return Err(format!("{program} does not build for {}", self.triple).into());
         }
-        Ok(target().join(self.triple).join("release").join(self.executable(program)))
+        let binary = target().join(self.triple).join("release").join(self.executable(program));
+        self.check(&std::fs::read(&binary)?)?;
+        Ok(binary)
+    }
+
+    /// Checks that a program for Linux runs on every Linux.
+    ///
+    /// # Errors
+    /// It is not static, or for another processor.
+    pub fn check(&self, binary: &[u8]) -> Result<()> {
+        let processor = Processor::ALL.into_iter().find(|one| self.triple.starts_with(one.name()));
+        let fault = processor.filter(|_| self.triple.contains("linux")).and_then(|one| elf::fault(binary, one));
+        fault.map_or(Ok(()), |fault| Err(format!("the program for {} {fault}", self.triple).into()))
     }
 }
 

@@ -99,3 +99,12 @@ fn every_job_that_makes_a_part_is_in_the_workflow() {
         assert!(workflow.contains(target.triple), "release.yml does not build for {}", target.triple);
     }
 }
+
+#[test]
+fn programs_for_linux_are_static() {
+    // Of the machine that runs this test, and linked to its libraries.
+    let own = fs::read(std::env::current_exe().unwrap()).unwrap();
+    for target in &TARGETS {
+        assert_eq!(target.check(&own).is_err(), target.triple.contains("linux"), "{}", target.triple);
+    }
+}
