@@ -28,7 +28,7 @@ use hyper_util::server::graceful::GracefulShutdown;
 use hyper_util::service::TowerToHyperService;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::OwnedSemaphorePermit;
-use tokio::time::Instant;
+use tokio::time::{sleep, timeout};
 use tracing::{Instrument, Span};
 use warp::filters::BoxedFilter;
 use warp::reply::Response as WarpResponse;
@@ -105,7 +105,7 @@ pub async fn run(listener: TcpListener, app: Arc<App>) -> io::Result<ExitCode> {
         app.announce_stop();
         let delay_s = app.listen.drain_delay.as_secs_f64();
         tracing::info!(delay_s, "stopping; requests are still accepted for CLOAKROOM_DRAIN_DELAY");
-        let delay = pin!(tokio::time::sleep(app.listen.drain_delay));
+        let delay = pin!(sleep(app.listen.drain_delay));
         // A second signal ends the delay.
         server.accept(&listener, select(delay, pin!(os::termination()))).await;
     }
@@ -116,7 +116,7 @@ pub async fn run(listener: TcpListener, app: Arc<App>) -> io::Result<ExitCode> {
         server.graceful.shutdown().await;
         app.flush().await;
     };
-    if tokio::time::timeout(DRAIN, finish).await.is_err() {
+    if timeout(DRAIN, finish).await.is_err() {
         tracing::warn!("requests were still in flight after 8 s");
     }
     Ok(if is_standalone { ExitCode::SUCCESS } else { ExitCode::from(TERMINATED) })
@@ -153,7 +153,7 @@ impl Server {
                     self.connections.warn(|| {
                         tracing::error!(%error, "no connection can be accepted; are there too few open files (ulimit -n)?");
                     });
-                    tokio::time::sleep(ACCEPT_PAUSE).await;
+                    sleep(ACCEPT_PAUSE).await;
                 }
             }
         }
@@ -162,14 +162,16 @@ impl Server {
     /// Accepts the connections that the system has established already, and lets each read its first request: without
     /// that they would be reset.
     async fn accept_backlog(&self, listener: &TcpListener) {
-        let end = Instant::now() + BACKLOG;
-        while Instant::now() < end
-            && let Some(Ok((stream, _))) = listener.accept().now_or_never()
-            && let (Ok(stream), Some(permit)) = (stream.into_std(), self.connections.permit().await)
-        {
-            self.serve(stream, permit);
-        }
-        tokio::time::sleep(FIRST_READ).await;
+        let accept = async {
+            while let Some(Ok((stream, _))) = listener.accept().now_or_never()
+                && let (Ok(stream), Some(permit)) = (stream.into_std(), self.connections.permit().await)
+            {
+                self.serve(stream, permit);
+            }
+        };
+        // It waits while all connections that may be open have requests.
+        let _ = timeout(BACKLOG, accept).await;
+        sleep(FIRST_READ).await;
     }
 
     fn serve(&self, stream: StdTcpStream, permit: OwnedSemaphorePermit) {

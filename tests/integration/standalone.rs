@@ -446,3 +446,23 @@ async fn a_gateway_that_is_not_ready_is_live() {
         assert!(code == Some(1) && text.contains("503") && text.contains(r#""missing":["keys""#), "{text}");
     }
 }
+
+/// Contract 11.8: a connection that the system has established when the listener closes gets its response.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_request_that_arrives_with_the_signal_gets_its_response() {
+    let app = TestApp::builder().standalone().start().await;
+    for _ in 0..10 {
+        let port = free_port().unwrap();
+        let mut gateway = Gateway::start(&app.settings, port);
+        // Stopped, so that it gets the connection and the signal at the same time.
+        gateway.signal("-STOP");
+        let mut stream = raw::open(port);
+        stream.write_all(b"GET /health/live HTTP/1.1\r\nHost: x\r\n\r\n").unwrap();
+        gateway.signal("-TERM");
+        gateway.signal("-CONT");
+        let (response, _) = raw::read_response(&mut stream, |bytes| bytes.ends_with(b"}"));
+        let response = String::from_utf8_lossy(&response).into_owned();
+        assert!(response.starts_with("HTTP/1.1 200 "), "{response}{}", gateway.log());
+        assert_eq!(gateway.wait(), Some(0));
+    }
+}
