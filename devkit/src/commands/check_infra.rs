@@ -12,6 +12,7 @@ use std::time::Instant;
 use environments::Environments;
 
 use super::check::{part, step, summary};
+use super::elf::Processor;
 use super::{image, package, root, setup, usage};
 use crate::host;
 
@@ -40,7 +41,7 @@ pub fn run(arguments: &[&str]) -> u8 {
     let begun = Instant::now();
     let package = || package::run(&["--verify"]) == 0;
     // For the processor of the package, whose binary it has; the other one takes minutes to build.
-    let image = || image::run(&["--platform", "linux/amd64", "--verify"]) == 0;
+    let image = || image::check(Processor::X86_64) == 0;
     let mut parts = vec![
         ("functions and host.json", part("functions and host.json", || are_functions_valid(&root()))),
         ("the package and its journey", part("the package and its journey", package)),

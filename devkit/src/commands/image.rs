@@ -18,7 +18,7 @@ use oci_spec::image::{Arch, Os, Platform};
 
 use super::elf::Processor;
 use super::setup::{installed, runs};
-use super::{Result, cargo, exit_code, root, usage};
+use super::{Result, cargo, exit_code, root, target, usage};
 use build::Machine;
 use container::Runtime;
 use labels::Labels;
@@ -116,9 +116,27 @@ impl Arguments {
 fn make(arguments: &Arguments) -> Result<()> {
     let (tar, processors) = match &arguments.existing {
         Some(tar) => (std::path::absolute(tar)?, arguments.processors()),
-        None => build_image(arguments)?,
+        None => build_image(arguments, &root().join("dist"))?,
     };
-    let sizes = verify::verify(&tar, &processors).map_err(|faults| faults.join("\n"))?;
+    inspect(&tar, &processors)?;
+    if arguments.verify { journey(&tar) } else { Ok(()) }
+}
+
+/// Makes an image for one platform under the target folder, instead of the one in `dist/`, verifies and starts it.
+/// Returns the exit code.
+#[must_use]
+pub(super) fn check(processor: Processor) -> u8 {
+    let arguments = Arguments { platforms: vec![processor], ..Arguments::default() };
+    let checked = build_image(&arguments, &target().join("image")).and_then(|(tar, processors)| {
+        inspect(&tar, &processors)?;
+        journey(&tar)
+    });
+    exit_code(checked)
+}
+
+/// Verifies an image and prints its sizes.
+fn inspect(tar: &Path, processors: &[Processor]) -> Result<()> {
+    let sizes = verify::verify(tar, processors).map_err(|faults| faults.join("\n"))?;
     println!("{}", tar.display());
     for size in &sizes {
         println!(
@@ -130,31 +148,46 @@ fn make(arguments: &Arguments) -> Result<()> {
             size.files
         );
     }
-    if arguments.verify { journey(&tar) } else { Ok(()) }
+    Ok(())
 }
 
-fn build_image(arguments: &Arguments) -> Result<(PathBuf, Vec<Processor>)> {
-    let binaries = if arguments.binaries.is_empty() {
-        arguments.processors().into_iter().map(|one| Ok((one, build::release(one)?))).collect::<Result<Vec<_>>>()?
-    } else {
-        arguments.binaries.iter().map(|path| Ok((processor_of(path)?, path.clone()))).collect::<Result<_>>()?
+fn build_image(arguments: &Arguments, folder: &Path) -> Result<(PathBuf, Vec<Processor>)> {
+    let existing = arguments.binaries.iter().map(|path| Ok((processor_of(path)?, path.clone())));
+    let existing = existing.collect::<Result<Vec<_>>>()?;
+    let processors = match existing.as_slice() {
+        [] => arguments.processors(),
+        binaries => binaries.iter().map(|(processor, _)| *processor).collect(),
     };
     let labels = Labels::of_the_project()?;
     let spa = arguments.spa.clone().unwrap_or_else(|| root().join(SPA));
-    let mut images = Vec::new();
-    for (processor, binary) in &binaries {
-        let sbom = match &arguments.sbom {
-            Some(file) => fs::read(file).map_err(|error| format!("{}: {error}", file.display()))?,
-            None => sbom::generate(*processor, &labels)?,
-        };
-        let layer = layer::pack(&layer::files(binary, &root(), &spa)?)?;
-        images.push(Image { processor: *processor, layer, sbom });
-    }
-    let dist = root().join("dist");
-    fs::create_dir_all(&dist)?;
-    let tar = dist.join(FILE);
+    let sbom = |processor| match &arguments.sbom {
+        Some(file) => Ok(fs::read(file).map_err(|error| format!("{}: {error}", file.display()))?),
+        None => sbom::generate(processor, &labels),
+    };
+    let mut given = existing.iter();
+    let binary = |processor| given.next().map_or_else(|| build::release(processor), |(_, path)| Ok(path.clone()));
+    let images = images(&processors, &spa, sbom, binary)?;
+    fs::create_dir_all(folder)?;
+    let tar = folder.join(FILE);
     layout::write(&images, &labels, &tar)?;
-    Ok((tar, binaries.into_iter().map(|(processor, _)| processor).collect()))
+    Ok((tar, processors))
+}
+
+/// The images of all platforms. Their SBOMs come first, because that compiles and starts programs of others; then each
+/// binary is read before the next one is built.
+fn images(
+    processors: &[Processor],
+    spa: &Path,
+    sbom: impl FnMut(Processor) -> Result<Vec<u8>>,
+    mut binary: impl FnMut(Processor) -> Result<PathBuf>,
+) -> Result<Vec<Image>> {
+    let sboms = processors.iter().copied().map(sbom).collect::<Result<Vec<_>>>()?;
+    let mut images = Vec::new();
+    for (&processor, sbom) in processors.iter().zip(sboms) {
+        let layer = layer::pack(&layer::files(&binary(processor)?, &root(), spa)?)?;
+        images.push(Image { processor, layer, sbom });
+    }
+    Ok(images)
 }
 
 fn processor_of(binary: &Path) -> Result<Processor> {
@@ -180,12 +213,24 @@ fn journey(tar: &Path) -> Result<()> {
     test.args(["test", "--quiet", "--test", "integration", "--", "--ignored", TESTS]);
     let has_peers = installed(|| runs("skopeo", &["--version"]) && runs("umoci", &["--version"]), &["skopeo", "umoci"]);
     if !has_peers {
-        println!("LEFT OUT: what skopeo and umoci find in the image. To run it: apt-get install skopeo umoci");
         test.args(["--skip", PEERS]);
     }
     let output = test.env("IMAGE_UNDER_TEST", tar).env("IMAGE_RUNTIME", runtime.to_string()).output()?;
     let text = String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr);
     // Renamed tests would otherwise pass by not running.
     let passed = if has_peers { "2 passed" } else { "1 passed" };
-    if output.status.success() && text.contains(passed) { Ok(()) } else { Err(text.into()) }
+    if !output.status.success() || !text.contains(passed) {
+        return Err(text.into());
+    }
+    if has_peers { Ok(()) } else { left_out(std::env::var_os("GITHUB_ACTIONS").is_some()) }
+}
+
+/// A workflow installs what it needs: there a part that is left out is a failure.
+fn left_out(is_workflow: bool) -> Result<()> {
+    let text = "LEFT OUT: what skopeo and umoci find in the image. To run it: apt-get install skopeo umoci";
+    if is_workflow {
+        return Err(text.into());
+    }
+    println!("{text}");
+    Ok(())
 }

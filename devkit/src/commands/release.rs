@@ -14,7 +14,7 @@ use std::process::Command;
 use ring::digest::{SHA256, digest};
 
 use super::image::build::Machine;
-use super::{Result, cargo, exit_code, image, package, root, setup, usage};
+use super::{Result, cargo, exit_code, image, package, root, usage};
 use archive::{Programs, write_archive};
 use targets::{TARGETS, Target};
 
@@ -74,10 +74,15 @@ fn folder() -> PathBuf {
 /// Builds both programs for a target and packs them.
 fn make_archive(target: &Target) -> Result<PathBuf> {
     let tools = target.tools().map_err(|missing| format!("{}: {missing}", target.triple))?;
-    let gateway = target.build("cloakroom", "cloakroom", &tools)?;
-    let devkit = target.build("devkit", "devkit", &tools)?;
     fs::create_dir_all(folder())?;
-    Ok(write_archive(&Programs { gateway, devkit }, target, &root(), &folder())?)
+    let programs = build_programs(|package, program| target.build(package, program, &tools))?;
+    Ok(write_archive(&programs, target, &root(), &folder())?)
+}
+
+/// The gateway is built last: build scripts of packages that only the devkit needs do not run beside its binary.
+fn build_programs(mut build: impl FnMut(&str, &str) -> Result<PathBuf>) -> Result<Programs> {
+    let devkit = build("devkit", "devkit")?;
+    Ok(Programs { gateway: build("cloakroom", "cloakroom")?, devkit })
 }
 
 /// What became of one part of a release.
@@ -175,23 +180,7 @@ fn image(folder: &Path) -> Outcome {
 
 /// Lists the crates of the gateway in CycloneDX.
 fn write_sbom(folder: &Path) -> Result<PathBuf> {
-    // cargo-cyclonedx writes beside the `Cargo.toml` of each package, and nowhere else.
-    const FILE: &str = "release-sbom";
-    let program = setup::cargo_cyclonedx().ok_or("cargo-cyclonedx cannot be built")?;
-    let mut command = Command::new(program);
-    command.args(["cyclonedx", "-q", "--format", "json", "--override-filename", FILE, "--target", TARGETS[0].triple]);
-    let has_run = setup::succeeds(command.env("CARGO", cargo().get_program()).current_dir(root()));
-    let file = |member: &str| root().join(member).join(FILE).with_extension("json");
-    let text = fs::read_to_string(file("."));
-    for member in [".", "benches", "devkit"] {
-        // Absent after a failure.
-        let _ = fs::remove_file(file(member));
-    }
-    if !has_run {
-        return Err("cargo-cyclonedx failed".into());
-    }
-    // Without the project's folder on this machine.
-    let text = text?.replace(&format!("path+file://{}#", root().display()), "path+file:///cloakroom#");
+    let text = image::sbom::list(TARGETS[0].triple, &[], &[])?;
     let path = folder.join(SBOM);
     fs::create_dir_all(folder)?;
     fs::write(&path, text)?;

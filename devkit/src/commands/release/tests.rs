@@ -57,6 +57,18 @@ fn an_archive_has_both_programs_and_the_files_beside_them() {
 }
 
 #[test]
+fn the_gateway_of_an_archive_is_built_last() {
+    let mut built = Vec::new();
+    let programs = build_programs(|package, program| {
+        built.push(package.to_owned());
+        Ok(PathBuf::from(program))
+    });
+    let programs = programs.unwrap();
+    assert_eq!(built, ["devkit", "cloakroom"]);
+    assert_eq!((programs.gateway, programs.devkit), ("cloakroom".into(), "devkit".into()));
+}
+
+#[test]
 fn the_same_files_make_the_same_archive() {
     for target in &TARGETS {
         let archives = [1_000_000_000, 1_500_000_000].map(|seconds| {
