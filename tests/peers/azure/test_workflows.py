@@ -55,6 +55,10 @@ FAULTS = [
     (STEP, f"        run: {VERIFY.replace('--source-digest c', '')}\n", "gh attestation verify lacks --source-digest"),
     (STEP, "        run: |\n          cargo dev release --archive x\n      - run: cargo build\n",
      "nothing is built in the job that holds the package"),
+    (STEP, "        run: .ci/run\n", "the job test prepares .ci/run by other steps than the job linux of"),
+    (STEP, "        run: gh release create v1\n      - uses: actions/download-artifact@0123456789012345678901234567890123456789 #"
+     " v7.0.0\n        with: { path: dist, merge-multiple: true }\n",
+     "a job that publishes downloads each artifact by its name"),
 ]  # fmt: skip
 DEPENDABOT = """\
 version: 2
@@ -192,9 +196,11 @@ class Workflows(Planted):
     def test_a_lockfile_that_dependabot_does_not_know_is_reported(self):
         self.write("Cargo.lock", "")
         self.write("tests/peers/a/package-lock.json", "{}")
+        self.write("Dockerfile", "FROM scratch\n")
         code, output = self.check()
         self.assertEqual(code, 1)
         self.assertIn("there is no npm for tests/peers/a/package-lock.json", output)
+        self.assertIn("there is no docker for Dockerfile", output)
         self.assertNotIn("for Cargo.lock", output)
 
     def test_an_unknown_key_of_dependabot_is_reported(self):
@@ -301,40 +307,55 @@ class Tags(unittest.TestCase):
 class Versions(unittest.TestCase):
     """.github/scripts/check-version.sh"""
 
-    def check(self, tag="v1.2.3", manifests=("1.2.3",) * 3, heading="## [1.2.3] - 2026-12-01", image="1.2.3"):
-        """The exit code and the error, for a project with these versions."""
+    def check(self, tag="v1.2.3", manifests=("1.2.3",) * 4, heading="## [1.2.3] - 2026-12-01", image="1.2.3", source="O/n",
+              dockerfile="O/n", registry="ghcr.io/o/n"):  # fmt: skip
+        """The exit code and the error, for a project with these versions in the repository O/n."""
         with tempfile.TemporaryDirectory() as folder:
             scripts = Path(folder, ".github/scripts")
             scripts.mkdir(parents=True)
             script = shutil.copy(PROJECT / ".github/scripts/check-version.sh", scripts)
-            for name, version in zip([".", "devkit", "benches"], manifests, strict=True):
+            for name, version in zip([".", "devkit", "benches", "models"], manifests, strict=True):
                 Path(folder, name).mkdir(exist_ok=True)
-                text = f'[package]\nname = "x"\nversion = "{version}"\n\n[dependencies]\nversion = "9"\n'
+                text = f'[package]\nname = "x"\nversion = "{version}"\nrepository = "https://github.com/{source}"\n'
+                text += '\n[dependencies]\nversion = "9"\n'
                 Path(folder, name, "Cargo.toml").write_text(text)
-            for name, text in [("base", "resources: []"), ("azure", f"images:\n  - name: x\n    newTag: {image}")]:
+            for name, text in [("base", "resources: []"), ("azure", f"images:\n  - name: {registry}\n    newTag: {image}")]:
                 file = Path(folder, "deploy/kubernetes", name, "kustomization.yaml")
                 file.parent.mkdir(parents=True)
                 file.write_text(f"{text}\n")
             Path(folder, "CHANGELOG.md").write_text(f"# Changelog\n\n## [Unreleased]\n\n{heading}\n\n## [1.2.2]\n")
-            done = subprocess.run([script, tag], capture_output=True, text=True, check=False)
+            label = f'LABEL org.opencontainers.image.source="https://github.com/{dockerfile}" \\\n'
+            Path(folder, "Dockerfile").write_text(label)
+            environment = os.environ | {"GITHUB_REPOSITORY": "O/n"}
+            done = subprocess.run([script, tag], env=environment, capture_output=True, text=True, check=False)
             return done.returncode, done.stderr
 
     def test_a_tag_that_agrees_with_packages_and_changelog_passes(self):
         self.assertEqual(self.check(), (0, ""))
-        self.assertEqual(self.check("v2.0.0-rc.1", ("2.0.0-rc.1",) * 3, "## [2.0.0-rc.1]", "2.0.0-rc.1"), (0, ""))
+        self.assertEqual(self.check("v2.0.0-rc.1", ("2.0.0-rc.1",) * 4, "## [2.0.0-rc.1]", "2.0.0-rc.1"), (0, ""))
 
     def test_every_other_version_is_rejected(self):
         for changed, expected in [
             ({"tag": "v1.2.4"}, "Cargo.toml has the version 1.2.3"),
-            ({"manifests": ("1.2.3", "1.2.2", "1.2.3")}, "devkit/Cargo.toml has the version 1.2.2"),
-            ({"manifests": ("1.2.3", "1.2.3", "1.2.2")}, "benches/Cargo.toml has the version 1.2.2"),
+            ({"manifests": ("1.2.3", "1.2.2", "1.2.3", "1.2.3")}, "devkit/Cargo.toml has the version 1.2.2"),
+            ({"manifests": ("1.2.3", "1.2.3", "1.2.2", "1.2.3")}, "benches/Cargo.toml has the version 1.2.2"),
+            ({"manifests": ("1.2.3", "1.2.3", "1.2.3", "1.2.2")}, "models/Cargo.toml has the version 1.2.2"),
             ({"image": "1.2.2"}, "deploy/kubernetes/azure/kustomization.yaml names the image 1.2.2"),
             ({"heading": ""}, "the newest heading of CHANGELOG.md is '1.2.2'"),
+            ({"source": "o/m"}, "Cargo.toml names the repository https://github.com/o/m, not https://github.com/O/n"),
+            ({"dockerfile": "o/m"}, "the Dockerfile names the repository https://github.com/o/m, not"),
+            ({"registry": "ghcr.io/o/m"}, "deploy/kubernetes names the image ghcr.io/o/m, not ghcr.io/o/n"),
         ]:
             with self.subTest(expected):
                 code, error = self.check(**changed)
                 self.assertNotEqual(code, 0)
                 self.assertIn(expected, error)
+
+    def test_the_project_names_one_repository_and_image(self):
+        environment = os.environ | {"GITHUB_REPOSITORY": "cloakroom/cloakroom"}
+        command = [PROJECT / ".github/scripts/check-version.sh", "v0.1.0"]
+        done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+        self.assertNotRegex(done.stderr, "names the (repository|image)")
 
 
 class Installers(unittest.TestCase):

@@ -12,6 +12,7 @@ LOCKFILES = [
     ("Cargo.lock", "cargo"), ("*/Cargo.lock", "cargo"), ("*/package-lock.json", "npm"), ("*/go.sum", "gomod"),
     ("tests/peers/*/package-lock.json", "npm"), ("tests/peers/*/go.sum", "gomod"),
     ("tests/peers/*/requirements/*.txt", "pip"), (".github/rust-toolchain.toml", "rust-toolchain"),
+    ("Dockerfile", "docker"),
 ]  # fmt: skip
 # What runs code of dependencies: build scripts, macros, scripts of packages.
 BUILDS = re.compile(r"\b(cargo|npm|npx|pip|pipx|uv|go) ")
@@ -29,12 +30,14 @@ PLATFORMS = {
 TESTS = re.compile(r"(^|\s)(cargo dev test|\.ci/run)\b")
 VERIFIES_ARCHIVE = re.compile(r"\bcargo dev release --verify\b")
 ADVISORIES = re.compile(r"\bcargo dev check-dependencies --advisories\b")
+# Everything that must hold, by one script.
+EVERYTHING = re.compile(r"(^|\s)\.ci/run\b")
 ATTESTATION = ("--signer-workflow", "--source-ref", "--source-digest", "--deny-self-hosted-runners")
 
 
 def faults(root: Path) -> list[Fault]:
     """All faults of the workflows and of dependabot's configuration."""
-    found, daily, tested = _dependabot(root), False, set()
+    found, daily, tested, prepared = _dependabot(root), False, set(), []
     for path in sorted((root / ".github/workflows").glob("*.y*ml")):
         content = ruamel.yaml.YAML().load(path.read_text()) or {}
         name = str(path.relative_to(root))
@@ -46,11 +49,13 @@ def faults(root: Path) -> list[Fault]:
         if any(PUBLISHES.search(script) for job in jobs.values() for script in _own(job)):
             started = _runners(jobs, VERIFIES_ARCHIVE)
             found += [Fault(name, 1, f"no job starts the archive on {one}") for one in _missing_platforms(started)]
+        prepared += [(name, key, job, _preparation(job)) for key, job in jobs.items()]
         for key, job in jobs.items():
             found += _job(name, job) + [Fault(name, job.lc.line + 1, text) for text in _before_release(jobs, key)]
     if not daily:
         text = "no workflow with a schedule runs cargo dev check-dependencies --advisories in any case"
         found.append(Fault(".github/workflows", 1, text))
+    found += _unequal([one for one in prepared if one[-1] is not None])
     for one in _missing_platforms(tested):
         found.append(Fault(".github/workflows", 1, f"no workflow of pull requests runs cargo dev test on {one}"))
     return found
@@ -69,6 +74,22 @@ def _runners(jobs, pattern):
         rows = matrix.get("include") or []
         found |= {str(row.get(by_matrix[1])) for row in rows} if by_matrix else {runner}
     return found
+
+
+def _preparation(job):
+    """The runner of a job that runs everything, and its steps before; None for another job."""
+    steps = job.get("steps") or []
+    at = next((at for at, step in enumerate(steps) if EVERYTHING.search(str(step.get("run", "")))), None)
+    return None if at is None else [str(job.get("runs-on")), *(dict(step) for step in steps[:at])]
+
+
+def _unequal(prepared):
+    """Before a release the same can run as for every change: a tool that is missing there leaves out its tests."""
+    for name, key, job, steps in prepared:
+        first_name, first_key, _, first = prepared[0]
+        if steps != first:
+            text = f"the job {key} prepares .ci/run by other steps than the job {first_key} of {first_name}"
+            yield Fault(name, job.lc.line + 1, text)
 
 
 def _missing_platforms(runners):
@@ -115,7 +136,16 @@ def _job(path, job):
         if BUILDS.search(script) and packaged:
             found.append(Fault(path, line, "nothing is built in the job that holds the package, once it is made"))
         packaged |= bool(PACKAGES.search(script)) and "--existing" not in script
+    if any(PUBLISHES.search(script) for script in _own(job)):
+        found += [Fault(path, step.lc.line + 1, text) for step in job["steps"] for text in _downloads(step)]
     return found
+
+
+def _downloads(step):
+    """A job that publishes names what it takes: any job of the run can add artifacts."""
+    options = step.get("with") or {}
+    if "actions/download-artifact@" in str(step.get("uses", "")) and ("name" not in options or "pattern" in options):
+        yield "a job that publishes downloads each artifact by its name"
 
 
 def _script(script):
