@@ -16,7 +16,7 @@ import server_rules
 from check_templates import known_settings
 
 PROJECT = Path(__file__).resolve().parents[3]
-UNIT, SITE = "deploy/systemd/cloakroom.service", "deploy/nginx/cloakroom.conf"
+UNIT, SITE, PAGE = "deploy/systemd/cloakroom.service", "deploy/nginx/cloakroom.conf", "docs/deploy-server.md"
 # The most exposure that `systemd-analyze security` may find, in tenths; it goes from 0 to 100.
 EXPOSURE = 15
 # The programs, with the packages of Debian that have them.
@@ -33,9 +33,13 @@ http {{
     fastcgi_temp_path {folder}/fastcgi;
     uwsgi_temp_path {folder}/uwsgi;
     scgi_temp_path {folder}/scgi;
-    include {folder}/site.conf;
+    include {folder}/conf.d/*.conf;
+    include {folder}/sites-enabled/*;
 }}
 """
+# Debian's default site, and the command that removes it.
+DEFAULT_SITE = "server {\n    listen 80 default_server;\n    listen [::]:80 default_server;\n    server_name _;\n}\n"
+REMOVAL = "sudo rm -f /etc/nginx/sites-enabled/default"
 
 
 def run(*command) -> tuple[int, str]:
@@ -61,8 +65,14 @@ def unit_faults(unit: Path) -> list[str]:
     return [line.replace(folder, "") for line in found]
 
 
-def site_faults(site: Path) -> list[str]:
-    """What nginx reports of the configuration, with a certificate of a minute."""
+def _without_ports(text, folder):
+    """Sockets in place of ports, which only root may take, and which may be in use."""
+    text = re.sub(r"^( *listen) \[::\]:", rf"\1 unix:{folder}/ipv6-", text, flags=re.M)
+    return re.sub(r"^( *listen) (?=\d)", rf"\1 unix:{folder}/", text, flags=re.M)
+
+
+def site_faults(site: Path, page: Path) -> list[str]:
+    """What nginx reports of the configuration after the steps of the page on Debian, with a certificate of a day."""
     with tempfile.TemporaryDirectory() as name:
         folder, text = Path(name), site.read_text()
         key, certificate = folder / "key.pem", folder / "certificate.pem"
@@ -70,10 +80,11 @@ def site_faults(site: Path) -> list[str]:
         run("openssl", "req", "-x509", *options, "-keyout", key, "-out", certificate)
         text = re.sub(r"(ssl_certificate_key) [^;]+;", rf"\1 {key};", text)
         text = re.sub(r"(ssl_certificate) [^;]+;", rf"\1 {certificate};", text)
-        # In place of ports, which only root may take, and which may be in use.
-        text = re.sub(r"^( *listen) \[::\]:", rf"\1 unix:{folder}/ipv6-", text, flags=re.M)
-        text = re.sub(r"^( *listen) (?=\d)", rf"\1 unix:{folder}/", text, flags=re.M)
-        (folder / "site.conf").write_text(text)
+        for place in ("conf.d", "sites-enabled"):
+            (folder / place).mkdir()
+        (folder / "conf.d" / site.name).write_text(_without_ports(text, folder))
+        if REMOVAL not in page.read_text():
+            (folder / "sites-enabled/default").write_text(_without_ports(DEFAULT_SITE, folder))
         (folder / "nginx.conf").write_text(AROUND.format(folder=folder))
         code, printed = run("nginx", "-t", "-q", "-c", folder / "nginx.conf")
         lines = [line.replace(f"{folder}/", "") for line in printed.splitlines() if server_rules.OLD_HTTP2 not in line]
@@ -87,7 +98,7 @@ def faults(root: Path) -> list[str]:
         return missing
     unit, site = root / UNIT, root / SITE
     found = [f"{UNIT}: {one}" for one in unit_faults(unit) + server_rules.unit_faults(unit.read_text(), known_settings(root))]
-    texts = site_faults(site) + server_rules.site_faults(site.read_text(), unit.read_text())
+    texts = site_faults(site, root / PAGE) + server_rules.site_faults(site.read_text(), unit.read_text())
     return found + [f"{SITE}: {one}" for one in texts]
 
 

@@ -25,6 +25,12 @@ def seconds(text: str) -> float:
     return int(number) * UNITS[unit]
 
 
+def secret_faults(settings: dict[str, str]) -> list[str]:
+    """The settings without their prefix that are secrets, or have a password."""
+    secret = [name for name in settings if name in SECRETS or name == "STORE" and "@" in settings[name]]
+    return [f"CLOAKROOM_{name} is a secret" for name in secret]
+
+
 class Manifests:
     """The objects of a deployment, with the parts that most rules are about."""
 
@@ -80,8 +86,7 @@ def _settings(manifests, known):
     for name in manifests.settings:
         if name not in known:
             yield f"CLOAKROOM_{name} is no setting"
-        if name in SECRETS or name == "STORE" and "@" in manifests.settings[name]:
-            yield f"CLOAKROOM_{name} is a secret: it belongs into a Secret"
+    yield from (f"{one}: it belongs into a Secret" for one in secret_faults(manifests.settings))
     if "KEY_FILE" in manifests.settings and manifests.deployment["replicas"] > 1:
         yield "with CLOAKROOM_KEY_FILE several pods need a file that they share"
 

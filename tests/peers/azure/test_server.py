@@ -3,7 +3,7 @@
 import shutil
 
 import check_server
-from check_server import SITE, UNIT
+from check_server import PAGE, SITE, UNIT
 from planted import PROJECT, Planted
 
 # File, what stands there first, what is planted instead, and what the check must say.
@@ -32,9 +32,16 @@ FAULTS = [
     (UNIT, "WorkingDirectory=/opt/cloakroom", "WorkingDirectory=/opt", "ExecStart is ['/opt/cloakroom/cloakroom'], not /opt/cloak"),
     (UNIT, "DynamicUser=yes\n", "User=daemon\n", "DynamicUser is [], not yes"),
     (UNIT, "StateDirectoryMode=0700", "StateDirectoryMode=0755", "StateDirectoryMode is ['0755'], not 0700"),
+    (UNIT, "RestartSec", "Environment=CLOAKROOM_STORE=rediss://u:pw@h\nRestartSec", "CLOAKROOM_STORE is a secret"),
+    (UNIT, "RestartSec", "Environment=CLOAKROOM_THREADS=2 CLOAKROOM_CLIENT_SECRET=a\nRestartSec", "CLOAKROOM_CLIENT_SECRET is"),
+    (UNIT, "RestartSec", "Environment='CLOAKROOM_THREADS=2' \"CLOAKROOM_ENC_KEY=a\"\nRestartSec", "CLOAKROOM_ENC_KEY is a secret"),
+    (UNIT, "RestartSec", "Environment=\nRestartSec", "CLOAKROOM_LISTEN must be on loopback"),
+    (UNIT, "UMask=0077\n", "", "UMask is [], not 0077"),
+    (UNIT, "LimitNOFILE=16384", "LimitNOFILE=64", "LimitNOFILE is ['64'], not 16384"),
     # nginx itself.
+    (PAGE, "   sudo rm -f /etc/nginx/sites-enabled/default\n", "", "a duplicate default server for"),
     (SITE, "proxy_buffering off", "proxy_bufering off", 'unknown directive "proxy_bufering"'),
-    (SITE, "keepalive 64;", "keepalive 64", "site.conf:"),
+    (SITE, "keepalive 64;", "keepalive 64", "cloakroom.conf:"),
     (SITE, "proxy_busy_buffers_size 64k", "proxy_busy_buffers_size 16k", "proxy_busy_buffers_size"),
     (SITE, "http://cloakroom;", "http://gateway.invalid;", 'host not found in upstream "gateway.invalid"'),
     # Rules for nginx.
@@ -51,8 +58,24 @@ FAULTS = [
     (SITE, "    large_client_header_buffers 4 16k;\n", "", "large_client_header_buffers has 8k"),
     (SITE, "proxy_buffer_size 64k", "proxy_buffer_size 32k", "proxy_buffer_size is 32k"),
     (SITE, "proxy_read_timeout 120s", "proxy_read_timeout 60s", "proxy_read_timeout is 60s: a call may take 100 s"),
-    (SITE, 'login_failed#"', 'login_failed"', "the callback has no error_page with a fragment of its own"),
+    (SITE, 'login_failed#"', 'login_failed"', "error_page 500 502 503 504"),
+    (SITE, "504 ", "", "the callback must have error_page 500 502 503 504"),
+    (SITE, "503 ", "", "the callback must have error_page 500 502 503 504"),
+    (SITE, "location = /auth/callback", "location = /auth/callbacks", "the locations are "),
+    (SITE, "        proxy_pass http://cloakroom;\n    }\n\n    # While",
+     "        proxy_pass http://cloakroom;\n        proxy_set_header Host $http_host;\n    }\n\n    # While", "location / has "),
+    (SITE, "Host $host", "Host $proxy_host", "proxy_set_header is "),
+    (SITE, "    proxy_set_header Host $host;\n", "", "proxy_set_header is "),
+    (SITE, "    proxy_http_version", "    proxy_intercept_errors on;\n    proxy_http_version", "proxy_intercept_errors is on"),
     (SITE, "; sandbox", "", "what nginx rejects by itself is not isolated"),
+    (SITE, "        internal;\n", "", "what nginx rejects by itself is not isolated"),
+    (SITE, "    error_page 400 414 494 /.rejected;\n", "", "what nginx rejects by itself is not isolated"),
+    (SITE, "    error_page 400 414 494 /.rejected;\n    location = /.rejected {\n",
+     "    location = /.rejected {\n        error_page 400 414 494 /.rejected;\n", "what nginx rejects by itself is not isolated"),
+    (SITE, " default_server", "", "any name leads to the gateway"),
+    (SITE, "return 444", "return 200", "any name leads to the gateway"),
+    (SITE, "    server_name app.example.org;\n\n", "    server_name _;\n\n", "other names lead to it"),
+    (SITE, "upstream cloakroom {", "upstream gateway {\n    server 127.0.0.1:8080;\n}\n\nupstream cloakroom {\n    server 127.0.0.1:1;", "but CLOAKROOM_LISTEN of the unit"),
 ]  # fmt: skip
 
 
@@ -62,7 +85,8 @@ class Server(Planted):
     def setUp(self):
         super().setUp()
         shutil.copytree(PROJECT / "deploy", self.root / "deploy")
-        self.write("docs/configuration.md", (PROJECT / "docs/configuration.md").read_text())
+        for page in ("docs/configuration.md", PAGE):
+            self.write(page, (PROJECT / page).read_text())
 
     def test_the_project_has_no_faults(self):
         code, output = self.run_check("check_server.py")
