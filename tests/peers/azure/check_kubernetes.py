@@ -5,6 +5,7 @@ policies of checkov, and by rules of the project. Exceptions to policies have th
 """
 
 import argparse
+import re
 import shutil
 import subprocess
 import sys
@@ -19,6 +20,7 @@ import ruamel.yaml
 from check_templates import known_settings
 
 PROJECT = Path(__file__).resolve().parents[3]
+PAGE = "docs/deploy-kubernetes.md"
 # The folders that are deployed, and the part that is optional.
 FOLDERS, COMPONENT = ("azure", "secret"), "redis"
 # The oldest version of Kubernetes for which the manifests are meant, and the newest with schemas.
@@ -90,6 +92,20 @@ def rule_faults(root: Path, manifests: dict[str, str]) -> list[str]:
     return [f"deploy/kubernetes/{name}: {one}" for name, texts in pairs for one in texts]
 
 
+def page_faults(root: Path) -> list[str]:
+    """Steps that the page must have: for the Secret with the certificate, and the role of the template for Functions."""
+    text, vault = (root / PAGE).read_text(), (root / "infra/modules/vault.bicep").read_text()
+    found = []
+    if f"create secret tls {kubernetes_rules.TLS_SECRET}" not in text:
+        found.append(f"{PAGE}: no step creates the Secret {kubernetes_rules.TLS_SECRET}")
+    documented, used = (re.findall(r"Microsoft\.KeyVault/vaults/secrets/\w+/action", one) for one in (text, vault))
+    if documented != used:
+        found.append(f"{PAGE}: the role has the actions {documented}, that of vault.bicep {used}")
+    if "--from-literal" in text:
+        found.append(f"{PAGE}: --from-literal shows a secret in the list of processes")
+    return found
+
+
 def main():
     """Prints the faults; returns 1 if there are any."""
     parser = argparse.ArgumentParser(description=__doc__)
@@ -103,7 +119,7 @@ def main():
         print(error)
         return 1
     found = schema_faults(manifests) + rule_faults(arguments.root, manifests)
-    found += policy_faults(manifests, arguments.checkov)
+    found += page_faults(arguments.root) + policy_faults(manifests, arguments.checkov)
     for fault in found:
         print(fault)
     print(f"{len(manifests)} deployments, {len(found)} faults")

@@ -13,8 +13,32 @@ FINISH, MARGIN = 8, 5
 PROBES = {"startupProbe": "/health/live", "livenessProbe": "/health/live", "readinessProbe": "/health/ready"}
 # Settings that belong into a Secret.
 SECRETS = {"CLIENT_SECRET", "ENC_KEY"}
-# What a policy must not reach: the metadata service of the node, and with it the node's identity.
-METADATA = "169.254.0.0/16"
+# The objects, besides a policy for the session store.
+KINDS = ["ConfigMap", "Deployment", "Ingress", "Namespace", "NetworkPolicy", "NetworkPolicy", "PodDisruptionBudget"]
+KINDS += ["Service", "ServiceAccount"]
+NAMESPACE, NAMESPACE_NAME = "cloakroom", "kubernetes.io/metadata.name"
+POD_SECURITY = "pod-security.kubernetes.io/enforce"
+# What the policies let the pods call: all addresses but those of the metadata service of the node, which has the
+# identity of the node.
+BLOCK = {"ipBlock": {"cidr": "0.0.0.0/0", "except": ["169.254.0.0/16"]}}
+BLOCK_6 = {"ipBlock": {"cidr": "::/0", "except": ["fe80::/10", "fd00:ec2::254/128"]}}
+DNS_PEER = {"namespaceSelector": {"matchLabels": {NAMESPACE_NAME: "kube-system"}}}
+DNS_PEER |= {"podSelector": {"matchLabels": {"k8s-app": "kube-dns"}}}
+DNS = {"to": [DNS_PEER], "ports": [{"protocol": "UDP", "port": 53}, {"protocol": "TCP", "port": 53}]}
+WEB = {"to": [BLOCK, BLOCK_6], "ports": [{"protocol": "TCP", "port": 443}]}
+REDIS = {"to": [BLOCK], "ports": [{"protocol": "TCP", "port": 10000}, {"protocol": "TCP", "port": 8500, "endPort": 8599}]}
+# What ingress-nginx needs so that cookies, bodies and events pass (docs/deploy-kubernetes.md).
+TLS_SECRET = "cloakroom-tls"
+INGRESS_NGINX = "nginx.ingress.kubernetes.io"
+ANNOTATIONS = {
+    "proxy-body-size": "0",
+    "proxy-buffer-size": "64k",
+    "proxy-buffering": "off",
+    "proxy-buffers-number": "4",
+    "proxy-read-timeout": "120",
+    "proxy-request-buffering": "off",
+    "proxy-send-timeout": "120",
+}
 WORKLOAD_IDENTITY = "azure.workload.identity"
 UNITS = {"ms": 0.001, "s": 1, "m": 60, "h": 3600}
 
@@ -75,7 +99,7 @@ def faults(text: str, known: set[str], version: str) -> list[str]:
     try:
         manifests = Manifests(text)
         found = [*_settings(manifests, known), *_image(manifests, version)]
-        for rule in (_process, _ports, _probes, _shutdown, _selectors, _ingress, _policies, _identity):
+        for rule in (_objects, _process, _ports, _probes, _shutdown, _selectors, _ingress, _policies, _identity):
             found += rule(manifests)
     except (AttributeError, KeyError, TypeError, ValueError) as error:
         return [f"this cannot be read here: {error!r}"]
@@ -95,6 +119,23 @@ def _image(manifests, version):
     image = manifests.container["image"]
     if "@sha256:" not in image and image.rpartition(":")[2] != version:
         yield f"the image is {image}, but the version of the project is {version}"
+
+
+def _objects(manifests):
+    """Nothing more than is known here, in one namespace, which admits restricted pods only."""
+    kinds = sorted(one["kind"] for one in manifests.objects)
+    expected = sorted(KINDS + ["NetworkPolicy"] * ("STORE" in manifests.settings))
+    if kinds != expected:
+        yield f"the objects are {kinds}, not {expected}"
+    namespace = manifests.only("Namespace")["metadata"]
+    names = {one["metadata"].get("namespace") for one in manifests.objects if one["kind"] != "Namespace"}
+    if names | {namespace["name"]} != {NAMESPACE}:
+        yield f"the objects are in the namespaces {names | {namespace['name']}}, not in {NAMESPACE}"
+    if namespace["labels"].get(POD_SECURITY) != "restricted":
+        yield f"the Namespace has {POD_SECURITY}={namespace['labels'].get(POD_SECURITY)}, not restricted"
+    service = manifests.only("Service")["spec"]
+    if service.get("type") != "ClusterIP" or "externalIPs" in service:
+        yield f"the Service has the type {service.get('type')}, not ClusterIP: it would be reached without TLS"
 
 
 def _process(manifests):
@@ -166,13 +207,17 @@ def _selectors(manifests):
     for name, selector in selecting:
         if not manifests.selects(selector):
             yield f"the selector of the {name} does not select the pods"
-    names = {one["metadata"].get("namespace") for one in manifests.objects if one["kind"] != "Namespace"}
-    if names != {manifests.only("Namespace")["metadata"]["name"]}:
-        yield f"the objects are in the namespaces {names}"
 
 
 def _ingress(manifests):
     ingress, service = manifests.only("Ingress")["spec"], manifests.only("Service")
+    annotations = manifests.only("Ingress")["metadata"].get("annotations")
+    if annotations != {f"{INGRESS_NGINX}/{name}": value for name, value in ANNOTATIONS.items()}:
+        yield f"the annotations of the Ingress are {annotations}, not {ANNOTATIONS}"
+    if not ingress.get("ingressClassName"):
+        yield "the Ingress has no ingressClassName: without a default class no controller takes it"
+    if [one.get("secretName") for one in ingress.get("tls", [])] != [TLS_SECRET]:
+        yield f"the Ingress does not have the certificate of the Secret {TLS_SECRET}"
     host = urlsplit(manifests.settings.get("PUBLIC_ORIGIN", "")).hostname
     hosts = [one["host"] for one in ingress["rules"]]
     if hosts != [host] or [name for one in ingress.get("tls", []) for name in one["hosts"]] != [host]:
@@ -190,33 +235,31 @@ def _ingress(manifests):
 def _policies(manifests):
     """Only the controller calls, nothing reaches the node's metadata, and the session store is reached."""
     specs = [one["spec"] for one in manifests.of("NetworkPolicy")]
-    both = {"Ingress", "Egress"}
-    if not [one for one in specs if one["podSelector"] == {} and set(one["policyTypes"]) == both and len(one) == 2]:
+    deny = {"podSelector": {}, "policyTypes": ["Ingress", "Egress"]}
+    if specs.count(deny) != 1:
         yield "there is no policy that denies everything to all pods of the namespace"
-    own = [one for one in specs if manifests.selects(one["podSelector"])]
-    calls = [rule for one in own for rule in one.get("ingress", [])]
-    if not calls:
-        yield "no policy lets the ingress controller in"
-    for rule in calls:
-        if [port["port"] for port in rule.get("ports", [])] != [manifests.port()]:
+    own = [one for one in specs if one != deny]
+    for one in own:
+        if not manifests.selects(one["podSelector"]):
+            yield f"a policy has the selector {one['podSelector']}, which is not that of the pods"
+    yield from _callers(manifests, [rule for one in own for rule in one.get("ingress", [])])
+    expected = [DNS, WEB, REDIS] if "STORE" in manifests.settings else [DNS, WEB]
+    called = [rule for one in own for rule in one.get("egress", [])]
+    yield from (f"a policy lets the pods call {rule}, which is not expected" for rule in called if rule not in expected)
+    yield from (f"no policy lets the pods call {rule}" for rule in expected if rule not in called)
+
+
+def _callers(manifests, rules):
+    if len(rules) != 1:
+        yield f"{len(rules)} rules let callers in, not one, for the ingress controller"
+    for rule in rules:
+        if rule.get("ports") != [{"protocol": "TCP", "port": manifests.port()}]:
             yield f"a policy lets callers in at another port than {manifests.port()}"
-        if not rule.get("from") or any("namespaceSelector" not in peer for peer in rule["from"]):
+        peers = rule.get("from", [])
+        labels = [peer.get("namespaceSelector", {}).get("matchLabels", {}) for peer in peers]
+        expected = [{"namespaceSelector": {"matchLabels": {NAMESPACE_NAME: one.get(NAMESPACE_NAME)}}} for one in labels]
+        if len(peers) != 1 or peers != expected or not labels[0].get(NAMESPACE_NAME):
             yield "a policy lets others in than the ingress controller: they would read and send sessions"
-    open_ports = []
-    for rule in (rule for one in own for rule in one.get("egress", [])):
-        if not rule.get("to"):
-            yield "a policy lets the pods call everything"
-        for peer in rule.get("to", []):
-            block = peer.get("ipBlock", {})
-            if block.get("cidr") == "0.0.0.0/0" and METADATA not in block.get("except", []):
-                yield f"a policy lets the pods call the metadata service of the node: except {METADATA}"
-        open_ports += [(port["port"], port.get("endPort", port["port"])) for port in rule.get("ports", [])]
-    needed = {53, 443}
-    if "STORE" in manifests.settings:
-        needed.add(urlsplit(manifests.settings["STORE"].replace("<", "").replace(">", "")).port or 6379)
-    for port in sorted(needed):
-        if not any(first <= port <= last for first, last in open_ports):
-            yield f"no policy lets the pods call the port {port}"
 
 
 def _identity(manifests):

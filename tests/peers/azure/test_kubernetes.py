@@ -3,12 +3,24 @@
 import shutil
 
 import check_kubernetes
+from check_kubernetes import PAGE
 from planted import CHECKOV, KUSTOMIZE, PROJECT, Planted
 
 DEPLOYMENT, POLICIES, SETTINGS = "base/deployment.yaml", "base/network-policies.yaml", "base/settings.env"
 AZURE = "azure/kustomization.yaml"
 SELECTED = "app.kubernetes.io/name: cloakroom"
 PEER = "        - namespaceSelector:\n            matchLabels:\n              kubernetes.io/metadata.name: ingress\n"
+CALLER = "path: /spec/ingress/0/from/0/namespaceSelector/matchLabels/kubernetes.io~1metadata.name\n        value: <"
+HALF = "        - ipBlock:\n            cidr: 0.0.0.0/0\n            except:\n              - 169.254.0.0/16\n"
+OTHERS = "a policy lets others in than the ingress controller"
+BINDING = "apiVersion: rbac.authorization.k8s.io/v1\nkind: ClusterRoleBinding\nmetadata:\n  name: cloakroom\nroleRef:\n"
+BINDING += "  apiGroup: rbac.authorization.k8s.io\n  kind: ClusterRole\n  name: cluster-admin\n---\n"
+# Of the page: what stands there first, what is planted instead, and what the check must say.
+PAGE_FAULTS = [
+    ("create secret tls cloakroom-tls", "create secret tls other", "no step creates the Secret cloakroom-tls"),
+    ('"Microsoft.KeyVault/vaults/secrets/update/action"', '"Microsoft.KeyVault/vaults/secrets/delete/action"', "the role has the"),
+    ("--from-env-file=/dev/stdin", '--from-literal=CLOAKROOM_CLIENT_SECRET="$CLIENT_SECRET"', "in the list of processes"),
+]
 # File, what stands there first, what is planted instead, and what the check must say.
 REJECTED = [
     (DEPLOYMENT, "replicas: 2", "replicas: two", "azure: Deployment in Kubernetes 1.31.0: 'two' is not of type"),
@@ -38,6 +50,13 @@ BREACHES = [
     (DEPLOYMENT, "enableServiceLinks: false", "enableServiceLinks: true", "enableServiceLinks is True, not False"),
     (DEPLOYMENT, "      automountServiceAccountToken: false\n", "", "automountServiceAccountToken is None, not False"),
     (DEPLOYMENT, '              cpu: "2"\n', "", "without a limit of cpu the gateway has as many threads"),
+    (DEPLOYMENT, "              memory: 256Mi\n", "", "without one of memory no end"),
+    (DEPLOYMENT, "runAsGroup: 65532", "runAsGroup: 0", "runAsGroup is 0, not 65532"),
+    # The objects.
+    (AZURE, "namespace: cloakroom", "namespace: other", "the objects are in the namespaces {'other'}, not in cloakroom"),
+    ("base/namespace.yaml", "enforce: restricted", "enforce: privileged", "enforce=privileged, not restricted"),
+    ("base/service.yaml", "type: ClusterIP", "type: LoadBalancer", "the Service has the type LoadBalancer, not ClusterIP"),
+    ("base/service.yaml", "apiVersion: v1\n", BINDING + "apiVersion: v1\n", "the objects are ['ClusterRoleBinding', "),
     # Ports.
     (SETTINGS, "0.0.0.0:8080", "0.0.0.0:8081", "the ports of the container are [8080], CLOAKROOM_LISTEN has 8081"),
     (DEPLOYMENT, "containerPort: 8080", "containerPort: 80", "the ports of the container are [80], CLOAKROOM_LISTEN has"),
@@ -66,18 +85,35 @@ BREACHES = [
     ("azure/settings.env", "//app.example.org", "//www.example.org", "the host of CLOAKROOM_PUBLIC_ORIGIN, www.example.org"),
     ("base/ingress.yaml", "path: /\n", "path: /auth\n", "the Ingress has the path /auth"),
     ("base/ingress.yaml", "                name: cloakroom\n", "                name: gateway\n", "does not lead to the Service"),
+    ("base/ingress.yaml", "proxy-buffer-size: 64k", "proxy-buffer-size: 4k", "the annotations of the Ingress are "),
+    ("base/ingress.yaml", '    nginx.ingress.kubernetes.io/proxy-body-size: "0"\n', "", "the annotations of the Ingress are "),
+    ("base/ingress.yaml", 'request-buffering: "off"', 'request-buffering: "on"', "the annotations of the Ingress are "),
+    (AZURE, "<class of the ingress controller>", '""', "the Ingress has no ingressClassName"),
+    ("base/ingress.yaml", "secretName: cloakroom-tls", "secretName: other", "does not have the certificate of the Secret cloakroom-tls"),
     # Network policies.
     (POLICIES, "  podSelector: {}\n", "  podSelector:\n    matchLabels:\n      a: b\n", "no policy that denies everything"),
     (POLICIES, "    - Ingress\n", "", "no policy that denies everything"),
-    (POLICIES, PEER, f"{PEER}        - podSelector: {{}}\n", "a policy lets others in than the ingress controller"),
-    (POLICIES, "            except:\n              - 169.254.0.0/16\n", "", "lets the pods call the metadata service"),
-    (POLICIES, "          port: 443", "          port: 80", "no policy lets the pods call the port 443"),
-    (POLICIES, "port: 53", "port: 54", "no policy lets the pods call the port 53"),
-    ("redis/network-policy.yaml", "port: 10000", "port: 6380", "no policy lets the pods call the port 10000"),
+    (AZURE, f"replace\n        {CALLER}", "remove\n        path: /spec/ingress/0\n        value: <", "0 rules let callers in, not one"),
+    (POLICIES, PEER, f"{PEER}        - podSelector: {{}}\n", OTHERS),
+    (POLICIES, PEER, f"{PEER}              a: b\n", OTHERS),
+    (POLICIES, PEER, f"{PEER}            matchExpressions: []\n", OTHERS),
+    (POLICIES, PEER, f"{PEER}          podSelector: {{}}\n", OTHERS),
+    (AZURE, CALLER, "path: /spec/ingress/0/from/0/namespaceSelector\n        value: {}\n# <", OTHERS),
+    (AZURE, CALLER, "path: /spec/ingress/0/from\n        value: []\n# <", OTHERS),
+    (POLICIES, "    - to:\n        - namespaceSelector:", "    - to:\n        - podSelector: {}\n        - namespaceSelector:",
+     "which is not expected"),
+    (POLICIES, "            except:\n              - 169.254.0.0/16\n", "", "which is not expected"),
+    (POLICIES, "              - fd00:ec2::254/128\n", "", "which is not expected"),
+    (POLICIES, HALF, HALF.replace("0.0.0.0/0", "0.0.0.0/1") + HALF.replace("0.0.0.0/0", "128.0.0.0/1"), "which is not expected"),
+    (POLICIES, "      ports:\n        - protocol: TCP\n          port: 443\n", "", "which is not expected"),
+    (POLICIES, "          port: 443", "          port: 80", "which is not expected"),
+    (POLICIES, "          port: 443", "          port: 80", "no policy lets the pods call {'to': [{'ipBlock'"),
+    (POLICIES, "  egress:\n", "  egress:\n    - {}\n", "a policy lets the pods call {}, which is not expected"),
+    (POLICIES, "port: 53", "port: 54", "no policy lets the pods call {'to': [{'namespaceSelector'"),
+    ("redis/network-policy.yaml", "port: 10000", "port: 6380", "azure-redis: no policy lets the pods call"),
+    ("redis/network-policy.yaml", f"    matchLabels:\n      {SELECTED}\n", "    matchLabels: {}\n", "which is not that of the pods"),
     # Workload identity.
-    (AZURE, "kind: Ingress\n      name: cloakroom\n    patch: |-\n      - op: replace\n        path: /spec/rules/0/host\n        value: app",
-     "kind: Ingress\n      name: cloakroom\n    patch: |-\n      - op: replace\n        path: /spec/rules/0/host\n        value: www",
-     "rules and tls of the Ingress must have the host"),
+    (AZURE, "rules/0/host\n        value: app", "rules/0/host\n        value: www", "rules and tls of the Ingress must have the host"),
     (AZURE, 'value: "true"', 'value: "false"', "the pods lack the label azure.workload.identity/use=true"),
     (AZURE, "azure.workload.identity/client-id", "azure.workload.identity/clientid", "the ServiceAccount lacks the annotation"),
     (DEPLOYMENT, "serviceAccountName: cloakroom", "serviceAccountName: default", "the pods do not use the ServiceAccount"),
@@ -92,6 +128,7 @@ class Kubernetes(Planted):
         self.folder = self.root / "deploy/kubernetes"
         shutil.copytree(PROJECT / "deploy", self.root / "deploy")
         self.write("docs/configuration.md", (PROJECT / "docs/configuration.md").read_text())
+        self.write(PAGE, (PROJECT / PAGE).read_text())
         shutil.copy(PROJECT / "Cargo.toml", self.root)
 
     def test_the_project_has_no_faults(self):
@@ -106,8 +143,10 @@ class Kubernetes(Planted):
                 original = file.read_text()
                 self.assertIn(old, original, path)
                 file.write_text(original.replace(old, new))
-                found = check(check_kubernetes.rendered(self.root, KUSTOMIZE))
-                file.write_text(original)
+                try:
+                    found = check(check_kubernetes.rendered(self.root, KUSTOMIZE))
+                finally:
+                    file.write_text(original)
                 self.assertTrue([line for line in found if expected in line], f"{expected!r} is not among {found}")
 
     def test_what_the_schemas_reject_is_reported(self):
@@ -115,6 +154,15 @@ class Kubernetes(Planted):
 
     def test_every_breach_of_a_rule_is_reported(self):
         self.planted(BREACHES, lambda manifests: check_kubernetes.rule_faults(self.root, manifests))
+
+    def test_every_fault_of_the_page_is_reported(self):
+        for old, new, expected in PAGE_FAULTS:
+            with self.subTest(new):
+                text = (PROJECT / PAGE).read_text()
+                self.assertIn(old, text)
+                self.write(PAGE, text.replace(old, new))
+                found = check_kubernetes.page_faults(self.root)
+                self.assertTrue([line for line in found if expected in line], f"{expected!r} is not among {found}")
 
     def test_what_kustomize_rejects_is_reported(self):
         (self.folder / "base/service.yaml").unlink()
