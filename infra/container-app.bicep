@@ -83,7 +83,7 @@ param redisSku string = 'Balanced_B0'
 @description('Whether to make a storage account for the SPA, which the gateway then fronts.')
 param staticWebsite bool = false
 
-@description('Further settings of the gateway, such as { CLOAKROOM_SESSION_IDLE: \'15m\' }.')
+@description('Further settings of the gateway, such as { CLOAKROOM_SESSION_IDLE: \'15m\' }. LISTEN and DRAIN_DELAY are fixed.')
 param gatewaySettings { *: string } = {}
 
 @description('Address for alerts. Empty: no alerts are created.')
@@ -120,7 +120,6 @@ module monitoring 'modules/monitoring.bicep' = {
     appName: name
     location: region
     tags: tags
-    publisherPrincipalId: identity.outputs.principalId
   }
 }
 
@@ -199,10 +198,8 @@ var origin = endsWith(given, '/') ? take(given, length(given) - 1) : given
 var gateway = {
   AZURE_CLIENT_ID: identity.outputs.clientId
   CLOAKROOM_CLIENT_ID: clientId
-  CLOAKROOM_DRAIN_DELAY: '${drainSeconds}s'
   CLOAKROOM_KEY_NAME: keyName
   CLOAKROOM_KEY_VAULT_URL: vault.outputs.url
-  CLOAKROOM_LISTEN: '0.0.0.0:${port}'
   CLOAKROOM_PUBLIC_ORIGIN: origin
   CLOAKROOM_TENANT_ID: tenantId
 }
@@ -217,6 +214,12 @@ var pages = empty(origins) ? {} : { CLOAKROOM_ALLOWED_ORIGINS: origins }
 // Without the right to write keys the rotation could only fail.
 var rotation = rotateInApp ? {} : { CLOAKROOM_KEY_ROTATE: 'off' }
 
+// The probes and the grace period depend on these, so that gatewaySettings must not replace them.
+var fixed = {
+  CLOAKROOM_DRAIN_DELAY: '${drainSeconds}s'
+  CLOAKROOM_LISTEN: '0.0.0.0:${port}'
+}
+
 module app 'modules/container-app.bicep' = {
   params: {
     name: name
@@ -224,7 +227,7 @@ module app 'modules/container-app.bicep' = {
     tags: tags
     environmentId: environment.outputs.id
     identityId: identity.outputs.id
-    settings: union(gateway, site, sessions, pages, rotation, gatewaySettings)
+    settings: union(gateway, site, sessions, pages, rotation, gatewaySettings, fixed)
     image: image
     registryServer: empty(containerRegistry) ? '' : registry!.outputs.server
     port: port

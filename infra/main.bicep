@@ -131,6 +131,15 @@ module monitoring 'modules/monitoring.bicep' = {
     appName: name
     location: region
     tags: tags
+  }
+}
+
+module telemetry 'modules/telemetry.bicep' = {
+  params: {
+    appName: name
+    location: region
+    tags: tags
+    workspaceId: monitoring.outputs.workspaceId
     publisherPrincipalId: identity.outputs.principalId
   }
 }
@@ -220,7 +229,7 @@ var gateway = {
 // What the host reads. Blobs are all that HTTP and timer triggers need of its storage.
 var host = {
   APPLICATIONINSIGHTS_AUTHENTICATION_STRING: 'ClientId=${identity.outputs.clientId};Authorization=AAD'
-  APPLICATIONINSIGHTS_CONNECTION_STRING: monitoring.outputs.connectionString
+  APPLICATIONINSIGHTS_CONNECTION_STRING: telemetry.outputs.connectionString
   AzureWebJobsDisableHomepage: 'true'
   AzureWebJobsStorage__blobServiceUri: storage.outputs.blobEndpoint
   AzureWebJobsStorage__clientId: identity.outputs.clientId
@@ -274,7 +283,7 @@ module alerts 'modules/alerts.bicep' = if (!empty(alertEmail)) {
     appName: name
     location: region
     tags: tags
-    sourceId: monitoring.outputs.componentId
+    sourceId: telemetry.outputs.componentId
     lines: 'traces | extend line = parse_json(message)'
     // A request that was sampled stands for itemCount of them.
     serverErrors: 'requests | where toint(resultCode) >= 500 | mv-expand one = range(1, itemCount)'

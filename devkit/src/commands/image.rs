@@ -140,7 +140,7 @@ fn inspect(tar: &Path, processors: &[Processor]) -> Result<()> {
     println!("{}", tar.display());
     for size in &sizes {
         println!(
-            "{}: {:.2} MB compressed, {:.2} MB unpacked (bar {}), {} files",
+            "{}: {:.2} MB compressed, {:.2} MB unpacked (limit {}), {} files",
             platform_name(size.processor),
             megabytes(size.compressed),
             megabytes(size.unpacked),

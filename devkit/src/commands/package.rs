@@ -97,7 +97,7 @@ fn make(arguments: Arguments) -> Result<()> {
     let sizes = verify::verify(&zip).map_err(|faults| faults.join("\n"))?;
     println!("{}", zip.display());
     println!(
-        "binary {:.2} MB (bar {}, aim {}), zip {:.2} MB, {} files",
+        "binary {:.2} MB (limit {}, aim {}), zip {:.2} MB, {} files",
         megabytes(sizes.binary),
         verify::BINARY_BAR / 1_000_000,
         verify::BINARY_AIM / 1_000_000,

@@ -121,6 +121,11 @@ def _shutdown(templates):
     grace, needed = app.site.at("properties.template.terminationGracePeriodSeconds"), seconds(drain) + FINISH + MARGIN
     if grace is None or grace < needed:
         yield fault(app.site, f"terminationGracePeriodSeconds is {grace}; with a drain of {drain} it must be {needed:g}")
+    own = ("CLOAKROOM_LISTEN", "CLOAKROOM_DRAIN_DELAY")
+    replaced = ContainerApp(templates, gatewaySettings={name: "replaced" for name in own})
+    for name in own:
+        if replaced.settings[name] != app.settings[name]:
+            yield fault(app.site, f"gatewaySettings replaces {name}, on which probes and grace period depend")
     if seconds(drain) < FINISH / 2:
         yield fault(app.site, f"the drain is {drain}: the ingress still sends requests when the port closes")
 
@@ -165,6 +170,8 @@ def _rotation(templates):
 def _logs(templates):
     app = ContainerApp(templates)
     workspace = app.only("Microsoft.OperationalInsights/workspaces")
+    for one in app.of("Microsoft.Insights/components"):
+        yield fault(one, "the gateway sends no telemetry: nothing uses it")
     at = "properties.appLogsConfiguration"
     yield from differs(app.environment, at, {"destination": "azure-monitor"}, "any other needs a key of the workspace")
     found = [one for one in app.of(DIAGNOSTICS) if one.values.get("scope") is app.environment]

@@ -29,6 +29,8 @@ FAULTS = [
     (APP, "        clientCertificateMode: 'ignore'\n", "        stickySessions: {\n          affinity: 'sticky'\n        }\n", "every session"),
     (APP, "activeRevisionsMode: 'Single'", "activeRevisionsMode: 'Multiple'", "activeRevisionsMode is 'Multiple', not 'Single'"),
     (PLACE, "        enabled: true\n      }\n    }\n", "        enabled: false\n      }\n    }\n", "sessions would travel in the clear"),
+    (MAIN, "gatewaySettings, fixed)", "fixed, gatewaySettings)", "gatewaySettings replaces CLOAKROOM_LISTEN"),
+    (MAIN, "gatewaySettings, fixed)", "fixed, gatewaySettings)", "gatewaySettings replaces CLOAKROOM_DRAIN_DELAY"),
     # Probes, the end, replicas.
     (APP, "path: '/health/ready'", "path: '/health/live'", "the probes are {'Startup': "),
     (APP, "type: 'Readiness'", "type: 'Liveness'", "the probes are {'Startup': "),
@@ -60,7 +62,10 @@ FAULTS = [
     (PLACE, "'ContainerAppConsoleLogs'\n        enabled: true", "'ContainerAppConsoleLogs'\n        enabled: false", "do not go to the"),
     (PLACE, "'ContainerAppConsoleLogs'", "'AppEnvSpringAppConsoleLogs'", "do not go to the workspace"),
     (PLACE, "workspaceId: workspaceId", "workspaceId: subnetId", "the alerts read that workspace"),
-    (MAIN, "sourceId: monitoring.outputs.workspaceId", "sourceId: monitoring.outputs.componentId", "the log is there"),
+    (MAIN, "sourceId: monitoring.outputs.workspaceId", "sourceId: identity.outputs.id", "the log is there"),
+    (MAIN, "module network ", "module telemetry 'modules/telemetry.bicep' = {\n  params: {\n    appName: name\n    location: region\n"
+     "    tags: tags\n    workspaceId: monitoring.outputs.workspaceId\n    publisherPrincipalId: identity.outputs.principalId\n  }\n}\n\n"
+     "module network ", "the gateway sends no telemetry"),
     # The virtual network, Redis.
     (PLACE, "empty(subnetId) ? null : network", "null", "infrastructureSubnetId is not the subnet of the app"),
     (PLACE, "empty(subnetId) ? null : network", "network", "there is no virtual network"),

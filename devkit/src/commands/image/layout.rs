@@ -50,9 +50,9 @@ pub fn write(images: &[Image], labels: &Labels, path: &Path) -> Result<()> {
     let mut blobs = Blobs::default();
     let manifests: Vec<Descriptor> =
         images.iter().map(|image| blobs.add_image(image, labels)).collect::<Result<_>>()?;
-    let bills = images.iter().zip(&manifests).map(|(image, subject)| blobs.add_sbom(&image.sbom, subject));
-    let bills: Vec<Descriptor> = bills.collect::<Result<_>>()?;
-    let mut index = index([manifests, bills].concat());
+    let sboms = images.iter().zip(&manifests).map(|(image, subject)| blobs.add_sbom(&image.sbom, subject));
+    let sboms: Vec<Descriptor> = sboms.collect::<Result<_>>()?;
+    let mut index = index([manifests, sboms].concat());
     index.set_annotations(Some(labels.annotations()));
     let mut image = blobs.add(MediaType::ImageIndex, canonical(&index.to_string()?)?)?;
     image.set_annotations(Some(HashMap::from([

@@ -201,12 +201,12 @@ fn an_image_says_how_it_is_run_and_what_it_is() {
                 "WorkingDir": "/app"
             })
         );
-        let bill = &index["manifests"][at + 2];
-        assert_eq!(bill["platform"], json!({ "os": "unknown", "architecture": "unknown" }));
-        let bill = blob(&entries, bill);
-        assert_eq!(bill["subject"]["digest"], descriptor["digest"]);
-        assert_eq!(bill["artifactType"], "application/vnd.cyclonedx+json");
-        assert_eq!(blob(&entries, &bill["layers"][0])["bomFormat"], "CycloneDX");
+        let sbom = &index["manifests"][at + 2];
+        assert_eq!(sbom["platform"], json!({ "os": "unknown", "architecture": "unknown" }));
+        let sbom = blob(&entries, sbom);
+        assert_eq!(sbom["subject"]["digest"], descriptor["digest"]);
+        assert_eq!(sbom["artifactType"], "application/vnd.cyclonedx+json");
+        assert_eq!(blob(&entries, &sbom["layers"][0])["bomFormat"], "CycloneDX");
     }
 }
 
@@ -277,7 +277,7 @@ fn files_that_are_not_as_they_must_be_are_reported() {
         assert_eq!(faults, [format!("linux/arm64: {fault}")]);
     }
     let faults = changed("app/web/dist/app.js", |file| file.content.resize(20_000_000, 0));
-    assert!(faults.len() == 1 && faults[0].ends_with(" bytes exceed the bar of 20000000"), "{faults:?}");
+    assert!(faults.len() == 1 && faults[0].ends_with(" bytes exceed the limit of 20000000"), "{faults:?}");
     let faults = changed("app/web/dist/app.js", |file| file.kind = EntryType::Fifo);
     assert!(
         faults.contains(&"linux/arm64: app/web/dist/app.js is neither a file nor a folder".to_owned()),

@@ -122,16 +122,16 @@ impl Layout {
 
     fn images(&self) -> Result<Vec<Listed>, String> {
         let (_, index) = self.index()?;
-        let (mut bills, mut images) = (Vec::new(), Vec::new());
+        let (mut sboms, mut images) = (Vec::new(), Vec::new());
         for descriptor in index.manifests() {
             let manifest = self.manifest(descriptor)?;
-            if manifest.artifact_type().is_some() { bills.push(manifest) } else { images.push(descriptor) }
+            if manifest.artifact_type().is_some() { sboms.push(manifest) } else { images.push(descriptor) }
         }
         let of = |image: &Descriptor| {
-            let is_subject = |bill: &&ImageManifest| {
-                bill.subject().as_ref().is_some_and(|subject| subject.digest() == image.digest())
+            let is_subject = |sbom: &&ImageManifest| {
+                sbom.subject().as_ref().is_some_and(|subject| subject.digest() == image.digest())
             };
-            bills.iter().filter(is_subject).cloned().collect()
+            sboms.iter().filter(is_subject).cloned().collect()
         };
         let listed = |image: &&Descriptor| Listed {
             platform: image.platform().clone(),
@@ -208,15 +208,15 @@ impl Layout {
         let compressed = compressed + manifest.config().size() + image.descriptor.size();
         let unpacked = files.values().map(|file| file.content.len() as u64).sum();
         if unpacked > BAR {
-            faults.push(format!("{unpacked} bytes exceed the bar of {BAR}"));
+            faults.push(format!("{unpacked} bytes exceed the limit of {BAR}"));
         }
         let files = files.values().filter(|file| file.kind.is_file()).count();
         Ok((Sizes { processor, compressed, unpacked, files }, faults))
     }
 
     fn sbom_fault(&self, image: &Listed) -> Option<String> {
-        let [bill] = image.referrers.as_slice() else { return Some("there is not exactly one SBOM".to_owned()) };
-        let document = bill.layers().first().ok_or_else(|| "it is empty".to_owned());
+        let [sbom] = image.referrers.as_slice() else { return Some("there is not exactly one SBOM".to_owned()) };
+        let document = sbom.layers().first().ok_or_else(|| "it is empty".to_owned());
         let document = document.and_then(|one| self.blob(one)).map(serde_json::from_slice::<Value>);
         match document {
             Ok(Ok(value)) if is_sbom(&value) => None,
@@ -224,7 +224,7 @@ impl Layout {
             Err(fault) => Some(format!("the SBOM cannot be read: {fault}")),
         }
         .or_else(|| {
-            let named = bill.artifact_type().as_ref().is_some_and(|one| one.to_string() == sbom::MEDIA_TYPE);
+            let named = sbom.artifact_type().as_ref().is_some_and(|one| one.to_string() == sbom::MEDIA_TYPE);
             (!named).then(|| format!("the SBOM has another type than {}", sbom::MEDIA_TYPE))
         })
     }

@@ -147,7 +147,7 @@ fn each_fault_is_reported() {
     let mut large = elf(62, LOAD, 0);
     large.resize(10_000_001, 0);
     let faults = planted(|_, folder| fs::write(folder.join("some-binary"), large).unwrap());
-    assert_eq!(faults, ["cloakroom: 10000001 bytes exceed the bar of 10000000"]);
+    assert_eq!(faults, ["cloakroom: 10000001 bytes exceed the limit of 10000000"]);
 }
 
 #[test]

@@ -48,7 +48,7 @@ pub fn verify(zip: &Path) -> Result<Sizes, Vec<String>> {
     faults.extend(listing_faults(&packed, &binary, &wanted));
     let size = packed.get(&binary).map_or(0, |packed| packed.size);
     if size > BINARY_BAR {
-        faults.push(format!("{binary}: {size} bytes exceed the bar of {BINARY_BAR}"));
+        faults.push(format!("{binary}: {size} bytes exceed the limit of {BINARY_BAR}"));
     }
     if packed.contains_key(&binary) {
         let bytes = content(&mut archive, &binary).map_err(fail)?;
