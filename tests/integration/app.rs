@@ -353,7 +353,12 @@ impl Gateway {
 
     fn spawn(binary: &str, settings: &BTreeMap<String, String>, variable: &str, address: &str) -> Self {
         let mut command = Command::new(binary);
-        command.current_dir(ROOT).env_clear().envs(settings).env(variable, address).stdin(Stdio::null());
+        command.current_dir(ROOT).env_clear();
+        if is_standalone() {
+            // A journey decides itself when its key ring has a key.
+            command.env("CLOAKROOM_KEY_ROTATE", "off");
+        }
+        command.envs(settings).env(variable, address).stdin(Stdio::null());
         // Functions gives a port only.
         let address = if address.contains(':') { address.to_owned() } else { format!("127.0.0.1:{address}") };
         Self::start_command(&mut command, &address)

@@ -127,7 +127,7 @@ async fn a_503_at_the_callback_is_isolated() {
     let [path, elsewhere] = ["keys.json", "elsewhere.json"].map(|name| folder.path().join(name));
     make_key_file(&path).unwrap();
     let builder = TestApp::builder().set("ENC_KEY", "").set("KEY_FILE", path.display().to_string());
-    let mut app = builder.set("KEY_ROTATE", "off").start().await;
+    let mut app = builder.start().await;
     let mut visitor = app.visitor();
     let address = visitor.begin("/here").await;
     let location = app.provider.sign_in(&address, ADA).unwrap().location();
