@@ -355,8 +355,8 @@ impl Gateway {
         let mut command = Command::new(binary);
         command.current_dir(ROOT).env_clear();
         if is_standalone() {
-            // A journey decides itself when its key ring has a key.
-            command.env("CLOAKROOM_KEY_ROTATE", "off");
+            // A journey decides itself when its key ring has a key. Threads on a machine with one core, too.
+            command.env("CLOAKROOM_KEY_ROTATE", "off").env("CLOAKROOM_THREADS", "4");
         }
         command.envs(settings).env(variable, address).stdin(Stdio::null());
         // Functions gives a port only.
