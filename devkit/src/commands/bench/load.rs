@@ -218,6 +218,30 @@ impl Server {
     }
 }
 
+/// A turn of several servers at once, each with so many connections: the sum of their calls.
+pub(super) async fn turn_at_once(servers: &[&Server], path: &str, connections: u32) -> Result<Turn> {
+    let mut requests = Vec::new();
+    for server in servers {
+        requests.push((format!("http://127.0.0.1:{}{path}", server.port), server.newest_cookie().await?));
+    }
+    let spent = || servers.iter().map(|server| processor_time(server.process_id())).sum::<Result<u64>>();
+    let before = spent()?;
+    let loads = std::thread::scope(|scope| {
+        let run = |(url, cookie): &(String, String)| {
+            let headers: Vec<_> = BROWSER.into_iter().chain([("Cookie", cookie.as_str())]).collect();
+            peers::load(url, &headers, connections, SECONDS)
+        };
+        let running: Vec<_> = requests.iter().map(|request| scope.spawn(move || run(request))).collect();
+        let ended = running.into_iter().map(|load| load.join().map_err(|_| "a load panicked")?);
+        ended.collect::<Result<Vec<Load>>>()
+    })?;
+    let spent = spent()? - before;
+    let calls = loads.iter().map(|load| load.calls).sum();
+    let rate = loads.iter().map(|load| load.rate).sum();
+    let p99 = loads.iter().map(|load| load.p99).fold(0.0, f64::max);
+    Ok(Turn { load: Load { calls, rate, p99 }, processor: spent as f64 / 1e3 / calls as f64 })
+}
+
 fn line(what: &str, [ours, other, ratio]: [f64; 3], bar: Option<f64>) {
     let verdict = bar.map(|bar| format!("   the bar is {bar}: {}", verdict(ratio <= bar))).unwrap_or_default();
     println!("  {what:<28}{ours:>10.1}{other:>10.1}{ratio:>8.3}{verdict}");

@@ -1,13 +1,15 @@
-//! A gateway outside Functions with two threads under load, in turns with one that has a single thread: processor time
-//! per call, and how the threads share it. Both may use both cores, which client and API use too.
+//! A gateway outside Functions with two threads under load, in turns with two gateways at once that have one thread
+//! each, one on each core: processor time per call, and how the threads share it. Client and API use the cores in both
+//! turns, so that the difference is what threads of one process cost each other.
 
 use std::fs;
 
 use serde_json::{Value, json};
 
 use super::super::Result;
-use super::load::{Comparison, ROUNDS, Server, Stage, machine};
+use super::load::{ROUNDS, Server, Stage, Turn, machine, middle, turn_at_once};
 use super::peers::{MEASURED, OTHERS};
+use super::verdict;
 
 const CONNECTIONS: u32 = 64;
 /// The bar for the processor time of a call with two threads over that with one.
@@ -15,24 +17,43 @@ const BAR: f64 = 1.1;
 
 pub(super) async fn run() -> Result<()> {
     let stage = Stage::start().await?;
-    let cores = format!("{MEASURED},{OTHERS}");
     let of_threads = |count: &str| vec![("CLOAKROOM_LISTEN", String::new()), ("CLOAKROOM_THREADS", count.to_owned())];
-    let one = stage.gateway_on(&cores, 1, 1, &of_threads("1")).await?;
-    let two = stage.gateway_on(&cores, 1, 1, &of_threads("2")).await?;
-    let comparison = Comparison {
-        what: "600 B, 64 connections, two threads over one",
-        path: "/graph/me",
-        connections: CONNECTIONS,
-        sides: [&two, &one],
-        processor_bar: Some(BAR),
-        p99_bar: None,
-    };
-    let found = comparison.run().await?;
+    let two = stage.gateway_on(&format!("{MEASURED},{OTHERS}"), 1, 1, &of_threads("2")).await?;
+    let first = stage.gateway_on(MEASURED, 1, 1, &of_threads("1")).await?;
+    let second = stage.gateway_on(OTHERS, 1, 1, &of_threads("1")).await?;
+    let mut rounds: Vec<[Turn; 2]> = Vec::new();
+    for round in 0..=ROUNDS {
+        // The order alternates, since the earlier turn affects the later one.
+        let earlier = if round % 2 == 0 { Some(turn(&[&two]).await?) } else { None };
+        let ones = turn(&[&first, &second]).await?;
+        let twos = match earlier {
+            Some(turn) => turn,
+            None => turn(&[&two]).await?,
+        };
+        rounds.push([twos, ones]);
+    }
+    rounds.remove(0);
+    let of = |side: fn(&[Turn; 2]) -> f64| middle(rounds.iter().map(side).collect());
+    let processor = of(|[twos, ones]| twos.processor / ones.processor);
+    let calls: u64 = rounds.iter().flatten().map(|turn| turn.load.calls).sum();
+    println!("600 B, 64 connections, one process with two threads over two processes with one ({calls} calls)");
+    println!(
+        "  processor time a call, µs  {:.1} {:.1}",
+        of(|[twos, _]| twos.processor),
+        of(|[_, ones]| ones.processor)
+    );
+    println!("  ratio of the processor time {processor:.3}   the bar is {BAR}: {}", verdict(processor <= BAR));
+    println!("  ratio of calls a second     {:.3}", of(|[twos, ones]| twos.load.rate / ones.load.rate));
     let shares = shares(&two)?;
     println!("  each thread's share of the processor time of the gateway with two: {shares}");
-    println!("{}", json!({"machine": machine(), "rounds": ROUNDS, "threads": found, "shares": shares}));
+    println!("{}", json!({"machine": machine(), "rounds": ROUNDS, "processor_ratio": processor, "shares": shares}));
     stage.stop().await;
     Ok(())
+}
+
+/// A turn of all connections, divided among servers.
+async fn turn(servers: &[&Server]) -> Result<Turn> {
+    turn_at_once(servers, "/graph/me", CONNECTIONS / u32::try_from(servers.len())?).await
 }
 
 /// The shares of the threads that serve.
