@@ -54,6 +54,25 @@ fn the_defaults_are_those_of_the_contract() {
     assert!(config.apis.get("graph").is_some());
 }
 
+/// Contract 17.4 to 17.6: what applies depends on who connects.
+#[test]
+fn threads_and_limits_have_other_defaults_outside_functions() {
+    let functions = parse(&[("FUNCTIONS_CUSTOMHANDLER_PORT", "3000")]).unwrap().listen;
+    assert_eq!((functions.threads.get(), functions.limits.all), (1, 90));
+    let standalone = parse(&[("CLOAKROOM_LISTEN", "0.0.0.0:8080")]).unwrap().listen;
+    assert_eq!(Ok(standalone.threads), std::thread::available_parallelism().map_err(|error| error.kind()));
+    assert_eq!((standalone.limits.all, standalone.drain_delay), (1_000, Duration::ZERO));
+}
+
+#[test]
+fn settings_without_effect_under_functions_are_warnings() {
+    for (name, value) in [("CLOAKROOM_DRAIN_DELAY", "5s"), ("CLOAKROOM_KEY_ROTATE", "off")] {
+        let warnings = parse(&[("FUNCTIONS_CUSTOMHANDLER_PORT", "3000"), (name, value)]).unwrap().warnings;
+        assert!(warnings.len() == 1 && warnings[0].starts_with(&format!("{name}: has no effect")), "{warnings:?}");
+        assert!(parse(&[("CLOAKROOM_LISTEN", "0.0.0.0:8080"), (name, value)]).unwrap().warnings.is_empty(), "{name}");
+    }
+}
+
 /// Contract 16.11.
 #[test]
 fn sessions_outlast_the_browser_where_the_setting_says_so() {
