@@ -10,6 +10,7 @@ pub mod ring;
 pub mod rotate;
 pub mod states;
 pub mod static_key;
+pub mod subkey;
 
 use std::fmt;
 use std::future::Future;
@@ -24,6 +25,7 @@ use crate::clock::UnixSeconds;
 use crate::secret::{Key32, SecretString};
 use revocations::Addition;
 pub use ring::{KeyForOpening, Ring};
+pub use subkey::Subkey;
 
 /// Salt of every key derivation (contract 5.3, 5.5).
 const SALT: &[u8] = b"cloakroom/v1";
@@ -109,7 +111,7 @@ pub struct Key {
     /// For keys that need a handle too.
     material: Key32,
     /// In the order of [`Purpose::ALL`].
-    subkeys: [Key32; 6],
+    subkeys: [Subkey; 6],
 }
 
 impl Key {
@@ -121,7 +123,7 @@ impl Key {
     }
 
     #[must_use]
-    pub const fn subkey(&self, purpose: Purpose) -> &Key32 {
+    pub const fn subkey(&self, purpose: Purpose) -> &Subkey {
         let [challenge, login, logout, logout_state, record, session] = &self.subkeys;
         match purpose {
             Purpose::Challenge => challenge,
@@ -133,17 +135,17 @@ impl Key {
         }
     }
 
-    /// The subkey that also needs a handle (contract 15.3).
+    /// The subkey that also needs a handle (contract 15.3). It is not kept: each record has another.
     #[must_use]
-    pub fn subkey_with(&self, handle: &Key32, purpose: Purpose) -> Key32 {
+    pub fn subkey_with(&self, handle: &Key32, purpose: Purpose) -> Subkey {
         derive_subkey(&self.material, Some(handle), purpose)
     }
 }
 
-fn derive_subkey(material: &Key32, handle: Option<&Key32>, purpose: Purpose) -> Key32 {
+fn derive_subkey(material: &Key32, handle: Option<&Key32>, purpose: Purpose) -> Subkey {
     let mut subkey = Zeroizing::new([0; 32]);
     derive(material, handle, purpose.name(), subkey.as_mut());
-    Key32::new(*subkey)
+    Subkey::new(Key32::new(*subkey))
 }
 
 /// HKDF-SHA256 as contract 5.3, 5.5 and 15.3 specify it, for outputs of at most 32 bytes.

@@ -2,7 +2,8 @@
 //!
 //! `base64url_nopad( 0x01 | kid 8 bytes | nonce 12 bytes | ciphertext | tag 16 bytes )`
 //!
-//! Pure: keys, nonce and times are passed in. [`super::sealer`] finds the key in the ring.
+//! Pure: keys, nonce and times are passed in. [`super::sealer`] finds the key in the ring. `aes-gcm` seals; ring opens
+//! ([`Subkey::open_in_place`]), which every call does, and which it does in half the instructions.
 
 use aes_gcm::aead::AeadInOut;
 use aes_gcm::{Aes256Gcm, KeyInit, Nonce, Tag};
@@ -10,7 +11,7 @@ use base64::Engine;
 
 use super::base64url::{BASE64URL, decode_long};
 use crate::clock::UnixSeconds;
-use crate::keyring::{Key, KeyId, Purpose};
+use crate::keyring::{Key, KeyId, Purpose, Subkey};
 use crate::secret::{Key32, SecretBytes};
 
 const VERSION: u8 = 1;
@@ -89,7 +90,8 @@ pub const fn sealed_len(payload: usize) -> usize {
 #[expect(clippy::expect_used, reason = "AES-GCM fails for messages over 64 GiB only, and names are short")]
 fn encrypt(key: &Key, binding: Binding<'_>, nonce: [u8; 12], text: &mut [u8]) -> Tag {
     let associated_data = associated_data(key.id, binding).expect("the configuration bounds names and client IDs");
-    let tag = cipher(key, binding).encrypt_inout_detached(&Nonce::from(nonce), &associated_data, text.into());
+    let cipher = with_subkey(key, binding, |subkey| Aes256Gcm::new(subkey.expose().into()));
+    let tag = cipher.encrypt_inout_detached(&Nonce::from(nonce), &associated_data, text.into());
     tag.expect("a payload is far below 64 GiB")
 }
 
@@ -125,21 +127,19 @@ impl Envelope {
     #[must_use]
     pub fn open(mut self, key: &Key, binding: Binding<'_>, now: UnixSeconds, clock_skew: u64) -> Option<Opened> {
         let associated_data = associated_data(key.id, binding)?;
-        let (text, tag) = self.bytes.get_mut(HEADER..)?.split_last_chunk_mut::<TAG>()?;
-        let (nonce, tag) = (Nonce::from(self.nonce), Tag::from(*tag));
-        let cipher = cipher(key, binding);
-        cipher.decrypt_inout_detached(&nonce, &associated_data, (&mut *text).into(), &tag).ok()?;
-        let (issued_at, rest) = text.split_first_chunk()?;
+        let sealed = self.bytes.get_mut(HEADER..)?;
+        with_subkey(key, binding, |subkey| subkey.open_in_place(self.nonce, &associated_data, sealed))?;
+        let (issued_at, rest) = sealed.split_first_chunk()?;
         let (issued_at, expires_at) = (u64::from_be_bytes(*issued_at), u64::from_be_bytes(*rest.first_chunk()?));
         let is_valid = issued_at <= now.saturating_add(clock_skew) && now < expires_at;
         is_valid.then_some(Opened { times: Times { issued_at, expires_at }, kid: self.kid, bytes: self.bytes })
     }
 }
 
-fn cipher(key: &Key, binding: Binding<'_>) -> Aes256Gcm {
+fn with_subkey<T>(key: &Key, binding: Binding<'_>, with: impl FnOnce(&Subkey) -> T) -> T {
     match binding.handle {
-        None => Aes256Gcm::new(key.subkey(binding.purpose).expose().into()),
-        Some(handle) => Aes256Gcm::new(key.subkey_with(handle, binding.purpose).expose().into()),
+        None => with(key.subkey(binding.purpose)),
+        Some(handle) => with(&key.subkey_with(handle, binding.purpose)),
     }
 }
 

@@ -1,3 +1,5 @@
+use proptest::prelude::{Strategy, prop_assert, prop_assert_eq};
+use ring::aead::{AES_256_GCM, Aad, LessSafeKey, UnboundKey};
 use serde::Deserialize;
 
 use super::*;
@@ -87,11 +89,8 @@ fn the_known_answers_are_sealed_byte_for_byte_and_open() {
         let handle = known.handle.as_deref().map(key32);
         let (purpose, name) = (purpose(&known.purpose), known.name.as_str());
         let binding = Binding { purpose, name, handle: handle.as_ref(), client_id: &known.client_id };
-        let subkey = handle.as_ref().map_or_else(
-            || key.subkey(purpose).clone(), //
-            |handle| key.subkey_with(handle, purpose),
-        );
-        assert_eq!(subkey.expose().as_slice(), hex(&known.subkey), "{}", known.title);
+        let subkey = with_subkey(&key, binding, |subkey| *subkey.expose());
+        assert_eq!(subkey.as_slice(), hex(&known.subkey), "{}", known.title);
         assert_eq!(associated_data(key.id, binding).unwrap(), hex(&known.associated_data), "{}", known.title);
         let plaintext = hex(&known.plaintext);
         let (times, payload) = plaintext.split_at(TIMES);
@@ -148,6 +147,61 @@ fn a_value_with_a_flipped_bit_does_not_open() {
             .and_then(|envelope| envelope.open(&key, BINDING, 1_000, 300));
         assert!(opened.is_none(), "bit {bit}");
     }
+}
+
+/// What opens with `aes-gcm`, which seals.
+fn decrypt(key: &[u8; 32], nonce: [u8; 12], associated_data: &[u8], sealed: &[u8]) -> Option<Vec<u8>> {
+    let (mut text, tag) = (sealed[..sealed.len() - TAG].to_owned(), sealed[sealed.len() - TAG..].try_into().unwrap());
+    let cipher = Aes256Gcm::new(key.into());
+    let opened = cipher.decrypt_inout_detached(&nonce.into(), associated_data, text.as_mut_slice().into(), &tag);
+    opened.ok().map(|()| text)
+}
+
+/// What ring, which opens, seals.
+fn encrypt_with_ring(key: &[u8; 32], nonce: [u8; 12], associated_data: &[u8], text: &[u8]) -> Vec<u8> {
+    let key = LessSafeKey::new(UnboundKey::new(&AES_256_GCM, key).unwrap());
+    let (nonce, mut sealed) = (ring::aead::Nonce::assume_unique_for_key(nonce), text.to_owned());
+    key.seal_in_place_append_tag(nonce, Aad::from(associated_data), &mut sealed).unwrap();
+    sealed
+}
+
+proptest::proptest! {
+    #[test]
+    fn aes_gcm_and_ring_open_what_the_other_seals_and_nothing_that_is_damaged(
+        key in proptest::num::u8::ANY.prop_map(|byte| [byte; 32]),
+        nonce in proptest::array::uniform12(proptest::num::u8::ANY),
+        payload in proptest::collection::vec(proptest::num::u8::ANY, 0..5_000),
+        handle in proptest::option::of(proptest::array::uniform32(proptest::num::u8::ANY).prop_map(Key32::new)),
+        (at, change) in (0usize..5_000, 1u8..),
+    ) {
+        let key = Key::new(KeyId([1; 8]), &Key32::new(key));
+        let binding = Binding { handle: handle.as_ref(), ..BINDING };
+        let (subkey, bound) = (with_subkey(&key, binding, |subkey| *subkey.expose()), associated_data(key.id, binding));
+        let (bound, sealed) = (bound.unwrap(), decode_long(seal(&key, binding, nonce, SEALED, &payload).as_bytes()));
+        let sealed = sealed.unwrap();
+        let text = decrypt(&subkey, nonce, &bound, &sealed[HEADER..]).unwrap();
+        prop_assert_eq!(&text[TIMES..], &payload);
+        prop_assert_eq!(&encrypt_with_ring(&subkey, nonce, &bound, &text), &sealed[HEADER..]);
+        let keys = std::slice::from_ref(&key);
+        let open = |sealed: &[u8]| open(keys, binding, BASE64URL.encode(sealed).as_bytes(), 1_000);
+        let opened = open(&sealed).unwrap();
+        prop_assert_eq!((opened.times, opened.payload()), (SEALED, payload.as_slice()));
+        let mut damaged = sealed;
+        let at = at % damaged.len();
+        damaged[at] ^= change;
+        prop_assert!(open(&damaged).is_none(), "byte {}", at);
+    }
+}
+
+#[test]
+fn nothing_of_the_plaintext_is_left_of_a_value_that_does_not_open() {
+    let key = Key::new(KeyId([1; 8]), &Key32::new([7; 32]));
+    let mut sealed = decode_long(seal(&key, BINDING, [2; 12], SEALED, &[3; 500]).as_bytes()).unwrap();
+    let bound = associated_data(key.id, BINDING).unwrap();
+    *sealed.last_mut().unwrap() ^= 1;
+    let subkey = key.subkey(Purpose::Session);
+    assert!(subkey.open_in_place([2; 12], &bound, &mut sealed[HEADER..]).is_none());
+    assert!(sealed[HEADER..sealed.len() - TAG].iter().all(|byte| *byte == 0));
 }
 
 /// A request may carry a cookie with such a name.

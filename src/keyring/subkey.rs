@@ -1,0 +1,36 @@
+//! A subkey of a key, for one purpose or one record (contract 5.5, 15.3).
+
+use ring::aead::{AES_256_GCM, Aad, LessSafeKey, Nonce, UnboundKey};
+
+use crate::secret::Key32;
+
+/// 32 bytes to seal with, and the same key expanded by ring to open with: opening is part of every call.
+#[derive(Debug)]
+pub struct Subkey {
+    bytes: Key32,
+    /// Not zeroized on drop, since ring has no such type (see `docs/threats.md`).
+    opening: LessSafeKey,
+}
+
+impl Subkey {
+    #[must_use]
+    #[expect(clippy::expect_used, reason = "the algorithm takes keys of 32 bytes")]
+    pub fn new(bytes: Key32) -> Self {
+        let opening = UnboundKey::new(&AES_256_GCM, bytes.expose()).expect("AES-256 keys have 32 bytes");
+        Self { bytes, opening: LessSafeKey::new(opening) }
+    }
+
+    /// For sealing.
+    #[must_use]
+    pub fn expose(&self) -> &[u8; 32] {
+        self.bytes.expose()
+    }
+
+    /// Decrypts a ciphertext in place, whose tag follows it in `sealed`. `None` if anything is not as it was sealed;
+    /// nothing of the plaintext is then left in `sealed`.
+    #[must_use]
+    pub fn open_in_place(&self, nonce: [u8; 12], associated_data: &[u8], sealed: &mut [u8]) -> Option<()> {
+        let (nonce, associated_data) = (Nonce::assume_unique_for_key(nonce), Aad::from(associated_data));
+        self.opening.open_in_place(nonce, associated_data, sealed).ok().map(drop)
+    }
+}
