@@ -89,17 +89,42 @@ pub fn build_release(triple: Option<&str>) -> Result<PathBuf> {
 /// As [`build_release`], with variables for cargo.
 fn build_release_with(triple: Option<&str>, variables: &[(&str, &str)]) -> Result<PathBuf> {
     println!("Building the release binary …");
+    let mut build = release("build", triple);
+    build.envs(variables.iter().copied());
+    if build.status()?.success() { Ok(release_binary(triple)) } else { Err("the gateway does not build".into()) }
+}
+
+/// Builds what is shipped for a target, with the names of its functions: only the last step differs. Returns a copy in
+/// a folder, since other builds write to the same file.
+///
+/// # Errors
+/// It does not build, or cannot be copied.
+pub fn build_with_symbols(triple: &str, folder: &Path) -> Result<PathBuf> {
+    println!("Building the release binary with the names of its functions …");
+    let mut build = release("rustc", Some(triple));
+    if !build.args(["--", "-Cstrip=none"]).status()?.success() {
+        return Err("the gateway does not build".into());
+    }
+    let copy = folder.join(os::executable("cloakroom"));
+    std::fs::copy(release_binary(Some(triple)), &copy)?;
+    Ok(copy)
+}
+
+/// A command of cargo that builds the gateway for release.
+fn release(command: &str, triple: Option<&str>) -> std::process::Command {
     let mut build = cargo();
     // Without the package, features that only the devkit needs would get into shared dependencies.
-    build.args(["build", "--release", "--package", "cloakroom", "--bin", "cloakroom"]);
+    build.args([command, "--release", "--package", "cloakroom", "--bin", "cloakroom"]);
     if let Some(triple) = triple {
         // Only with a named target do flags not apply to macros and build scripts, which cannot be static. This
         // variable takes precedence over RUSTFLAGS, and allows spaces in paths.
         build.args(["--target", triple]).env("CARGO_ENCODED_RUSTFLAGS", static_flags().join("\u{1f}"));
-        build.envs(variables.iter().copied());
     }
-    let binary = target().join(triple.unwrap_or_default()).join("release").join(os::executable("cloakroom"));
-    if build.status()?.success() { Ok(binary) } else { Err("the gateway does not build".into()) }
+    build
+}
+
+fn release_binary(triple: Option<&str>) -> PathBuf {
+    target().join(triple.unwrap_or_default()).join("release").join(os::executable("cloakroom"))
 }
 
 /// The compiler's flags for a binary that is shipped: static, and without the paths of the machine that builds it, so

@@ -22,6 +22,7 @@ const USAGE: &str = "usage: cargo dev <command>
   soak [NAME …]               runs the long tests: rotations, outages, floods, sessions in Redis
   bench [--load|--store|--threads|--keys|--parts|--cold]  measures calls beside nginx, with sessions in cookies and
                               in Redis, and with two threads; opening with many keys, parts, and cold starts
+  bench --counts              fails if a proxied call costs more instructions, system calls or allocations
   package [--target TRIPLE]   makes the deployment package in dist/; --verify also runs it
   image [--platform PLATFORM] makes the container image in dist/, for linux/amd64 and linux/arm64; --verify also runs it
   release --dry-run           makes what this machine can make of a release, in dist/release/

@@ -1,10 +1,14 @@
 //! `cargo dev bench`: the cost of calls beside a plain nginx, with sessions in cookies and in Redis, and with two
-//! threads beside one; of opening a session with many keys; and of a cold start.
+//! threads beside one; of opening a session with many keys; and of a cold start. And its counts, which have bars.
 
+mod client;
 mod cold;
+mod counts;
 mod gateway;
+mod idle;
 mod load;
 mod peers;
+mod stage;
 mod store;
 mod threads;
 
@@ -16,20 +20,26 @@ use serde_json::Value;
 use super::stack::{Keys, Options, Store};
 use super::{Result, cargo, exit_code, root, target, usage};
 
+const USAGE: &str = "usage: cargo dev bench [--load | --store | --threads | --keys | --parts | --cold]
+       cargo dev bench --counts [--binary PATH]
+
+  --binary PATH  an existing binary with the names of its functions";
 /// The bar for an opening with many keys over one with one key.
 const KEYS_BAR: f64 = 1.03;
 
-/// Returns the exit code: 0 whatever the figures are.
+/// Returns the exit code: 0 whatever the figures are, but 1 if a count exceeds its bar.
 pub async fn run(arguments: &[&str]) -> u8 {
     exit_code(match arguments {
         [] => all().await,
+        ["--counts"] => counts::run(None).await,
+        ["--counts", "--binary", path] => counts::run(Some(path.as_ref())).await,
         ["--load"] => load::run().await,
         ["--store"] => store::run().await,
         ["--threads"] => threads::run().await,
         ["--keys"] => opening(),
         ["--parts"] => parts(),
         ["--cold"] => cold::run().await,
-        _ => return usage("usage: cargo dev bench [--load | --store | --threads | --keys | --parts | --cold]"),
+        _ => return usage(USAGE),
     })
 }
 
@@ -39,7 +49,8 @@ async fn all() -> Result<()> {
     threads::run().await?;
     opening()?;
     parts()?;
-    cold::run().await
+    cold::run().await?;
+    counts::run(None).await
 }
 
 /// Runs `benches/parts.rs`, which prints its figures.

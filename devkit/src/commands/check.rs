@@ -72,6 +72,10 @@ fn steps(missing: &[Missing]) -> Vec<(&'static str, Command)> {
         ("tests", tests),
         ("journeys outside Azure Functions", journeys(missing)),
     ];
+    if missing.iter().all(|missing| missing.part != setup::COUNTS.part) {
+        let bench = ["run", "--quiet", "--bin", "devkit", "--", "bench", "--counts"];
+        steps.push(("the counts of a proxied call", cargo_with(&bench)));
+    }
     let peers = [
         (setup::OIDC_PROVIDER, "oidc-provider", "the oidc-provider peer's own test", ["npm", "test", "--silent"]),
         (setup::KEY_VAULT_PEER, "key-vault", "the key-vault peer's own test", ["go", "test", "./..."]),

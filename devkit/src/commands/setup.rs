@@ -1,5 +1,6 @@
 //! Programs that the tests need: installed where that is possible, otherwise reported.
 
+use std::env::consts::{ARCH, OS};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
@@ -53,6 +54,13 @@ const INTEGRATION: Missing = Missing {
     skip: &["redis_server::", OIDC_PROVIDER, KEY_VAULT_PEER],
 };
 
+/// What `cargo dev bench --counts` needs.
+pub const COUNTS: Missing = Missing {
+    part: "the counts of a proxied call (callgrind and strace, on Linux with x86_64)",
+    remedy: "apt-get install nginx-light strace util-linux valgrind",
+    skip: &[],
+};
+
 /// Installs what can be installed, and returns what is still missing.
 #[must_use]
 pub fn prepare() -> Vec<Missing> {
@@ -98,6 +106,7 @@ pub fn prepare() -> Vec<Missing> {
             "apt-get install util-linux iproute2; Ubuntu also needs sysctl kernel.apparmor_restrict_unprivileged_userns=0",
             &[NETWORK_NAMESPACE],
         ),
+        (!are_counts_comparable() || !counting_programs()).then_some(COUNTS),
     ];
     parts.into_iter().flatten().collect()
 }
@@ -114,6 +123,20 @@ pub fn nginx_and_wrk() -> bool {
     let wrk = || Command::new("wrk").arg("-v").stdout(Stdio::null()).stderr(Stdio::null()).status().is_ok();
     let available = || runs("nginx", &["-v"]) && runs("taskset", &["--version"]) && wrk();
     installed(available, &["nginx-light", "util-linux", "wrk"])
+}
+
+/// Whether counts of this machine compare with the limits: other processors have other instructions.
+#[must_use]
+pub fn are_counts_comparable() -> bool {
+    (OS, ARCH) == ("linux", "x86_64")
+}
+
+/// The programs of the counts. That to control callgrind is in the package of valgrind.
+#[must_use]
+pub fn counting_programs() -> bool {
+    let programs = [("nginx", "-v"), ("strace", "-V"), ("taskset", "-V"), ("valgrind", "--version")];
+    let available = || programs.iter().all(|(program, option)| runs(program, &[option]));
+    installed(available, &["nginx-light", "strace", "util-linux", "valgrind"])
 }
 
 /// The program of cargo-deny.

@@ -10,12 +10,18 @@ use http::Response;
 
 use super::super::stack::free_port;
 use super::super::{Result, root};
+use crate::os::{self, Signal};
 use crate::provider::Provider;
 use crate::web::client;
 
 const LISTEN: &str = "CLOAKROOM_LISTEN";
-/// Longest wait for a process to listen.
-const TIMEOUT: Duration = Duration::from_secs(10);
+/// Longest wait for a process to listen: valgrind takes seconds on a busy machine.
+const TIMEOUT: Duration = Duration::from_secs(60);
+/// How long the wait for it takes no pause, and the pauses after that.
+const EXACT: Duration = Duration::from_millis(100);
+const PAUSE: Duration = Duration::from_millis(10);
+/// How long a process has to end by itself.
+const TIME_TO_END: Duration = Duration::from_millis(200);
 
 /// Signs in at a gateway and returns the session cookie.
 pub(super) async fn sign_in(gateway: SocketAddr, provider: &Provider, origin: &str) -> Result<String> {
@@ -42,12 +48,17 @@ pub(super) fn cookie_pair(line: &str) -> Option<String> {
     line.split(';').next().map(str::to_owned)
 }
 
-/// A process that is killed with this value.
+/// A process that ends with this value.
 pub(super) struct Running(pub(super) Child);
 
 impl Drop for Running {
     fn drop(&mut self) {
-        // It may have ended already.
+        // It may have ended already. With this signal strace ends the gateway too, but not when it is killed.
+        let _ = os::signal(self.0.id(), Signal::Terminate);
+        let begun = Instant::now();
+        while matches!(self.0.try_wait(), Ok(None)) && begun.elapsed() < TIME_TO_END {
+            std::thread::sleep(PAUSE);
+        }
         let _ = self.0.kill();
         let _ = self.0.wait();
     }
@@ -70,16 +81,25 @@ pub(super) fn start(mut gateway: Command, settings: &BTreeMap<String, String>) -
         .stdout(Stdio::null())
         .stderr(Stdio::null())
         .spawn()?;
-    Ok((Running(child), wait_until_listening(port)?))
+    let mut running = Running(child);
+    let address = running.wait_until_listening(port)?;
+    Ok((running, address))
 }
 
-pub(super) fn wait_until_listening(port: u16) -> Result<SocketAddr> {
-    let (address, begun) = (SocketAddr::from((Ipv4Addr::LOCALHOST, port)), Instant::now());
-    while TcpStream::connect(address).is_err() {
-        if begun.elapsed() > TIMEOUT {
-            return Err("the process does not listen".into());
+impl Running {
+    pub(super) fn wait_until_listening(&mut self, port: u16) -> Result<SocketAddr> {
+        let (address, begun) = (SocketAddr::from((Ipv4Addr::LOCALHOST, port)), Instant::now());
+        while TcpStream::connect(address).is_err() {
+            if let Some(status) = self.0.try_wait()? {
+                return Err(format!("the process ended before it listened: {status}").into());
+            }
+            match begun.elapsed() {
+                // Sleeping would blur the time of a start.
+                elapsed if elapsed < EXACT => std::hint::spin_loop(),
+                elapsed if elapsed < TIMEOUT => std::thread::sleep(PAUSE),
+                _ => return Err("the process does not listen".into()),
+            }
         }
-        std::hint::spin_loop();
+        Ok(address)
     }
-    Ok(address)
 }

@@ -6,7 +6,7 @@ use std::process::{Command, Stdio};
 
 use super::super::stack::free_port;
 use super::super::{Result, target};
-use super::gateway::{Running, wait_until_listening};
+use super::gateway::Running;
 
 /// The core of the measured process, and that of client and API.
 pub(super) const MEASURED: &str = "0";
@@ -66,8 +66,8 @@ http {{
         let file = folder.join("nginx.conf");
         fs::write(&file, text)?;
         let child = pinned(core, "nginx").arg("-p").arg(folder).arg("-e").arg("stderr").arg("-c").arg(&file).spawn()?;
-        let nginx = Self { process: Running(child), port };
-        wait_until_listening(port)?;
+        let mut nginx = Self { process: Running(child), port };
+        nginx.process.wait_until_listening(port)?;
         Ok(nginx)
     }
 }

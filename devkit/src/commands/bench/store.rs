@@ -4,8 +4,9 @@
 use serde_json::{Value, json};
 
 use super::super::Result;
-use super::load::{ROUNDS, Server, Stage, Turn, machine, middle};
+use super::load::{ROUNDS, middle};
 use super::peers::{OTHERS, move_to};
+use super::stage::{Server, Stage, Turn, machine};
 use super::verdict;
 use crate::redis_server::{Options, RedisServer};
 
@@ -34,7 +35,6 @@ pub(super) async fn run() -> Result<()> {
     }
     rounds.remove(0);
     println!("{}", json!({"machine": machine(), "rounds": ROUNDS, "store": tell(&rounds, commands)}));
-    stage.stop().await;
     Ok(())
 }
 

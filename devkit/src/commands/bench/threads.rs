@@ -7,8 +7,9 @@ use std::fs;
 use serde_json::{Value, json};
 
 use super::super::Result;
-use super::load::{ROUNDS, Server, Stage, Turn, machine, middle, turn_at_once};
+use super::load::{ROUNDS, middle};
 use super::peers::{MEASURED, OTHERS};
+use super::stage::{Server, Stage, Turn, machine, turn_at_once};
 use super::verdict;
 
 const CONNECTIONS: u32 = 64;
@@ -47,7 +48,6 @@ pub(super) async fn run() -> Result<()> {
     let shares = shares(&two)?;
     println!("  each thread's share of the processor time of the gateway with two: {shares}");
     println!("{}", json!({"machine": machine(), "rounds": ROUNDS, "processor_ratio": processor, "shares": shares}));
-    stage.stop().await;
     Ok(())
 }
 
