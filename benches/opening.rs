@@ -20,7 +20,7 @@ use cloakroom::keyring::{
 use cloakroom::oidc::discovery::{Authority, Tenants};
 use cloakroom::session::configured::Configured;
 use cloakroom::session::cookie::{Persistence, SameSite, SessionCookies, Settings};
-use cloakroom::session::payload::{AccessToken, Session, User};
+use cloakroom::session::payload::{AccessToken, Claims, Session, User};
 use cloakroom::session::sealer::Sealer;
 use cloakroom::session::{Limits, Sessions};
 use cloakroom::store::cookie::CookieStore;
@@ -136,15 +136,16 @@ fn apis() -> ApiMap {
 fn session(number: u8) -> Session {
     let body = URL_SAFE_NO_PAD.encode((0..TOKEN * 3 / 4).map(|at| (at % 251) as u8 ^ number).collect::<Vec<u8>>());
     let (head, rest) = body.split_at(100);
-    let (claims, signature) = rest.split_at(rest.len() - 344);
-    let user = User { sub: "a subject".to_owned(), name: Some("Ada Lovelace".to_owned()), ..User::default() };
+    let (body, signature) = rest.split_at(rest.len() - 344);
+    let claims = Claims { name: Some("Ada Lovelace".to_owned()), ..Claims::default() };
+    let user = User { sub: "a subject".to_owned(), claims: claims.into(), ..User::default() };
     Session {
         generation: 1,
         active_at: NOW - 10,
         issuer: Some(ISSUER.to_owned()),
         access_tokens: vec![AccessToken {
             api: "graph".to_owned(),
-            token: format!("{head}.{claims}.{signature}").into(),
+            token: format!("{head}.{body}.{signature}").into(),
             expires_at: NOW + 3_000,
             life: 3_600,
             binding: apis().get("graph").map(|api| api.binding),

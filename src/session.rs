@@ -9,6 +9,7 @@ pub mod configured;
 pub mod cookie;
 pub mod ended;
 pub mod handle;
+pub mod packed;
 pub mod payload;
 mod rejections;
 pub mod seal;

@@ -175,7 +175,7 @@ impl TokenService {
             return Status::Requires(interaction);
         }
         let is_rejected = |token| self.sessions.is_refresh_token_rejected(id, token);
-        let is_refreshable = open.session.refresh_token.as_ref().is_some_and(|token| !is_rejected(token));
+        let is_refreshable = open.session.refresh_token.as_deref().is_some_and(|token| !is_rejected(token));
         if is_refreshable || open.session.access_token(api, now).is_some() { Status::Ok } else { Status::Expired }
     }
 
@@ -250,7 +250,7 @@ impl TokenService {
 
     /// Whether a refresh of the session can be sent now.
     fn check(&self, open: &OpenSession) -> Result<(), Failure> {
-        let refresh_token = open.session.refresh_token.as_ref().ok_or(RefreshError::Expired)?;
+        let refresh_token = open.session.refresh_token.as_deref().ok_or(RefreshError::Expired)?;
         if self.sessions.is_refresh_token_rejected(&open.session.id, refresh_token) {
             return Err(RefreshError::Expired.into());
         }
@@ -297,7 +297,7 @@ impl TokenService {
                 break (lock, turn);
             }
         };
-        let refresh_token = open.session.refresh_token.as_ref().ok_or(RefreshError::Expired)?;
+        let refresh_token = open.session.refresh_token.as_deref().ok_or(RefreshError::Expired)?;
         let attempt = self.limits.attempt().map_err(Failure::CircuitOpen)?;
         let Refreshed { refresh_token: rotated, outcome, availability } =
             self.send_request(refresh_token, &open.session, api, clock).await;
@@ -345,7 +345,7 @@ impl TokenService {
         let refreshed = self.endpoint.refresh(refresh_token, scopes, resource, subject, clock).await;
         refreshed.map(|tokens| {
             let life = tokens.life;
-            let (token, expires_at) = (tokens.access_token, sent_at.saturating_add(life));
+            let (token, expires_at) = (tokens.access_token.into(), sent_at.saturating_add(life));
             let access_token =
                 |api: &Api| AccessToken { api: api.name.clone(), token, expires_at, life, binding: Some(api.binding) };
             let token = settings.map(access_token);

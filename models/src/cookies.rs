@@ -45,7 +45,7 @@ fn tokens(number: u32) -> NewTokens {
 
 /// The number of a session's refresh token.
 fn number(session: &Session) -> u32 {
-    let token = session.refresh_token.as_ref().map(ExposeSecret::expose_secret);
+    let token = session.refresh_token.as_deref().map(ExposeSecret::expose_secret);
     token.and_then(|token| token.parse().ok()).unwrap_or(u32::MAX)
 }
 

@@ -32,7 +32,7 @@ use crate::reply::{Reply, clear_cache, redirect};
 use crate::secret::{ExposeSecret, Key32, SecretString};
 use crate::session::RequiredInteraction;
 use crate::session::companion::Companion;
-use crate::session::payload::{AccessToken, Session, SessionId, User};
+use crate::session::payload::{AccessToken, Claims, Session, SessionId, Token, User};
 use crate::session::sealer::UnsealError;
 use crate::session::store::EndReason;
 use crate::session::user_agent::UserAgent;
@@ -226,7 +226,7 @@ impl Auth {
         // A token without any scope of the API is good for nothing there (contract 7.22).
         let granted = api.filter(|api| !scopes::lacks_all(tokens.scope.as_deref(), &api.scopes));
         let mut session = Session {
-            id_token: tokens.id_token.take().filter(|_| self.config.end_session_id_token_hint),
+            id_token: tokens.id_token.take().filter(|_| self.config.end_session_id_token_hint).map(Token::from),
             issuer: self.provider.cached_metadata().map(|metadata| metadata.issuer.clone()),
             nonce_hash: Some(nonce_hash(&nonce)),
             not_granted: scopes::not_granted(&self.config.scopes, &requested, tokens.scope.as_deref()),
@@ -262,23 +262,20 @@ fn new_session(id: SessionId, tokens: TokenResponse, claims: IdToken, api: Optio
     let life = tokens.life;
     let access_token = api.map(|api| AccessToken {
         api: api.name.clone(),
-        token: tokens.access_token,
+        token: tokens.access_token.into(),
         expires_at: now.saturating_add(life),
         life,
         binding: Some(api.binding),
     });
     Session {
-        refresh_token: tokens.refresh_token,
+        refresh_token: tokens.refresh_token.map(Token::from),
         access_tokens: access_token.into_iter().collect(),
         ..Session::new(id, user(claims), now)
     }
 }
 
 fn user(claims: IdToken) -> User {
-    User {
-        sub: claims.sub,
-        oid: claims.oid,
-        tid: claims.tid,
+    let other = Claims {
         name: claims.name,
         preferred_username: claims.preferred_username,
         email: claims.email,
@@ -288,5 +285,6 @@ fn user(claims: IdToken) -> User {
         acr: claims.acr,
         amr: claims.amr,
         auth_time: claims.auth_time,
-    }
+    };
+    User { sub: claims.sub, oid: claims.oid, tid: claims.tid, claims: other.into() }
 }

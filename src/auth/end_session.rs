@@ -167,9 +167,9 @@ impl Auth {
 
 fn hints(open: Option<&OpenSession>) -> Hints<'_> {
     let Some(open) = open else { return Hints::default() };
-    let user = &open.session.user;
+    let claims = &open.session.user.claims;
     Hints {
-        logout_hint: user.login_hint.as_deref().or(user.preferred_username.as_deref()),
-        id_token: open.session.id_token.as_ref(),
+        logout_hint: claims.login_hint.as_deref().or(claims.preferred_username.as_deref()),
+        id_token: open.session.id_token.as_deref(),
     }
 }

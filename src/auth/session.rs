@@ -80,18 +80,19 @@ impl Auth {
 /// The claims of the user. Those about the authentication are only there where the sign-in's ID token had them
 /// (contract 21.3).
 fn user(user: &User) -> Map<String, Value> {
+    let User { sub, oid, tid, claims } = user;
     let always = [
-        ("sub", json!(user.sub)),
-        ("oid", json!(user.oid)),
-        ("tid", json!(user.tid)),
-        ("name", json!(user.name)),
-        ("preferred_username", json!(user.preferred_username)),
-        ("email", json!(user.email)),
-        ("roles", json!(user.roles)),
+        ("sub", json!(sub)),
+        ("oid", json!(oid)),
+        ("tid", json!(tid)),
+        ("name", json!(claims.name)),
+        ("preferred_username", json!(claims.preferred_username)),
+        ("email", json!(claims.email)),
+        ("roles", json!(claims.roles)),
     ];
-    let acr = user.acr.as_ref().map(|acr| ("acr", json!(acr)));
-    let amr = (!user.amr.is_empty()).then(|| ("amr", json!(user.amr)));
-    let auth_time = user.auth_time.map(|time| ("auth_time", json!(time)));
+    let acr = claims.acr.as_ref().map(|acr| ("acr", json!(acr)));
+    let amr = (!claims.amr.is_empty()).then(|| ("amr", json!(claims.amr)));
+    let auth_time = claims.auth_time.map(|time| ("auth_time", json!(time)));
     let all = always.into_iter().chain(acr).chain(amr).chain(auth_time);
     all.map(|(name, value)| (name.to_owned(), value)).collect()
 }

@@ -27,8 +27,7 @@ use crate::net::OutboundClients;
 use crate::places::Place;
 use crate::reply::body::{GuardedBody, Incomplete, Limit};
 use crate::reply::{Body, Rejected, Reply, full};
-use crate::secret::{ExposeSecret, SecretString};
-use crate::session::payload::AccessToken;
+use crate::session::payload::{AccessToken, Token};
 use crate::session::{OpenSession, Sessions};
 use crate::telemetry::{TRACEPARENT, TraceContext};
 use crate::tokens::{TokenService, challenge};
@@ -176,7 +175,7 @@ async fn send(
     upstream: &Upstream,
     call: &Call<'_>,
     url: &Uri,
-    token: &SecretString,
+    token: &Token,
     body: Body,
     deadline: Option<Instant>,
 ) -> Result<Response<Incoming>, Error> {
@@ -216,7 +215,7 @@ pub fn has_body(headers: &HeaderMap) -> bool {
     headers.contains_key(TRANSFER_ENCODING) || declared_length(headers).is_some_and(|length| length > 0)
 }
 
-fn request(api: &Api, call: &Call<'_>, url: &Uri, token: &SecretString, body: Body) -> Option<Request<Body>> {
+fn request(api: &Api, call: &Call<'_>, url: &Uri, token: &Token, body: Body) -> Option<Request<Body>> {
     let mut request = Request::new(body);
     *request.method_mut() = call.method.clone();
     *request.uri_mut() = url.clone();
@@ -226,10 +225,7 @@ fn request(api: &Api, call: &Call<'_>, url: &Uri, token: &SecretString, body: Bo
     if matches!(*call.method, Method::PATCH | Method::POST | Method::PUT) && !has_body(call.headers) {
         request.headers_mut().insert(CONTENT_LENGTH, HeaderValue::from_static("0"));
     }
-    let bearer = ["Bearer ", token.expose_secret()].concat();
-    let mut bearer = HeaderValue::from_maybe_shared(Bytes::from(bearer)).ok()?;
-    bearer.set_sensitive(true);
-    request.headers_mut().insert(AUTHORIZATION, bearer);
+    request.headers_mut().insert(AUTHORIZATION, token.bearer()?);
     request.headers_mut().insert(TRACEPARENT, call.trace.traceparent()?);
     Some(request)
 }

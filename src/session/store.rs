@@ -13,7 +13,7 @@ use tokio::time::Instant;
 
 use super::OpenSession;
 use super::companion::SessionHash;
-use super::payload::{AccessToken, Session, SessionId};
+use super::payload::{AccessToken, Session, SessionId, Token};
 use super::seal::Opened;
 use super::user_agent::UserAgent;
 use crate::clock::UnixSeconds;
@@ -126,8 +126,8 @@ pub struct NewTokens {
 impl NewTokens {
     /// Replaces those that the session has.
     pub fn put_into(self, session: &mut Session) {
-        session.refresh_token = self.refresh_token.or_else(|| session.refresh_token.take());
-        session.id_token = self.id_token.or_else(|| session.id_token.take());
+        session.refresh_token = self.refresh_token.map(Token::from).or_else(|| session.refresh_token.take());
+        session.id_token = self.id_token.map(Token::from).or_else(|| session.id_token.take());
         if let Some(token) = self.access_token {
             session.put_access_token(token);
         }

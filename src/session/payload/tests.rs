@@ -1,8 +1,14 @@
+mod whole;
+
+use base64::Engine;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+
 use super::*;
 
 /// Everything that version 2 can hold.
 fn session(refresh_token: &str, access_token: &str) -> Session {
-    let user = User { sub: "s".to_owned(), roles: vec!["Reader".to_owned()], ..User::default() };
+    let claims = Claims { roles: vec!["Reader".to_owned()], ..Claims::default() };
+    let user = User { sub: "s".to_owned(), claims: claims.into(), ..User::default() };
     Session {
         generation: 7,
         active_at: 1_001,
@@ -28,9 +34,9 @@ fn full_session() -> Session {
     session.id_token = Some("AQID.BAUG".into());
     session.handle = Some(Key32::new([8; 32]));
     session.persist = true;
-    session.user.acr = Some("c1".to_owned());
-    session.user.amr = vec!["pwd".to_owned()];
-    session.user.auth_time = Some(999);
+    session.user.claims.acr = Some("c1".to_owned());
+    session.user.claims.amr = vec!["pwd".to_owned()];
+    session.user.claims.auth_time = Some(999);
     session
 }
 
@@ -91,7 +97,7 @@ fn a_token_is_fresh_until_the_skew_or_half_its_life_is_left() {
 
 #[test]
 fn base64url_is_packed() {
-    let text = BASE64URL.encode([9u8; 900]);
+    let text = URL_SAFE_NO_PAD.encode([9u8; 900]);
     let jwt = format!("{text}.{text}.{text}");
     assert!(session("opaque", &jwt).encode().len() < jwt.len() * 78 / 100);
 }
@@ -133,12 +139,13 @@ fn a_payload_that_is_damaged_or_of_another_version_is_no_session() {
 
 #[test]
 fn a_hash_without_its_access_token_is_no_session() {
-    let mut session = full_session();
-    session.access_tokens.push(AccessToken { api: "two".to_owned(), ..session.access_tokens[0].clone() });
-    let mut extension = session.extension();
-    extension.bindings.pop();
-    let payload = postcard::to_extend(&(session.base(), extension), vec![VERSION]).unwrap();
-    assert!(Session::decode(&payload).is_none());
+    let form = version_3();
+    let bindings = [[1, 1].as_slice(), &[7; 8]].concat();
+    let at = form.windows(bindings.len()).position(|window| window == bindings).unwrap();
+    for other in [[0].as_slice(), &[[2, 1].as_slice(), &[7; 8], &[0]].concat()] {
+        let other = [&form[..at], other, &form[at + bindings.len()..]].concat();
+        assert!(Session::decode(&other).is_none());
+    }
 }
 
 /// A buffer that grows leaves copies of tokens in freed memory.
@@ -152,8 +159,35 @@ fn the_binary_form_is_allocated_once() {
 fn debug_does_not_leak_tokens() {
     let mut session = session("CANARY-refresh", "CANARY-access");
     session.id_token = Some("CANARY-id".into());
-    let text = format!("{session:?}");
+    let opened = Session::decode(&session.encode()).unwrap();
+    let text = format!("{session:?} {opened:?}");
     assert!(!text.contains("CANARY"), "{text}");
+}
+
+/// A call needs no more than the text of one access token, in a header.
+#[test]
+fn what_no_call_needs_stays_packed() {
+    let session = Session::decode(&full_session().encode()).unwrap();
+    assert_eq!(session.access_tokens[0].token.bearer().unwrap(), "Bearer a.b!");
+    let tokens = [&session.access_tokens[0].token, session.refresh_token.as_ref().unwrap()];
+    assert!(tokens.into_iter().chain(&session.id_token).all(|token| token.packed().is_some()));
+    assert!(session.user.claims.packed().is_some());
+    assert_eq!(session.user.claims.acr.as_deref(), Some("c1"));
+    assert!(session.user.claims.packed().is_none());
+}
+
+#[test]
+fn the_header_of_an_access_token_is_sensitive_and_the_same_for_its_packed_form() {
+    for token in ["a.b!", "eyJhbGciOiJSUzI1NiJ9.eyJzdWIiOiJhZGEifQ.c2ln", "", ".", "opaque"] {
+        let held = session("r", token);
+        let read = Session::decode(&held.encode()).unwrap();
+        for token in [&held, &read].map(|session| &session.access_tokens[0].token) {
+            let bearer = token.bearer().unwrap();
+            assert!(bearer.is_sensitive());
+            assert_eq!(bearer, format!("Bearer {}", token.expose_secret()));
+        }
+    }
+    assert!(Token::from("a\nb").bearer().is_none());
 }
 
 proptest::proptest! {

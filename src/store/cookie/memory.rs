@@ -220,13 +220,13 @@ impl Entry {
         if let Some((generation, token)) = &self.refresh_token
             && *generation > session.generation
         {
-            session.refresh_token = Some(token.clone());
+            session.refresh_token = Some(token.clone().into());
             is_newer = true;
         }
         if let Some((generation, token)) = &self.id_token
             && *generation > session.generation
         {
-            session.id_token = Some(token.clone());
+            session.id_token = Some(token.clone().into());
             is_newer = true;
         }
         self.remove_unusable_tokens(now);

@@ -8,10 +8,10 @@ use crate::keyring::revocations::RevocationCache;
 use crate::keyring::states::Parameters;
 use crate::keyring::static_key::StaticKey;
 use crate::keyring::{KeySource, Ring};
-use crate::secret::{Key32, SecretString};
+use crate::secret::Key32;
 use crate::session::configured::Configured;
 use crate::session::cookie::{Persistence, SameSite, Settings};
-use crate::session::payload::User;
+use crate::session::payload::{Token, User};
 use crate::session::{Limits, Sessions};
 
 const DAY: Duration = Duration::from_secs(86_400);
@@ -94,7 +94,7 @@ async fn a_lasting_session_that_fits_only_without_max_age_leaves_an_access_token
     let (sessions, mut lengths) = (sessions(settings).await, Vec::new());
     for size in (10_500..10_900).step_by(5) {
         // `!` is not in base64url, so that a token is as long in the payload as in text.
-        let token = |length: usize| SecretString::from("!".repeat(length));
+        let token = |length: usize| Token::from("!".repeat(length));
         let (life, binding, api) = (3_600, None, "graph".to_owned());
         let access_token = AccessToken { api, token: token(400), expires_at: NOW + life, life, binding };
         let session = Session {

@@ -172,7 +172,7 @@ impl Index {
         let user = &session.user;
         let values = [
             (IndexKind::ObjectId, user.oid.as_deref()),
-            (IndexKind::ProviderSession, user.provider_sid.as_deref()),
+            (IndexKind::ProviderSession, user.claims.provider_sid.as_deref()),
             (IndexKind::Subject, Some(user.sub.as_str())),
         ];
         values.into_iter().filter_map(|(kind, value)| Some(Self::new(kind, issuer, value?))).collect()

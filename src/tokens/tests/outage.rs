@@ -153,7 +153,8 @@ async fn an_open_circuit_costs_a_valid_token_nothing_and_a_session_that_cannot_r
     let mut alone = signed_in("grace");
     alone.session.refresh_token = None;
     assert_eq!(call(&service, &alone, NOW).await, Err(Error::SessionExpired));
-    service.sessions.reject_refresh_token(&open, open.session.refresh_token.clone().unwrap(), NOW);
+    let refresh_token = open.session.refresh_token.as_deref().cloned().unwrap();
+    service.sessions.reject_refresh_token(&open, refresh_token, NOW);
     assert_eq!(service.refresh_all(&open, NOW).await, Err(Error::SessionExpired));
     assert_eq!((begun.elapsed(), double.requests()), (Duration::ZERO, 3));
 }

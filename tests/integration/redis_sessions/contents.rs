@@ -62,7 +62,7 @@ async fn a_dump_of_redis_and_the_key_ring_open_no_session() {
     let place = RedisPlace::start();
     let here = Instance::new(&place).await;
     let mut canary = Session { refresh_token: Some("CANARY-0".into()), ..session() };
-    canary.user.name = Some("CANARY-1".to_owned());
+    canary.user.claims.name = Some("CANARY-1".to_owned());
     canary.access_tokens = vec![access_token("graph", "CANARY-2")];
     canary.user.sub = "CANARY-3".to_owned();
     let (open, _) = stored(&here, canary).await;

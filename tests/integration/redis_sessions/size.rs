@@ -3,7 +3,7 @@
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use cloakroom::session::OpenSession;
-use cloakroom::session::payload::{Session, User};
+use cloakroom::session::payload::{Claims, Session, User};
 use devkit::redis_server::RedisServer;
 use futures_util::future::join_all;
 
@@ -24,12 +24,16 @@ fn jwt(bytes: usize) -> String {
 
 /// A session of a user of its own, with access tokens of these lengths and a refresh token of 1,400 bytes.
 fn of_a_user(number: usize, tokens: &[usize]) -> OpenSession {
-    let user = User {
-        sub: format!("{number:043}"),
-        oid: Some(format!("{number:036}")),
+    let claims = Claims {
         name: Some("Ada Lovelace".to_owned()),
         preferred_username: Some("ada.lovelace@contoso.example".to_owned()),
         provider_sid: Some(format!("{:036}", number + 1)),
+        ..Claims::clone(&session().user.claims)
+    };
+    let user = User {
+        sub: format!("{number:043}"),
+        oid: Some(format!("{number:036}")),
+        claims: claims.into(),
         ..session().user
     };
     let held = |(api, bytes): (usize, &usize)| access_token(&format!("api-{api}"), &jwt(*bytes));

@@ -102,7 +102,7 @@ impl Broken {
             Ok(mut open) => {
                 let id = open.session.id;
                 match self.rule {
-                    Rule::SessionsAreLoadedAsTheyWere => open.session.user.roles.clear(),
+                    Rule::SessionsAreLoadedAsTheyWere => open.session.user.claims.roles.clear(),
                     Rule::GenerationsRise => open.session.generation = open.session.generation.min(1),
                     Rule::ActivityNeverGoesBack => {
                         let touched_at = self.seen(|seen| seen.touched_at.get(&id).copied());
@@ -156,8 +156,11 @@ impl SessionStore for Broken {
                 && self.seen(|seen| seen.created.contains(&new.key()))
                 && let Ok(newest) = self.inner.reload(&new, now).await
             {
-                let tokens =
-                    NewTokens { refresh_token: new.session.refresh_token.clone(), access_token: None, id_token: None };
+                let tokens = NewTokens {
+                    refresh_token: new.session.refresh_token.as_deref().cloned(),
+                    access_token: None,
+                    id_token: None,
+                };
                 self.inner.save_tokens(&RefreshLock::new((), None), &newest, tokens, now).await?;
             }
             match self.inner.create(&new, now).await {
@@ -186,8 +189,11 @@ impl SessionStore for Broken {
             if self.breaks(Rule::StaleTouchesKeepNewTokens)
                 && let Ok(newest) = self.inner.reload(open, now).await
             {
-                let tokens =
-                    NewTokens { refresh_token: open.session.refresh_token.clone(), access_token: None, id_token: None };
+                let tokens = NewTokens {
+                    refresh_token: open.session.refresh_token.as_deref().cloned(),
+                    access_token: None,
+                    id_token: None,
+                };
                 self.inner.save_tokens(&RefreshLock::new((), None), &newest, tokens, now).await?;
             }
             let is_kept = match self.rule {

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use cloakroom::secret::{ExposeSecret, Key32, SecretString};
 use cloakroom::session::OpenSession;
-use cloakroom::session::payload::{AccessToken, Session, User};
+use cloakroom::session::payload::{AccessToken, Claims, Session, User};
 use cloakroom::session::store::{
     EndReason, LoadError, NewTokens, RefreshLock, SaveError, SessionKey, StoreUnavailable, Whose,
 };
@@ -139,13 +139,9 @@ impl Rule {
 }
 
 pub fn session() -> Session {
-    let user = User {
-        sub: "ada".to_owned(),
-        oid: Some("ada-oid".to_owned()),
-        roles: vec!["Reader".to_owned()],
-        provider_sid: Some("sid".to_owned()),
-        ..User::default()
-    };
+    let claims = Claims { roles: vec!["Reader".to_owned()], provider_sid: Some("sid".to_owned()), ..Claims::default() };
+    let (sub, oid) = ("ada".to_owned(), Some("ada-oid".to_owned()));
+    let user = User { sub, oid, claims: claims.into(), ..User::default() };
     Session {
         refresh_token: Some("r0".into()),
         access_tokens: vec![access_token("graph", "a0")],
@@ -184,7 +180,7 @@ pub async fn save(here: &Instance, open: &OpenSession, new: NewTokens, now: u64)
 }
 
 pub fn refresh_token(open: &OpenSession) -> &str {
-    open.session.refresh_token.as_ref().map_or("", SecretString::expose_secret)
+    open.session.refresh_token.as_deref().map_or("", SecretString::expose_secret)
 }
 
 pub fn token<'a>(open: &'a OpenSession, api: &str) -> Option<&'a str> {

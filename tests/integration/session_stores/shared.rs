@@ -12,7 +12,7 @@ use cloakroom::secret::Key32;
 use cloakroom::session::OpenSession;
 use cloakroom::session::companion::SessionHash;
 use cloakroom::session::ended::EndedSessions;
-use cloakroom::session::payload::{Session, User};
+use cloakroom::session::payload::{Session, Token, User};
 use cloakroom::session::seal::Opened;
 use cloakroom::session::sealer::Sealer;
 use cloakroom::session::store::{
@@ -45,7 +45,7 @@ impl Record {
             Whose::One(hash) => return self.session.hash() == *hash,
             Whose::OneOfUser { hash, .. } if self.session.hash() != *hash => return false,
             Whose::OneOfUser { issuer, sub, .. } => (issuer, Some(&user.sub), sub),
-            Whose::ProviderSession { issuer, sid } => (issuer, user.provider_sid.as_ref(), sid),
+            Whose::ProviderSession { issuer, sid } => (issuer, user.claims.provider_sid.as_ref(), sid),
             Whose::Subject { issuer, sub } => (issuer, Some(&user.sub), sub),
             Whose::ObjectId { issuer, oid } => (issuer, user.oid.as_ref(), oid),
         };
@@ -225,7 +225,7 @@ impl SessionStore for SharedStore {
                     return Err(SaveError::Superseded);
                 }
                 record.generation += 1;
-                record.refresh_token = new.refresh_token.or_else(|| record.refresh_token.take());
+                record.refresh_token = new.refresh_token.map(Token::from).or_else(|| record.refresh_token.take());
                 if let Some(token) = new.access_token {
                     record.put_access_token(token);
                 }

@@ -2,13 +2,14 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::secret::Key32;
-use crate::session::payload::User;
+use crate::session::payload::{Claims, User};
 
 const ISSUER: &str = "https://login.example";
 
 fn session(oid: Option<&str>, sid: Option<&str>) -> Session {
     let (oid, provider_sid) = (oid.map(str::to_owned), sid.map(str::to_owned));
-    let user = User { sub: "ada".to_owned(), oid, provider_sid, ..User::default() };
+    let claims = Claims { provider_sid, ..Claims::default() }.into();
+    let user = User { sub: "ada".to_owned(), oid, claims, ..User::default() };
     let handle = Some(Key32::new([8; 32]));
     Session { issuer: Some(ISSUER.to_owned()), handle, ..Session::new([5; 16], user, 1_000) }
 }

@@ -16,7 +16,7 @@ pub async fn ends_sessions_of_a_provider_session(place: &dyn Place, here: &Insta
     let Whose::ProviderSession { sid, .. } = &whose else { unreachable!() };
     let of_sid = |sid: &str| {
         let mut session = session();
-        session.user.provider_sid = Some(sid.to_owned());
+        session.user.claims.provider_sid = Some(sid.to_owned());
         session
     };
     ends(place, here, &whose, [of_sid(sid), of_sid(sid)], [of_sid("another"), of_sid("")]).await;
