@@ -144,11 +144,13 @@ impl TestApp {
 
     /// Waits until the log contains a text: lines may follow the response.
     pub async fn wait_for_log(&self, text: &str) {
-        let started = Instant::now();
-        while !self.log().contains(text) {
-            assert!(started.elapsed() < PATIENCE, "{text} is not in the log:\n{}", self.log());
-            tokio::time::sleep(Duration::from_millis(20)).await;
-        }
+        wait_until_logged(|| self.log(), text, 1).await;
+    }
+
+    /// Waits until the log contains a text so many times; it must not contain it more often.
+    pub async fn wait_for_log_count(&self, text: &str, count: usize) {
+        wait_until_logged(|| self.log(), text, count).await;
+        assert_eq!(self.log().matches(text).count(), count, "{text}: {}", self.log());
     }
 
     /// Waits until `/health/ready` responds with a status.
@@ -384,7 +386,19 @@ impl Gateway {
         Self { child, written }
     }
 
-    /// All output so far.
+    /// As [`TestApp::wait_for_log`].
+    pub async fn wait_for_log(&self, text: &str) {
+        wait_until_logged(|| self.log(), text, 1).await;
+    }
+
+    /// As [`TestApp::wait_for_log_count`].
+    pub async fn wait_for_log_count(&self, text: &str, count: usize) {
+        wait_until_logged(|| self.log(), text, count).await;
+        assert_eq!(self.log().matches(text).count(), count, "{text}: {}", self.log());
+    }
+
+    /// All output so far. The gateway writes its log in the background, so a line may come after the response to the
+    /// request that caused it.
     pub fn log(&self) -> String {
         String::from_utf8_lossy(&self.written.lock().unwrap()).into_owned()
     }
@@ -411,6 +425,14 @@ impl Drop for Gateway {
     fn drop(&mut self) {
         let _ = self.child.kill();
         let _ = self.child.wait();
+    }
+}
+
+async fn wait_until_logged(log: impl Fn() -> String, text: &str, count: usize) {
+    let started = Instant::now();
+    while log().matches(text).count() < count {
+        assert!(started.elapsed() < PATIENCE, "{text} is not in the log {count} times:\n{}", log());
+        tokio::time::sleep(Duration::from_millis(10)).await;
     }
 }
 

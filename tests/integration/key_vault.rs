@@ -112,7 +112,8 @@ async fn a_failing_vault_signs_no_user_out_and_is_reported() {
     setup.vault.fault(&[Operation::List, Operation::Get], Fault::ForbiddenByRbac);
     until_ready(&app, "down", |ready| ready["down"][0] == "keys").await;
     assert_eq!(visitor.fetch("GET", "/graph/me").await.status, 200);
-    assert!(app.log().contains("az role assignment create"), "the log has the command that fixes it: {}", app.log());
+    // The log has the command that fixes it.
+    app.wait_for_log("az role assignment create").await;
     setup.vault.clear_faults();
     until_ready(&app, "available again", |ready| ready["down"].as_array().unwrap().is_empty()).await;
     let value = &setup.vault.versions(SECRET)[0].value;

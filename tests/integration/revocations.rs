@@ -252,8 +252,8 @@ async fn an_instance_without_the_list_opens_no_session() {
             assert!(response.header("retry-after").is_some());
         }
         assert_eq!(there.jar, ada.jar, "the cookie is kept");
-        assert_eq!(gateway.log().matches("the revocation list could not be read").count(), 1, "{}", gateway.log());
-        assert!(gateway.log().contains(problem), "{problem}: {}", gateway.log());
+        gateway.wait_for_log_count("the revocation list could not be read", 1).await;
+        gateway.wait_for_log(problem).await;
         setup.vault.clear_faults();
         setup.vault.put(SECRET, "{}");
         eventually(&app, "repaired", async || is_alive(&mut there).await.then_some(())).await;

@@ -227,7 +227,7 @@ async fn the_callback_checks_when_and_how_the_user_authenticated() {
         assert_eq!(back.header("location"), Some(expected), "{query} {members}: {}", app.log());
         assert_eq!(visitor.jar.is_empty(), reason.is_some(), "{query} {members}");
     }
-    app.wait_for_log("\"reason\":\"auth_time\"").await;
+    app.wait_for_log_count("\"reason\":\"auth_time\"", 4).await;
     let log = app.log();
     let events =
         log.lines().filter(|line| line.contains("sign_in_failed") && line.contains("\"reason\":\"auth_time\""));

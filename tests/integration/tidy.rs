@@ -433,6 +433,23 @@ fn there_are_no_open_tasks_and_no_disabled_checks() {
     assert_none(&findings);
 }
 
+/// The gateway writes its log in the background: a line may follow the response to the request that caused it.
+#[test]
+fn tests_wait_for_lines_of_the_log() {
+    let mut findings = Vec::new();
+    for (path, text) in files("tests/integration/", ".rs") {
+        for (number, line) in (1..).zip(text.lines().map(str::trim_start)) {
+            let expects =
+                (line.starts_with("assert!(") && !line.starts_with("assert!(!") && line.contains(".log().contains("))
+                    || (line.starts_with("assert_eq!(") && line.contains(".log().matches("));
+            if expects && !line.contains("self.log()") {
+                findings.push(format!("{path}:{number}: use wait_for_log or wait_for_log_count"));
+            }
+        }
+    }
+    assert_none(&findings);
+}
+
 #[test]
 fn no_file_contains_an_absolute_path_of_a_machine() {
     let inside = |before: u8| before.is_ascii_alphanumeric() || b"_.*-}/".contains(&before);

@@ -55,7 +55,7 @@ async fn a_rotated_token_is_read_again() {
     pod.entra.advance(2 * HOUR);
     pod.identity.expire_tokens();
     until_ready(&app, "down", |ready| ready["down"][0] == "keys").await;
-    assert!(app.log().contains("no token (status 401, AADSTS700024)"), "{}", app.log());
+    app.wait_for_log("no token (status 401, AADSTS700024)").await;
     assert_eq!(ada.clone().fetch("GET", "/graph/me").await.status, 200, "with the keys that are known");
     pod.project(4 * HOUR);
     until_ready(&app, "available again", |ready| ready["down"] == json!([])).await;
@@ -78,7 +78,7 @@ async fn a_failing_token_endpoint_signs_no_user_out() {
         until_ready(&app, "available again", |ready| ready["down"] == json!([])).await;
     }
     // The SDK does not tell the status of a response that has not the form of Entra's errors.
-    assert!(app.log().contains("no token (Credential): check AZURE_FEDERATED_TOKEN_FILE"), "{}", app.log());
+    app.wait_for_log("no token (Credential): check AZURE_FEDERATED_TOKEN_FILE").await;
     pod.assert_no_secret_is_logged_or_sent(&app, &ada);
 }
 

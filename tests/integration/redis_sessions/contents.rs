@@ -1,7 +1,6 @@
 //! What is stored, and what it reveals (contract 15.3, 15.4, 15.6, 15.8).
 
 use std::collections::BTreeMap;
-use std::time::Duration;
 
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
@@ -16,7 +15,7 @@ use cloakroom::session::{OpenError, OpenSession};
 use devkit::redis_server::{Options, RedisServer, Reply};
 
 use super::{ADA, COOKIE, Instance as Gateway, builder, is_signed_in, keys, only_record, redis};
-use crate::app::{KEY, PATIENCE, TestApp};
+use crate::app::{KEY, TestApp};
 use crate::canaries::found;
 use crate::session_stores::{
     CookiePlace, Instance, NOW, RedisPlace, access_token, lock, new_tokens, save, session, stored,
@@ -204,12 +203,7 @@ async fn a_record_that_does_not_open_is_an_expired_session() {
 
 /// Waits until the log has so many warnings about records; it never has more.
 async fn warnings_are(app: &TestApp, number: usize) {
-    let count = || app.log().matches("a record of the store does not open").count();
-    let started = std::time::Instant::now();
-    while count() < number && started.elapsed() < PATIENCE {
-        tokio::time::sleep(Duration::from_millis(5)).await;
-    }
-    assert_eq!(count(), number, "{}", app.log());
+    app.wait_for_log_count("a record of the store does not open", number).await;
 }
 
 /// Contract 15.8, 4.18: a record under a key of another ring does not open, and the cookie is kept as one under such a

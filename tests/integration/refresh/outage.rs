@@ -52,7 +52,7 @@ async fn after_three_failures_further_refreshes_fail_at_once_until_a_sign_in_suc
     app.signed_in(GRACE).await;
     assert_eq!(refresh(&visitor).await.status, 204, "{}", app.log());
     for event in ["token_endpoint_paused", "token_endpoint_resumed"] {
-        assert_eq!(app.log().matches(event).count(), 1, "{}", app.log());
+        app.wait_for_log_count(event, 1).await;
     }
 }
 
