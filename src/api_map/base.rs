@@ -67,9 +67,12 @@ impl Base {
         self.url.as_str()
     }
 
+    /// Scheme and authority, with the path `/`.
     #[must_use]
-    pub fn is_https(&self) -> bool {
-        self.scheme == Scheme::HTTPS
+    #[expect(clippy::expect_used, reason = "the parts are those of a URI")]
+    pub fn origin(&self) -> Uri {
+        let parts = Uri::builder().scheme(self.scheme.clone()).authority(self.authority.clone()).path_and_query("/");
+        parts.build().expect("scheme, authority and path are a URI")
     }
 
     fn contains(&self, uri: &Uri) -> bool {

@@ -9,7 +9,6 @@ use bytes::Bytes;
 use http::header::{AUTHORIZATION, CONTENT_LENGTH, SET_COOKIE, TRANSFER_ENCODING};
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, StatusCode, Uri};
 use http_body_util::{BodyExt, Limited};
-use hyper::body::Incoming;
 use tokio::time::Instant;
 
 use super::headers;
@@ -31,7 +30,7 @@ use crate::session::payload::{AccessToken, Token};
 use crate::session::{OpenSession, Sessions};
 use crate::telemetry::{TRACEPARENT, TraceContext};
 use crate::tokens::{TokenService, challenge};
-use crate::upstream::{Failure, Upstream};
+use crate::upstream::{Failure, PooledBody, Upstream};
 
 /// How long a response may continue whose session ended before its head was there: one that is complete with its head
 /// passes.
@@ -75,7 +74,7 @@ impl Proxy {
     ) -> Self {
         let upstream = |api: &Api| {
             let Timeouts { connect, idle, .. } = api.timeouts;
-            (Upstream::new(Arc::clone(net), connect, idle, api.base.is_https()), LeftOut::default())
+            (Upstream::new(Arc::clone(net), api.base.origin(), connect, idle), LeftOut::default())
         };
         let upstreams = apis.iter().map(upstream).collect();
         Self { apis, sessions, tokens, origins, upstreams }
@@ -158,11 +157,11 @@ impl Proxy {
     /// sign-in.
     async fn without_challenge(
         &self,
-        response: Response<Incoming>,
+        response: Response<PooledBody>,
         open: &OpenSession,
         token: &AccessToken,
         now: UnixSeconds,
-    ) -> Result<Response<Incoming>, Error> {
+    ) -> Result<Response<PooledBody>, Error> {
         match challenge::required_by(response.status(), response.headers()) {
             None => Ok(response),
             Some(required) => Err(self.tokens.on_challenge(open, token.clone(), required, now).await),
@@ -178,7 +177,7 @@ async fn send(
     token: &Token,
     body: Body,
     deadline: Option<Instant>,
-) -> Result<Response<Incoming>, Error> {
+) -> Result<Response<PooledBody>, Error> {
     let reading = *call.method == Method::GET || *call.method == Method::HEAD;
     let repeatable = reading && !has_body(call.headers);
     let limit = usize::try_from(api.max_body).unwrap_or(usize::MAX);

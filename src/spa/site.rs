@@ -41,7 +41,7 @@ pub struct Site {
 impl Site {
     #[must_use]
     pub fn new(base: Base, net: Arc<OutboundClients>, file_headers: FileHeaders) -> Self {
-        let upstream = Upstream::new(net, CONNECT, IDLE, base.is_https());
+        let upstream = Upstream::new(net, base.origin(), CONNECT, IDLE);
         Self { base, upstream, left_out: LeftOut::default(), file_headers }
     }
 

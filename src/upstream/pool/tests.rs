@@ -1,0 +1,235 @@
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::sync::mpsc;
+use std::thread;
+
+use http::Method;
+use http_body_util::BodyExt;
+use tokio::net::TcpSocket;
+
+use super::*;
+use crate::net::OutboundClients;
+use crate::reply::full;
+
+const IDLE: Duration = Duration::from_secs(60);
+
+/// What the API notices: the number of the connection, and the request line or `closed`.
+type Notices = mpsc::Receiver<(usize, String)>;
+
+/// An API that responds to every request by its path. The notices come in their order.
+fn api() -> (SocketAddr, Notices) {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap();
+    (address, serve(listener, usize::MAX))
+}
+
+fn serve(listener: TcpListener, connections: usize) -> Notices {
+    let (notices, receiver) = mpsc::channel();
+    thread::spawn(move || {
+        for (number, stream) in listener.incoming().take(connections).enumerate() {
+            let (notices, stream) = (notices.clone(), stream.unwrap());
+            thread::spawn(move || respond(number, stream, &notices));
+        }
+        // The port stays open, but nothing more is accepted.
+        thread::sleep(Duration::from_secs(60));
+    });
+    receiver
+}
+
+fn respond(number: usize, stream: TcpStream, notices: &mpsc::Sender<(usize, String)>) {
+    let mut sending = stream.try_clone().unwrap();
+    let mut receiving = BufReader::new(stream);
+    loop {
+        let mut line = String::new();
+        if receiving.read_line(&mut line).unwrap_or(0) == 0 {
+            let _ = notices.send((number, "closed".to_owned()));
+            return;
+        }
+        let mut length = 0;
+        loop {
+            let mut header = String::new();
+            receiving.read_line(&mut header).unwrap();
+            match header.trim_end().split_once(": ") {
+                Some(("content-length", value)) => length = value.parse().unwrap(),
+                Some(_) => {}
+                None => break,
+            }
+        }
+        receiving.read_exact(&mut vec![0; length]).unwrap();
+        let line = line.trim_end().trim_end_matches(" HTTP/1.1").to_owned();
+        let path = line.split(' ').nth(1).unwrap().to_owned();
+        let _ = notices.send((number, line));
+        let size = if path == "/long" { 10_000_000 } else { 2 };
+        let body = "x".repeat(size);
+        if path == "/slow" {
+            thread::sleep(Duration::from_millis(300));
+        }
+        let _ = write!(sending, "HTTP/1.1 200 OK\r\nContent-Length: {size}\r\n\r\n{body}");
+        if path == "/closes" {
+            return;
+        }
+    }
+}
+
+fn pool(address: SocketAddr) -> Arc<Pool> {
+    let tls = OutboundClients::default().tls_without_roots().unwrap();
+    let origin = format!("http://{address}/").parse().unwrap();
+    Pool::new(tls, origin, Duration::from_secs(2), IDLE)
+}
+
+fn request(method: &str, path: &str) -> Request<Body> {
+    let mut request = Request::new(full(""));
+    *request.method_mut() = Method::from_bytes(method.as_bytes()).unwrap();
+    *request.uri_mut() = format!("http://ignored.example{path}").parse().unwrap();
+    request
+}
+
+async fn call(pool: &Arc<Pool>, method: &str, path: &str) {
+    let response = pool.send(request(method, path)).await.unwrap();
+    assert_eq!(response.status(), 200);
+    response.into_body().collect().await.unwrap();
+}
+
+/// The connections that the next requests used.
+fn connections<const N: usize>(notices: &Notices) -> [usize; N] {
+    let next = || notices.recv_timeout(Duration::from_secs(10)).unwrap();
+    [(); N].map(|()| std::iter::repeat_with(next).find(|(_, line)| line != "closed").unwrap().0)
+}
+
+async fn wait(time: Duration) {
+    tokio::time::pause();
+    tokio::time::advance(time).await;
+    tokio::time::resume();
+}
+
+#[tokio::test]
+async fn a_connection_is_used_again() {
+    let (address, notices) = api();
+    let pool = pool(address);
+    for (method, path) in [("GET", "/"), ("POST", "/"), ("HEAD", "/?x=1")] {
+        let response = pool.send(request(method, path)).await.unwrap();
+        drop(response.into_body().collect().await);
+    }
+    let lines = [(); 3].map(|()| notices.recv().unwrap());
+    assert_eq!(lines, [(0, "GET /".to_owned()), (0, "POST /".to_owned()), (0, "HEAD /?x=1".to_owned())]);
+}
+
+/// One that the API closes at the same moment would make it uncertain whether the request had its effect.
+#[tokio::test]
+async fn a_request_with_effects_takes_no_connection_that_was_idle_for_a_second() {
+    let (address, notices) = api();
+    let pool = pool(address);
+    for method in ["POST", "PUT", "PATCH", "DELETE"] {
+        call(&pool, "GET", "/").await;
+        wait(RECENT).await;
+        call(&pool, method, "/").await;
+    }
+    let [a, b, c, d, e, f, g, h] = connections(&notices);
+    assert_eq!([a, c, e, g], [0, 1, 2, 3], "GET takes the one that was used last");
+    assert_eq!([b, d, f, h], [1, 2, 3, 4]);
+}
+
+#[tokio::test]
+async fn a_connection_is_closed_once_it_has_been_idle_for_its_time() {
+    let (address, notices) = api();
+    let pool = pool(address);
+    call(&pool, "GET", "/").await;
+    wait(IDLE - Duration::from_secs(1)).await;
+    call(&pool, "GET", "/").await;
+    assert_eq!(connections(&notices), [0, 0]);
+    wait(IDLE - Duration::from_secs(1)).await;
+    // Lets the task that closes it run.
+    tokio::task::yield_now().await;
+    assert!(pool.take(IDLE).is_some_and(|connection| connection.sender.is_ready()), "not yet");
+    call(&pool, "GET", "/").await;
+    wait(IDLE).await;
+    let closed = tokio::task::spawn_blocking(move || {
+        notices.iter().filter(|(_, line)| line == "closed").take(2).map(|(number, _)| number).collect::<Vec<_>>()
+    });
+    assert_eq!(closed.await.unwrap(), [0, 1], "without another request");
+}
+
+#[tokio::test]
+async fn a_connection_is_replaced_after_its_life() {
+    let (address, notices) = api();
+    let pool = pool(address);
+    let step = IDLE - Duration::from_secs(10);
+    for _ in 0..7 {
+        call(&pool, "GET", "/").await;
+        wait(step).await;
+    }
+    assert_eq!(connections(&notices), [0, 0, 0, 0, 0, 0, 1], "at 0, 50, …, 250 and 300 s");
+}
+
+#[tokio::test]
+async fn a_request_that_was_not_sent_is_sent_on_another_connection() {
+    let (address, notices) = api();
+    let pool = pool(address);
+    for method in ["GET", "POST"] {
+        call(&pool, method, "/closes").await;
+        // The runtime does not see the end of the connection meanwhile.
+        thread::sleep(Duration::from_millis(100));
+        call(&pool, method, "/").await;
+    }
+    let [a, b, c, d] = connections(&notices);
+    assert_eq!([a, b], [0, 1]);
+    assert_eq!([c, d], [1, 2]);
+}
+
+#[tokio::test]
+async fn a_connection_with_an_unread_response_is_not_used_again() {
+    let (address, notices) = api();
+    let pool = pool(address);
+    let mut response = pool.send(request("GET", "/long")).await.unwrap();
+    assert!(response.body_mut().frame().await.unwrap().is_ok());
+    drop(response);
+    call(&pool, "GET", "/").await;
+    assert_eq!(connections(&notices), [0, 1]);
+}
+
+/// A connection that is free before a new one is open serves the request that waits.
+#[tokio::test]
+async fn a_request_takes_a_connection_that_becomes_free_before_a_new_one_is_open() {
+    let socket = TcpSocket::new_v4().unwrap();
+    socket.bind("127.0.0.1:0".parse().unwrap()).unwrap();
+    let listener = socket.listen(1).unwrap().into_std().unwrap();
+    listener.set_nonblocking(false).unwrap();
+    let address = listener.local_addr().unwrap();
+    let notices = serve(listener, 1);
+    let pool = pool(address);
+    let slow = tokio::spawn({
+        let pool = Arc::clone(&pool);
+        async move { call(&pool, "GET", "/slow").await }
+    });
+    assert_eq!(tokio::task::spawn_blocking(move || (notices.recv().unwrap(), notices)).await.unwrap().0.0, 0);
+    // The system completes no further connection once the queue of those to accept is full.
+    let mut queued = Vec::new();
+    while let Ok(stream) = TcpStream::connect_timeout(&address, Duration::from_millis(20)) {
+        queued.push(stream);
+    }
+    call(&pool, "GET", "/").await;
+    slow.await.unwrap();
+}
+
+#[tokio::test]
+async fn requests_that_have_a_connection_wait_no_more() {
+    let (address, _notices) = api();
+    let pool = pool(address);
+    for _ in 0..20 {
+        call(&pool, "GET", "/closes").await;
+    }
+    assert!(pool.state().waiting.len() <= 1);
+}
+
+#[test]
+fn the_host_has_a_port_unless_it_is_the_schemes_own() {
+    for (origin, expected) in [
+        ("https://api.example/", "api.example"),
+        ("https://api.example:443/", "api.example"),
+        ("https://api.example:8443/", "api.example:8443"),
+        ("http://127.0.0.1:443/", "127.0.0.1:443"),
+        ("http://[::1]:80/", "[::1]"),
+    ] {
+        assert_eq!(host(&origin.parse().unwrap()), expected, "{origin}");
+    }
+}
