@@ -1,4 +1,4 @@
-//! The table of routes; with `routes/` and `server.rs` the only code that uses warp.
+//! The table of routes; with `routes/` the only code that uses warp.
 //!
 //! A request belongs to the first line that matches its path. That line gives the response, rejections included:
 //! nothing falls through to a later line.
@@ -7,7 +7,9 @@ mod route;
 
 use std::sync::Arc;
 
+use bytes::Bytes;
 use http::{HeaderMap, Method, StatusCode, Uri};
+use tower_service::Service;
 use tracing::Span;
 use warp::Filter;
 use warp::filters::BoxedFilter;
@@ -22,12 +24,12 @@ use crate::listen::Address;
 use crate::places::Class::{Exempt, General, Proxied, SignIn, SpaFile};
 use crate::places::{Place, Places};
 use crate::proxy::forward::Call;
-use crate::reply::body::text;
-use crate::reply::{Body, Rejected, Reply, empty};
+use crate::reply::body::{GuardedBody, text};
+use crate::reply::{Body, BodyError, Rejected, Reply, empty};
 use crate::spa::Spa;
 use crate::telemetry::TraceContext;
 use route::Path::{Any, Exact, FromHost, OneBelow};
-use route::{ANY, DELETE, GET, GET_AND_DELETE, GET_AND_POST, POST, Path, Route, one_below};
+use route::{ANY, DELETE, GET, GET_AND_DELETE, GET_AND_POST, POST, Path, Route, from_warp, one_below, request_body};
 
 /// Where the host posts the payload of the timer.
 const ROTATE_KEYS: &str = "/rotate_keys";
@@ -106,21 +108,71 @@ fn table(app: &App) -> Vec<Route> {
     ]
 }
 
-/// The table as one warp filter, which tries the lines in their order.
-#[must_use]
-#[expect(clippy::expect_used, reason = "the table is a literal with lines in it")]
-pub fn routes(app: &Arc<App>) -> BoxedFilter<(Response,)> {
-    let places = Places::new(&app.listen.limits);
-    let lines = table(app).into_iter().filter(Route::is_served).map(|route| route.into_filter(app, &places));
-    // From the last to the first, so that the first lines are tried without passing through all others.
-    let filter = lines.rev().reduce(|later, line| line.or(later).unify().boxed());
-    filter.expect("the table has a line")
+/// The table, ready to serve.
+///
+/// Its first line, which proxied calls match, is served without warp: the chain of filters would cost each call about a
+/// tenth of its time.
+pub struct Routes {
+    app: Arc<App>,
+    places: Arc<Places>,
+    first: Route,
+    /// All other lines as one filter, which tries them in their order.
+    others: BoxedFilter<(Response,)>,
 }
 
-/// Converts a reply that no route gave.
+/// A response, whose body holds the place of its request until it has been sent.
+pub type RouteResponse = http::Response<GuardedBody<Body, Option<Place>>>;
+
+impl Routes {
+    #[must_use]
+    pub fn new(app: &Arc<App>) -> Self {
+        Self::of(app, table(app))
+    }
+
+    /// Of lines, at least two.
+    #[expect(clippy::expect_used, reason = "every caller has several lines")]
+    fn of(app: &Arc<App>, lines: Vec<Route>) -> Self {
+        let places = Places::new(&app.listen.limits);
+        let mut lines = lines.into_iter().filter(Route::is_served);
+        let first = lines.next().expect("there is a line");
+        let others = filter(lines, app, &places).expect("there are several lines");
+        Self { app: Arc::clone(app), places, first, others }
+    }
+
+    /// The response to a request.
+    pub async fn respond<B>(&self, head: Arc<RequestHead>, body: B) -> RouteResponse
+    where
+        B: http_body::Body<Data = Bytes, Error = BodyError> + Send + Sync + Unpin + 'static,
+    {
+        if self.first.matches(&head) {
+            let (body, place) = (request_body(&head, body), self.places.arrived(self.first.class()));
+            return self.first.respond(Arc::clone(&self.app), head, body, place).await;
+        }
+        // The head is an extension: warp's own filters would copy it.
+        let mut request = http::Request::new(body);
+        request.extensions_mut().insert(head);
+        match warp::service(self.others.clone()).call(request).await {
+            Ok(response) => from_warp(response),
+            Err(never) => match never {},
+        }
+    }
+}
+
+/// Lines as one filter. `None` without a line.
+fn filter(
+    lines: impl DoubleEndedIterator<Item = Route>,
+    app: &Arc<App>,
+    places: &Arc<Places>,
+) -> Option<BoxedFilter<(Response,)>> {
+    let lines = lines.map(|route| route.into_filter(app, places));
+    // From the last to the first, so that the first lines are tried without passing through all others.
+    lines.rev().reduce(|later, line| line.or(later).unify().boxed())
+}
+
+/// Completes a reply that no route gave.
 #[must_use]
-pub fn into_response(reply: Reply) -> Response {
-    route::into_response(reply, false, None)
+pub fn finish(reply: Reply) -> RouteResponse {
+    route::finish(reply, false, None)
 }
 
 async fn proxy(app: Arc<App>, request: GatewayRequest) -> Result<Reply, Rejected> {
@@ -227,3 +279,31 @@ impl GatewayRequest {
         self.head.target.query().unwrap_or_default()
     }
 }
+
+#[cfg(test)]
+impl Routes {
+    /// The table with nothing before warp.
+    fn through_warp(app: &Arc<App>) -> Self {
+        let never = Route::new(FromHost(None, &[]), ANY, Exempt, not_found);
+        Self::of(app, [never].into_iter().chain(table(app)).collect())
+    }
+
+    /// Paths under `/first`, served without warp, and all others through warp, with one handler.
+    pub(crate) fn with_handler<H, F>(app: &Arc<App>, handler: H) -> Self
+    where
+        H: Fn(Arc<RequestHead>, Body) -> F + Clone + Send + Sync + 'static,
+        F: Future<Output = Reply> + Send + 'static,
+    {
+        let line = |path| {
+            let handler = handler.clone();
+            Route::new(path, ANY, Exempt, move |_, GatewayRequest { head, body, .. }| {
+                let reply = handler(head, body);
+                async { Ok::<_, Error>(reply.await) }
+            })
+        };
+        Self::of(app, vec![line(Path::under(["/first".to_owned()])), line(Any)])
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,4 +1,4 @@
-//! The listening socket: an accept loop around `warp::service` with the limits that `warp::serve` lacks.
+//! The listening socket: an accept loop with the limits that `warp::serve` lacks, and what every request gets.
 
 mod connection;
 mod connections;
@@ -18,28 +18,25 @@ use bytes::Bytes;
 use futures_util::FutureExt;
 use futures_util::future::select;
 use http::header::{CONNECTION, EXPECT, HOST, TRANSFER_ENCODING};
+use http::request::Parts;
 use http::{HeaderMap, HeaderValue, Request, Response, Version};
 use http_body::Body;
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
-use hyper::service::{Service, service_fn};
+use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
 use hyper_util::server::graceful::GracefulShutdown;
-use hyper_util::service::TowerToHyperService;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::{sleep, timeout};
 use tracing::{Instrument, Span};
-use warp::filters::BoxedFilter;
-use warp::reply::Response as WarpResponse;
 
 use crate::app::App;
 use crate::error::Error;
 use crate::listen::Config;
 use crate::os;
-use crate::reply::body::{GuardedBody, Limit};
 use crate::reply::{BodyError, Context, Reply, is_navigation, isolate, problem};
-use crate::routes::{RequestHead, into_response, routes};
+use crate::routes::{RequestHead, RouteResponse, Routes, finish};
 use crate::telemetry::{TraceContext, report_dropped_lines};
 use connection::{ConnState, TimeoutStream};
 use connections::Connections;
@@ -95,7 +92,7 @@ pub async fn run(listener: TcpListener, app: Arc<App>) -> io::Result<ExitCode> {
         connections: Connections::new(CONNECTIONS.max(app.listen.limits.all * 2)),
         discarding: Discarding::default(),
         graceful: GracefulShutdown::new(),
-        routes: routes(&app),
+        routes: Arc::new(Routes::new(&app)),
         app: Arc::clone(&app),
         threads,
     };
@@ -127,7 +124,7 @@ struct Server {
     connections: Arc<Connections>,
     discarding: Discarding,
     graceful: GracefulShutdown,
-    routes: BoxedFilter<(WarpResponse,)>,
+    routes: Arc<Routes>,
     app: Arc<App>,
     threads: Threads,
 }
@@ -175,8 +172,8 @@ impl Server {
     }
 
     fn serve(&self, stream: StdTcpStream, permit: OwnedSemaphorePermit) {
-        let routes = TowerToHyperService::new(warp::service(self.routes.clone()));
-        let (app, discarding, watcher) = (Arc::clone(&self.app), self.discarding.clone(), self.graceful.watcher());
+        let (routes, app) = (Arc::clone(&self.routes), Arc::clone(&self.app));
+        let (discarding, watcher) = (self.discarding.clone(), self.graceful.watcher());
         let state = ConnState::new();
         let (open, to_close) = self.connections.add(&state, permit);
         self.threads.spawn(async move {
@@ -187,7 +184,7 @@ impl Server {
             // Boxed, so that an idle connection holds no memory for a request.
             let service = service_fn(move |request| {
                 let of_connection = (state.clone(), discarding.clone());
-                respond(routes.clone(), Arc::clone(&app), of_connection, request).boxed()
+                respond(Arc::clone(&routes), Arc::clone(&app), of_connection, request).boxed()
             });
             let connection = http().serve_connection(TokioIo::new(socket), service);
             // An error means that the client broke the connection; there is nothing to do about it.
@@ -206,23 +203,20 @@ fn http() -> http1::Builder {
 
 /// Gives every request a response, within a span of its own. Until the response has been sent, its body keeps the span
 /// open and the connection marked as active.
-async fn respond<S>(
-    routes: S,
+async fn respond(
+    routes: Arc<Routes>,
     app: Arc<App>,
     (state, discarding): (ConnState, Discarding),
     request: Request<Incoming>,
-) -> Result<Response<impl Body<Data = Bytes, Error = BodyError>>, Infallible>
-where
-    S: Service<Request<RequestBody>, Response = WarpResponse, Error = Infallible>,
-{
+) -> Result<Response<impl Body<Data = Bytes, Error = BodyError>>, Infallible> {
     let active = state.begin_request(!request.body().is_end_stream());
     let trace = TraceContext::from_headers(request.headers());
     let span = trace.span();
     let expects_continue = request.headers().contains_key(EXPECT);
     let (head, incoming) = request.into_parts();
     let (body, mut rest) = request_body::shared(incoming, &discarding);
-    let request = Request::from_parts(head, body);
-    let mut response = guarded(routes, &app, trace, span.clone(), &mut rest, request).instrument(span.clone()).await;
+    let mut response =
+        guarded(&routes, &app, trace, span.clone(), &mut rest, head, body).instrument(span.clone()).await;
     if response.headers().contains_key(CONNECTION) {
         // A form that did not arrive (contract 3.9b): the connection closes at once, since the rest may never come.
         rest.abandon();
@@ -234,43 +228,31 @@ where
         // The client opens its next connection to another instance, before this one closes all that are idle.
         response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
     }
-    Ok(response.map(|body| ResponseBody::new(GuardedBody::new(body, Limit::None, ()).in_span(span), rest, active)))
+    Ok(response.map(|body| ResponseBody::new(body.in_span(span), rest, active)))
 }
 
-/// Rejects malformed requests before warp, which panics on some; a panic of a handler becomes a 500 (contract 11.8).
-async fn guarded<S>(
-    routes: S,
+/// Rejects malformed requests; a panic of a handler becomes a 500 (contract 11.8).
+async fn guarded(
+    routes: &Routes,
     app: &App,
     trace: TraceContext,
     span: Span,
     rest: &mut Rest,
-    mut request: Request<RequestBody>,
-) -> WarpResponse
-where
-    S: Service<Request<RequestBody>, Response = WarpResponse, Error = Infallible>,
-{
-    app.host.observe(request.headers());
-    if let Err(why) = well_formed(&request) {
-        let mut rejection = rejection(&Error::BadRequest(why), app, &trace, request.headers());
+    head: Parts,
+    body: RequestBody,
+) -> RouteResponse {
+    app.host.observe(&head.headers);
+    if let Err(why) = well_formed(&head) {
+        let mut rejection = rejection(&Error::BadRequest(why), app, &trace, &head.headers);
         // Where this request ends may be in doubt, so nothing more is read from the connection.
         rest.abandon();
         rejection.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
-        return into_response(rejection);
+        return finish(rejection);
     }
-    // The head moves into an extension: warp's own filters would copy it.
-    let head = Arc::new(RequestHead {
-        method: std::mem::take(request.method_mut()),
-        target: std::mem::take(request.uri_mut()),
-        headers: std::mem::take(request.headers_mut()),
-        trace,
-        span,
-    });
-    request.extensions_mut().insert(Arc::clone(&head));
-    // Within a future of its own, so that a panic of the call itself is caught too.
-    match AssertUnwindSafe(async { routes.call(request).await }).catch_unwind().await {
-        Ok(Ok(response)) => response,
-        Ok(Err(never)) => match never {},
-        Err(_) => into_response(rejection(&Error::Internal, app, &head.trace, &head.headers)),
+    let head = Arc::new(RequestHead { method: head.method, target: head.uri, headers: head.headers, trace, span });
+    match AssertUnwindSafe(routes.respond(Arc::clone(&head), body)).catch_unwind().await {
+        Ok(response) => response,
+        Err(_) => finish(rejection(&Error::Internal, app, &head.trace, &head.headers)),
     }
 }
 
@@ -285,16 +267,16 @@ fn rejection(error: &Error, app: &App, trace: &TraceContext, headers: &HeaderMap
 }
 
 /// Rejects what hyper's parser accepts although RFC 9112 forbids it (sections 3.2 and 6.1).
-fn well_formed<B>(request: &Request<B>) -> Result<(), &'static str> {
-    let target = request.uri();
+fn well_formed(head: &Parts) -> Result<(), &'static str> {
+    let target = &head.uri;
     if target.scheme().is_some() || target.authority().is_some() || !target.path().starts_with('/') {
         return Err("the request target is not a path");
     }
-    let hosts = request.headers().get_all(HOST).iter().count();
-    if hosts > 1 || (hosts == 0 && request.version() == Version::HTTP_11) {
+    let hosts = head.headers.get_all(HOST).iter().count();
+    if hosts > 1 || (hosts == 0 && head.version == Version::HTTP_11) {
         return Err("the request has no Host header or several");
     }
-    let mut codings = request.headers().get_all(TRANSFER_ENCODING).iter();
+    let mut codings = head.headers.get_all(TRANSFER_ENCODING).iter();
     let chunked = codings.next().is_none_or(|coding| coding.as_bytes().eq_ignore_ascii_case(b"chunked"));
     if !chunked || codings.next().is_some() {
         return Err("the transfer encoding is not chunked");

@@ -72,8 +72,8 @@ pub enum Limit {
     Pause(Duration),
 }
 
-/// A body with a time limit. It owns `held` until it is dropped, which hyper does once the body has ended or its
-/// reader is gone.
+/// A body with a time limit and without trailers. It owns `held` until it is dropped, which hyper does once the body has
+/// ended or its reader is gone.
 pub struct GuardedBody<B, T> {
     body: B,
     limit: Limit,
@@ -99,6 +99,11 @@ impl<B, T> GuardedBody<B, T> {
         let timer = self.timer.get_or_insert_with(|| Box::pin(sleep_until(expiry)));
         timer.as_mut().poll(context).is_ready()
     }
+}
+
+/// Trailers are the last frame (RFC 9110 section 6.5).
+fn is_trailers(frame: &Poll<Option<Result<Frame<Bytes>, BodyError>>>) -> bool {
+    matches!(frame, Poll::Ready(Some(Ok(frame))) if frame.is_trailers())
 }
 
 impl<B, T> http_body::Body for GuardedBody<B, T>
@@ -128,6 +133,7 @@ where
             (Poll::Pending, Limit::Pause(longest)) => this.has_expired(context, Instant::now() + longest),
         };
         match this.limit {
+            _ if is_trailers(&frame) => Poll::Ready(None),
             Limit::Pause(_) if is_late => Poll::Ready(Some(Err(Incomplete::STALLED.into()))),
             _ if is_late => Poll::Ready(Some(Err("the response took too long".into()))),
             _ => frame,

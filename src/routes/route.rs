@@ -1,4 +1,4 @@
-//! One line of the table of routes, and how it becomes a warp filter.
+//! One line of the table of routes, how it becomes a warp filter, and how it responds.
 
 use std::future::{Future, ready};
 use std::sync::Arc;
@@ -15,7 +15,7 @@ use warp::filters::BoxedFilter;
 use warp::reply::Response;
 use warp::{Filter, Reply as _};
 
-use super::{GatewayRequest, RequestHead};
+use super::{GatewayRequest, RequestHead, RouteResponse};
 use crate::app::App;
 use crate::clock::now;
 use crate::error::Error;
@@ -149,22 +149,33 @@ impl Route {
         let matching = Arc::clone(&route);
         warp::ext::get::<Arc<RequestHead>>()
             .and_then(move |head: Arc<RequestHead>| {
-                let Some(pattern) = matching.pattern(&head) else { return ready(Err(warp::reject::not_found())) };
-                head.span.record("route", pattern);
-                ready(Ok(head))
+                ready(if matching.matches(&head) { Ok(head) } else { Err(warp::reject::not_found()) })
             })
             .and(warp::body::stream())
             .then(move |head: Arc<RequestHead>, stream| {
                 let (route, app, place) = (Arc::clone(&route), Arc::clone(&app), places.arrived(route.admission));
-                // A body is announced (RFC 9112 section 6.3), and most requests have none.
-                let body = if has_body(&head.headers) { request_body(stream) } else { full(Bytes::new()) };
-                let request = GatewayRequest { head, body, place, now: now() };
-                async move { route.respond(app, request).await }
+                let frames = StreamBody::new(frames(stream));
+                let body = request_body(&head, frames);
+                async move { into_warp(route.respond(app, head, body, place).await) }
             })
             .boxed()
     }
 
-    /// The pattern of the route, if it matches: what telemetry may name in place of the path.
+    /// Whether the route responds to a request. If so, its span gets the pattern: what telemetry may name in place of
+    /// the path.
+    pub(super) fn matches(&self, head: &RequestHead) -> bool {
+        let pattern = self.pattern(head);
+        if let Some(pattern) = pattern {
+            head.span.record("route", pattern);
+        }
+        pattern.is_some()
+    }
+
+    /// The admission class of its requests.
+    pub(super) const fn class(&self) -> Class {
+        self.admission
+    }
+
     fn pattern(&self, head: &RequestHead) -> Option<&str> {
         let path = head.target.path();
         match &self.path {
@@ -186,8 +197,15 @@ impl Route {
         self.methods.is_none_or(|methods| methods.split(", ").any(|allowed| allowed == method.as_str()))
     }
 
-    async fn respond(&self, app: Arc<App>, request: GatewayRequest) -> Response {
-        let (head, place) = (Arc::clone(&request.head), request.place.clone());
+    /// The response to a request that the route matches, whatever the outcome.
+    pub(super) async fn respond(
+        &self,
+        app: Arc<App>,
+        head: Arc<RequestHead>,
+        body: Body,
+        place: Place,
+    ) -> RouteResponse {
+        let request = GatewayRequest { head: Arc::clone(&head), body, place: place.clone(), now: now() };
         let outcome = match cors::preflight(&head.method, &head.headers, &app.origins) {
             None => self.handle(&app, request).await,
             Some(Preflight::Allowed(_)) => Ok(preflight_response(&app)),
@@ -211,7 +229,7 @@ impl Route {
             reply = rejection(&app, rejected, &head, self.shows_pages);
             self.add_common_headers(&app, &mut reply, &head, false);
         }
-        into_response(reply, head.method == Method::HEAD, Some(place))
+        finish(reply, head.method == Method::HEAD, Some(place))
     }
 
     /// Adds what every response of this route carries.
@@ -250,9 +268,21 @@ pub(super) fn one_below<'a>(path: &'a str, of: &str) -> Option<&'a str> {
     (!segment.is_empty() && !segment.contains('/')).then_some(segment)
 }
 
-fn request_body(stream: impl Stream<Item = Result<impl Buf + 'static, warp::Error>> + Send + Sync + 'static) -> Body {
-    let frames = stream.map_ok(|mut part| Frame::data(part.copy_to_bytes(part.remaining())));
-    let body = StreamBody::new(frames.map_err(|_| BodyError::from(Incomplete::BROKEN))).boxed();
+fn frames<D: Buf>(
+    stream: impl Stream<Item = Result<D, warp::Error>>,
+) -> impl Stream<Item = Result<Frame<Bytes>, warp::Error>> {
+    stream.map_ok(|mut part| Frame::data(part.copy_to_bytes(part.remaining())))
+}
+
+/// The body of a request as handlers get it. A body is announced (RFC 9112 section 6.3), and most requests have none.
+pub(super) fn request_body<B>(head: &RequestHead, body: B) -> Body
+where
+    B: http_body::Body<Data = Bytes> + Send + Sync + 'static,
+{
+    if !has_body(&head.headers) {
+        return full(Bytes::new());
+    }
+    let body = body.map_err(|_| BodyError::from(Incomplete::BROKEN)).boxed();
     GuardedBody::new(body, Limit::Pause(BODY_IDLE), ()).boxed()
 }
 
@@ -296,22 +326,29 @@ fn rejection(app: &App, rejected: Rejected, head: &RequestHead, shows_pages: boo
     reply
 }
 
-/// Converts a reply to warp's type. Its body owns the request's place until it has been sent.
+/// Completes a reply. Its body owns the request's place until it has been sent.
 ///
 /// A known length is stated, since the body would be sent in chunks otherwise; but not for `HEAD`, where it would be
 /// the length of an empty body.
-pub(super) fn into_response(reply: Reply, is_head: bool, place: Option<Place>) -> Response {
-    let (parts, body) = reply.into_parts();
-    let length = body.size_hint().exact();
-    let bodiless = parts.status == StatusCode::NO_CONTENT || parts.status == StatusCode::NOT_MODIFIED;
-    let body = GuardedBody::new(body, Limit::None, place);
-    let mut response = warp::reply::stream(body.into_data_stream()).into_response();
-    *response.status_mut() = parts.status;
-    *response.headers_mut() = parts.headers;
-    let headers = response.headers_mut();
+pub(super) fn finish(mut reply: Reply, is_head: bool, place: Option<Place>) -> RouteResponse {
+    let length = reply.body().size_hint().exact();
+    let bodiless = reply.status() == StatusCode::NO_CONTENT || reply.status() == StatusCode::NOT_MODIFIED;
+    let headers = reply.headers_mut();
     // Not by `entry`, which grows a full map even where the header is there.
     if let Some(length) = length.filter(|_| !bodiless && !is_head && !headers.contains_key(CONTENT_LENGTH)) {
         headers.insert(CONTENT_LENGTH, length.into());
     }
+    reply.map(|body| GuardedBody::new(body, Limit::None, place))
+}
+
+fn into_warp(response: RouteResponse) -> Response {
+    let (parts, body) = response.into_parts();
+    let mut response = warp::reply::stream(body.into_data_stream()).into_response();
+    (*response.status_mut(), *response.headers_mut()) = (parts.status, parts.headers);
     response
+}
+
+/// A response of a warp filter, which holds its place itself.
+pub(super) fn from_warp(response: Response) -> RouteResponse {
+    response.map(|body| GuardedBody::new(body.map_err(BodyError::from).boxed(), Limit::None, None))
 }

@@ -5,6 +5,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream, duplex};
 
 use super::*;
 use crate::config::{Config, Vars};
+use crate::reply::Body;
 
 fn app() -> Arc<App> {
     let pairs = [
@@ -18,21 +19,20 @@ fn app() -> Arc<App> {
     App::new(Config::from_vars(&vars).unwrap())
 }
 
-/// A connection to a service that panics at two of its paths: in the call, or in the future that it returns.
+/// A connection to handlers that panic at two paths: in the call, or in the future that it returns.
 fn connection(app: Arc<App>) -> DuplexStream {
-    let routes = service_fn(|request: Request<RequestBody>| {
-        let head = Arc::clone(request.extensions().get::<Arc<RequestHead>>().unwrap());
-        assert_ne!(head.target.path(), "/in-the-call", "the text of a panic");
+    let routes = Arc::new(Routes::with_handler(&app, |head: Arc<RequestHead>, body: Body| {
+        assert!(!head.target.path().ends_with("/in-the-call"), "the text of a panic");
         async move {
-            assert_ne!(head.target.path(), "/in-the-future", "the text of a panic");
-            let length = request.into_body().collect().await.unwrap().to_bytes().len();
-            Ok::<_, Infallible>(into_response(crate::reply::json(http::StatusCode::OK, &length.into())))
+            assert!(!head.target.path().ends_with("/in-the-future"), "the text of a panic");
+            let length = body.collect().await.unwrap().to_bytes().len();
+            crate::reply::json(http::StatusCode::OK, &length.into())
         }
-    });
+    }));
     let (client, server) = duplex(64 * 1_024);
     let (state, discarding) = (ConnState::new(), Discarding::default());
     let service = service_fn(move |request| {
-        respond(routes, Arc::clone(&app), (state.clone(), discarding.clone()), request).boxed()
+        respond(Arc::clone(&routes), Arc::clone(&app), (state.clone(), discarding.clone()), request).boxed()
     });
     tokio::spawn(http().serve_connection(TokioIo::new(server), service));
     client
@@ -54,7 +54,7 @@ async fn post(client: &mut DuplexStream, path: &str, lines: &str, end: &str) -> 
 #[tokio::test]
 async fn a_panic_in_a_handler_is_a_500_and_the_process_continues() {
     let mut client = connection(app());
-    for path in ["/in-the-future", "/in-the-call", "/in-the-future"] {
+    for path in ["/in-the-future", "/in-the-call", "/first/in-the-future", "/first/in-the-call"] {
         let response = post(&mut client, path, "", "}").await;
         assert!(response.starts_with("HTTP/1.1 500 ") && response.contains(r#""code":"internal""#), "{response}");
         for header in ["cloakroom-error: internal", "cache-control: no-store", "x-content-type-options: nosniff"] {
@@ -62,8 +62,10 @@ async fn a_panic_in_a_handler_is_a_500_and_the_process_continues() {
         }
         assert!(!response.contains("the text of a panic"), "{path}: {response}");
         // On the same connection, whose body is discarded.
-        let next = post(&mut client, "/", "", "\r\n\r\n3").await;
-        assert!(next.starts_with("HTTP/1.1 200 "), "{path}: {next}");
+        for next in ["/", "/first"] {
+            let next = post(&mut client, next, "", "\r\n\r\n3").await;
+            assert!(next.starts_with("HTTP/1.1 200 "), "{path}: {next}");
+        }
     }
 }
 

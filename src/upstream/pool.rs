@@ -132,12 +132,7 @@ impl Pool {
 
     /// A new connection, or one that becomes free before, and whether it was used already.
     async fn open_or_wait(self: &Arc<Self>) -> Result<(Connection, bool), Failure> {
-        let (waiting, freed) = oneshot::channel();
-        let mut state = self.state();
-        state.waiting.retain(|waiting| !waiting.is_closed());
-        state.waiting.push_back(waiting);
-        drop(state);
-        match select(Box::pin(Arc::clone(self).open()), freed).await {
+        match select(Box::pin(Arc::clone(self).open()), self.wait()).await {
             Either::Left((opened, mut freed)) => {
                 freed.close();
                 if let Ok(connection) = freed.try_recv() {
@@ -153,6 +148,15 @@ impl Pool {
             // The sender is dropped with the pool only.
             Either::Right((Err(_), opening)) => Ok((opening.await?, false)),
         }
+    }
+
+    /// The next connection that becomes free, if no earlier request waits for it.
+    fn wait(&self) -> oneshot::Receiver<Connection> {
+        let (waiting, freed) = oneshot::channel();
+        let mut state = self.state();
+        state.waiting.retain(|waiting| !waiting.is_closed());
+        state.waiting.push_back(waiting);
+        freed
     }
 
     async fn open(self: Arc<Self>) -> Result<Connection, Failure> {
