@@ -72,8 +72,8 @@ pub enum Limit {
     Pause(Duration),
 }
 
-/// A body with a time limit and without trailers. It owns `held` until it is dropped, which hyper does once the body has
-/// ended or its reader is gone.
+/// A body with a time limit and without trailers. It owns `held` until it is dropped, which hyper does once the body
+/// has ended or its reader is gone.
 pub struct GuardedBody<B, T> {
     body: B,
     limit: Limit,
