@@ -8,6 +8,9 @@ use cloakroom::config::{Config, Vars};
 use cloakroom::store::StoreConfig;
 use cloakroom::{os, server, telemetry};
 
+#[global_allocator]
+static ALLOCATOR: os::Allocator = os::Allocator;
+
 fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();

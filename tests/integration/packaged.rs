@@ -27,6 +27,37 @@ async fn the_package_under_test_runs_the_main_journey() {
     runs_the_main_journey(Path::new(&zip)).await;
 }
 
+/// A static glibc would load the library of a service in `/etc/nsswitch.conf`, but for `src/os/hosts.c`. Here that is a
+/// pipe, which has no end.
+#[test]
+#[ignore = "for cargo dev package --verify, which sets PACKAGE_UNDER_TEST"]
+fn the_package_under_test_loads_no_library_to_resolve_names() {
+    const CHECK: &str = "mount --bind nsswitch.conf /etc/nsswitch.conf && timeout 30 app/cloakroom check --online";
+    let zip = std::env::var_os("PACKAGE_UNDER_TEST").expect("PACKAGE_UNDER_TEST is the path of a zip");
+    let folder = tempfile::tempdir().unwrap();
+    unpack(Path::new(&zip), &folder.path().join("app")).unwrap();
+    std::fs::write(folder.path().join("nsswitch.conf"), "hosts: planted files dns\n").unwrap();
+    let pipe = Command::new("mkfifo").arg(folder.path().join("libnss_planted.so.2")).status().unwrap();
+    assert!(pipe.success());
+    let mut check = Command::new("unshare");
+    check.args(["--map-root-user", "--mount", "sh", "-c", CHECK]).current_dir(folder.path());
+    check.env_clear().env("PATH", std::env::var_os("PATH").unwrap()).env("LD_LIBRARY_PATH", folder.path());
+    for (name, value) in [
+        ("PUBLIC_ORIGIN", "https://app.example.org"),
+        ("AUTHORITY", "https://localhost:9"),
+        ("CLIENT_ID", "some-client"),
+        ("CLIENT_SECRET", "some-secret"),
+        ("ENC_KEY", "AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8"),
+        ("APIS", r#"{}"#),
+    ] {
+        check.env(format!("CLOAKROOM_{name}"), value);
+    }
+    let output = check.output().unwrap();
+    let said = String::from_utf8_lossy(&output.stderr).into_owned() + &String::from_utf8_lossy(&output.stdout);
+    assert_eq!(output.status.code(), Some(69), "{said}");
+    assert!(said.contains("provider: its metadata cannot be loaded"), "{said}");
+}
+
 async fn runs_the_main_journey(zip: &Path) {
     let folder = tempfile::tempdir().unwrap();
     let app = folder.path().join("app");

@@ -57,6 +57,17 @@ fn fill((name, value): (&String, &serde_json::Value)) -> (String, String) {
     (name.clone(), filled.to_owned())
 }
 
+/// By default jemalloc keeps the memory of closed connections. `confirm_conf` makes it print its settings.
+#[cfg(target_os = "linux")]
+#[test]
+fn the_allocator_gives_memory_back() {
+    let confirm = BTreeMap::from([("_RJEM_MALLOC_CONF".to_owned(), "confirm_conf:true".to_owned())]);
+    let (_, text) = run(&["unknown-command"], &confirm);
+    for setting in ["dirty_decay_ms:0", "muzzy_decay_ms:0"] {
+        assert!(text.contains(&format!("Set conf value: {setting}")), "{setting} in {text}");
+    }
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn check_reports_a_valid_configuration_without_its_secrets() {
     let app = TestApp::start().await;

@@ -101,6 +101,7 @@ const OTHER_VARIABLES: &[&str] = &[
     "SSL_CERT_FILE",
     "TCP_NODELAY",
     "WEBSITE_SKU",
+    "_RJEM_MALLOC_CONF",
 ];
 /// Maximum number of lines of a file under `src/`.
 const MAX_FILE_LINES: usize = 400;
