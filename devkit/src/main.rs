@@ -24,6 +24,7 @@ const USAGE: &str = "usage: cargo dev <command>
                               in Redis, and with two threads; opening with many keys, parts, and cold starts
   bench --counts              fails if a proxied call costs more instructions, system calls or allocations
   package [--target TRIPLE]   makes the deployment package in dist/; --verify also runs it
+  profile                     records how often each part of the gateway runs, for package --profile-use FILE
   image [--platform PLATFORM] makes the container image in dist/, for linux/amd64 and linux/arm64; --verify also runs it
   release --dry-run           makes what this machine can make of a release, in dist/release/
   host …                      runs the stand-in for the Functions host; `cargo dev host --help` lists its options";
@@ -54,6 +55,7 @@ async fn main() -> ExitCode {
         ["soak", names @ ..] => soak::run(names),
         ["bench", options @ ..] => bench::run(options).await,
         ["release", options @ ..] => release::run(options),
+        ["profile", options @ ..] => bench::training::run(options).await,
         ["package", options @ ..] => package::run(options),
         ["image", options @ ..] => image::run(options),
         _ => {

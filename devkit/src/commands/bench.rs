@@ -11,6 +11,7 @@ mod peers;
 mod stage;
 mod store;
 mod threads;
+pub mod training;
 
 use std::path::Path;
 use std::process::Stdio;

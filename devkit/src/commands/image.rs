@@ -17,6 +17,7 @@ use std::path::{Path, PathBuf};
 use oci_spec::image::{Arch, Os, Platform};
 
 use super::elf::Processor;
+use super::profile::Profile;
 use super::setup::{installed, runs};
 use super::{Result, cargo, exit_code, root, target, usage};
 use build::Machine;
@@ -25,11 +26,12 @@ use labels::Labels;
 use layout::Image;
 
 const USAGE: &str =
-    "usage: cargo dev image [--platform PLATFORM … | --binary PATH …] [--spa FOLDER] [--sbom FILE] [--verify]
+    "usage: cargo dev image [--platform PLATFORM … [--profile-use FILE] | --binary PATH …] [--spa FOLDER] [--sbom FILE] [--verify]
        cargo dev image --existing TAR [--platform PLATFORM …] [--verify]
 
   --platform PLATFORM  linux/amd64 or linux/arm64; both when absent. May be given twice
   --binary PATH        an existing static binary, whose processor decides the platform. May be given twice
+  --profile-use FILE   compiles by a profile, of a release or of `cargo dev profile`, on the platform that it is for
   --spa FOLDER         the files of your own page instead of web/dist
   --sbom FILE          an existing SBOM (CycloneDX, JSON) for every platform; by default cargo-cyclonedx writes one each
   --existing TAR       an image to inspect, instead of making one
@@ -77,6 +79,7 @@ pub fn run(arguments: &[&str]) -> u8 {
 struct Arguments {
     platforms: Vec<Processor>,
     binaries: Vec<PathBuf>,
+    profile: Option<PathBuf>,
     spa: Option<PathBuf>,
     sbom: Option<PathBuf>,
     existing: Option<PathBuf>,
@@ -94,6 +97,7 @@ impl Arguments {
                     parsed.platforms.extend([Processor::ALL.into_iter().find(|one| platform_name(*one) == *name)?]);
                 }
                 "--binary" => parsed.binaries.push(rest.next()?.into()),
+                "--profile-use" => parsed.profile = Some(rest.next()?.into()),
                 "--spa" => parsed.spa = Some(rest.next()?.into()),
                 "--sbom" => parsed.sbom = Some(rest.next()?.into()),
                 "--existing" => parsed.existing = Some(rest.next()?.into()),
@@ -101,9 +105,10 @@ impl Arguments {
                 _ => return None,
             }
         }
-        let Self { platforms, binaries, spa, sbom, existing, .. } = &parsed;
-        let makes = !binaries.is_empty() || spa.is_some() || sbom.is_some();
-        let contradicts = (!platforms.is_empty() && !binaries.is_empty()) || (existing.is_some() && makes);
+        let Self { platforms, binaries, profile, spa, sbom, existing, .. } = &parsed;
+        let makes = !binaries.is_empty() || profile.is_some() || spa.is_some() || sbom.is_some();
+        let builds = !platforms.is_empty() || profile.is_some();
+        let contradicts = (builds && !binaries.is_empty()) || (existing.is_some() && makes);
         (!contradicts).then_some(parsed)
     }
 
@@ -164,8 +169,10 @@ fn build_image(arguments: &Arguments, folder: &Path) -> Result<(PathBuf, Vec<Pro
         Some(file) => Ok(fs::read(file).map_err(|error| format!("{}: {error}", file.display()))?),
         None => sbom::generate(processor, &labels),
     };
+    let profile = arguments.profile.as_deref().map(Profile::open).transpose()?;
     let mut given = existing.iter();
-    let binary = |processor| given.next().map_or_else(|| build::release(processor), |(_, path)| Ok(path.clone()));
+    let build = |processor| build::release(processor, profile.as_ref());
+    let binary = |processor| given.next().map_or_else(|| build(processor), |(_, path)| Ok(path.clone()));
     let images = images(&processors, &spa, sbom, binary)?;
     fs::create_dir_all(folder)?;
     let tar = folder.join(FILE);

@@ -14,18 +14,20 @@ use std::process::Command;
 use ring::digest::{SHA256, digest};
 
 use super::image::build::Machine;
+use super::profile::Profile;
 use super::{Result, cargo, exit_code, image, package, root, usage};
 use archive::{Programs, write_archive};
 use targets::{TARGETS, Target};
 
 const USAGE: &str = "usage: cargo dev release --dry-run
-       cargo dev release --archive TRIPLE
+       cargo dev release --archive TRIPLE [--profile-use FILE]
        cargo dev release --sbom
        cargo dev release --verify ARCHIVE
 
   --dry-run         makes in dist/release/ what this machine can make of a release; says what is missing, why, and
                     which job of the workflow makes it
   --archive TRIPLE  builds gateway and devkit for this target, and makes their archive in dist/release/
+  --profile-use FILE  compiles the gateway by this profile if it is for the target
   --sbom            lists the crates of the gateway in dist/release/sbom.cdx.json
   --verify ARCHIVE  unpacks an archive, starts `cloakroom-dev up` in it without cargo, signs in and calls an API";
 /// The checksums of all other files.
@@ -37,12 +39,14 @@ const JOURNEY: &str = "archive::the_archive_under_test_signs_in_and_calls_an_api
 /// Returns the exit code: 0 if everything that this machine can make was made.
 #[must_use]
 pub fn run(arguments: &[&str]) -> u8 {
+    let archive = |triple: &str, profile: Option<&str>| match TARGETS.iter().find(|target| target.triple == triple) {
+        Some(target) => exit_code(make_archive(target, profile).map(|path| println!("{}", path.display()))),
+        None => usage(USAGE),
+    };
     match arguments {
         ["--dry-run"] => exit_code(dry_run()),
-        ["--archive", triple] => match TARGETS.iter().find(|target| target.triple == *triple) {
-            Some(target) => exit_code(make_archive(target).map(|path| println!("{}", path.display()))),
-            None => usage(USAGE),
-        },
+        ["--archive", triple] => archive(triple, None),
+        ["--archive", triple, "--profile-use", file] => archive(triple, Some(file)),
         ["--sbom"] => exit_code(write_sbom(&folder()).map(|path| println!("{}", path.display()))),
         ["--verify", archive] => exit_code(journey(Path::new(archive))),
         _ => usage(USAGE),
@@ -72,10 +76,16 @@ fn folder() -> PathBuf {
 }
 
 /// Builds both programs for a target and packs them.
-fn make_archive(target: &Target) -> Result<PathBuf> {
+fn make_archive(target: &Target, profile: Option<&str>) -> Result<PathBuf> {
+    let profile = profile.map(|file| Profile::open(Path::new(file))).transpose()?;
+    let flags = profile.map(|profile| profile.flags(target.triple)).unwrap_or_default();
     let tools = target.tools().map_err(|missing| format!("{}: {missing}", target.triple))?;
     fs::create_dir_all(folder())?;
-    let programs = build_programs(|package, program| target.build(package, program, &tools))?;
+    let programs = build_programs(|package, program| {
+        // Profiles are of the gateway.
+        let flags = if package == "cloakroom" { flags.as_slice() } else { &[] };
+        target.build(package, program, flags, &tools)
+    })?;
     Ok(write_archive(&programs, target, &root(), &folder())?)
 }
 
@@ -106,7 +116,7 @@ fn dry_run() -> Result<()> {
     for target in &TARGETS {
         let outcome = match target.tools() {
             Err(missing) => Outcome::Missing(missing),
-            Ok(_) => Outcome::of(make_archive(target).map(|_| ())),
+            Ok(_) => Outcome::of(make_archive(target, None).map(|_| ())),
         };
         parts.push((target.archive_name(version()), "archives", outcome));
     }

@@ -76,12 +76,7 @@ pub fn prepare() -> Vec<Missing> {
             "apt-get install chromium chromium-driver",
             &["browser::"],
         ),
-        part(
-            installed(|| runs("redis-server", &["--version"]), &["redis-server"]),
-            "tests with a Redis server",
-            GET_REDIS,
-            &REDIS,
-        ),
+        part(redis_server(), "tests with a Redis server", GET_REDIS, &REDIS),
         part(
             npm_packages("oidc-provider"),
             "tests against npm oidc-provider (Node.js 20 or newer with npm)",
@@ -114,6 +109,11 @@ pub fn prepare() -> Vec<Missing> {
 fn chromium() -> bool {
     let available = || runs("chromedriver", &["--version"]) && runs("chromium", &["--version"]);
     installed(available, &["chromium", "chromium-driver"])
+}
+
+#[must_use]
+pub fn redis_server() -> bool {
+    installed(|| runs("redis-server", &["--version"]), &["redis-server"])
 }
 
 /// The programs of the load benchmark.

@@ -31,8 +31,8 @@ esac
 """
 NAMES = {
     "PACKAGE": "app.zip",
-    "LINUX_X64": "cloakroom-1.2.3-x86_64-unknown-linux-musl.tar.gz",
-    "LINUX_ARM64": "cloakroom-1.2.3-aarch64-unknown-linux-musl.tar.gz",
+    "LINUX_X64": "cloakroom-1.2.3-x86_64-unknown-linux-gnu.tar.gz",
+    "LINUX_ARM64": "cloakroom-1.2.3-aarch64-unknown-linux-gnu.tar.gz",
     "WINDOWS_X64": "cloakroom-1.2.3-x86_64-pc-windows-gnu.zip",
     "MACOS_ARM64": "cloakroom-1.2.3-aarch64-apple-darwin.tar.gz",
     "IMAGE": "cloakroom-1.2.3.oci.tar",

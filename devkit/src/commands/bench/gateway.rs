@@ -14,7 +14,7 @@ use crate::os::{self, Signal};
 use crate::provider::Provider;
 use crate::web::client;
 
-const LISTEN: &str = "CLOAKROOM_LISTEN";
+pub(super) const LISTEN: &str = "CLOAKROOM_LISTEN";
 /// Longest wait for a process to listen: valgrind takes seconds on a busy machine.
 const TIMEOUT: Duration = Duration::from_secs(60);
 /// How long the wait for it takes no pause, and the pauses after that.
@@ -50,6 +50,21 @@ pub(super) fn cookie_pair(line: &str) -> Option<String> {
 
 /// A process that ends with this value.
 pub(super) struct Running(pub(super) Child);
+
+impl Running {
+    /// Asks the process to end, and waits until it has.
+    pub(super) fn end(mut self) -> Result<()> {
+        os::signal(self.0.id(), Signal::Terminate)?;
+        let begun = Instant::now();
+        while self.0.try_wait()?.is_none() {
+            if begun.elapsed() > TIMEOUT {
+                return Err("the process does not end".into());
+            }
+            std::thread::sleep(PAUSE);
+        }
+        Ok(())
+    }
+}
 
 impl Drop for Running {
     fn drop(&mut self) {

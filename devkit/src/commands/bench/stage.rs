@@ -14,7 +14,7 @@ use http_body_util::Empty;
 use serde_json::{Value, json};
 
 use super::super::stack::{Backends, Options, free_port, key_file, write_private};
-use super::super::{Result, build_release, setup, target};
+use super::super::{Result, build_release, package, setup, target};
 use super::client;
 use super::gateway::{self, Running, cookie_pair, get, header, sign_in};
 use super::peers::{self, Load, MEASURED, Nginx, pinned};
@@ -26,7 +26,7 @@ use crate::provider::GRAPH;
 const SECONDS: u32 = 2;
 const USER: &str = "ada.lovelace@contoso.example";
 /// The headers of a browser besides its cookie.
-const BROWSER: [(&str, &str); 9] = [
+pub(super) const BROWSER: [(&str, &str); 9] = [
     ("Accept", "application/json, text/plain, */*"),
     ("Accept-Encoding", "gzip, deflate, br"),
     ("Accept-Language", "en-GB,en;q=0.9,de;q=0.8"),
@@ -64,12 +64,12 @@ pub(super) struct Stage {
 }
 
 impl Stage {
-    /// For the release binary under the load of wrk.
+    /// For the binary that is shipped, under the load of wrk.
     pub(super) async fn start() -> Result<Self> {
         if !setup::nginx_and_wrk() {
             return Err("nginx, wrk and taskset are required: apt-get install nginx-light wrk util-linux".into());
         }
-        Self::of(build_release(None)?).await
+        Self::of(build_release(Some(package::TARGET))?).await
     }
 
     /// For this binary. It needs nginx.

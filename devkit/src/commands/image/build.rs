@@ -5,8 +5,9 @@ use std::process::Command;
 
 use super::platform_name;
 use crate::commands::elf::Processor;
+use crate::commands::profile::Profile;
 use crate::commands::setup::{installed, runs};
-use crate::commands::{Result, build_release, build_release_with};
+use crate::commands::{Result, build_release_with};
 
 /// The machine that builds.
 #[derive(Debug, Clone, Copy)]
@@ -24,8 +25,7 @@ impl Machine {
     }
 }
 
-/// The target of a platform: glibc, linked statically. musl's allocator has one lock for all threads, and the gateway
-/// serves on all cores.
+/// The one target of Linux on a processor: glibc, linked statically. Every Rust on that processor has its library.
 #[must_use]
 pub fn triple(processor: Processor) -> String {
     format!("{}-unknown-linux-gnu", processor.name())
@@ -35,9 +35,8 @@ pub fn triple(processor: Processor) -> String {
 ///
 /// # Errors
 /// It does not build, or what it needs is missing; the text has the commands that install it.
-pub fn release(processor: Processor) -> Result<PathBuf> {
-    let machine = Machine::current();
-    if !machine.is_linux {
+pub fn release(processor: Processor, profile: Option<&Profile>) -> Result<PathBuf> {
+    if !Machine::current().is_linux {
         return Err(format!(
             "{} is built on Linux only; elsewhere use the Dockerfile, or --binary with a binary of a release",
             platform_name(processor)
@@ -45,17 +44,26 @@ pub fn release(processor: Processor) -> Result<PathBuf> {
         .into());
     }
     let triple = triple(processor);
-    if machine.processor == Some(processor) {
-        return build_release(Some(&triple));
+    let flags = profile.map(|profile| profile.flags(&triple)).unwrap_or_default();
+    build_release_with(Some(&triple), &flags, &tools(processor)?)
+}
+
+/// On Linux, the variables with which cargo builds for a processor.
+///
+/// # Errors
+/// A compiler is missing; the text has the commands that install it.
+pub fn tools(processor: Processor) -> std::result::Result<Vec<(String, String)>, String> {
+    if Machine::current().processor == Some(processor) {
+        return Ok(Vec::new());
     }
-    let cross = CrossTools::of(processor);
+    let (triple, cross) = (triple(processor), CrossTools::of(processor));
     let has_library = has_standard_library(&triple);
     let has_linker = installed(|| runs(cross.linker, &["--version"]), &cross.packages);
     if has_library && has_linker {
-        return build_release_with(Some(&triple), &[(&cross.linker_variable(&triple), cross.linker)]);
+        return Ok(vec![(cross.linker_variable(&triple), cross.linker.to_owned())]);
     }
     let install = format!("rustup target add {triple}\n  apt-get install {}", cross.packages.join(" "));
-    Err(format!("{} needs a cross compiler. To install it:\n  {install}", platform_name(processor)).into())
+    Err(format!("{} needs a cross compiler. To install it:\n  {install}", platform_name(processor)))
 }
 
 /// Debian's cross compiler.
@@ -76,14 +84,15 @@ impl CrossTools {
         }
     }
 
-    /// Cargo's variable for the linker of a target. The C compiler of ring is found by its name.
+    /// Cargo's variable for the linker of a target. The C compiler of ring and jemalloc is found by its name.
     fn linker_variable(&self, triple: &str) -> String {
         format!("CARGO_TARGET_{}_LINKER", triple.to_uppercase().replace('-', "_"))
     }
 }
 
 /// Whether the toolchain has Rust's standard library for a target.
-fn has_standard_library(triple: &str) -> bool {
+#[must_use]
+pub fn has_standard_library(triple: &str) -> bool {
     let output = Command::new("rustc").args(["--print", "target-libdir", "--target", triple]).output();
     output.is_ok_and(|output| PathBuf::from(String::from_utf8_lossy(&output.stdout).trim()).is_dir())
 }

@@ -185,10 +185,20 @@ fn the_executable_has_a_plain_name() {
 #[test]
 fn arguments_are_parsed() {
     let parse = |line: &str| Arguments::parse(&line.split_whitespace().collect::<Vec<_>>());
-    let arguments = parse("--target x86_64-unknown-linux-musl --spa page --verify").unwrap();
-    assert_eq!(arguments.target.as_deref(), Some("x86_64-unknown-linux-musl"));
+    let arguments = parse("--target aarch64-unknown-linux-gnu --spa page --verify").unwrap();
+    assert_eq!(arguments.target.as_deref(), Some("aarch64-unknown-linux-gnu"));
     assert!(arguments.verify && arguments.spa == Some("page".into()));
-    for bad in ["--target", "--binary", "--target t --binary b", "--unknown", "dist"] {
+    let arguments = parse("--profile-use some.profdata").unwrap();
+    assert_eq!(arguments.profile.as_deref(), Some(Path::new("some.profdata")));
+    for bad in [
+        "--target",
+        "--binary",
+        "--target t --binary b",
+        "--profile-use p --binary b",
+        "--profile-use",
+        "--unknown",
+        "dist",
+    ] {
         assert!(parse(bad).is_none(), "{bad}");
     }
 }

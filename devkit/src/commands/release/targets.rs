@@ -1,9 +1,9 @@
 //! The platforms of a release, and what builds for each.
 
 use std::path::PathBuf;
-use std::process::Command;
 
 use crate::commands::elf::{self, Processor};
+use crate::commands::image::build::{self, has_standard_library};
 use crate::commands::setup::{installed, runs};
 use crate::commands::{Result, cargo, static_flags, target};
 
@@ -14,25 +14,24 @@ pub struct Target {
     compiler: Compiler,
 }
 
-/// The C compiler, which is also the linker but for musl on the same processor.
+/// The C compiler, which is also the linker.
 #[derive(Debug, Clone, Copy)]
 enum Compiler {
     /// That of macOS.
-    Native,
-    /// A cross compiler with its Debian packages.
-    Cross(&'static str, &'static [&'static str]),
+    Macos,
+    /// That of Linux, for its own processor or for the other one.
+    Linux(Processor),
+    /// On Linux, the one for Windows, with its Debian package.
+    Windows(&'static str, &'static str),
 }
 
 pub const TARGETS: [Target; 4] = [
-    Target { triple: "x86_64-unknown-linux-musl", compiler: Compiler::Cross("musl-gcc", &["musl-tools"]) },
-    Target {
-        triple: "aarch64-unknown-linux-musl",
-        compiler: Compiler::Cross("aarch64-linux-gnu-gcc", &["gcc-aarch64-linux-gnu", "libc6-dev-arm64-cross"]),
-    },
-    Target { triple: "aarch64-apple-darwin", compiler: Compiler::Native },
+    Target { triple: "x86_64-unknown-linux-gnu", compiler: Compiler::Linux(Processor::X86_64) },
+    Target { triple: "aarch64-unknown-linux-gnu", compiler: Compiler::Linux(Processor::Aarch64) },
+    Target { triple: "aarch64-apple-darwin", compiler: Compiler::Macos },
     Target {
         triple: "x86_64-pc-windows-gnu",
-        compiler: Compiler::Cross("x86_64-w64-mingw32-gcc", &["gcc-mingw-w64-x86-64"]),
+        compiler: Compiler::Windows("x86_64-w64-mingw32-gcc", "gcc-mingw-w64-x86-64"),
     },
 ];
 
@@ -65,18 +64,20 @@ impl Target {
     /// # Errors
     /// What is missing on this machine.
     pub fn tools(&self) -> std::result::Result<Vec<(String, String)>, String> {
+        let is_linux = std::env::consts::OS == "linux";
         let variables = match self.compiler {
-            Compiler::Native if std::env::consts::OS == "macos" => Vec::new(),
-            Compiler::Native => return Err("it is linked on macOS only".to_owned()),
-            Compiler::Cross(program, packages) => {
-                if std::env::consts::OS != "linux" || !installed(|| runs(program, &["--version"]), packages) {
-                    return Err(format!("it needs {program} on Linux (apt-get install {})", packages.join(" ")));
+            Compiler::Macos if std::env::consts::OS == "macos" => Vec::new(),
+            Compiler::Macos => return Err("it is linked on macOS only".to_owned()),
+            Compiler::Linux(processor) if is_linux => build::tools(processor)?,
+            Compiler::Linux(_) => return Err("it is built on Linux only".to_owned()),
+            Compiler::Windows(program, package) => {
+                if !is_linux || !installed(|| runs(program, &["--version"]), &[package]) {
+                    return Err(format!("it needs {program} on Linux (apt-get install {package})"));
                 }
                 let upper = self.triple.to_uppercase().replace('-', "_");
-                let compiler = (format!("CC_{}", self.triple.replace('-', "_")), program.to_owned());
-                let linker = (format!("CARGO_TARGET_{upper}_LINKER"), program.to_owned());
-                // Rust brings musl itself; by musl-gcc it would link the one of the machine, and dynamically.
-                [compiler].into_iter().chain((program != "musl-gcc").then_some(linker)).collect()
+                let compiler = format!("CC_{}", self.triple.replace('-', "_"));
+                let linker = format!("CARGO_TARGET_{upper}_LINKER");
+                [compiler, linker].map(|name| (name, program.to_owned())).into()
             }
         };
         if has_standard_library(self.triple) {
@@ -86,16 +87,16 @@ impl Target {
         }
     }
 
-    /// Builds a program for release, linked statically, and returns its file.
+    /// Builds a program for release, linked statically, with further flags for the compiler, and returns its file.
     ///
     /// # Errors
     /// It does not build.
-    pub fn build(&self, package: &str, program: &str, tools: &[(String, String)]) -> Result<PathBuf> {
+    pub fn build(&self, package: &str, program: &str, flags: &[String], tools: &[(String, String)]) -> Result<PathBuf> {
         println!("Building {program} for {} …", self.triple);
         let mut build = cargo();
         // Without the package, features that only the devkit needs would get into shared dependencies of the gateway.
         build.args(["build", "--release", "--package", package, "--bin", program, "--target", self.triple]);
-        build.env("CARGO_ENCODED_RUSTFLAGS", static_flags().join("\u{1f}"));
+        build.env("CARGO_ENCODED_RUSTFLAGS", [static_flags(self.triple), flags.to_vec()].concat().join("\u{1f}"));
         build.envs(tools.iter().map(|(name, value)| (name, value)));
         if !build.status()?.success() {
             return Err(format!("{program} does not build for {}", self.triple).into());
@@ -114,10 +115,4 @@ impl Target {
         let fault = processor.filter(|_| self.triple.contains("linux")).and_then(|one| elf::fault(binary, one));
         fault.map_or(Ok(()), |fault| Err(format!("the program for {} {fault}", self.triple).into()))
     }
-}
-
-/// Whether the toolchain has Rust's standard library for a target.
-fn has_standard_library(triple: &str) -> bool {
-    let output = Command::new("rustc").args(["--print", "target-libdir", "--target", triple]).output();
-    output.is_ok_and(|output| PathBuf::from(String::from_utf8_lossy(&output.stdout).trim()).is_dir())
 }
