@@ -22,6 +22,7 @@ const USAGE: &str = "usage: cargo dev <command>
   soak [NAME …]               runs the long tests: rotations, outages, floods, sessions in Redis
   bench [--load|--store|--threads|--keys|--parts|--cold]  measures calls beside nginx, with sessions in cookies and
                               in Redis, and with two threads; opening with many keys, parts, and cold starts
+  bench --memory              measures memory with idle connections and with refreshed sessions
   bench --counts              fails if a proxied call costs more instructions, system calls or allocations
   package [--target TRIPLE]   makes the deployment package in dist/; --verify also runs it
   profile                     records how often each part of the gateway runs, for package --profile-use FILE

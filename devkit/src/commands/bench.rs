@@ -5,15 +5,15 @@ mod client;
 mod cold;
 mod counts;
 mod gateway;
-mod idle;
 mod load;
+mod memory;
 mod peers;
 mod stage;
 mod store;
 mod threads;
 pub mod training;
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Stdio;
 
 use serde_json::Value;
@@ -22,9 +22,10 @@ use super::stack::{Keys, Options, Store};
 use super::{Result, cargo, exit_code, root, target, usage};
 
 const USAGE: &str = "usage: cargo dev bench [--load | --store | --threads | --keys | --parts | --cold]
+       cargo dev bench --memory [--binary PATH]
        cargo dev bench --counts [--binary PATH]
 
-  --binary PATH  an existing binary with the names of its functions";
+  --binary PATH  an existing binary; for counts, one with the names of its functions";
 /// The bar for an opening with many keys over one with one key.
 const KEYS_BAR: f64 = 1.03;
 
@@ -34,6 +35,8 @@ pub async fn run(arguments: &[&str]) -> u8 {
         [] => all().await,
         ["--counts"] => counts::run(None).await,
         ["--counts", "--binary", path] => counts::run(Some(path.as_ref())).await,
+        ["--memory"] => memory::run(None).await,
+        ["--memory", "--binary", path] => memory::run(Some(path.as_ref())).await,
         ["--load"] => load::run().await,
         ["--store"] => store::run().await,
         ["--threads"] => threads::run().await,
@@ -51,6 +54,7 @@ async fn all() -> Result<()> {
     opening()?;
     parts()?;
     cold::run().await?;
+    memory::run(None).await?;
     counts::run(None).await
 }
 
@@ -79,6 +83,11 @@ fn opening() -> Result<()> {
     println!("  ratio                  {ratio:>9.4}   the bar is {KEYS_BAR}: {}", verdict(ratio <= KEYS_BAR));
     println!("{line}");
     Ok(())
+}
+
+/// An existing binary, or one that is built.
+fn binary_or(existing: Option<&Path>, build: impl FnOnce() -> Result<PathBuf>) -> Result<PathBuf> {
+    existing.map_or_else(build, |path| Ok(std::path::absolute(path)?))
 }
 
 const fn verdict(met: bool) -> &'static str {

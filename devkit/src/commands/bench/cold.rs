@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 use super::super::stack::{LocalStack, VaultAccess};
 use super::super::{Result, build_release, package, target};
 use super::gateway::{get, sign_in, start};
+use super::stage::USER;
 use super::{stack_options, verdict};
 use crate::provider::{Endpoint, Fault};
 use crate::web::random_text;
@@ -25,7 +26,7 @@ pub(super) async fn run() -> Result<()> {
     println!("binary: {:.1} MB", std::fs::metadata(&binary)?.len() as f64 / 1e6);
     let stack = LocalStack::start(stack_options(&binary)).await?;
     let (provider, settings) = (&stack.backends.provider, &stack.backends.settings);
-    let cookie = sign_in(stack.host.addr(), provider, &stack.backends.origin).await?;
+    let cookie = sign_in(stack.host.addr(), provider, &stack.backends.origin, USER).await?;
     let mut first_calls = Vec::new();
     for _ in 0..=ROUNDS {
         first_calls.push(first_call(&binary, settings, &cookie).await?);
@@ -75,7 +76,7 @@ async fn first_calls_with_a_vault(binary: &Path, stack: &LocalStack) -> Result<(
     while get(address, "/health/ready", &[]).await?.status() != 200 {
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
-    let cookie = sign_in(address, &stack.backends.provider, &stack.backends.origin).await?;
+    let cookie = sign_in(address, &stack.backends.provider, &stack.backends.origin, USER).await?;
     drop(gateway);
     access.vault.fault(&[], Fault::Delay(VAULT));
     let mut times = Vec::new();

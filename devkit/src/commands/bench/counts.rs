@@ -9,13 +9,13 @@ mod tests;
 use std::collections::BTreeMap;
 use std::env::consts::{ARCH, OS};
 use std::fs;
-use std::path::{Path, absolute};
+use std::path::Path;
 
 use serde_json::{Value, json};
 
 use super::super::{Result, build_with_symbols, package, setup, target};
 use super::stage::{Stage, machine};
-use super::verdict;
+use super::{binary_or, verdict};
 
 const PATH: &str = "/graph/me";
 const CONNECTIONS: u32 = 16;
@@ -49,7 +49,7 @@ pub(super) async fn run(binary: Option<&Path>) -> Result<()> {
     }
     let folder = target().join("devkit/bench/counts");
     fs::create_dir_all(&folder)?;
-    let binary = binary.map_or_else(|| build_with_symbols(package::TARGET, &folder), |path| Ok(absolute(path)?))?;
+    let binary = binary_or(binary, || build_with_symbols(package::TARGET, &folder))?;
     let stage = Stage::of(binary).await?;
     let cost = callgrind::count(&stage, &folder).await?;
     let system_calls = strace::count(&stage, &folder).await?;

@@ -24,11 +24,11 @@ const PAUSE: Duration = Duration::from_millis(10);
 const TIME_TO_END: Duration = Duration::from_millis(200);
 
 /// Signs in at a gateway and returns the session cookie.
-pub(super) async fn sign_in(gateway: SocketAddr, provider: &Provider, origin: &str) -> Result<String> {
+pub(super) async fn sign_in(gateway: SocketAddr, provider: &Provider, origin: &str, user: &str) -> Result<String> {
     let navigation = [("sec-fetch-mode", "navigate"), ("accept", "text/html")];
     let login = get(gateway, "/auth/login", &navigation).await?;
     let address = header(&login, "location").ok_or("the gateway does not start a sign-in")?;
-    let callback = provider.sign_in(address, "ada.lovelace@contoso.example")?;
+    let callback = provider.sign_in(address, user)?;
     let path = callback.location().replacen(origin, "", 1);
     let transaction = header(&login, "set-cookie").and_then(cookie_pair).ok_or("no login transaction")?;
     let done = get(gateway, &path, &[("cookie", &transaction)]).await?;
@@ -36,7 +36,16 @@ pub(super) async fn sign_in(gateway: SocketAddr, provider: &Provider, origin: &s
 }
 
 pub(super) async fn get(address: SocketAddr, path: &str, headers: &[(&str, &str)]) -> Result<Response<Bytes>> {
-    Ok(client::send("GET", &format!("http://{address}{path}"), headers, "").await?)
+    request("GET", address, path, headers).await
+}
+
+pub(super) async fn request(
+    method: &str,
+    address: SocketAddr,
+    path: &str,
+    headers: &[(&str, &str)],
+) -> Result<Response<Bytes>> {
+    Ok(client::send(method, &format!("http://{address}{path}"), headers, "").await?)
 }
 
 pub(super) fn header<'a>(response: &'a Response<Bytes>, name: &str) -> Option<&'a str> {

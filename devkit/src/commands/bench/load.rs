@@ -6,7 +6,6 @@
 use serde_json::{Value, json};
 
 use super::super::Result;
-use super::idle::idle;
 use super::stage::{Server, Stage, Turn, machine};
 use super::verdict;
 
@@ -33,8 +32,7 @@ pub(super) async fn run() -> Result<()> {
     for comparison in comparisons(&nginx, &plain, &many) {
         found.push(comparison.run().await?);
     }
-    let idle = idle(&stage.gateway(1, 1, &[]).await?)?;
-    println!("{}", json!({"machine": machine(), "rounds": ROUNDS, "comparisons": found, "idle": idle}));
+    println!("{}", json!({"machine": machine(), "rounds": ROUNDS, "comparisons": found}));
     Ok(())
 }
 

@@ -4,7 +4,7 @@ use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::fs;
 use std::io::{Read as _, Write as _};
-use std::net::TcpStream;
+use std::net::{Ipv4Addr, SocketAddr, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
@@ -16,7 +16,7 @@ use serde_json::{Value, json};
 use super::super::stack::{Backends, Options, free_port, key_file, write_private};
 use super::super::{Result, build_release, package, setup, target};
 use super::client;
-use super::gateway::{self, Running, cookie_pair, get, header, sign_in};
+use super::gateway::{self, Running, cookie_pair, get, header, request, sign_in};
 use super::peers::{self, Load, MEASURED, Nginx, pinned};
 use super::stack_options;
 use crate::os::{self, Signal};
@@ -24,7 +24,7 @@ use crate::provider::GRAPH;
 
 /// The length of a turn.
 const SECONDS: u32 = 2;
-const USER: &str = "ada.lovelace@contoso.example";
+pub(super) const USER: &str = "ada.lovelace@contoso.example";
 /// The headers of a browser besides its cookie.
 pub(super) const BROWSER: [(&str, &str); 9] = [
     ("Accept", "application/json, text/plain, */*"),
@@ -108,6 +108,12 @@ impl Stage {
         Server::start(command, &self.backends, &settings).await
     }
 
+    /// The cookie of a new session at one of its gateways, whose user is one of a hundred.
+    pub(super) async fn sign_in(&self, server: &Server, number: usize) -> Result<String> {
+        let user = format!("user-{}@contoso.example", number % 100);
+        sign_in(server.address(), &self.backends.provider, &self.backends.origin, &user).await
+    }
+
     pub(super) fn binary(&self) -> &Path {
         &self.binary
     }
@@ -124,7 +130,7 @@ impl Server {
     /// A gateway with a signed-in user.
     async fn start(command: Command, backends: &Backends, settings: &BTreeMap<String, String>) -> Result<Self> {
         let (process, address) = gateway::start(command, settings)?;
-        let cookie = sign_in(address, &backends.provider, &backends.origin).await?;
+        let cookie = sign_in(address, &backends.provider, &backends.origin, USER).await?;
         Ok(Self { process, port: address.port(), cookie: RefCell::new(cookie) })
     }
 
@@ -161,6 +167,18 @@ impl Server {
         Ok(Turn { load, processor: spent as f64 / 1e3 / load.calls as f64 })
     }
 
+    fn address(&self) -> SocketAddr {
+        (Ipv4Addr::LOCALHOST, self.port).into()
+    }
+
+    /// Refreshes the tokens of a session.
+    pub(super) async fn refresh(&self, cookie: &str) -> Result<()> {
+        let headers = [("cookie", cookie), ("x-csrf", "1"), ("sec-fetch-site", "same-origin")];
+        let response = request("POST", self.address(), "/auth/refresh", &headers).await?;
+        let status = response.status();
+        if status == 204 { Ok(()) } else { Err(format!("a refresh got {status}").into()) }
+    }
+
     /// A connection that has done one call.
     pub(super) fn call_once(&self) -> Result<TcpStream> {
         let mut stream = TcpStream::connect(("127.0.0.1", self.port))?;
@@ -183,7 +201,7 @@ impl Server {
     async fn newest_cookie(&self) -> Result<String> {
         let cookie = self.cookie.borrow().clone();
         let headers = [("cookie", cookie.as_str()), ("x-csrf", "1"), ("sec-fetch-site", "same-origin")];
-        let response = get(([127, 0, 0, 1], self.port).into(), "/graph/me", &headers).await?;
+        let response = get(self.address(), "/graph/me", &headers).await?;
         let newest = header(&response, "set-cookie").and_then(cookie_pair).unwrap_or(cookie);
         self.cookie.replace(newest.clone());
         Ok(newest)
