@@ -2,6 +2,7 @@
 //! the lines that start with `figure`.
 
 mod attacks;
+mod connections;
 mod faults;
 mod flood;
 mod framing;

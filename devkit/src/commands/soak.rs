@@ -8,7 +8,7 @@ use super::check::summary;
 use super::{Result, build_release, cargo, usage};
 
 /// Name, whether it needs the release binary, and description.
-const SCENARIOS: [(&str, bool, &str); 10] = [
+const SCENARIOS: [(&str, bool, &str); 11] = [
     ("opens", false, "cookies of the library at instances of different views, the time simulated"),
     ("rotation", false, "four instances of the debug binary over one vault while the keys rotate"),
     ("faults", false, "every failure of a vault for a minute, met by three instances of the debug binary"),
@@ -16,6 +16,7 @@ const SCENARIOS: [(&str, bool, &str); 10] = [
     ("streams", false, "100 MB up and down through the debug binary"),
     ("refreshes", false, "memory of the library over 100,000 refreshes"),
     ("attacks", false, "slow posts, parameters, stalled readers and one user's calls at the debug binary"),
+    ("connections", false, "1,000 idle, slow and half-open connections for ten minutes, at the debug binary"),
     ("outages", false, "a provider that hangs, refuses connections or fails for a minute, at the debug binary"),
     ("store", false, "50 tabs of three users on four instances of the debug binary over one Redis while tokens expire"),
     ("flood", true, "made-up key ids at one instance of the release binary"),

@@ -56,11 +56,11 @@ async fn long() {
 
 /// What the other user did during an attack.
 #[derive(Debug, Default)]
-struct Served {
-    calls: usize,
-    sign_ins: usize,
-    longest: Duration,
-    failures: Vec<String>,
+pub(super) struct Served {
+    pub(super) calls: usize,
+    pub(super) sign_ins: usize,
+    pub(super) longest: Duration,
+    pub(super) failures: Vec<String>,
 }
 
 async fn run(time: Duration) {
@@ -94,7 +94,7 @@ async fn run(time: Duration) {
 }
 
 /// The calls and sign-ins of another user, one after the other.
-async fn served(app: &TestApp, grace: &Visitor, time: Duration) -> Served {
+pub(super) async fn served(app: &TestApp, grace: &Visitor, time: Duration) -> Served {
     let (mut served, mut grace) = (Served::default(), grace.clone());
     let end = Instant::now() + time;
     while Instant::now() < end {
