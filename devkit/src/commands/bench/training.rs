@@ -13,7 +13,7 @@ use serde_json::json;
 use super::super::stack::{Backends, Options, Store, free_port};
 use super::super::{Result, build_release_with, exit_code, package, profile, root, setup, target, usage};
 use super::gateway::{self, LISTEN, cookie_pair, header, sign_in};
-use super::stage::BROWSER;
+use super::stage::{BROWSER, USER};
 use super::{client, stack_options};
 use crate::graph::{Graph, GraphOptions};
 use crate::provider::GRAPH;
@@ -93,7 +93,7 @@ async fn train(binary: &Path, store: Store, standalone: bool) -> Result<()> {
     for _ in 0..JOURNEYS {
         journey(address, &backends).await?;
     }
-    let cookie = sign_in(address, &backends.provider, &backends.origin).await?;
+    let cookie = sign_in(address, &backends.provider, &backends.origin, USER).await?;
     let headers = BROWSER.into_iter().chain([("Cookie", cookie.as_str())]);
     let request = Request::get("/graph/me").header("Host", address.to_string());
     let request = headers.fold(request, |request, (name, value)| request.header(name, value));
@@ -118,7 +118,7 @@ async fn journey(gateway: SocketAddr, backends: &Backends) -> Result<()> {
     }
     browser.fetch("GET", "/auth/session", "", 200).await?;
     browser.fetch("GET", "/graph/me", "", 401).await?;
-    browser.cookie = sign_in(gateway, &backends.provider, &backends.origin).await?;
+    browser.cookie = sign_in(gateway, &backends.provider, &backends.origin, USER).await?;
     browser.fetch("GET", "/auth/session", "", 200).await?;
     for _ in 0..3 {
         browser.fetch("GET", "/graph/me", "", 200).await?;
