@@ -112,6 +112,8 @@ fn dry_run() -> Result<()> {
     }
     fs::create_dir_all(&folder)?;
     let mut parts = vec![("the version".to_owned(), "tag", check_version())];
+    let profile = "what is made here is compiled without one; `cargo dev profile` records it".to_owned();
+    parts.push(("the profile".to_owned(), "profile", Outcome::Missing(profile)));
     parts.push(("app.zip".to_owned(), "package", app_zip(&folder)));
     for target in &TARGETS {
         let outcome = match target.tools() {

@@ -31,6 +31,7 @@ esac
 """
 NAMES = {
     "PACKAGE": "app.zip",
+    "PROFILE": "cloakroom-1.2.3-x86_64-unknown-linux-gnu-rustc-1.95.0.profdata",
     "LINUX_X64": "cloakroom-1.2.3-x86_64-unknown-linux-gnu.tar.gz",
     "LINUX_ARM64": "cloakroom-1.2.3-aarch64-unknown-linux-gnu.tar.gz",
     "WINDOWS_X64": "cloakroom-1.2.3-x86_64-pc-windows-gnu.zip",
@@ -80,7 +81,7 @@ class Publication(Release):
     def checksums(self, **changed):
         """The exit code and the output of the step that checks all files."""
         hashes = {variable: sha256(name) for variable, name in NAMES.items()}
-        return self.run_step("publish", "Checksums", **hashes | changed)
+        return self.run_step("publish", "Checksums", **hashes | {"PROFILE_NAME": NAMES["PROFILE"]} | changed)
 
     def test_the_checksums_are_those_of_the_jobs_that_built(self):
         code, output = self.checksums()
@@ -95,7 +96,7 @@ class Publication(Release):
                 code, output = self.checksums(**{variable: ""})
                 self.assertNotEqual(code, 0, output)
         step = next(step for step in self.jobs["publish"]["steps"] if step.get("name") == "Checksums")
-        self.assertEqual(set(step["env"]), {*NAMES, "TAG"})
+        self.assertEqual(set(step["env"]), {*NAMES, "PROFILE_NAME", "TAG"})
 
     def test_a_file_that_is_surplus_missing_or_changed_stops_it(self):
         for path, text in [("dist/install.sh", "surplus"), ("dist/.hidden", "surplus"), ("dist/app.zip", "changed")]:
@@ -113,7 +114,8 @@ class Publication(Release):
     def test_each_file_has_one_step_that_downloads_it(self):
         names = [step["with"]["name"] for step in self.jobs["publish"]["steps"] if "download" in step.get("uses", "")]
         triples = [row["triple"] for row in self.jobs["archives"]["strategy"]["matrix"]["include"]]
-        self.assertEqual(sorted(names), sorted(["package", "image", "materials", *(f"archive-{one}" for one in triples)]))
+        others = ["package", "profile", "image", "materials"]
+        self.assertEqual(sorted(names), sorted([*others, *(f"archive-{one}" for one in triples)]))
         self.assertEqual(set(self.jobs["archives"]["outputs"]), set(triples))
 
     def test_a_version_before_the_release_is_marked(self):

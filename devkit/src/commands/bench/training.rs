@@ -1,6 +1,7 @@
 //! `cargo dev profile`: records how often each part of the gateway runs, under load and in whole journeys, so that
 //! signing in does not count as code that never runs.
 
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -12,7 +13,7 @@ use serde_json::json;
 
 use super::super::stack::{Backends, Options, Store, free_port};
 use super::super::{Result, build_release_with, exit_code, package, profile, root, setup, target, usage};
-use super::gateway::{self, LISTEN, cookie_pair, header, sign_in};
+use super::gateway::{self, LISTEN, sign_in};
 use super::stage::{BROWSER, USER};
 use super::{client, stack_options};
 use crate::graph::{Graph, GraphOptions};
@@ -111,14 +112,14 @@ fn apis(graph: &Graph, orders: &Graph) -> String {
 
 /// A browser's requests from the page to the end of the session, and some that are rejected.
 async fn journey(gateway: SocketAddr, backends: &Backends) -> Result<()> {
-    let mut browser = Browser { gateway, cookie: String::new() };
+    let mut browser = Browser { gateway, cookies: BTreeMap::new() };
     browser.navigate("/", 200).await?;
     for (name, _) in package::files(&root().join(package::SPA))? {
         browser.navigate(&format!("/{name}"), 200).await?;
     }
     browser.fetch("GET", "/auth/session", "", 200).await?;
     browser.fetch("GET", "/graph/me", "", 401).await?;
-    browser.cookie = sign_in(gateway, &backends.provider, &backends.origin, USER).await?;
+    browser.store(&sign_in(gateway, &backends.provider, &backends.origin, USER).await?);
     browser.fetch("GET", "/auth/session", "", 200).await?;
     for _ in 0..3 {
         browser.fetch("GET", "/graph/me", "", 200).await?;
@@ -134,7 +135,8 @@ async fn journey(gateway: SocketAddr, backends: &Backends) -> Result<()> {
 
 struct Browser {
     gateway: SocketAddr,
-    cookie: String,
+    /// By their names: a session in two cookies is another one than the first of them.
+    cookies: BTreeMap<String, String>,
 }
 
 impl Browser {
@@ -154,7 +156,8 @@ impl Browser {
         body: &str,
         status: u16,
     ) -> Result<()> {
-        let cookie = self.cookie.clone();
+        let cookie: Vec<String> = self.cookies.iter().map(|(name, value)| format!("{name}={value}")).collect();
+        let cookie = cookie.join("; ");
         let own = [("cookie", cookie.as_str()), ("content-type", "application/json")];
         let used = [!cookie.is_empty(), !body.is_empty()];
         let own = own.into_iter().zip(used).filter_map(|(header, is_used)| is_used.then_some(header));
@@ -165,9 +168,18 @@ impl Browser {
             let text = String::from_utf8_lossy(response.body());
             return Err(format!("{method} {path} got {} instead of {status}: {text}", response.status()).into());
         }
-        if let Some(renewed) = header(&response, "set-cookie").and_then(cookie_pair) {
-            self.cookie = renewed;
-        }
+        let lines = response.headers().get_all("set-cookie").iter().filter_map(|line| line.to_str().ok());
+        lines.for_each(|line| self.store(line));
         Ok(())
+    }
+
+    /// Stores or deletes the cookie of a `Set-Cookie` line.
+    fn store(&mut self, line: &str) {
+        let pair = line.split(';').next().and_then(|pair| pair.split_once('='));
+        match pair {
+            Some((name, "")) => drop(self.cookies.remove(name)),
+            Some((name, value)) => drop(self.cookies.insert(name.to_owned(), value.to_owned())),
+            None => {}
+        }
     }
 }

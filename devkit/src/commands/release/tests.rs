@@ -104,7 +104,7 @@ fn the_checksums_are_those_of_all_other_files() {
 #[test]
 fn every_job_that_makes_a_part_is_in_the_workflow() {
     let workflow = fs::read_to_string(root().join(".github/workflows/release.yml")).unwrap();
-    for job in ["tag", "package", "archives", "image", "materials", "publish"] {
+    for job in ["tag", "profile", "package", "archives", "image", "materials", "publish"] {
         assert!(workflow.contains(&format!("\n  {job}:\n")), "release.yml has no job {job}");
     }
     for target in &TARGETS {
