@@ -12,7 +12,8 @@ use crate::secret::{SecretBytes, SecretString};
 pub struct Packed<T> {
     /// Not used once there is a value.
     bytes: SecretBytes,
-    value: OnceLock<T>,
+    /// In a box, since a session is moved often and unpacked rarely.
+    value: OnceLock<Box<T>>,
 }
 
 /// What has a packed form.
@@ -37,7 +38,7 @@ impl<T: Unpack> Deref for Packed<T> {
     type Target = T;
 
     fn deref(&self) -> &T {
-        self.value.get_or_init(|| T::unpack(&self.bytes))
+        self.value.get_or_init(|| Box::new(T::unpack(&self.bytes)))
     }
 }
 
@@ -51,7 +52,7 @@ impl<T: Unpack> DerefMut for Packed<T> {
 
 impl<T> From<T> for Packed<T> {
     fn from(value: T) -> Self {
-        Self { bytes: SecretBytes::new(Vec::new()), value: OnceLock::from(value) }
+        Self { bytes: SecretBytes::new(Vec::new()), value: OnceLock::from(Box::new(value)) }
     }
 }
 
@@ -69,7 +70,7 @@ impl From<String> for Packed<SecretString> {
 
 impl<T: Unpack + Clone> Clone for Packed<T> {
     fn clone(&self) -> Self {
-        self.value.get().map_or_else(|| Self::new(self.bytes.to_vec()), |value| value.clone().into())
+        self.value.get().map_or_else(|| Self::new(self.bytes.to_vec()), |value| T::clone(value).into())
     }
 }
 

@@ -16,11 +16,10 @@ use crate::session::packed::{Packed, Unpack};
 /// The version that is written. Version 2 is still read; any other is an invalid session, never an error.
 const VERSION: u8 = 3;
 
-/// Version 2, and the first part of version 3: this, [`Profile`], the refresh token, and the access tokens with API,
-/// token, expiry and lifetime.
+/// Version 2, and the first part of version 3: the ID, this, [`Profile`], the refresh token, and the access tokens with
+/// API, token, expiry and lifetime.
 #[derive(Serialize, Deserialize)]
 struct Head<'a> {
-    id: [u8; 16],
     generation: u64,
     signed_in_at: UnixSeconds,
     active_at: UnixSeconds,
@@ -41,11 +40,29 @@ struct Profile<'a, L> {
 }
 
 /// What version 3 adds: issuer, hash of the nonce, one binding for each access token in their order, scopes that were
-/// not granted, the ID token, this, and [`Authentication`].
-#[derive(Serialize, Deserialize)]
-struct Handling<'a> {
-    handle: Option<&'a [u8]>,
+/// not granted, the ID token, handle, whether it persists, and [`Authentication`].
+struct Extension<'a> {
+    issuer: Option<&'a str>,
+    nonce_hash: Option<[u8; 8]>,
+    not_granted: Vec<String>,
+    id_token: Option<Token>,
+    handle: Option<Key32>,
     persist: bool,
+    /// The bytes of an [`Authentication`].
+    authentication: &'a [u8],
+}
+
+impl Extension<'_> {
+    /// For version 2.
+    const NONE: Self = Self {
+        issuer: None,
+        nonce_hash: None,
+        not_granted: Vec::new(),
+        id_token: None,
+        handle: None,
+        persist: false,
+        authentication: &[0, 0, 0],
+    };
 }
 
 #[derive(Serialize, Deserialize)]
@@ -55,16 +72,12 @@ struct Authentication<'a, L> {
     auth_time: Option<UnixSeconds>,
 }
 
-/// [`Authentication`] without claims, for version 2.
-const NO_AUTHENTICATION: &[u8] = &[0, 0, 0];
-
 impl Session {
     /// The binary form.
     #[must_use]
     pub fn encode(&self) -> Zeroizing<Vec<u8>> {
         let User { sub, oid, tid, claims } = &self.user;
         let head = Head {
-            id: self.id,
             generation: self.generation,
             signed_in_at: self.signed_in_at,
             active_at: self.active_at,
@@ -72,19 +85,16 @@ impl Session {
             oid: oid.as_deref(),
             tid: tid.as_deref(),
         };
-        let handling =
-            Handling { handle: self.handle.as_ref().map(|key| key.expose().as_slice()), persist: self.persist };
         let tokens = self.access_tokens.iter();
         let tokens: Vec<_> =
             tokens.map(|held| (held.api.as_str(), pack(&held.token), held.expires_at, held.life)).collect();
         let bindings: Vec<_> = self.access_tokens.iter().map(|held| held.binding).collect();
-        let first = (head, claims.profile(), self.refresh_token.as_deref().map(pack), tokens);
+        let first = (self.id, head, claims.profile(), self.refresh_token.as_deref().map(pack), tokens);
         let id_token = self.id_token.as_deref().map(pack);
         let origin = (&self.issuer, self.nonce_hash);
-        binary::encode(
-            &[VERSION],
-            &(first, origin, bindings, &self.not_granted, id_token, handling, claims.authentication()),
-        )
+        let handle = self.handle.as_ref().map(|handle| handle.expose().as_slice());
+        let last = (handle, self.persist, claims.authentication());
+        binary::encode(&[VERSION], &(first, origin, bindings, &self.not_granted, id_token, last))
     }
 
     /// The session in a payload, unless anything of it is damaged or its version is not read.
@@ -92,33 +102,30 @@ impl Session {
     pub fn decode(payload: &[u8]) -> Option<Self> {
         let (&version @ (2 | VERSION), bytes) = payload.split_first()? else { return None };
         let mut form = Reader(bytes);
-        let head: Head<'_> = form.read()?;
+        let (id, head): (_, Head<'_>) = (form.array()?, form.read()?);
         let profile = form.check::<Profile<'_, Each<&str>>>()?;
-        let refresh_token = form.token()?;
-        let mut access_tokens = Vec::new();
-        for _ in 0..form.read::<usize>()? {
-            let (api, token) = (form.read::<&str>()?.to_owned(), form.check::<Each<SegmentRef<'_>>>()?);
-            let (expires_at, life) = form.read()?;
-            access_tokens.push(AccessToken {
-                api,
-                token: Token::new(token.to_owned()),
-                expires_at,
-                life,
-                binding: None,
-            });
+        let refresh_token = form.option(Reader::token)?;
+        let mut access_tokens = form.access_tokens()?;
+        let extension = if version == 2 { Extension::NONE } else { form.extension(&mut access_tokens)? };
+        if !form.0.is_empty() {
+            return None;
         }
-        let user =
-            User { sub: head.sub.to_owned(), oid: owned(head.oid), tid: owned(head.tid), claims: Packed::default() };
-        let mut session = Self {
+        let claims = Packed::new([profile, extension.authentication].concat());
+        Some(Self {
+            id,
             generation: head.generation,
+            signed_in_at: head.signed_in_at,
             active_at: head.active_at,
+            user: User { sub: head.sub.to_owned(), oid: owned(head.oid), tid: owned(head.tid), claims },
             refresh_token,
             access_tokens,
-            ..Self::new(head.id, user, head.signed_in_at)
-        };
-        let authentication = if version == 2 { NO_AUTHENTICATION } else { form.complete(&mut session)? };
-        session.user.claims = Packed::new([profile, authentication].concat());
-        form.0.is_empty().then_some(session)
+            issuer: owned(extension.issuer),
+            nonce_hash: extension.nonce_hash,
+            not_granted: extension.not_granted,
+            id_token: extension.id_token,
+            handle: extension.handle,
+            persist: extension.persist,
+        })
     }
 }
 
@@ -179,35 +186,49 @@ impl<'a> Reader<'a> {
         before.get(..before.len() - self.0.len())
     }
 
-    /// A token, or none: an option is a boolean, and the value if that is true.
-    fn token(&mut self) -> Option<Option<Token>> {
-        if !self.read::<bool>()? {
-            return Some(None);
-        }
-        let segments = self.check::<Each<SegmentRef<'_>>>()?;
-        Some(Some(Token::new(segments.to_owned())))
+    /// An option is a boolean, and the value if that is true.
+    fn option<T>(&mut self, value: impl FnOnce(&mut Self) -> Option<T>) -> Option<Option<T>> {
+        if self.read()? { value(self).map(Some) } else { Some(None) }
     }
 
-    /// Adds what version 2 lacks, unless the two parts do not belong together. Returns the bytes of the
-    /// [`Authentication`].
-    fn complete(&mut self, session: &mut Session) -> Option<&'a [u8]> {
-        session.issuer = owned(self.read()?);
-        session.nonce_hash = self.read()?;
-        if self.read::<usize>()? != session.access_tokens.len() {
+    /// An array of bytes, which serde would read one by one.
+    fn array<const N: usize>(&mut self) -> Option<[u8; N]> {
+        let (array, rest) = self.0.split_first_chunk()?;
+        self.0 = rest;
+        Some(*array)
+    }
+
+    fn token(&mut self) -> Option<Token> {
+        self.check::<Each<SegmentRef<'_>>>().map(|segments| Token::new(segments.to_owned()))
+    }
+
+    fn access_tokens(&mut self) -> Option<Vec<AccessToken>> {
+        let mut access_tokens = Vec::new();
+        for _ in 0..self.read::<usize>()? {
+            let (api, token) = (self.read::<&str>()?.to_owned(), self.token()?);
+            let (expires_at, life) = self.read()?;
+            access_tokens.push(AccessToken { api, token, expires_at, life, binding: None });
+        }
+        Some(access_tokens)
+    }
+
+    /// What version 3 adds, unless it does not belong to these access tokens.
+    fn extension(&mut self, access_tokens: &mut [AccessToken]) -> Option<Extension<'a>> {
+        let (issuer, nonce_hash) = (self.read()?, self.option(Reader::array)?);
+        if self.read::<usize>()? != access_tokens.len() {
             return None;
         }
-        for held in &mut session.access_tokens {
-            held.binding = self.read()?;
+        for held in access_tokens {
+            held.binding = self.option(Reader::array)?;
         }
-        session.not_granted = self.read()?;
-        session.id_token = self.token()?;
-        let Handling { handle, persist } = self.read()?;
-        session.handle = match handle {
+        let (not_granted, id_token) = (self.read()?, self.option(Reader::token)?);
+        let (handle, persist): (Option<&[u8]>, _) = self.read()?;
+        let handle = match handle {
             Some(handle) => Some(Key32::new(handle.try_into().ok()?)),
             None => None,
         };
-        session.persist = persist;
-        self.check::<Authentication<'_, Each<&str>>>()
+        let authentication = self.check::<Authentication<'_, Each<&str>>>()?;
+        Some(Extension { issuer, nonce_hash, not_granted, id_token, handle, persist, authentication })
     }
 }
 
