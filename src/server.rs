@@ -2,6 +2,7 @@
 
 mod connection;
 mod connections;
+mod parking;
 mod request_body;
 mod threads;
 
@@ -24,9 +25,7 @@ use http_body::Body;
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
-use hyper_util::rt::TokioIo;
-use hyper_util::server::graceful::GracefulShutdown;
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::TcpListener;
 use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::{sleep, timeout};
 use tracing::{Instrument, Span};
@@ -38,7 +37,7 @@ use crate::os;
 use crate::reply::{BodyError, Context, Reply, is_navigation, isolate, problem};
 use crate::routes::{RequestHead, RouteResponse, Routes, finish};
 use crate::telemetry::{TraceContext, report_dropped_lines};
-use connection::{ConnState, TimeoutStream};
+use connection::ConnState;
 use connections::Connections;
 use request_body::{Discarding, RequestBody, ResponseBody, Rest};
 use threads::Threads;
@@ -91,7 +90,6 @@ pub async fn run(listener: TcpListener, app: Arc<App>) -> io::Result<ExitCode> {
     let server = Server {
         connections: Connections::new(CONNECTIONS.max(app.listen.limits.all * 2)),
         discarding: Discarding::default(),
-        graceful: GracefulShutdown::new(),
         routes: Arc::new(Routes::new(&app)),
         app: Arc::clone(&app),
         threads,
@@ -110,7 +108,7 @@ pub async fn run(listener: TcpListener, app: Arc<App>) -> io::Result<ExitCode> {
     drop(listener);
     tracing::info!("shutting down; finishing requests in flight");
     let finish = async {
-        server.graceful.shutdown().await;
+        server.connections.shutdown().await;
         app.flush().await;
     };
     if timeout(DRAIN, finish).await.is_err() {
@@ -123,7 +121,6 @@ pub async fn run(listener: TcpListener, app: Arc<App>) -> io::Result<ExitCode> {
 struct Server {
     connections: Arc<Connections>,
     discarding: Discarding,
-    graceful: GracefulShutdown,
     routes: Arc<Routes>,
     app: Arc<App>,
     threads: Threads,
@@ -172,25 +169,21 @@ impl Server {
     }
 
     fn serve(&self, stream: StdTcpStream, permit: OwnedSemaphorePermit) {
-        let (routes, app) = (Arc::clone(&self.routes), Arc::clone(&self.app));
-        let (discarding, watcher) = (self.discarding.clone(), self.graceful.watcher());
+        let (routes, app, discarding) = (Arc::clone(&self.routes), Arc::clone(&self.app), self.discarding.clone());
         let state = ConnState::new();
-        let (open, to_close) = self.connections.add(&state, permit);
-        self.threads.spawn(async move {
-            let Ok(stream) = TcpStream::from_std(stream) else { return };
-            // Otherwise the second segment of a response waits 40 ms for the client's delayed acknowledgement.
-            let _ = stream.set_nodelay(true);
-            let socket = TimeoutStream::new(stream, state.clone());
+        let open = self.connections.add(&state, permit);
+        let of_connection = state.clone();
+        let connection = move |socket| {
+            let (routes, app) = (Arc::clone(&routes), Arc::clone(&app));
+            let of_connection = (of_connection.clone(), discarding.clone());
             // Boxed, so that an idle connection holds no memory for a request.
             let service = service_fn(move |request| {
-                let of_connection = (state.clone(), discarding.clone());
-                respond(Arc::clone(&routes), Arc::clone(&app), of_connection, request).boxed()
+                respond(Arc::clone(&routes), Arc::clone(&app), of_connection.clone(), request).boxed()
             });
-            let connection = http().serve_connection(TokioIo::new(socket), service);
-            // An error means that the client broke the connection; there is nothing to do about it.
-            let _ = select(pin!(watcher.watch(connection)), to_close).await;
-            drop(open);
-        });
+            http().serve_connection(socket, service)
+        };
+        let served = parking::serve(stream, state, parking::DELAY, connection);
+        self.threads.spawn(served.map(move |()| drop(open)));
     }
 }
 

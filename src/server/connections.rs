@@ -5,10 +5,10 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::Instant;
 
-use super::connection::ConnState;
+use super::connection::{ConnState, Ending};
 
 /// Shortest time between two warnings.
 const WARNING_PAUSE: Duration = Duration::from_secs(60);
@@ -23,14 +23,8 @@ pub(super) struct Connections {
 
 #[derive(Debug, Default)]
 struct Open {
-    by_number: HashMap<u64, Entry>,
+    by_number: HashMap<u64, ConnState>,
     last: u64,
-}
-
-#[derive(Debug)]
-struct Entry {
-    state: ConnState,
-    close: oneshot::Sender<()>,
 }
 
 /// An open connection, until it is dropped.
@@ -60,19 +54,21 @@ impl Connections {
         Arc::clone(&self.permits).acquire_owned().await.ok()
     }
 
-    /// Adds a connection. The receiver ends when it is to be closed.
-    pub(super) fn add(
-        self: &Arc<Self>,
-        state: &ConnState,
-        permit: OwnedSemaphorePermit,
-    ) -> (OpenConnection, oneshot::Receiver<()>) {
-        let (close, closed) = oneshot::channel();
+    pub(super) fn add(self: &Arc<Self>, state: &ConnState, permit: OwnedSemaphorePermit) -> OpenConnection {
         let mut open = self.open();
         open.last += 1;
         let number = open.last;
-        open.by_number.insert(number, Entry { state: state.clone(), close });
+        open.by_number.insert(number, state.clone());
         drop(open);
-        (OpenConnection { connections: Arc::clone(self), number, _permit: permit }, closed)
+        OpenConnection { connections: Arc::clone(self), number, _permit: permit }
+    }
+
+    /// Ends all connections and waits for them, of which those with requests finish these first.
+    pub(super) async fn shutdown(&self) {
+        for state in self.open().by_number.values() {
+            state.end(Ending::Shutdown);
+        }
+        let _ = self.permits.acquire_many(u32::try_from(self.most).unwrap_or(u32::MAX)).await;
     }
 
     /// Logs once a minute what anybody can cause.
@@ -85,13 +81,10 @@ impl Connections {
     }
 
     fn close_longest_idle(&self) {
-        let mut open = self.open();
-        let idle = open.by_number.iter().filter_map(|(number, entry)| Some((entry.state.idle_since()?, *number)));
-        if let Some((_, number)) = idle.min()
-            && let Some(entry) = open.by_number.remove(&number)
-        {
-            // It may have ended just now.
-            let _ = entry.close.send(());
+        let open = self.open();
+        let idle = open.by_number.values().filter_map(|state| Some((state.idle_since()?, state)));
+        if let Some((_, state)) = idle.min_by_key(|(since, _)| *since) {
+            state.end(Ending::MakeRoom);
         }
     }
 
@@ -108,9 +101,16 @@ impl Drop for OpenConnection {
 
 #[cfg(test)]
 mod tests {
+    use std::task::Waker;
+
     use futures_util::FutureExt;
 
     use super::*;
+    use crate::server::connection::Next;
+
+    fn next(state: &ConnState) -> Next {
+        state.next(Waker::noop(), None)
+    }
 
     #[tokio::test(start_paused = true)]
     async fn the_connection_that_is_idle_for_the_longest_time_makes_room() {
@@ -119,17 +119,21 @@ mod tests {
         for _ in 0..3 {
             let state = ConnState::new();
             let permit = connections.permit().now_or_never().flatten().unwrap();
-            let (connection, closed) = connections.add(&state, permit);
-            open.push((state, connection, closed));
+            let connection = connections.add(&state, permit);
+            open.push((state, connection));
             tokio::time::advance(Duration::from_secs(1)).await;
         }
         let active = open[0].0.begin_request(false);
-        let mut waiting = Box::pin(connections.permit());
-        assert!(waiting.as_mut().now_or_never().is_none());
-        assert_eq!(open[1].2.try_recv(), Ok(()), "the oldest idle one; the first one has a request");
-        assert!(open[0].2.try_recv().is_err() && open[2].2.try_recv().is_err());
+        let mut waiting = [Box::pin(connections.permit()), Box::pin(connections.permit())];
+        assert!(waiting[0].as_mut().now_or_never().is_none());
+        assert!(matches!(next(&open[2].0), Next::CloseAt(_)));
+        assert_eq!(next(&open[1].0), Next::Close, "the oldest idle one; the first one has a request");
+        assert!(waiting[1].as_mut().now_or_never().is_none());
+        assert_eq!(next(&open[2].0), Next::Close, "the next one, since the other is ending already");
+        assert_eq!(next(&open[0].0), Next::Wait);
         drop(open.remove(1));
-        assert!(waiting.now_or_never().flatten().is_some());
+        let [first, _] = waiting;
+        assert!(first.now_or_never().flatten().is_some());
         drop(active);
     }
 
@@ -137,11 +141,24 @@ mod tests {
     async fn connections_with_requests_are_not_closed() {
         let connections = Connections::new(1);
         let (state, permit) = (ConnState::new(), connections.permit().await.unwrap());
-        let (connection, mut closed) = connections.add(&state, permit);
+        let connection = connections.add(&state, permit);
         let active = state.begin_request(true);
         assert!(connections.permit().now_or_never().is_none());
-        assert!(closed.try_recv().is_err());
+        assert_eq!(next(&state), Next::Wait);
         drop((active, connection));
         assert!(connections.permit().now_or_never().flatten().is_some());
+    }
+
+    #[tokio::test]
+    async fn a_shutdown_waits_for_every_connection() {
+        let connections = Connections::new(3);
+        let (state, permit) = (ConnState::new(), connections.permit().await.unwrap());
+        let connection = connections.add(&state, permit);
+        let mut shutdown = Box::pin(connections.shutdown());
+        assert!(shutdown.as_mut().now_or_never().is_none());
+        assert_eq!(next(&state), Next::Drain);
+        assert!(shutdown.as_mut().now_or_never().is_none());
+        drop(connection);
+        assert_eq!(shutdown.now_or_never(), Some(()));
     }
 }

@@ -1,6 +1,7 @@
 //! Requests whose handler panics (contract 11.8), over a connection in memory.
 
 use http_body_util::BodyExt;
+use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream, duplex};
 
 use super::*;

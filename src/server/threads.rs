@@ -10,6 +10,7 @@ use std::num::NonZeroUsize;
 use std::sync::Arc;
 use std::thread;
 
+use futures_util::FutureExt;
 use tokio::runtime::{Builder, Handle};
 use tokio::sync::oneshot;
 
@@ -43,10 +44,8 @@ impl Threads {
         let thread = self.0.iter().min_by_key(|thread| Arc::strong_count(&thread.connections));
         let thread = thread.expect("the current thread is one of them");
         let counted = Arc::clone(&thread.connections);
-        thread.runtime.spawn(async move {
-            connection.await;
-            drop(counted);
-        });
+        // Within an `async` block the future would take its room twice.
+        thread.runtime.spawn(connection.map(move |()| drop(counted)));
     }
 }
 
