@@ -40,7 +40,7 @@ fn serve(vars: &Vars) -> ExitCode {
         Err(code) => return code,
     };
     let code = runtime.block_on(async {
-        let served = async { server::run(server::bind(&config.listen).await?, App::new(config)).await };
+        let served = async { server::run(server::bind(&config.listen)?, App::new(config)).await };
         served.await.unwrap_or_else(|error| {
             tracing::error!("{error}");
             ExitCode::from(OS_ERROR)

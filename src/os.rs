@@ -14,12 +14,14 @@ pub use std::alloc::System as Allocator;
 
 #[cfg(not(unix))]
 pub use other::{
-    CAN_CHECK_PRIVATE, FileState, check_private, file_state, is_alias, open_private, raise_open_files, termination,
+    CAN_CHECK_PRIVATE, CAN_REUSE_ADDRESS, FileState, check_private, file_state, is_alias, open_private,
+    raise_open_files, termination,
 };
 /// The allocator of the binary (docs/architecture.md, "jemalloc on Linux").
 #[cfg(target_os = "linux")]
 pub use tikv_jemallocator::Jemalloc as Allocator;
 #[cfg(unix)]
 pub use unix::{
-    CAN_CHECK_PRIVATE, FileState, check_private, file_state, is_alias, open_private, raise_open_files, termination,
+    CAN_CHECK_PRIVATE, CAN_REUSE_ADDRESS, FileState, check_private, file_state, is_alias, open_private,
+    raise_open_files, termination,
 };

@@ -25,7 +25,7 @@ use http_body::Body;
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
-use tokio::net::TcpListener;
+use tokio::net::{TcpListener, TcpSocket};
 use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::{sleep, timeout};
 use tracing::{Instrument, Span};
@@ -55,6 +55,9 @@ const BACKLOG: Duration = Duration::from_secs(1);
 const FIRST_READ: Duration = Duration::from_millis(50);
 /// Pause after a failed accept, for example when the process is out of file descriptors.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
+/// Connections that the system queues until they are accepted: as many as a burst may bring. It drops further ones,
+/// whose clients try again after a second, and the default is 128.
+const QUEUE: u32 = 1_024;
 /// Exit code after SIGTERM under Functions, as shells report it. Never 0: the host would not start the process again.
 const TERMINATED: u8 = 143;
 
@@ -62,7 +65,7 @@ const TERMINATED: u8 = 143;
 ///
 /// # Errors
 /// The address is not this machine's, or the port is taken.
-pub async fn bind(config: &Config) -> io::Result<TcpListener> {
+pub fn bind(config: &Config) -> io::Result<TcpListener> {
     let address = config.address.ok_or_else(|| io::Error::other("no address to listen on is set"))?.socket();
     let failed = |error: io::Error| {
         let hint = match error.kind() {
@@ -73,7 +76,13 @@ pub async fn bind(config: &Config) -> io::Result<TcpListener> {
         };
         io::Error::other(format!("cannot listen on {address}: {error}{hint}"))
     };
-    TcpListener::bind(address).await.map_err(failed)
+    let listen = || {
+        let socket = if address.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() }?;
+        socket.set_reuseaddr(os::CAN_REUSE_ADDRESS)?;
+        socket.bind(address)?;
+        socket.listen(QUEUE)
+    };
+    listen().map_err(failed)
 }
 
 /// Serves until SIGTERM or Ctrl-C, then finishes the requests in flight. Returns the exit code.

@@ -11,6 +11,10 @@ pub type FileState = (Option<SystemTime>, u64);
 /// Whether [`check_private`] can find that a file is private.
 pub const CAN_CHECK_PRIVATE: bool = false;
 
+/// Whether a listener may take a port that has connections of an earlier process, and only such a port: on Windows it
+/// could also take that of another listener.
+pub const CAN_REUSE_ADDRESS: bool = false;
+
 /// Whether a name in a path may be another name of a file whose own name differs: a short name (`ENV~1` for `.env`) or
 /// a stream of a file (`.env::$DATA`).
 #[must_use]

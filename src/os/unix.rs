@@ -14,6 +14,9 @@ pub type FileState = ((i64, i64), u64, u64);
 /// Whether [`check_private`] can find that a file is private.
 pub const CAN_CHECK_PRIVATE: bool = true;
 
+/// Whether a listener may take a port that has connections of an earlier process, and only such a port.
+pub const CAN_REUSE_ADDRESS: bool = true;
+
 /// Whether a name in a path may be another name of a file whose own name differs; links aside, none is.
 #[must_use]
 pub const fn is_alias(_name: &str) -> bool {

@@ -43,6 +43,31 @@ async fn malformed_requests_get_a_response_and_the_process_survives() {
     }
 }
 
+/// The system queues the connections of a gateway that does not accept them yet. The client of one that is not queued
+/// tries again after a second, or believes that it is connected.
+#[cfg(target_os = "linux")]
+#[tokio::test(flavor = "multi_thread")]
+async fn a_burst_of_connections_is_queued() {
+    use std::net::Ipv4Addr;
+    use std::time::Duration;
+
+    use devkit::os::{Signal, signal};
+
+    use crate::app::PATIENCE;
+
+    let app = TestApp::start().await;
+    signal(app.pid(), Signal::Pause).unwrap();
+    let address = (Ipv4Addr::LOCALHOST, app.port).into();
+    let connect = |_| TcpStream::connect_timeout(&address, Duration::from_millis(700));
+    let streams: std::io::Result<Vec<TcpStream>> = (0..300).map(connect).collect();
+    signal(app.pid(), Signal::Resume).unwrap();
+    for (number, stream) in streams.unwrap().iter_mut().enumerate() {
+        stream.set_read_timeout(Some(PATIENCE)).unwrap();
+        let response = raw::exchange_on(stream, b"GET /health/live HTTP/1.1\r\nHost: x\r\n\r\n");
+        assert_eq!(raw::status(&response), 200, "connection {number}");
+    }
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn heads_are_bounded_in_bytes_and_number() {
     let app = TestApp::start().await;
