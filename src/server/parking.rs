@@ -22,7 +22,7 @@ use tokio::net::TcpStream;
 use tokio::task::yield_now;
 use tokio::time::{Instant, Sleep, sleep_until};
 
-use super::connection::{ConnState, Ending, Next, TimeoutStream};
+use super::connection::{ConnState, Next, TimeoutStream};
 
 /// How long a connection is idle before it is parked. Under load none is.
 pub(super) const DELAY: Duration = Duration::from_millis(200);
@@ -126,14 +126,9 @@ where
             Next::ParkAt(deadline) => {
                 ready!(poll_deadline(timer.as_mut(), deadline, context));
                 Pin::new(&mut **http).graceful_shutdown();
-                match http.poll_without_shutdown(context) {
-                    Poll::Ready(Ok(())) => {}
-                    Poll::Ready(Err(_)) => return Poll::Ready(None),
-                    // It was not idle after all, for hyper.
-                    Poll::Pending => {
-                        state.end(Ending::Draining);
-                        return Poll::Pending;
-                    }
+                // Pending if it is not idle for hyper, which then closes it after what is in progress.
+                if ready!(http.poll_without_shutdown(context)).is_err() {
+                    return Poll::Ready(None);
                 }
                 let parts = connection.take().map(|http| http.into_parts());
                 return Poll::Ready(parts.map(|parts| (parts.io.into_inner().into_inner(), parts.read_buf)));

@@ -15,11 +15,15 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpListener;
 use tokio::sync::Notify;
 use tokio::task::JoinHandle;
+use tokio::time::timeout;
 
 use super::*;
+use crate::server::connection::Ending;
 use crate::server::request_body::{Discarding, ResponseBody, shared};
 
 const LONG: usize = 16 * 1_024 * 1_024;
+/// Longest time, of the real clock, for what takes none.
+const PATIENCE: Duration = Duration::from_secs(10);
 /// Never within a test.
 const NEVER: Duration = Duration::from_secs(3_600);
 
@@ -93,7 +97,7 @@ impl Peer {
         let mut response = String::new();
         while !response.ends_with(&format!("\r\n\r\n{path}")) {
             let mut part = [0; 1_024];
-            let read = self.client.read(&mut part).await.unwrap();
+            let read = timeout(PATIENCE, self.client.read(&mut part)).await.expect("a response").unwrap();
             assert!(read > 0, "closed after {response:?}");
             response.push_str(std::str::from_utf8(&part[..read]).unwrap());
         }
@@ -124,12 +128,17 @@ impl Peer {
         self.opened.load(Ordering::Relaxed)
     }
 
+    /// Waits until the gateway closes the connection.
+    async fn closed(self) {
+        timeout(PATIENCE, self.task).await.expect("the connection stays open").unwrap();
+    }
+
     /// After how many seconds the gateway closes the connection.
     async fn seconds(self) -> u64 {
         self.settle().await;
         tokio::time::pause();
         let start = Instant::now();
-        self.task.await.unwrap();
+        timeout(NEVER, self.task).await.expect("the connection stays open").unwrap();
         tokio::time::resume();
         (start.elapsed() + Duration::from_millis(500)).as_secs()
     }
@@ -183,7 +192,7 @@ async fn a_connection_that_is_not_idle_for_hyper_is_not_parked() {
     peer.slow.notify_one();
     let response = peer.receive("/early").await;
     assert!(response.contains("connection: close") && peer.opened() == 1, "{response}");
-    peer.task.await.unwrap();
+    peer.closed().await;
 }
 
 #[tokio::test]
@@ -225,11 +234,11 @@ async fn a_client_that_closes_or_resets_a_parked_connection_ends_it() {
         assert!(!peer.task.is_finished());
         if reset {
             peer.client.set_zero_linger().unwrap();
-            drop(peer.client);
+            drop(std::mem::replace(&mut peer.client, Peer::new(DELAY).await.client));
         } else {
             peer.client.shutdown().await.unwrap();
         }
-        peer.task.await.unwrap();
+        peer.closed().await;
     }
 }
 
@@ -240,7 +249,7 @@ async fn a_connection_whose_response_says_close_is_closed_and_not_parked() {
         peer.send(head).await;
         peer.receive("/1").await;
         assert_eq!(peer.client.read(&mut [0]).await.unwrap(), 0);
-        peer.task.await.unwrap();
+        peer.closed().await;
     }
 }
 
@@ -251,7 +260,7 @@ async fn at_shutdown_a_parked_connection_closes_at_once_and_what_has_arrived_is_
     parked.call("/1").await;
     parked.pass(DELAY * 2).await;
     parked.state.end(Ending::Shutdown);
-    parked.task.await.unwrap();
+    parked.closed().await;
 
     let mut active = Peer::new(DELAY).await;
     active.send(&get("/slow")).await;
@@ -260,7 +269,7 @@ async fn at_shutdown_a_parked_connection_closes_at_once_and_what_has_arrived_is_
     active.pass(DELAY).await;
     active.slow.notify_one();
     assert!(active.receive("/slow").await.contains("\r\nconnection: close\r\n"));
-    active.task.await.unwrap();
+    active.closed().await;
 
     // The request is there before the task knows either.
     let mut arriving = Peer::new(DELAY).await;
@@ -269,7 +278,7 @@ async fn at_shutdown_a_parked_connection_closes_at_once_and_what_has_arrived_is_
     arriving.send(&get("/2")).await;
     arriving.state.end(Ending::Shutdown);
     arriving.receive("/2").await;
-    arriving.task.await.unwrap();
+    arriving.closed().await;
 }
 
 /// Contract 11.8.
@@ -278,22 +287,33 @@ async fn a_connection_that_makes_room_finishes_the_request_that_has_just_arrived
     let mut peer = Peer::new(DELAY).await;
     peer.call("/1").await;
     peer.pass(DELAY * 2).await;
-    peer.send(&get("/2")).await;
+    peer.send(&get("/slow")).await;
     peer.state.end(Ending::MakeRoom);
-    peer.receive("/2").await;
-    peer.task.await.unwrap();
+    peer.pass(DELAY).await;
+    peer.slow.notify_one();
+    peer.receive("/slow").await;
+    peer.closed().await;
     for bytes in ["", "GET /half-a-head"] {
         let mut peer = Peer::new(DELAY).await;
         peer.send(bytes).await;
         peer.settle().await;
         peer.state.end(Ending::MakeRoom);
-        peer.task.await.unwrap();
+        peer.closed().await;
     }
 }
 
 /// The requests arrive before, while and after the connection is being parked.
 #[test]
 fn a_connection_that_is_parked_a_thousand_times_answers_every_request() {
+    std::thread::scope(|scope| {
+        for _ in 0..10 {
+            scope.spawn(|| park(100));
+        }
+    });
+}
+
+/// Sends requests until the connection has been parked so many times.
+fn park(times: usize) {
     use std::io::{Read, Write};
     let delay = Duration::from_millis(1);
     let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
@@ -307,9 +327,10 @@ fn a_connection_that_is_parked_a_thousand_times_answers_every_request() {
     });
     client.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
     for call in 0.. {
-        if opened.load(Ordering::Relaxed) > 1_000 {
+        if opened.load(Ordering::Relaxed) > times {
             break;
         }
+        assert!(call < 10_000, "parked {opened:?} times");
         let path = format!("/{call}");
         client.write_all(get(&path).as_bytes()).unwrap();
         let mut response = String::new();

@@ -62,12 +62,13 @@ async fn the_rest_of_a_body_is_not_timed_as_a_request_head() {
 
 #[tokio::test]
 async fn after_a_discarded_body_the_connection_is_idle_for_300_s() {
-    for delay in [DELAY, NEVER] {
+    let bodies = [("Content-Length: 3", "xxx"), ("Transfer-Encoding: chunked", "3\r\nxxx\r\n0\r\n\r\n")];
+    for (delay, (line, body)) in [(DELAY, bodies[0]), (DELAY, bodies[1]), (NEVER, bodies[0]), (NEVER, bodies[1])] {
         let mut peer = Peer::new(delay).await;
-        peer.send("POST /1 HTTP/1.1\r\nHost: x\r\nContent-Length: 3\r\n\r\n").await;
+        peer.send(&format!("POST /1 HTTP/1.1\r\nHost: x\r\n{line}\r\n\r\n")).await;
         peer.receive("/1").await;
         peer.pass(Duration::from_secs(1)).await;
-        peer.send("xxx").await;
-        assert_eq!(peer.seconds().await, 300);
+        peer.send(body).await;
+        assert_eq!(peer.seconds().await, 300, "{delay:?} {line}");
     }
 }
