@@ -242,6 +242,8 @@ impl Entry {
 
     fn remove_unusable_tokens(&mut self, now: UnixSeconds) {
         self.access_tokens.retain(|cached| now < cached.until && !cached.token.is_expired(now));
+        // What is left of it would stay until the session expires.
+        self.access_tokens.shrink_to_fit();
     }
 
     fn next_generation(&mut self, of_cookie: u64) -> u64 {
@@ -254,6 +256,8 @@ impl Entry {
         let same_api = |cached: &CachedToken| cached.token.api == new.token.api;
         if !self.access_tokens.iter().any(|cached| same_api(cached) && cached.generation > new.generation) {
             self.access_tokens.retain(|cached| !same_api(cached));
+            // Most sessions use one API, and a vector would begin with places for four.
+            self.access_tokens.reserve_exact(1);
             self.access_tokens.push(new);
         }
     }

@@ -12,6 +12,9 @@ use super::{CALLS, CONNECTIONS, PATH};
 
 /// Calls of both processes. The second has those that count besides.
 const WARM_UP: u32 = 300;
+/// Processes that serve many, of which the one with the fewest system calls counts: on a busy machine a gateway waits
+/// more often.
+const ROUNDS: u32 = 3;
 /// Longest time for strace to write its table.
 const TIMEOUT: Duration = Duration::from_secs(20);
 
@@ -23,8 +26,12 @@ pub(super) type Table = BTreeMap<String, f64>;
 pub(super) async fn count(stage: &Stage, folder: &Path) -> Result<Table> {
     check()?;
     let few = run(stage, &folder.join("strace-few.txt"), WARM_UP).await?;
-    let many = run(stage, &folder.join("strace-many.txt"), WARM_UP + CALLS).await?;
-    Ok(per_call(&few, &many))
+    let mut many = Vec::new();
+    for round in 1..=ROUNDS {
+        many.push(run(stage, &folder.join(format!("strace-many-{round}.txt")), WARM_UP + CALLS).await?);
+    }
+    let least = many.into_iter().min_by_key(|table| table.values().sum::<u64>()).unwrap_or_default();
+    Ok(per_call(&few, &least))
 }
 
 /// Fails with what is missing if no process may be traced.
