@@ -12,6 +12,10 @@ use super::{CALLS, CONNECTIONS, PATH};
 /// Calls before the counters are set to zero.
 const WARM_UP: u32 = 300;
 
+/// Profiles, of which the one with the fewest instructions counts: on a busy machine the two segments of a response
+/// arrive apart more often.
+const ROUNDS: u32 = 3;
+
 /// What one proxied call costs.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) struct Cost {
@@ -23,10 +27,10 @@ pub(super) struct Cost {
 /// Counts them in a binary with the names of its functions.
 pub(super) async fn count(stage: &Stage, folder: &Path) -> Result<Cost> {
     let file = folder.join("callgrind.out");
-    // Dumps have a number behind this name.
-    let dump = folder.join("callgrind.out.1");
-    if dump.exists() {
-        fs::remove_file(&dump)?;
+    // Dumps have the number of the round behind this name.
+    let dumps = (1..=ROUNDS).map(|round| folder.join(format!("callgrind.out.{round}")));
+    for dump in dumps.clone().filter(|dump| dump.exists()) {
+        fs::remove_file(dump)?;
     }
     let mut valgrind = Command::new("valgrind");
     valgrind
@@ -36,11 +40,15 @@ pub(super) async fn count(stage: &Stage, folder: &Path) -> Result<Cost> {
         .arg(stage.binary());
     let server = stage.server(valgrind, 1, 1, &[]).await?;
     server.calls(PATH, WARM_UP, CONNECTIONS).await?;
-    control(&server, "zero")?;
-    server.calls(PATH, CALLS, CONNECTIONS).await?;
-    control(&server, "dump")?;
-    let profile = parse(&fs::read_to_string(&dump)?)?;
-    Ok(profile.cost(CALLS)?)
+    let mut profiles = Vec::new();
+    for dump in dumps {
+        control(&server, "zero")?;
+        server.calls(PATH, CALLS, CONNECTIONS).await?;
+        control(&server, "dump")?;
+        profiles.push(parse(&fs::read_to_string(dump)?)?);
+    }
+    let least = profiles.into_iter().min_by_key(|profile| profile.instructions).unwrap_or_default();
+    Ok(least.cost(CALLS)?)
 }
 
 /// What `callgrind_control` does, which is a script in Perl.
