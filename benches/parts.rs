@@ -65,7 +65,7 @@ fn parts(bench: &mut Criterion) {
         let received = || response.clone();
         bench.iter_batched_ref(
             received,
-            |headers| headers::for_browser(black_box(headers), api, &url, &left_out),
+            |headers| headers::for_browser(black_box(headers), api, || Some(url.clone()), &left_out),
             BatchSize::SmallInput,
         );
     });

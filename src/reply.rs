@@ -11,7 +11,7 @@ use http::header::{
     STRICT_TRANSPORT_SECURITY, X_CONTENT_TYPE_OPTIONS,
 };
 use http::{HeaderMap, HeaderName, HeaderValue, Response, StatusCode};
-use http_body_util::{BodyExt, Full, combinators::BoxBody};
+use http_body_util::{BodyExt, Empty, Full, combinators::BoxBody};
 use serde_json::json;
 use sha2::{Digest, Sha256};
 
@@ -73,6 +73,12 @@ impl From<Error> for Rejected {
 #[must_use]
 pub fn full(bytes: impl Into<Bytes>) -> Body {
     Full::new(bytes.into()).map_err(|never| match never {}).boxed()
+}
+
+/// No body. It allocates nothing.
+#[must_use]
+pub fn no_body() -> Body {
+    Empty::new().map_err(|never| match never {}).boxed()
 }
 
 #[must_use]

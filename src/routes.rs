@@ -21,7 +21,7 @@ use crate::error::Error;
 use crate::functions::rotate_keys::is_payload;
 use crate::health;
 use crate::listen::Address;
-use crate::places::Class::{Exempt, General, Proxied, SignIn, SpaFile};
+use crate::places::Class::{Exempt, General, SignIn, SpaFile};
 use crate::places::{Place, Places};
 use crate::proxy::forward::Call;
 use crate::reply::body::{GuardedBody, text};
@@ -79,7 +79,7 @@ fn table(app: &App) -> Vec<Route> {
     let from_host = |paths| FromHost(app.listen.address.and_then(Address::functions_port), paths);
     let under = |prefix: &str| Path::under([prefix.to_owned()]);
     vec![
-        Route::new(Path::under(apis), ANY, Proxied, proxy).guarded(),
+        Route::proxied(Path::under(apis)),
         Route::new(from_host(&["/"]), GET, Exempt, readiness_probe),
         Route::new(Exact("/auth/login"), GET, SignIn, login).without_prefetch(),
         Route::new(Exact("/auth/callback"), callback_methods, SignIn, callback)
@@ -146,7 +146,7 @@ impl Routes {
     {
         if self.first.matches(&head) {
             let (body, place) = (request_body(&head, body), self.places.arrived(self.first.class()));
-            return self.first.respond(Arc::clone(&self.app), head, body, place).await;
+            return self.first.respond(&self.app, head, body, place).await;
         }
         // The head is an extension: warp's own filters would copy it.
         let mut request = http::Request::new(body);
@@ -175,7 +175,7 @@ pub fn finish(reply: Reply) -> RouteResponse {
     route::finish(reply, false, None)
 }
 
-async fn proxy(app: Arc<App>, request: GatewayRequest) -> Result<Reply, Rejected> {
+async fn proxy(app: &App, request: GatewayRequest) -> Result<Reply, Rejected> {
     let GatewayRequest { head, body, place, now } = request;
     let RequestHead { method, target, headers, trace, .. } = head.as_ref();
     let (path, query) = (target.path(), target.query());

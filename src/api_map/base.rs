@@ -42,7 +42,9 @@ impl Base {
     /// The URL of a path under this base. `None` if the result would not be under it, or is too long for a URI.
     #[must_use]
     pub fn uri(&self, path: &ProvenPath<'_>, query: Option<&str>) -> Option<Uri> {
-        let mut target = String::with_capacity(self.prefix.len() + path.raw.len() + query.map_or(0, str::len) + 2);
+        // As long as it becomes, so that it is not allocated twice.
+        let query_len = query.map_or(0, |query| query.len() + 1);
+        let mut target = String::with_capacity((self.prefix.len() + path.raw.len()).max(1) + query_len);
         target.push_str(&self.prefix);
         target.push_str(path.raw);
         if target.is_empty() {

@@ -2,6 +2,8 @@
 //!
 //! The path is forwarded as received, byte for byte. What is validated is every form that a server might decode it to.
 
+use std::borrow::Cow;
+
 use percent_encoding::percent_decode;
 
 /// A path that still changes after so many decodings is rejected.
@@ -13,7 +15,7 @@ pub struct ProvenPath<'a> {
     /// As received, from its first `/`; empty for the base itself.
     pub raw: &'a str,
     /// Fully decoded, for the patterns; `/` for the base itself.
-    pub decoded: String,
+    pub decoded: Cow<'a, str>,
 }
 
 impl<'a> ProvenPath<'a> {
@@ -25,15 +27,17 @@ impl<'a> ProvenPath<'a> {
         // Contract 3.29: the route with a trailing slash is forwarded without it.
         let raw = if raw == "/" { "" } else { raw };
         reject_invalid_escapes(raw.as_bytes())?;
+        reject_traversal(raw.as_bytes())?;
+        if !raw.contains('%') {
+            let decoded = Cow::Borrowed(if raw.is_empty() { "/" } else { raw });
+            return Ok(Self { raw, decoded });
+        }
         let slashes = count_slashes(raw.as_bytes());
         let mut path = raw.as_bytes().to_vec();
-        reject_traversal(&path)?;
         for _ in 0..DECODINGS {
             let decoded: Vec<u8> = percent_decode(&path).collect();
             if decoded == path {
-                let text = String::from_utf8(decoded).map_err(|_| "the decoded path is not UTF-8")?;
-                let decoded = if text.is_empty() { "/".to_owned() } else { text };
-                return Ok(Self { raw, decoded });
+                break;
             }
             reject_traversal(&decoded)?;
             if count_slashes(&decoded) != slashes {
@@ -46,7 +50,7 @@ impl<'a> ProvenPath<'a> {
             return Err("the path is percent-encoded more than three times");
         }
         let decoded = String::from_utf8(path).map_err(|_| "the decoded path is not UTF-8")?;
-        Ok(Self { raw, decoded })
+        Ok(Self { raw, decoded: decoded.into() })
     }
 }
 
@@ -103,7 +107,7 @@ mod tests {
     use super::*;
 
     fn decoded(raw: &str) -> Result<String, &'static str> {
-        ProvenPath::parse(raw).map(|path| path.decoded)
+        ProvenPath::parse(raw).map(|path| path.decoded.into_owned())
     }
 
     #[test]

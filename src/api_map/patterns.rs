@@ -4,6 +4,7 @@
 use std::collections::BTreeMap;
 
 use http::Method;
+use smallvec::SmallVec;
 
 #[derive(Debug)]
 pub struct AllowList {
@@ -25,6 +26,9 @@ struct Node {
     /// The methods of the patterns that end here; `None` stands for any.
     methods: Vec<Option<Method>>,
 }
+
+/// The nodes that a path may be at; rarely more than four.
+type Reached = SmallVec<[usize; 4]>;
 
 #[derive(Debug, PartialEq, Eq)]
 pub enum Verdict {
@@ -93,12 +97,12 @@ impl AllowList {
     }
 
     /// The nodes that a path ends at.
-    fn matching(&self, path: &str) -> Vec<usize> {
-        let Some(segments) = path.strip_prefix('/') else { return Vec::new() };
-        let mut current = Vec::new();
+    fn matching(&self, path: &str) -> Reached {
+        let Some(segments) = path.strip_prefix('/') else { return Reached::new() };
+        let mut current = Reached::new();
         self.enter(&mut current, 0);
         for segment in segments.split('/') {
-            let mut next = Vec::with_capacity(current.len());
+            let mut next = Reached::new();
             for at in current {
                 let Some(node) = self.nodes.get(at) else { continue };
                 if node.repeats {
@@ -119,7 +123,7 @@ impl AllowList {
     }
 
     /// Adds a node, and the `**` after it, which also matches no segment.
-    fn enter(&self, reached: &mut Vec<usize>, node: usize) {
+    fn enter(&self, reached: &mut Reached, node: usize) {
         if !reached.contains(&node) {
             reached.push(node);
             if let Some(any_number) = self.nodes.get(node).and_then(|node| node.any_number) {

@@ -5,9 +5,8 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
-use bytes::Bytes;
 use http::header::{AUTHORIZATION, CONTENT_LENGTH, SET_COOKIE, TRANSFER_ENCODING};
-use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, StatusCode, Uri};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, StatusCode};
 use http_body_util::{BodyExt, Limited};
 use tokio::time::Instant;
 
@@ -25,7 +24,7 @@ use crate::guard::origins::Origins;
 use crate::net::OutboundClients;
 use crate::places::Place;
 use crate::reply::body::{GuardedBody, Incomplete, Limit};
-use crate::reply::{Body, Rejected, Reply, full};
+use crate::reply::{Body, Rejected, Reply, no_body};
 use crate::session::payload::{AccessToken, Token};
 use crate::session::{OpenSession, Sessions};
 use crate::telemetry::{TRACEPARENT, TraceContext};
@@ -111,11 +110,10 @@ impl Proxy {
         if declared_length(call.headers).is_some_and(|length| length > api.max_body) {
             return Err(Error::BodyTooLarge.into());
         }
-        let url = api.base.uri(&path, call.query).ok_or(Error::Internal)?;
         let token = self.tokens.for_call(&open, &api.name, call.now).await?;
         let is_new = matches!(token, Cow::Owned(_));
         let deadline = api.timeouts.total.map(|total| Instant::now() + total);
-        let received = match send(api, upstream, &call, &url, &token.token, body, deadline).await {
+        let received = match send(api, upstream, &call, &path, &token.token, body, deadline).await {
             Ok(response) => self.without_challenge(response, &open, &token, call.now).await,
             Err(error) => Err(error),
         };
@@ -131,7 +129,7 @@ impl Proxy {
         if reply.status() == StatusCode::UNAUTHORIZED {
             self.tokens.on_unauthorized(&open, &token);
         }
-        headers::for_browser(reply.headers_mut(), api, &url, left_out);
+        headers::for_browser(reply.headers_mut(), api, || api.base.uri(&path, call.query), left_out);
         let answered = Instant::now();
         // New tokens are always written, activity only by a response that is quick.
         let lines = if let Cow::Owned(token) = token {
@@ -173,7 +171,7 @@ async fn send(
     api: &Api,
     upstream: &Upstream,
     call: &Call<'_>,
-    url: &Uri,
+    path: &ProvenPath<'_>,
     token: &Token,
     body: Body,
     deadline: Option<Instant>,
@@ -184,8 +182,8 @@ async fn send(
     let mut body = if repeatable { None } else { Some(Limited::new(body, limit).boxed()) };
     let mut again = repeatable;
     loop {
-        let body = body.take().unwrap_or_else(|| full(Bytes::new()));
-        let request = request(api, call, url, token, body).ok_or(Error::Internal)?;
+        let body = body.take().unwrap_or_else(|| no_body());
+        let request = request(api, call, path, token, body).ok_or(Error::Internal)?;
         match upstream.send(request, api.timeouts.first_byte, deadline).await {
             Ok(response) if response.status() == StatusCode::SWITCHING_PROTOCOLS => {
                 tracing::warn!(api = %api.name, "the API switches to another protocol, which is not supported");
@@ -214,10 +212,10 @@ pub fn has_body(headers: &HeaderMap) -> bool {
     headers.contains_key(TRANSFER_ENCODING) || declared_length(headers).is_some_and(|length| length > 0)
 }
 
-fn request(api: &Api, call: &Call<'_>, url: &Uri, token: &Token, body: Body) -> Option<Request<Body>> {
+fn request(api: &Api, call: &Call<'_>, path: &ProvenPath<'_>, token: &Token, body: Body) -> Option<Request<Body>> {
     let mut request = Request::new(body);
     *request.method_mut() = call.method.clone();
-    *request.uri_mut() = url.clone();
+    *request.uri_mut() = api.base.uri(path, call.query)?;
     *request.headers_mut() = headers::forwarded(call.headers, &api.request_headers, call.trace);
     // Without a length, APIs respond 411 to methods that usually have a body (RFC 9110 section 8.6), and a host in
     // forwarding mode drops `Content-Length: 0`.

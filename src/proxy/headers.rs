@@ -31,11 +31,12 @@ pub fn forwarded(headers: &HeaderMap, more: &[HeaderName], trace: &TraceContext)
     passed
 }
 
-/// Makes the headers of a response of an API what the browser gets. `url`: of the request that it responds to.
-pub fn for_browser(headers: &mut HeaderMap, api: &Api, url: &Uri, left_out: &LeftOut) {
+/// Makes the headers of a response of an API what the browser gets. `url`: of the request that it responds to, which
+/// few responses need.
+pub fn for_browser(headers: &mut HeaderMap, api: &Api, url: impl Fn() -> Option<Uri>, left_out: &LeftOut) {
     let passes = |name: &HeaderName| response_headers::always_passed(name) || api.response_headers.contains(name);
     let locate = |_: &HeaderName, reference: &str| {
-        let rest = api.base.relative(reference, url, api.locations)?;
+        let rest = api.base.relative(reference, &url()?, api.locations)?;
         Some(format!("{}{rest}", api.route))
     };
     let no_store = headers.get_all(CACHE_CONTROL).iter().any(|value| {
@@ -80,7 +81,7 @@ mod tests {
     fn received(headers: &HeaderMap, members: &str) -> HeaderMap {
         let url = Uri::from_static("https://graph.example/v1.0/me");
         let mut headers = headers.clone();
-        for_browser(&mut headers, api_map(members).get("graph").unwrap(), &url, &LeftOut::default());
+        for_browser(&mut headers, api_map(members).get("graph").unwrap(), || Some(url.clone()), &LeftOut::default());
         headers
     }
 

@@ -15,7 +15,7 @@ use warp::filters::BoxedFilter;
 use warp::reply::Response;
 use warp::{Filter, Reply as _};
 
-use super::{GatewayRequest, RequestHead, RouteResponse};
+use super::{GatewayRequest, RequestHead, RouteResponse, proxy};
 use crate::app::App;
 use crate::clock::now;
 use crate::error::Error;
@@ -28,7 +28,7 @@ use crate::places::{Class, Place, Places};
 use crate::proxy::forward::has_body;
 use crate::reply::body::{FORM_LATE, GuardedBody, Incomplete, Limit};
 use crate::reply::{
-    Body, BodyError, Context, Rejected, Reply, clear_cache, empty, full, is_navigation, isolate, problem,
+    Body, BodyError, Context, Rejected, Reply, clear_cache, empty, is_navigation, isolate, no_body, problem,
 };
 
 /// Longest pause in the body of a request while its handler waits for more (contract 11.10).
@@ -46,7 +46,14 @@ pub(super) const GET_AND_POST: Option<&str> = Some("GET, HEAD, POST");
 /// The handler decides.
 pub(super) const ANY: Option<&str> = None;
 
-type Handler = Box<dyn Fn(Arc<App>, GatewayRequest) -> BoxFuture<'static, Result<Reply, Rejected>> + Send + Sync>;
+type BoxedHandler = Box<dyn Fn(Arc<App>, GatewayRequest) -> BoxFuture<'static, Result<Reply, Rejected>> + Send + Sync>;
+
+/// What responds to the requests of a route.
+enum Handler {
+    /// [`proxy`], whose future is not boxed for each call.
+    Proxy,
+    Boxed(BoxedHandler),
+}
 
 /// The requests that a route matches.
 pub(super) enum Path {
@@ -93,7 +100,16 @@ impl Route {
         F: Future<Output = Result<Reply, E>> + Send + 'static,
         E: Into<Rejected> + 'static,
     {
-        let handler: Handler = Box::new(move |app, request| handler(app, request).map_err(Into::into).boxed());
+        let handler: BoxedHandler = Box::new(move |app, request| handler(app, request).map_err(Into::into).boxed());
+        Self::of(path, methods, admission, Handler::Boxed(handler))
+    }
+
+    /// The route of proxied calls.
+    pub(super) fn proxied(path: Path) -> Self {
+        Self::of(path, ANY, Class::Proxied, Handler::Proxy).guarded()
+    }
+
+    const fn of(path: Path, methods: Option<&'static str>, admission: Class, handler: Handler) -> Self {
         Self {
             path,
             methods,
@@ -156,7 +172,7 @@ impl Route {
                 let (route, app, place) = (Arc::clone(&route), Arc::clone(&app), places.arrived(route.admission));
                 let frames = StreamBody::new(frames(stream));
                 let body = request_body(&head, frames);
-                async move { into_warp(route.respond(app, head, body, place).await) }
+                async move { into_warp(route.respond(&app, head, body, place).await) }
             })
             .boxed()
     }
@@ -200,15 +216,15 @@ impl Route {
     /// The response to a request that the route matches, whatever the outcome.
     pub(super) async fn respond(
         &self,
-        app: Arc<App>,
+        app: &Arc<App>,
         head: Arc<RequestHead>,
         body: Body,
         place: Place,
     ) -> RouteResponse {
         let request = GatewayRequest { head: Arc::clone(&head), body, place: place.clone(), now: now() };
         let outcome = match cors::preflight(&head.method, &head.headers, &app.origins) {
-            None => self.handle(&app, request).await,
-            Some(Preflight::Allowed(_)) => Ok(preflight_response(&app)),
+            None => self.handle(app, request).await,
+            Some(Preflight::Allowed(_)) => Ok(preflight_response(app)),
             Some(Preflight::Denied) => Err(Error::OriginDenied.into()),
         };
         // What is complete needs no place while it is sent, or a client that does not read would hold one.
@@ -217,8 +233,8 @@ impl Route {
         }
         // The last line is the SPA's.
         let is_spa_file = outcome.is_ok() && matches!(self.path, Path::Any);
-        let mut reply = outcome.unwrap_or_else(|rejected| rejection(&app, rejected, &head, self.shows_pages));
-        self.add_common_headers(&app, &mut reply, &head, is_spa_file);
+        let mut reply = outcome.unwrap_or_else(|rejected| rejection(app, rejected, &head, self.shows_pages));
+        self.add_common_headers(app, &mut reply, &head, is_spa_file);
         let size = header_bytes(reply.headers());
         if size > HEADER_BYTES {
             let api = app.proxy.apis.iter().find(|api| api.path_below(head.target.path()).is_some());
@@ -226,8 +242,8 @@ impl Route {
             tracing::warn!(api, size, "the headers of the response are too long for the host");
             let cookies = reply.headers().get_all(SET_COOKIE).iter().cloned().collect();
             let rejected = Rejected { cookies, ..Error::UpstreamUnavailable.into() };
-            reply = rejection(&app, rejected, &head, self.shows_pages);
-            self.add_common_headers(&app, &mut reply, &head, false);
+            reply = rejection(app, rejected, &head, self.shows_pages);
+            self.add_common_headers(app, &mut reply, &head, false);
         }
         finish(reply, head.method == Method::HEAD, Some(place))
     }
@@ -257,7 +273,10 @@ impl Route {
         }
         match self.methods {
             Some(methods) if !self.allows(&request.head.method) => Err(Error::MethodDenied(methods.into()).into()),
-            _ => (self.handler)(Arc::clone(app), request).await,
+            _ => match &self.handler {
+                Handler::Proxy => proxy(app, request).await,
+                Handler::Boxed(handler) => handler(Arc::clone(app), request).await,
+            },
         }
     }
 }
@@ -280,7 +299,7 @@ where
     B: http_body::Body<Data = Bytes> + Send + Sync + 'static,
 {
     if !has_body(&head.headers) {
-        return full(Bytes::new());
+        return no_body();
     }
     let body = body.map_err(|_| BodyError::from(Incomplete::BROKEN)).boxed();
     GuardedBody::new(body, Limit::Pause(BODY_IDLE), ()).boxed()

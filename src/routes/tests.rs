@@ -204,7 +204,7 @@ async fn without_places_both_ways_reject() {
     for routes in [&through_warp, &direct] {
         let mut held = Vec::new();
         loop {
-            let place = routes.places.arrived(Proxied);
+            let place = routes.places.arrived(crate::places::Class::Proxied);
             if place.enter().await.is_err() {
                 break;
             }

@@ -7,7 +7,6 @@ use std::ops::RangeInclusive;
 use std::path::{Component, Path, PathBuf};
 use std::sync::Arc;
 
-use bytes::Bytes;
 use futures_util::TryStreamExt;
 use headers::{AcceptRanges, ContentLength, ContentRange, ContentType, ETag, HeaderMapExt, IfNoneMatch, IfRange};
 use http::header::{IF_RANGE, RANGE};
@@ -23,7 +22,7 @@ use super::tags::Tags;
 use super::{FileHeaders, INDEX};
 use crate::error::Error;
 use crate::os::is_alias;
-use crate::reply::{Body, BodyError, Reply, full, is_navigation};
+use crate::reply::{Body, BodyError, Reply, full, is_navigation, no_body};
 use crate::telemetry::spawn_blocking;
 
 /// Content up to this many bytes is read at once; longer content is streamed in pieces of this length.
@@ -95,7 +94,7 @@ impl Folder {
         let length = metadata.len();
         let kind = mime_guess::from_path(&name).first_or_octet_stream();
         let etag = self.tags.etag_for(&name, &mut file, &metadata)?;
-        let mut reply = Response::new(full(Bytes::new()));
+        let mut reply = Response::new(no_body());
         if request.if_none_match.as_ref().is_some_and(|condition| !condition.precondition_passes(&etag)) {
             *reply.status_mut() = StatusCode::NOT_MODIFIED;
         } else if let Ok(range) = request.range(&etag, length) {

@@ -3,7 +3,6 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use bytes::Bytes;
 use http::header::{ACCEPT, ACCEPT_ENCODING, ACCEPT_LANGUAGE, CONTENT_LENGTH, CONTENT_TYPE, LINK};
 use http::{HeaderMap, HeaderName, Method, Request, StatusCode};
 use http_body_util::BodyExt;
@@ -19,7 +18,7 @@ use crate::net::{CONNECT, OutboundClients};
 use crate::proxy::headers::forwarded;
 use crate::proxy::response_headers::{Filter, LeftOut};
 use crate::reply::body::{GuardedBody, Limit};
-use crate::reply::{Reply, full, is_navigation};
+use crate::reply::{Reply, is_navigation, no_body};
 use crate::telemetry::{TRACEPARENT, TraceContext};
 use crate::upstream::{Failure, Upstream};
 
@@ -88,7 +87,7 @@ impl Site {
     ) -> Result<Reply, Error> {
         let proven = ProvenPath::parse(path).map_err(Error::BadRequest)?;
         let start = Instant::now();
-        let mut request = Request::new(full(Bytes::new()));
+        let mut request = Request::new(no_body());
         *request.method_mut() = method.clone();
         let url = self.base.uri(&proven, query).ok_or(Error::Internal)?;
         *request.uri_mut() = url.clone();

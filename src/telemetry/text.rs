@@ -39,8 +39,8 @@ impl<'w> FormatFields<'w> for Fields {
 impl Visitor<'_> {
     fn write(&mut self, [name, before, value, after]: [&str; 4]) {
         let space = if std::mem::take(&mut self.is_first) { "" } else { " " };
-        let text = [space, name, before, value, after].concat();
-        self.result = self.result.and_then(|()| self.writer.write_str(&text));
+        let mut parts = [space, name, before, value, after].into_iter();
+        self.result = self.result.and_then(|()| parts.try_for_each(|part| self.writer.write_str(part)));
     }
 }
 
