@@ -7,6 +7,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream, duplex};
 use super::*;
 use crate::config::{Config, Vars};
 use crate::reply::Body;
+use crate::upstream::Upstream;
 
 fn app() -> Arc<App> {
     let pairs = [
@@ -30,6 +31,11 @@ fn connection(app: Arc<App>) -> DuplexStream {
             crate::reply::json(http::StatusCode::OK, &length.into())
         }
     }));
+    serve(app, routes)
+}
+
+/// A connection to these routes.
+fn serve(app: Arc<App>, routes: Arc<Routes>) -> DuplexStream {
     let (client, server) = duplex(64 * 1_024);
     let (state, discarding) = (ConnState::new(), Discarding::default());
     let service = service_fn(move |request| {
@@ -85,5 +91,61 @@ async fn the_500_after_a_panic_is_isolated_and_a_page_for_a_navigation() {
         assert_eq!(value("cross-origin-opener-policy"), "same-origin");
         let policy = value("content-security-policy");
         assert!(policy.ends_with("; sandbox") && policy.contains("frame-ancestors 'none'"), "{policy}");
+    }
+}
+
+/// An API that sends one response for each connection.
+fn api(response: &'static str) -> std::net::SocketAddr {
+    use std::io::{Read, Write};
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap();
+    std::thread::spawn(move || {
+        let mut stream = listener.accept().unwrap().0;
+        let _ = stream.read(&mut [0; 4_096]).unwrap();
+        stream.write_all(response.as_bytes()).unwrap();
+    });
+    address
+}
+
+/// What a client gets on the wire of a response of an API.
+async fn on_the_wire(method: &'static str, response: &'static str) -> String {
+    let origin = format!("http://{}/", api(response)).parse().unwrap();
+    let second = Duration::from_secs(1);
+    let upstream = Arc::new(Upstream::new(Arc::default(), origin, second, second));
+    let app = app();
+    let routes = Arc::new(Routes::with_handler(&app, move |head: Arc<RequestHead>, body: Body| {
+        let (upstream, mut request) = (Arc::clone(&upstream), Request::new(body));
+        request.method_mut().clone_from(&head.method);
+        async move {
+            let response = upstream.send(request, second, None).await.unwrap();
+            response.map(|body| body.map_err(BodyError::from).boxed())
+        }
+    }));
+    let mut client = serve(app, routes);
+    client
+        .write_all(format!("{method} /first HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n").as_bytes())
+        .await
+        .unwrap();
+    let mut received = String::new();
+    client.read_to_string(&mut received).await.unwrap();
+    received
+}
+
+/// Contract 10.9, 10.14.
+#[tokio::test]
+async fn responses_of_an_api_keep_their_length_on_the_wire_and_have_no_trailers() {
+    for (method, response, length, end) in [
+        ("GET", "HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nhello", "content-length: 5", "\r\n\r\nhello"),
+        ("HEAD", "HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\n", "content-length: 5", "\r\n\r\n"),
+        ("GET", "HTTP/1.1 304 Not Modified\r\nContent-Length: 5\r\n\r\n", "content-length: 5", "\r\n\r\n"),
+        (
+            "GET",
+            "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\nTrailer: X-T\r\n\r\n5\r\nhello\r\n0\r\nX-T: 1\r\n\r\n",
+            "transfer-encoding: chunked",
+            "\r\n\r\n5\r\nhello\r\n0\r\n\r\n",
+        ),
+    ] {
+        let received = on_the_wire(method, response).await;
+        assert!(received.contains(&format!("\r\n{length}\r\n")) && received.ends_with(end), "{response}: {received}");
     }
 }

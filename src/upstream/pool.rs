@@ -5,7 +5,7 @@
 //!   younger than [`LIFE`].
 //! - A request that was not sent, because a reused connection closed at that moment, is sent on another one.
 //! - A request with another method than a safe one (RFC 9110 section 9.2.1) takes no connection that may be closing:
-//!   one that was used within [`RECENT`], or a new one.
+//!   one that was used within [`RECENT`], or a new one in place of one that was idle.
 //! - A request that waits for a new connection takes one that becomes free before; the new one is kept for later.
 
 use std::collections::VecDeque;
@@ -18,7 +18,7 @@ use bytes::Bytes;
 use futures_util::FutureExt;
 use futures_util::future::{Either, select};
 use http::header::HOST;
-use http::{HeaderValue, Request, Response, Uri};
+use http::{HeaderValue, Request, Response, StatusCode, Uri};
 use http_body::{Frame, SizeHint};
 use hyper::body::Incoming;
 use hyper::client::conn::http1::{self, SendRequest};
@@ -27,16 +27,19 @@ use hyper_util::client::legacy::connect::HttpConnector;
 use rustls::ClientConfig;
 use tokio::runtime::Handle;
 use tokio::sync::oneshot;
+use tokio::task::AbortHandle;
 use tokio::time::{Instant, sleep_until, timeout};
 use tower_service::Service;
 
 use super::Failure;
-use crate::reply::Body;
+use crate::reply::{Body, BodyError};
 
 /// How long a connection is used. The host name is resolved again for each connection.
 const LIFE: Duration = Duration::from_secs(300);
 /// How recently a connection must have been used for a request that has effects.
 const RECENT: Duration = Duration::from_secs(1);
+/// Longest wait for the end of a request whose response has ended.
+const UNFINISHED: Duration = Duration::from_secs(15);
 /// Most bytes of a response that are buffered for a slow reader, and of the head of a response.
 const BUFFER: usize = 64 * 1_024;
 
@@ -65,6 +68,8 @@ struct State {
 #[derive(Debug)]
 struct Connection {
     sender: SendRequest<Body>,
+    /// hyper's side of the connection.
+    task: AbortHandle,
     opened_at: Instant,
     used_at: Instant,
 }
@@ -73,6 +78,9 @@ struct Connection {
 #[derive(Debug)]
 pub struct PooledBody {
     body: Incoming,
+    /// Whether the `Content-Length` is not that of the body (RFC 9110 section 8.6). hyper would remove the header of an
+    /// empty body.
+    is_not_modified: bool,
     connection: Option<Connection>,
     pool: Arc<Pool>,
 }
@@ -107,7 +115,8 @@ impl Pool {
             match connection.sender.try_send_request(request).await {
                 Ok(response) => {
                     let (connection, pool) = (Some(connection), Arc::clone(self));
-                    return Ok(response.map(|body| PooledBody { body, connection, pool }));
+                    let is_not_modified = response.status() == StatusCode::NOT_MODIFIED;
+                    return Ok(response.map(|body| PooledBody { body, is_not_modified, connection, pool }));
                 }
                 Err(mut error) => match error.take_message() {
                     Some(unsent) if is_reused => request = unsent,
@@ -117,7 +126,8 @@ impl Pool {
         }
     }
 
-    /// The most recently used connection, if there is one that was used within `longest_idle`.
+    /// The most recently used connection, if there is one that was used within `longest_idle`. Otherwise one that is
+    /// idle for longer closes, since the new connection takes its place: there are never more than requests at a time.
     fn take(&self, longest_idle: Duration) -> Option<Connection> {
         let mut state = self.state();
         let now = Instant::now();
@@ -127,6 +137,9 @@ impl Pool {
                 return Some(connection);
             }
         }
+        if !state.idle.is_empty() {
+            state.idle.remove(0);
+        }
         None
     }
 
@@ -135,10 +148,14 @@ impl Pool {
         match select(Box::pin(Arc::clone(self).open()), self.wait()).await {
             Either::Left((opened, mut freed)) => {
                 freed.close();
-                if let Ok(connection) = freed.try_recv() {
-                    self.put(connection);
+                match (opened, freed.try_recv()) {
+                    (Ok(opened), freed) => {
+                        freed.into_iter().for_each(|connection| self.put(connection));
+                        Ok((opened, false))
+                    }
+                    (Err(_), Ok(connection)) => Ok((connection, true)),
+                    (Err(failure), Err(_)) => Err(failure),
                 }
-                Ok((opened?, false))
             }
             Either::Right((Ok(connection), opening)) => {
                 let pool = Arc::clone(self);
@@ -161,15 +178,20 @@ impl Pool {
 
     async fn open(self: Arc<Self>) -> Result<Connection, Failure> {
         let unreachable = |error: &dyn std::fmt::Display| Failure::Unreachable(error.to_string());
-        let connecting = self.connector.clone().call(self.origin.clone());
-        let connected = timeout(self.connect, connecting).await.map_err(|late| unreachable(&late))?;
-        let stream = connected.map_err(|error| unreachable(&error))?;
-        let (sender, connection) =
-            http1::Builder::new().max_buf_size(BUFFER).handshake(stream).await.map_err(|error| unreachable(&error))?;
+        timeout(self.connect, self.handshake())
+            .await
+            .map_err(|late| unreachable(&late))?
+            .map_err(|error| unreachable(&error))
+    }
+
+    async fn handshake(&self) -> Result<Connection, BodyError> {
+        let stream = self.connector.clone().call(self.origin.clone()).await?;
+        let (mut sender, connection) = http1::Builder::new().max_buf_size(BUFFER).handshake(stream).await?;
         // An error is reported to the request that uses the connection.
-        tokio::spawn(connection.map(drop));
+        let task = tokio::spawn(connection.map(drop)).abort_handle();
+        sender.ready().await?;
         let now = Instant::now();
-        Ok(Connection { sender, opened_at: now, used_at: now })
+        Ok(Connection { sender, task, opened_at: now, used_at: now })
     }
 
     /// Gives a connection to the first request that waits for one, or keeps it.
@@ -186,9 +208,12 @@ impl Pool {
             }
         }
         state.idle.push(connection);
-        if !state.is_swept {
+        // Without a runtime the process is ending.
+        if !state.is_swept
+            && let Ok(runtime) = Handle::try_current()
+        {
             state.is_swept = true;
-            tokio::spawn(sweep(Arc::downgrade(self)));
+            runtime.spawn(sweep(Arc::downgrade(self)));
         }
     }
 
@@ -233,11 +258,11 @@ impl http_body::Body for PooledBody {
     }
 
     fn is_end_stream(&self) -> bool {
-        self.body.is_end_stream()
+        !self.is_not_modified && self.body.is_end_stream()
     }
 
     fn size_hint(&self) -> SizeHint {
-        self.body.size_hint()
+        if self.is_not_modified { SizeHint::default() } else { self.body.size_hint() }
     }
 }
 
@@ -254,8 +279,12 @@ impl Drop for PooledBody {
         {
             let pool = Arc::clone(&self.pool);
             runtime.spawn(async move {
-                if connection.sender.ready().await.is_ok() {
-                    pool.put(connection);
+                match timeout(UNFINISHED, connection.sender.ready()).await {
+                    Ok(Ok(())) => pool.put(connection),
+                    // It is closed.
+                    Ok(Err(_)) => {}
+                    // The upstream reads no more of the request body, and hyper would wait for it.
+                    Err(_) => connection.task.abort(),
                 }
             });
         }
