@@ -27,7 +27,7 @@ impl Subkey {
     }
 
     /// Decrypts a ciphertext in place, whose tag follows it in `sealed`. `None` if anything is not as it was sealed;
-    /// nothing of the plaintext is then left in `sealed`.
+    /// nothing of the plaintext is then left in `sealed`, which ring does but does not document: a test relies on it.
     #[must_use]
     pub fn open_in_place(&self, nonce: [u8; 12], associated_data: &[u8], sealed: &mut [u8]) -> Option<()> {
         let (nonce, associated_data) = (Nonce::assume_unique_for_key(nonce), Aad::from(associated_data));

@@ -6,10 +6,12 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
-use tokio::time::Instant;
+use tokio::time::{Instant, timeout};
 
 use super::connection::{ConnState, Ending};
 
+/// How long a connection that is to make room has for it, before another one is chosen.
+const ROOM_PAUSE: Duration = Duration::from_millis(100);
 /// Shortest time between two warnings.
 const WARNING_PAUSE: Duration = Duration::from_secs(60);
 
@@ -50,8 +52,13 @@ impl Connections {
         self.warn(|| {
             tracing::warn!(most = self.most, "no more connections may be open: those that are idle are closed")
         });
-        self.close_longest_idle();
-        Arc::clone(&self.permits).acquire_owned().await.ok()
+        loop {
+            self.close_longest_idle();
+            // That one may get a request instead, or one may become idle.
+            if let Ok(permit) = timeout(ROOM_PAUSE, Arc::clone(&self.permits).acquire_owned()).await {
+                return permit.ok();
+            }
+        }
     }
 
     pub(super) fn add(self: &Arc<Self>, state: &ConnState, permit: OwnedSemaphorePermit) -> OpenConnection {
@@ -135,6 +142,24 @@ mod tests {
         let [first, _] = waiting;
         assert!(first.now_or_never().flatten().is_some());
         drop(active);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn another_connection_makes_room_if_the_first_one_gets_a_request() {
+        let connections = Connections::new(2);
+        let mut open = Vec::new();
+        for _ in 0..2 {
+            let state = ConnState::new();
+            let permit = connections.permit().now_or_never().flatten().unwrap();
+            open.push((state.clone(), connections.add(&state, permit)));
+            tokio::time::advance(Duration::from_secs(1)).await;
+        }
+        let mut waiting = Box::pin(connections.permit());
+        assert!(waiting.as_mut().now_or_never().is_none());
+        let _active = open[0].0.begin_request(false);
+        tokio::time::advance(ROOM_PAUSE).await;
+        assert!(waiting.as_mut().now_or_never().is_none());
+        assert_eq!(next(&open[1].0), Next::Close);
     }
 
     #[tokio::test]

@@ -60,7 +60,7 @@ const ORDER: &[&str] = &[
 ];
 /// Crates that only some files may use: the start of a path, and the files or folders that may contain it.
 const OWNERS: &[(&str, &[&str])] = &[
-    ("warp::", &["src/server.rs", "src/routes.rs", "src/routes/"]),
+    ("warp::", &["src/routes.rs", "src/routes/"]),
     ("hyper::server", &["src/server.rs", "src/server/", "src/routes.rs", "src/routes/"]),
     ("hyper::service", &["src/server.rs", "src/server/", "src/routes.rs", "src/routes/"]),
     ("hyper_util::server", &["src/server.rs", "src/routes.rs", "src/routes/"]),

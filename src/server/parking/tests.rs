@@ -164,7 +164,6 @@ async fn hyper_has_a_connection_only_from_a_request_until_the_delay_after_its_re
 }
 
 /// Contract 11.10.
-/// Contract 11.10.
 #[tokio::test]
 async fn a_connection_with_a_request_in_progress_is_not_parked() {
     let mut peer = Peer::new(DELAY).await;
