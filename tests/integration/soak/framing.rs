@@ -13,7 +13,7 @@ async fn long() {
     let visitor = app.signed_in(super::ADA).await;
     let pid = app.pid();
     for number in 0..ROUNDS {
-        let findings = framing::round(&app, &visitor.cookie_header());
+        let findings = framing::round(&app, &visitor.cookie_header(), number);
         assert!(findings.is_empty(), "round {number}\n{}", findings.join("\n"));
     }
     assert_eq!(app.pid(), pid);
