@@ -100,7 +100,7 @@ async fn run(time: Duration, of_each_kind: usize) {
         for number in 0..of_each_kind {
             let (cookie, seen) = (Arc::clone(&ada), Arc::clone(seen));
             clients.spawn(Client { kind: *kind, port: app.port, cookie, end, seen }.run());
-            // The kernel drops what it cannot queue for the gateway, and a client that sends nothing does not notice.
+            // The kernel queues only so many for the gateway.
             if number % BURST == 0 {
                 sleep(AFTER_A_BURST).await;
             }
@@ -120,6 +120,13 @@ async fn run(time: Duration, of_each_kind: usize) {
     for (kind, seen) in &seen {
         let (closed, responses) = (seen.closed.load(Ordering::Relaxed), seen.responses.load(Ordering::Relaxed));
         figure(&format!("{kind:?}: responses, connections closed on time"), format!("{responses}, {closed}"), "all");
+        let is_seen = match kind {
+            Kind::Idle | Kind::Reused | Kind::SlowReader => responses > 0,
+            Kind::HalfOpen => closed > 0 || time <= IDLE + TOLERANCE,
+            Kind::SlowHead => closed > 0 || time <= HEAD + TOLERANCE,
+            Kind::SlowBody => responses > 0 || time <= IDLE,
+        };
+        assert!(is_seen, "{kind:?}: {seen:?}");
     }
     figure("open descriptors before, during and after", format!("{before}, {during}, {after}"), "as before");
     assert!(failures.is_empty(), "{} failures:\n{}", failures.len(), failures.join("\n"));
@@ -245,6 +252,9 @@ impl Client {
                 return Err(Error::other(format!("a head may take {:.1?}", begun.elapsed())));
             }
         }
+        if begun.elapsed() + PAUSE < HEAD {
+            return Err(Error::other(format!("closed after {:.1?} of its head", begun.elapsed())));
+        }
         self.seen.closed.fetch_add(1, Ordering::Relaxed);
         Ok(())
     }
@@ -252,14 +262,18 @@ impl Client {
     async fn slow_reader(&self, stream: &mut TcpStream) -> Result<(), Error> {
         let request = self.head(&format!("GET /graph/bytes?n={LARGE}")) + "\r\n";
         stream.write_all(request.as_bytes()).await?;
-        let mut part = [0; 1_024];
+        let (mut part, mut has_begun) = ([0; 1_024], false);
         while Instant::now() < self.end {
             match timeout_at(self.end, stream.read(&mut part)).await {
-                Ok(Ok(1..)) if part.starts_with(b"HTTP/1.1 200") => {
-                    self.seen.responses.fetch_add(1, Ordering::Relaxed);
+                Ok(Ok(1..)) if !has_begun => {
+                    self.begins_a_response(&part)?;
+                    has_begun = true;
+                    if !part.starts_with(b"HTTP/1.1 200") {
+                        break;
+                    }
                 }
-                // A rejection, or the end of the call.
-                Ok(Ok(1..)) if part.starts_with(b"HTTP/1.1 ") => break,
+                Ok(Ok(0) | Err(_)) if !has_begun => return Err(Error::other("closed without a response")),
+                // The end of the call.
                 Ok(Ok(0) | Err(_)) => break,
                 Ok(Ok(_)) | Err(_) => {}
             }
@@ -273,15 +287,25 @@ impl Client {
         let request = self.head("POST /graph/echo/slow") + "Content-Length: 100000\r\n\r\n";
         stream.write_all(request.as_bytes()).await?;
         while Instant::now() < self.end {
-            if stream.write_all(b"a").await.is_err() {
-                break;
-            }
+            stream.write_all(b"a").await?;
             // It ends with a response, which is a rejection or that of a deadline.
-            if timeout(PAUSE, stream.read(&mut [0; 1_024])).await.is_ok() {
+            let mut part = [0; 1_024];
+            if let Ok(read) = timeout(PAUSE, stream.read(&mut part)).await {
+                read?;
+                self.begins_a_response(&part)?;
                 break;
             }
         }
         sleep(PAUSE).await;
+        Ok(())
+    }
+
+    /// Counts a response, which a connection must have before it is closed (contract 11.8).
+    fn begins_a_response(&self, part: &[u8]) -> Result<(), Error> {
+        if !part.starts_with(b"HTTP/1.1 ") {
+            return Err(Error::other(format!("no response: {:?}", String::from_utf8_lossy(part).get(..40))));
+        }
+        self.seen.responses.fetch_add(1, Ordering::Relaxed);
         Ok(())
     }
 }
