@@ -1,5 +1,7 @@
 //! A subkey of a key, for one purpose or one record (contract 5.5, 15.3).
 
+use std::sync::OnceLock;
+
 use ring::aead::{AES_256_GCM, Aad, LessSafeKey, Nonce, UnboundKey};
 
 use crate::secret::Key32;
@@ -8,16 +10,15 @@ use crate::secret::Key32;
 #[derive(Debug)]
 pub struct Subkey {
     bytes: Key32,
-    /// Not zeroized on drop, since ring has no such type (see `docs/threats.md`).
-    opening: LessSafeKey,
+    /// Expanded at the first opening, since most subkeys of records only seal. Not zeroized on drop, since ring has no
+    /// such type (see `docs/threats.md`).
+    opening: OnceLock<LessSafeKey>,
 }
 
 impl Subkey {
     #[must_use]
-    #[expect(clippy::expect_used, reason = "the algorithm takes keys of 32 bytes")]
-    pub fn new(bytes: Key32) -> Self {
-        let opening = UnboundKey::new(&AES_256_GCM, bytes.expose()).expect("AES-256 keys have 32 bytes");
-        Self { bytes, opening: LessSafeKey::new(opening) }
+    pub const fn new(bytes: Key32) -> Self {
+        Self { bytes, opening: OnceLock::new() }
     }
 
     /// For sealing.
@@ -31,6 +32,12 @@ impl Subkey {
     #[must_use]
     pub fn open_in_place(&self, nonce: [u8; 12], associated_data: &[u8], sealed: &mut [u8]) -> Option<()> {
         let (nonce, associated_data) = (Nonce::assume_unique_for_key(nonce), Aad::from(associated_data));
-        self.opening.open_in_place(nonce, associated_data, sealed).ok().map(drop)
+        self.opening().open_in_place(nonce, associated_data, sealed).ok().map(drop)
+    }
+
+    #[expect(clippy::expect_used, reason = "the algorithm takes keys of 32 bytes")]
+    fn opening(&self) -> &LessSafeKey {
+        let expand = || UnboundKey::new(&AES_256_GCM, self.bytes.expose()).expect("AES-256 keys have 32 bytes");
+        self.opening.get_or_init(|| LessSafeKey::new(expand()))
     }
 }
