@@ -21,39 +21,42 @@ use serde_json::Value;
 use super::stack::{Keys, Options, Store};
 use super::{Result, cargo, exit_code, root, target, usage};
 
-const USAGE: &str = "usage: cargo dev bench [--load | --store | --threads | --keys | --parts | --cold]
-       cargo dev bench --memory [--binary PATH]
-       cargo dev bench --counts [--binary PATH]
+const USAGE: &str = "usage: cargo dev bench [--threads | --keys | --parts]
+       cargo dev bench (--load | --store | --cold | --memory | --counts) [--binary PATH]
 
-  --binary PATH  an existing binary; for counts, one with the names of its functions";
+  --binary PATH  an existing binary, such as one that was built by a profile; for counts, one with the names of its
+                 functions";
 /// The bar for an opening with many keys over one with one key.
 const KEYS_BAR: f64 = 1.03;
 
 /// Returns the exit code: 0 whatever the figures are, but 1 if a count exceeds its bar.
 pub async fn run(arguments: &[&str]) -> u8 {
-    exit_code(match arguments {
-        [] => all().await,
-        ["--counts"] => counts::run(None).await,
-        ["--counts", "--binary", path] => counts::run(Some(path.as_ref())).await,
-        ["--memory"] => memory::run(None).await,
-        ["--memory", "--binary", path] => memory::run(Some(path.as_ref())).await,
-        ["--load"] => load::run().await,
-        ["--store"] => store::run().await,
-        ["--threads"] => threads::run().await,
-        ["--keys"] => opening(),
-        ["--parts"] => parts(),
-        ["--cold"] => cold::run().await,
+    let (part, binary) = match arguments {
+        [] => return exit_code(all().await),
+        [part] => (*part, None),
+        [part, "--binary", path] => (*part, Some(Path::new(*path))),
+        _ => return usage(USAGE),
+    };
+    exit_code(match (part, binary) {
+        ("--cold", _) => cold::run(binary).await,
+        ("--counts", _) => counts::run(binary).await,
+        ("--load", _) => load::run(binary).await,
+        ("--memory", _) => memory::run(binary).await,
+        ("--store", _) => store::run(binary).await,
+        ("--threads", None) => threads::run().await,
+        ("--keys", None) => opening(),
+        ("--parts", None) => parts(),
         _ => return usage(USAGE),
     })
 }
 
 async fn all() -> Result<()> {
-    load::run().await?;
-    store::run().await?;
+    load::run(None).await?;
+    store::run(None).await?;
     threads::run().await?;
     opening()?;
     parts()?;
-    cold::run().await?;
+    cold::run(None).await?;
     memory::run(None).await?;
     counts::run(None).await
 }

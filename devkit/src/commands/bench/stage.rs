@@ -18,7 +18,7 @@ use super::super::{Result, build_release, package, setup, target};
 use super::client;
 use super::gateway::{self, Running, cookie_pair, get, header, request, sign_in};
 use super::peers::{self, Load, MEASURED, Nginx, pinned};
-use super::stack_options;
+use super::{binary_or, stack_options};
 use crate::os::{self, Signal};
 use crate::provider::GRAPH;
 
@@ -64,12 +64,12 @@ pub(super) struct Stage {
 }
 
 impl Stage {
-    /// For the binary that is shipped, under the load of wrk.
-    pub(super) async fn start() -> Result<Self> {
+    /// For this binary or the one that is shipped, under the load of wrk.
+    pub(super) async fn start(binary: Option<&Path>) -> Result<Self> {
         if !setup::nginx_and_wrk() {
             return Err("nginx, wrk and taskset are required: apt-get install nginx-light wrk util-linux".into());
         }
-        Self::of(build_release(Some(package::TARGET))?).await
+        Self::of(binary_or(binary, || build_release(Some(package::TARGET)))?).await
     }
 
     /// For this binary. It needs nginx.

@@ -17,7 +17,7 @@ const CONNECTIONS: u32 = 64;
 const BAR: f64 = 1.1;
 
 pub(super) async fn run() -> Result<()> {
-    let stage = Stage::start().await?;
+    let stage = Stage::start(None).await?;
     let of_threads = |count: &str| vec![("CLOAKROOM_LISTEN", String::new()), ("CLOAKROOM_THREADS", count.to_owned())];
     let two = stage.gateway_on(&format!("{MEASURED},{OTHERS}"), 1, 1, &of_threads("2")).await?;
     let first = stage.gateway_on(MEASURED, 1, 1, &of_threads("1")).await?;
