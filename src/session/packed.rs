@@ -29,7 +29,8 @@ impl<T: Unpack> Packed<T> {
     }
 
     /// The bytes, unless there is a value already.
-    pub(super) fn packed(&self) -> Option<&[u8]> {
+    #[must_use]
+    pub fn packed(&self) -> Option<&[u8]> {
         self.value.get().is_none().then_some(&self.bytes)
     }
 }

@@ -44,6 +44,17 @@ impl Token {
     }
 }
 
+impl Token {
+    /// The same token in its packed form, for a table that keeps it.
+    #[must_use]
+    pub fn to_packed(&self) -> Self {
+        match self.packed() {
+            Some(bytes) => Self::new(bytes.to_vec()),
+            None => Self::new(pack_token(self).to_vec()),
+        }
+    }
+}
+
 impl Unpack for SecretString {
     #[expect(clippy::expect_used, reason = "`Session::decode` reads the same segments before")]
     fn unpack(bytes: &[u8]) -> Self {

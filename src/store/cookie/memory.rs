@@ -11,9 +11,8 @@ use std::time::Duration;
 use lru::LruCache;
 
 use crate::clock::UnixSeconds;
-use crate::secret::SecretString;
 use crate::session::OpenSession;
-use crate::session::payload::{AccessToken, Session, SessionId};
+use crate::session::payload::{AccessToken, Session, SessionId, Token};
 use crate::session::store::NewTokens;
 use crate::sync::atomic::{AtomicBool, Ordering};
 use crate::sync::{Mutex, MutexGuard, PoisonError};
@@ -38,10 +37,10 @@ struct Entry {
     generation: u64,
     /// The generation of the newest tokens.
     saved: u64,
-    /// The newest refresh token of this instance, with its generation.
-    refresh_token: Option<(u64, SecretString)>,
+    /// The newest refresh token of this instance, with its generation. Packed, as all tokens of the table.
+    refresh_token: Option<(u64, Token)>,
     /// The newest ID token of this instance, with its generation.
-    id_token: Option<(u64, SecretString)>,
+    id_token: Option<(u64, Token)>,
     access_tokens: Vec<CachedToken>,
     /// Held by the one request that refreshes the tokens.
     refresh: Arc<tokio::sync::Mutex<()>>,
@@ -115,10 +114,10 @@ impl Memory {
             let generation = entry.next_generation(open.session.generation);
             entry.saved = generation;
             if let Some(token) = new.refresh_token {
-                entry.refresh_token = Some((generation, token));
+                entry.refresh_token = Some((generation, Token::from(token).to_packed()));
             }
             if let Some(token) = new.id_token {
-                entry.id_token = Some((generation, token));
+                entry.id_token = Some((generation, Token::from(token).to_packed()));
             }
             if let Some(token) = new.access_token {
                 let until = now.saturating_add(CACHED);
@@ -220,13 +219,13 @@ impl Entry {
         if let Some((generation, token)) = &self.refresh_token
             && *generation > session.generation
         {
-            session.refresh_token = Some(token.clone().into());
+            session.refresh_token = Some(token.clone());
             is_newer = true;
         }
         if let Some((generation, token)) = &self.id_token
             && *generation > session.generation
         {
-            session.id_token = Some(token.clone().into());
+            session.id_token = Some(token.clone());
             is_newer = true;
         }
         self.remove_unusable_tokens(now);
@@ -252,7 +251,8 @@ impl Entry {
     }
 
     /// Caches a token in place of the one for the same API, unless that one is newer.
-    fn cache(&mut self, new: CachedToken) {
+    fn cache(&mut self, mut new: CachedToken) {
+        new.token.token = new.token.token.to_packed();
         let same_api = |cached: &CachedToken| cached.token.api == new.token.api;
         if !self.access_tokens.iter().any(|cached| same_api(cached) && cached.generation > new.generation) {
             self.access_tokens.retain(|cached| !same_api(cached));

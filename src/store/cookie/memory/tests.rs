@@ -1,5 +1,5 @@
 use super::*;
-use crate::secret::ExposeSecret;
+use crate::secret::{ExposeSecret, SecretString};
 use crate::session::payload::User;
 
 fn open(id: u8, generation: u64) -> OpenSession {
@@ -42,6 +42,22 @@ fn an_old_cookie_gets_a_new_access_token_for_a_minute_and_the_refresh_token_for_
     assert_eq!(merged(&memory, &old, 160), ("r1".to_owned(), vec!["a0".to_owned()], true));
     let other = open(2, 1);
     assert_eq!(merged(&memory, &other, 101), ("r0".to_owned(), vec!["a0".to_owned()], false));
+}
+
+/// As text they would take a third more, for up to 10,000 sessions.
+#[test]
+fn tokens_are_kept_packed_when_requests_get_them_too() {
+    let memory = Memory::default();
+    let old = open(1, 1);
+    let new = NewTokens { id_token: Some("i1".into()), ..tokens("r1", Some(token("graph", "a1", 2_000))) };
+    memory.save_tokens(&old, new, 100).unwrap();
+    assert_eq!(merged(&memory, &old, 101), ("r1".to_owned(), vec!["a1".to_owned()], true));
+    let table = memory.table();
+    let entry = table.peek(&old.session.id).unwrap();
+    let (refresh, id) = (&entry.refresh_token.as_ref().unwrap().1, &entry.id_token.as_ref().unwrap().1);
+    for token in [refresh, id, &entry.access_tokens[0].token.token] {
+        assert!(token.packed().is_some());
+    }
 }
 
 /// Contract 7.12: also those of sessions that send no more requests.
