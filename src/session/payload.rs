@@ -1,4 +1,4 @@
-//! What a session holds. Its binary form ([`form`]) is checked as a whole when a session is opened, and what a call
+//! What a session holds. Its binary form (`form.rs`) is checked as a whole when a session is opened, and what a call
 //! does not need of it stays packed ([`Packed`]).
 
 mod form;

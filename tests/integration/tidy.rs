@@ -63,8 +63,6 @@ const OWNERS: &[(&str, &[&str])] = &[
     ("warp::", &["src/routes.rs", "src/routes/"]),
     ("hyper::server", &["src/server.rs", "src/server/", "src/routes.rs", "src/routes/"]),
     ("hyper::service", &["src/server.rs", "src/server/", "src/routes.rs", "src/routes/"]),
-    ("hyper_util::server", &["src/server.rs", "src/routes.rs", "src/routes/"]),
-    ("hyper_util::service", &["src/server.rs", "src/routes.rs", "src/routes/"]),
     ("aes_gcm", &["src/session/seal.rs", "src/session/seal/tests.rs"]),
     ("ring::aead", &["src/keyring/subkey.rs", "src/session/seal/tests.rs"]),
     ("jsonwebtoken", &["src/jose.rs", "src/jose/"]),
