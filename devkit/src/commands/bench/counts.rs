@@ -27,6 +27,7 @@ const CALLS: u32 = 3_000;
 const INSTRUCTIONS: f64 = 96_300.0;
 const SYSTEM_CALLS: f64 = 4.22;
 const ALLOCATIONS: f64 = 46.0;
+const _: () = assert!(INSTRUCTIONS <= 100_000.0 && SYSTEM_CALLS <= 4.5 && ALLOCATIONS <= 50.0);
 
 /// A measured count and its bar.
 #[derive(Debug, Clone, Copy)]
