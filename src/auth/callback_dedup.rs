@@ -50,9 +50,8 @@ impl SignIn {
 #[derive(Debug)]
 struct Entry {
     begun: Instant,
-    sign_in: Arc<SignIn>,
     /// Dropped once [`RESULT_LIFE`] is over, since its result holds tokens.
-    exchange: Option<Exchange>,
+    first: Option<(Exchange, Arc<SignIn>)>,
 }
 
 /// What becomes of a callback.
@@ -82,16 +81,16 @@ impl CallbackDedup {
         let mut table = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         remove_expired(&mut table);
         match table.peek(state.as_str()) {
-            Some(Entry { exchange: Some(exchange), sign_in, .. }) => {
+            Some(Entry { first: Some((exchange, sign_in)), .. }) => {
                 Attempt::Repeated(exchange.clone(), Arc::clone(sign_in))
             }
-            Some(Entry { exchange: None, .. }) => Attempt::Expired,
+            Some(Entry { first: None, .. }) => Attempt::Expired,
             None => {
                 // Whoever polls it, its log lines belong to the request that started it.
                 let exchange = start().in_current_span().boxed().shared();
                 let begun = Instant::now();
                 let sign_in = Arc::new(SignIn { replaces, is_logged: AtomicBool::new(false) });
-                let entry = Entry { begun, sign_in: Arc::clone(&sign_in), exchange: Some(exchange.clone()) };
+                let entry = Entry { begun, first: Some((exchange.clone(), Arc::clone(&sign_in))) };
                 table.put(state.as_str().to_owned(), entry);
                 tokio::spawn(exchange.clone());
                 tokio::spawn(expire_results(Arc::clone(&self.0), begun + RESULT_LIFE));
@@ -114,7 +113,7 @@ fn remove_expired(table: &mut LruCache<String, Entry>) {
     }
     let oldest_first = table.iter_mut().rev();
     for (_, entry) in oldest_first.take_while(|(_, entry)| entry.begun.elapsed() >= RESULT_LIFE) {
-        entry.exchange = None;
+        entry.first = None;
     }
 }
 
@@ -131,7 +130,7 @@ mod tests {
     /// Entries, and those of them that have a result.
     fn counts(table: &CallbackDedup) -> (usize, usize) {
         let table = table.0.lock().unwrap();
-        (table.len(), table.iter().filter(|(_, entry)| entry.exchange.is_some()).count())
+        (table.len(), table.iter().filter(|(_, entry)| entry.first.is_some()).count())
     }
 
     #[tokio::test(start_paused = true)]

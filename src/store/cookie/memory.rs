@@ -42,8 +42,8 @@ struct Entry {
     /// The newest ID token of this instance, with its generation.
     id_token: Option<(u64, Token)>,
     access_tokens: Vec<CachedToken>,
-    /// Held by the one request that refreshes the tokens.
-    refresh: Arc<tokio::sync::Mutex<()>>,
+    /// Held by the one request that refreshes the tokens. It exists while a request has it or waits for it.
+    refresh: std::sync::Weak<tokio::sync::Mutex<()>>,
     /// The newest activity that was written by this instance.
     active_at: UnixSeconds,
     /// The absolute expiry of the session.
@@ -168,7 +168,13 @@ impl Memory {
 
     /// The lock whose holder may refresh the session's tokens.
     pub(super) fn refresh_lock(&self, open: &OpenSession) -> Arc<tokio::sync::Mutex<()>> {
-        self.change(open, |entry| Arc::clone(&entry.refresh))
+        self.change(open, |entry| {
+            entry.refresh.upgrade().unwrap_or_else(|| {
+                let lock = Arc::default();
+                entry.refresh = Arc::downgrade(&lock);
+                lock
+            })
+        })
     }
 
     pub(super) fn forget(&self, id: &SessionId) {
@@ -243,6 +249,9 @@ impl Entry {
         self.access_tokens.retain(|cached| now < cached.until && !cached.token.is_expired(now));
         // What is left of it would stay until the session expires.
         self.access_tokens.shrink_to_fit();
+        if self.refresh.strong_count() == 0 {
+            self.refresh = std::sync::Weak::new();
+        }
     }
 
     fn next_generation(&mut self, of_cookie: u64) -> u64 {

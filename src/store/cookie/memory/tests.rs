@@ -60,6 +60,19 @@ fn tokens_are_kept_packed_when_requests_get_them_too() {
     }
 }
 
+#[test]
+fn a_session_has_one_refresh_lock_while_any_request_has_it() {
+    let memory = Memory::default();
+    let open = open(1, 1);
+    let first = memory.refresh_lock(&open);
+    assert!(Arc::ptr_eq(&first, &memory.refresh_lock(&open)));
+    memory.remove_unusable_tokens(100);
+    assert!(Arc::ptr_eq(&first, &memory.refresh_lock(&open)));
+    drop(first);
+    memory.remove_unusable_tokens(100);
+    assert_eq!(memory.table().peek(&open.session.id).unwrap().refresh.weak_count(), 0, "it takes no memory");
+}
+
 /// Contract 7.12: also those of sessions that send no more requests.
 #[tokio::test(start_paused = true)]
 async fn access_tokens_leave_memory_when_their_minute_is_over() {
