@@ -123,7 +123,9 @@ async fn on_the_wire(method: &'static str, response: &'static str) -> String {
     }));
     let mut client = serve(app, routes);
     client
-        .write_all(format!("{method} /first HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n").as_bytes())
+        .write_all(
+            format!("{method} /first HTTP/1.1\r\nHost: x\r\nTE: trailers\r\nConnection: close\r\n\r\n").as_bytes(),
+        )
         .await
         .unwrap();
     let mut received = String::new();

@@ -4,7 +4,7 @@ use std::sync::mpsc;
 use std::thread;
 
 use http::Method;
-use http_body_util::BodyExt;
+use http_body_util::{BodyExt, StreamBody};
 use tokio::net::TcpSocket;
 
 use super::*;
@@ -55,9 +55,11 @@ fn respond(number: usize, stream: TcpStream, notices: &mpsc::Sender<(usize, Stri
                 None => break,
             }
         }
-        receiving.read_exact(&mut vec![0; length]).unwrap();
         let line = line.trim_end().trim_end_matches(" HTTP/1.1").to_owned();
         let path = line.split(' ').nth(1).unwrap().to_owned();
+        if path != "/early" {
+            receiving.read_exact(&mut vec![0; length]).unwrap();
+        }
         let _ = notices.send((number, line));
         let size = if path == "/long" { 10_000_000 } else { 2 };
         let body = "x".repeat(size);
@@ -265,6 +267,38 @@ async fn requests_that_have_a_connection_wait_no_more() {
         }
     }
     assert!(pool.state().waiting.len() <= 1);
+}
+
+/// Contract 10.15: the system completes the connection, and there is no response to the TLS handshake.
+#[tokio::test]
+async fn a_connection_has_a_deadline_tls_included() {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let tls = OutboundClients::default().tls_without_roots().unwrap();
+    let origin = format!("https://{}/", listener.local_addr().unwrap()).parse().unwrap();
+    let pool = Pool::new(tls, origin, Duration::from_secs(2), IDLE);
+    let call = tokio::spawn(async move { pool.send(request("GET", "/")).await });
+    tokio::time::sleep(Duration::from_millis(50)).await;
+    wait(Duration::from_secs(2)).await;
+    let ended = timeout(Duration::from_secs(5), call).await.expect("it ends at its deadline").unwrap();
+    assert!(matches!(ended, Err(Failure::Unreachable(_))), "{ended:?}");
+}
+
+/// The API has sent its whole response, and never reads the rest of the request.
+#[tokio::test]
+async fn a_request_that_is_not_read_to_its_end_keeps_its_connection_for_15_s_only() {
+    let (address, notices) = api();
+    let pool = pool(address);
+    let endless = StreamBody::new(futures_util::stream::pending::<Result<Frame<Bytes>, BodyError>>());
+    let mut request = request("POST", "/early").map(|_| endless.boxed());
+    request.headers_mut().insert("content-length", 100.into());
+    let response = pool.send(request).await.unwrap();
+    assert_eq!(response.into_body().collect().await.unwrap().to_bytes(), "xx");
+    tokio::task::yield_now().await;
+    assert_eq!(notices.recv().unwrap().1, "POST /early");
+    assert!(notices.try_recv().is_err(), "it is still open");
+    wait(UNFINISHED).await;
+    let closed = tokio::task::spawn_blocking(move || notices.recv_timeout(Duration::from_secs(5)));
+    assert_eq!(closed.await.unwrap().unwrap().1, "closed");
 }
 
 #[test]
