@@ -10,7 +10,6 @@ use std::sync::Arc;
 use bytes::Bytes;
 use http::{HeaderMap, Method, StatusCode, Uri};
 use tower_service::Service;
-use tracing::Span;
 use warp::Filter;
 use warp::filters::BoxedFilter;
 use warp::reply::Response;
@@ -27,7 +26,7 @@ use crate::proxy::forward::Call;
 use crate::reply::body::{GuardedBody, text};
 use crate::reply::{Body, BodyError, Rejected, Reply, empty};
 use crate::spa::Spa;
-use crate::telemetry::TraceContext;
+use crate::telemetry::RequestContext;
 use route::Path::{Any, Exact, FromHost, OneBelow};
 use route::{ANY, DELETE, GET, GET_AND_DELETE, GET_AND_POST, POST, Path, Route, from_warp, one_below, request_body};
 
@@ -57,9 +56,8 @@ pub struct RequestHead {
     /// The request target as received.
     pub target: Uri,
     pub headers: HeaderMap,
-    pub trace: TraceContext,
-    /// The request's span, in which everything that belongs to the request runs.
-    pub span: Span,
+    /// What its log lines say of it.
+    pub context: Arc<RequestContext>,
 }
 
 /// A request as handlers get it.
@@ -177,8 +175,8 @@ pub fn finish(reply: Reply) -> RouteResponse {
 
 async fn proxy(app: &App, request: GatewayRequest) -> Result<Reply, Rejected> {
     let GatewayRequest { head, body, place, now } = request;
-    let RequestHead { method, target, headers, trace, .. } = head.as_ref();
-    let (path, query) = (target.path(), target.query());
+    let RequestHead { method, target, headers, context } = head.as_ref();
+    let (path, query, trace) = (target.path(), target.query(), &context.trace);
     app.proxy.call(Call { method, path, query, headers, trace, place: &place, now }, body).await
 }
 
@@ -265,10 +263,10 @@ async fn not_found(_app: Arc<App>, _request: GatewayRequest) -> Result<Reply, Er
 }
 
 async fn spa(app: Arc<App>, request: GatewayRequest) -> Result<Reply, Error> {
-    let RequestHead { method, target, headers, trace, .. } = request.head.as_ref();
+    let RequestHead { method, target, headers, context } = request.head.as_ref();
     let reply = match &app.spa {
         Some(Spa::Folder(folder)) => folder.get(method, target.path(), headers).await?,
-        Some(Spa::Site(site)) => site.get(method, target.path(), target.query(), headers, trace).await?,
+        Some(Spa::Site(site)) => site.get(method, target.path(), target.query(), headers, &context.trace).await?,
         None => return Err(Error::RouteDenied),
     };
     Ok(reply.map(|body| request.place.while_read(body)))

@@ -28,7 +28,6 @@ use hyper::service::service_fn;
 use tokio::net::{TcpListener, TcpSocket};
 use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::{sleep, timeout};
-use tracing::{Instrument, Span};
 
 use crate::app::App;
 use crate::error::Error;
@@ -36,7 +35,7 @@ use crate::listen::Config;
 use crate::os;
 use crate::reply::{BodyError, Context, Reply, is_navigation, isolate, problem};
 use crate::routes::{RequestHead, RouteResponse, Routes, finish};
-use crate::telemetry::{TraceContext, report_dropped_lines};
+use crate::telemetry::{InRequest, RequestContext, report_dropped_lines};
 use connection::ConnState;
 use connections::Connections;
 use request_body::{Discarding, RequestBody, ResponseBody, Rest};
@@ -185,9 +184,8 @@ impl Server {
         let connection = move |socket| {
             let (routes, app) = (Arc::clone(&routes), Arc::clone(&app));
             let of_connection = (of_connection.clone(), discarding.clone());
-            // Boxed, so that an idle connection holds no memory for a request.
             let service = service_fn(move |request| {
-                respond(Arc::clone(&routes), Arc::clone(&app), of_connection.clone(), request).boxed()
+                respond(Arc::clone(&routes), Arc::clone(&app), of_connection.clone(), request)
             });
             http().serve_connection(socket, service)
         };
@@ -203,22 +201,32 @@ fn http() -> http1::Builder {
     http
 }
 
-/// Gives every request a response, within a span of its own. Until the response has been sent, its body keeps the span
-/// open and the connection marked as active.
-async fn respond(
+/// Gives every request a response. Until that has been sent, its body keeps the connection marked as active. Boxed, so
+/// that an idle connection holds no memory for a request.
+fn respond(
+    routes: Arc<Routes>,
+    app: Arc<App>,
+    of_connection: (ConnState, Discarding),
+    request: Request<Incoming>,
+) -> InRequest<
+    impl Future<Output = Result<Response<impl Body<Data = Bytes, Error = BodyError>>, Infallible>> + Send + Unpin,
+> {
+    let context = RequestContext::new(request.headers());
+    InRequest::new(Arc::clone(&context), Box::pin(response(routes, app, of_connection, context, request)))
+}
+
+async fn response(
     routes: Arc<Routes>,
     app: Arc<App>,
     (state, discarding): (ConnState, Discarding),
+    context: Arc<RequestContext>,
     request: Request<Incoming>,
 ) -> Result<Response<impl Body<Data = Bytes, Error = BodyError>>, Infallible> {
     let active = state.begin_request(!request.body().is_end_stream());
-    let trace = TraceContext::from_headers(request.headers());
-    let span = trace.span();
     let expects_continue = request.headers().contains_key(EXPECT);
     let (head, incoming) = request.into_parts();
     let (body, mut rest) = request_body::shared(incoming, &discarding);
-    let mut response =
-        guarded(&routes, &app, trace, span.clone(), &mut rest, head, body).instrument(span.clone()).await;
+    let mut response = guarded(&routes, &app, &context, &mut rest, head, body).await;
     if response.headers().contains_key(CONNECTION) {
         // A form that did not arrive (contract 3.9b): the connection closes at once, since the rest may never come.
         rest.abandon();
@@ -230,38 +238,38 @@ async fn respond(
         // The client opens its next connection to another instance, before this one closes all that are idle.
         response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
     }
-    Ok(response.map(|body| ResponseBody::new(body.in_span(span), rest, active)))
+    Ok(response.map(|body| ResponseBody::new(body.in_request(context), rest, active)))
 }
 
 /// Rejects malformed requests; a panic of a handler becomes a 500 (contract 11.8).
 async fn guarded(
     routes: &Routes,
     app: &App,
-    trace: TraceContext,
-    span: Span,
+    context: &Arc<RequestContext>,
     rest: &mut Rest,
     head: Parts,
     body: RequestBody,
 ) -> RouteResponse {
     app.host.observe(&head.headers);
     if let Err(why) = well_formed(&head) {
-        let mut rejection = rejection(&Error::BadRequest(why), app, &trace, &head.headers);
+        let mut rejection = rejection(&Error::BadRequest(why), app, context, &head.headers);
         // Where this request ends may be in doubt, so nothing more is read from the connection.
         rest.abandon();
         rejection.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
         return finish(rejection);
     }
-    let head = Arc::new(RequestHead { method: head.method, target: head.uri, headers: head.headers, trace, span });
+    let context = Arc::clone(context);
+    let head = Arc::new(RequestHead { method: head.method, target: head.uri, headers: head.headers, context });
     match AssertUnwindSafe(routes.respond(Arc::clone(&head), body)).catch_unwind().await {
         Ok(response) => response,
-        Err(_) => finish(rejection(&Error::Internal, app, &head.trace, &head.headers)),
+        Err(_) => finish(rejection(&Error::Internal, app, &head.context, &head.headers)),
     }
 }
 
 /// The response to a request that no route responds to. It is isolated, since its address may be the callback's, with a
 /// code in it (contract 3.9a).
-fn rejection(error: &Error, app: &App, trace: &TraceContext, headers: &HeaderMap) -> Reply {
-    let (trace_id, link_base) = (trace.trace_id.clone(), app.origins.link_base().to_owned());
+fn rejection(error: &Error, app: &App, context: &RequestContext, headers: &HeaderMap) -> Reply {
+    let (trace_id, link_base) = (context.trace.trace_id.clone(), app.origins.link_base().to_owned());
     let mut reply = problem(error, &Context { trace_id, as_page: is_navigation(headers), link_base });
     app.common_headers.add(reply.headers_mut(), false);
     isolate(reply.headers_mut());

@@ -4,6 +4,7 @@
 //! its level belongs. Never logged: tokens, codes, cookies, keys, secrets, query strings, bodies.
 
 mod json;
+mod request;
 mod text;
 mod trace;
 mod writer;
@@ -11,11 +12,12 @@ mod writer;
 use std::io::{IsTerminal, Write, stderr, stdout};
 
 use tokio::task::JoinHandle;
+use tracing::Level;
 use tracing::subscriber::set_global_default;
-use tracing::{Level, Span};
 use tracing_subscriber::filter::Targets;
 use tracing_subscriber::layer::SubscriberExt;
 
+pub use request::{InRequest, RequestContext, in_current_request, in_request};
 pub use trace::{TRACEPARENT, TraceContext};
 pub use writer::{LogGuard, report_dropped_lines};
 
@@ -72,15 +74,15 @@ pub fn start(config: Config) -> LogGuard {
     let _ = if is_json {
         set_global_default(json::subscriber(config.level, writer).with(levels)).is_ok()
     } else {
-        set_global_default(text::subscriber(config.level, stdout().is_terminal(), writer).with(levels)).is_ok()
+        set_global_default(text::subscriber(config.level, writer).with(levels)).is_ok()
     };
     guard
 }
 
-/// Runs blocking work on tokio's thread pool, in the current span.
+/// Runs blocking work on tokio's thread pool, as a part of the current request.
 pub fn spawn_blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> JoinHandle<T> {
-    let span = Span::current();
-    tokio::task::spawn_blocking(move || span.in_scope(work))
+    let mut request = request::current();
+    tokio::task::spawn_blocking(move || in_request(&mut request, work))
 }
 
 /// Logs a panic by its location alone: its text may contain anything.

@@ -18,7 +18,6 @@ use std::time::Duration;
 
 use futures_util::future::join_all;
 use tokio::time::Instant;
-use tracing::Instrument;
 
 use crate::api_map::{Api, ApiMap};
 use crate::clock::{Clock, UnixSeconds};
@@ -30,6 +29,7 @@ use crate::secret::SecretString;
 use crate::session::payload::{AccessToken, Session};
 use crate::session::store::NewTokens;
 use crate::session::{OpenError, OpenSession, RequiredInteraction, Sessions};
+use crate::telemetry::in_current_request;
 use challenge::Requirement;
 use endpoint::TokenEndpoint;
 use failure::Failure;
@@ -245,7 +245,7 @@ impl TokenService {
             registration.finish(outcome);
         };
         // A task of its own: a panic ends it alone, and all who wait get an error.
-        tokio::spawn(refresh.in_current_span());
+        tokio::spawn(in_current_request(refresh));
     }
 
     /// Whether a refresh of the session can be sent now.

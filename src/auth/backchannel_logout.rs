@@ -4,7 +4,6 @@ use std::sync::Arc;
 
 use http::{HeaderValue, StatusCode};
 use serde_json::json;
-use tracing::Instrument;
 
 use super::Auth;
 use super::params::Params;
@@ -15,6 +14,7 @@ use crate::oidc::logout_token::{Ended, Logout};
 use crate::reply::{CLOAKROOM_ERROR, Reply, empty, json};
 use crate::secret::SecretString;
 use crate::session::store::{LogoutTokenId, Whose};
+use crate::telemetry::in_current_request;
 
 impl Auth {
     /// Ends the sessions that the logout token of a form names (contract 16.8).
@@ -29,7 +29,7 @@ impl Auth {
         // Anybody may send invented key ids and disconnect: a load of the keys continues, and counts (contract 7.1).
         let (provider, token) = (Arc::clone(&self.provider), SecretString::from(token));
         let verification = async move { provider.verify_logout_token(&token, &|| now).await };
-        let logout = match tokio::spawn(verification.in_current_span()).await.map_err(|_| Error::Internal)? {
+        let logout = match tokio::spawn(in_current_request(verification)).await.map_err(|_| Error::Internal)? {
             Ok(logout) => logout,
             Err(TokenError::KeysUnavailable | TokenError::KeyUndecided) => return Err(Error::ProviderUnavailable),
             Err(error) => return Ok(self.reject_logout_token(&error.to_string())),

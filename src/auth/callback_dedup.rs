@@ -12,13 +12,13 @@ use futures_util::FutureExt;
 use futures_util::future::{BoxFuture, Shared};
 use lru::LruCache;
 use tokio::time::Instant;
-use tracing::Instrument;
 
 use super::failure_log::Failure;
 use super::transaction::State;
 use crate::session::OpenSession;
 use crate::session::companion::SessionHash;
 use crate::session::cookie::LOGIN_SECONDS;
+use crate::telemetry::in_current_request;
 
 /// How long a repeated callback gets the session of the first one.
 const RESULT_LIFE: Duration = Duration::from_secs(60);
@@ -87,7 +87,7 @@ impl CallbackDedup {
             Some(Entry { first: None, .. }) => Attempt::Expired,
             None => {
                 // Whoever polls it, its log lines belong to the request that started it.
-                let exchange = start().in_current_span().boxed().shared();
+                let exchange = in_current_request(start()).boxed().shared();
                 let begun = Instant::now();
                 let sign_in = Arc::new(SignIn { replaces, is_logged: AtomicBool::new(false) });
                 let entry = Entry { begun, first: Some((exchange.clone(), Arc::clone(&sign_in))) };

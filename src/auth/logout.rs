@@ -6,7 +6,6 @@ use std::time::Duration;
 use http::header::{CONTENT_TYPE, SET_COOKIE};
 use http::{HeaderMap, Method, StatusCode};
 use serde_json::json;
-use tracing::Instrument;
 
 use super::Auth;
 use super::params::Params;
@@ -21,6 +20,7 @@ use crate::reply::{Body, Reply, clear_cache, form_page, is_navigation, json as j
 use crate::session::sealer::SealingKeyUnavailable;
 use crate::session::store::SessionKey;
 use crate::session::{OpenError, OpenSession};
+use crate::telemetry::in_current_request;
 
 /// How long a sign-out waits for the revocation, which then continues in the background (contract 7.19).
 const WAIT_FOR_REVOCATION: Duration = Duration::from_secs(2);
@@ -196,7 +196,7 @@ impl Auth {
         }
         if let Some(refresh_token) = open.and_then(|open| open.session.refresh_token.clone()) {
             let provider = Arc::clone(&self.provider);
-            let revocation = tokio::spawn(async move { provider.revoke(&refresh_token).await }.in_current_span());
+            let revocation = tokio::spawn(in_current_request(async move { provider.revoke(&refresh_token).await }));
             // After the timeout the revocation continues; it logs its own failure.
             let _ = tokio::time::timeout(WAIT_FOR_REVOCATION, revocation).await;
         }

@@ -12,11 +12,11 @@ use std::time::Duration;
 use futures_util::future::select_ok;
 use tokio::sync::{Mutex, Notify, OwnedMutexGuard};
 use tokio::time::{Instant, timeout};
-use tracing::Instrument;
 
 use super::states::{Parameters, State};
 use super::{Key, KeyId, KeySource, SourceFuture, SourceUnavailable};
 use crate::clock::{Clock, UnixSeconds};
+use crate::telemetry::in_current_request;
 use memory::{Fetched, Lookup, Memory, View};
 
 /// Deadline of one request to the source, its retry included (contract 6.23).
@@ -172,7 +172,7 @@ impl Ring {
             ring.list(now).await;
             guard
         };
-        tokio::spawn(list.in_current_span()).await.ok()
+        tokio::spawn(in_current_request(list)).await.ok()
     }
 
     /// Loads the list and the active key. What cannot be loaded is logged and stays as it was.

@@ -1,6 +1,7 @@
 //! Bodies with a time limit that own a value, such as a permit, while they stream.
 
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -8,10 +9,10 @@ use bytes::Bytes;
 use http_body::{Frame, SizeHint};
 use http_body_util::BodyExt;
 use tokio::time::{Instant, Sleep, sleep_until, timeout};
-use tracing::Span;
 
 use super::{Body, BodyError};
 use crate::error::Error;
+use crate::telemetry::{RequestContext, in_request};
 
 /// Most bytes of a form or a timer payload, which are read whole.
 const FORM_BYTES: usize = 64 * 1_024;
@@ -79,19 +80,19 @@ pub struct GuardedBody<B, T> {
     limit: Limit,
     /// Runs only while the sender pauses, so that a body in steady progress costs no timer.
     timer: Option<Pin<Box<Sleep>>>,
-    span: Span,
+    request: Option<Arc<RequestContext>>,
     _held: T,
 }
 
 impl<B, T> GuardedBody<B, T> {
     pub const fn new(body: B, limit: Limit, held: T) -> Self {
-        Self { body, limit, timer: None, span: Span::none(), _held: held }
+        Self { body, limit, timer: None, request: None, _held: held }
     }
 
-    /// Polls the body in a span, for what is logged while it streams.
+    /// Makes it a part of a request, for what is logged while it streams.
     #[must_use]
-    pub fn in_span(self, span: Span) -> Self {
-        Self { span, ..self }
+    pub fn in_request(self, request: Arc<RequestContext>) -> Self {
+        Self { request: Some(request), ..self }
     }
 
     /// Starts the timer unless it runs already.
@@ -120,7 +121,7 @@ where
         context: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
         let this = &mut *self;
-        let frame = this.span.in_scope(|| Pin::new(&mut this.body).poll_frame(context)).map_err(Into::into);
+        let frame = in_request(&mut this.request, || Pin::new(&mut this.body).poll_frame(context)).map_err(Into::into);
         let is_late = match (&frame, this.limit) {
             (_, Limit::None) | (Poll::Ready(None), _) => false,
             // A body that never pauses must end at its deadline too.
@@ -231,10 +232,10 @@ mod tests {
 
     #[tokio::test]
     async fn the_held_value_is_dropped_with_the_body() {
-        let held = std::sync::Arc::new(());
-        let body = GuardedBody::new(super::super::full("x"), Limit::None, std::sync::Arc::clone(&held));
-        assert_eq!(std::sync::Arc::strong_count(&held), 2);
+        let held = Arc::new(());
+        let body = GuardedBody::new(super::super::full("x"), Limit::None, Arc::clone(&held));
+        assert_eq!(Arc::strong_count(&held), 2);
         drop(body);
-        assert_eq!(std::sync::Arc::strong_count(&held), 1);
+        assert_eq!(Arc::strong_count(&held), 1);
     }
 }

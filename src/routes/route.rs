@@ -60,7 +60,7 @@ pub(super) enum Path {
     /// This path. With a trailing slash it is another path (contract 3.29).
     Exact(&'static str),
     /// Every path under one of these prefixes. The second member is the pattern of the prefix.
-    Under(Vec<(String, String)>),
+    Under(Vec<(String, Arc<str>)>),
     /// One of these paths with a method of the route, requested by the host itself at this port (contract 3.36). The
     /// same request by a client goes to a later line, and outside Functions, where there is no port, every request.
     FromHost(Option<u16>, &'static [&'static str]),
@@ -73,7 +73,7 @@ impl Path {
     pub(super) fn under(prefixes: impl IntoIterator<Item = String>) -> Self {
         let with_pattern = |prefix: String| {
             let pattern = format!("{prefix}/{{*path}}");
-            (prefix, pattern)
+            (prefix, pattern.into())
         };
         Self::Under(prefixes.into_iter().map(with_pattern).collect())
     }
@@ -177,14 +177,12 @@ impl Route {
             .boxed()
     }
 
-    /// Whether the route responds to a request. If so, its span gets the pattern: what telemetry may name in place of
-    /// the path.
+    /// Whether the route responds to a request. If so, its log lines get the pattern.
     pub(super) fn matches(&self, head: &RequestHead) -> bool {
         let pattern = self.pattern(head);
-        if let Some(pattern) = pattern {
-            head.span.record("route", pattern);
-        }
-        pattern.is_some()
+        let is_match = pattern.is_some();
+        pattern.into_iter().for_each(|pattern| head.context.set_route(pattern));
+        is_match
     }
 
     /// The admission class of its requests.
@@ -192,20 +190,20 @@ impl Route {
         self.admission
     }
 
-    fn pattern(&self, head: &RequestHead) -> Option<&str> {
+    fn pattern(&self, head: &RequestHead) -> Option<Arc<str>> {
         let path = head.target.path();
         match &self.path {
-            Path::Exact(exact) => (path == *exact).then_some(exact),
+            Path::Exact(exact) => (path == *exact).then(|| Arc::from(*exact)),
             Path::Under(prefixes) => {
                 let found = prefixes.iter().find(|(prefix, _)| strip_prefix_segments(path, prefix).is_some());
-                found.map(|(_, pattern)| pattern.as_str())
+                found.map(|(_, pattern)| Arc::clone(pattern))
             }
             Path::FromHost(port, paths) => {
                 let (port, found) = ((*port)?, paths.iter().find(|of| path == **of)?);
-                (self.allows(&head.method) && is_from_host(&head.headers, port)).then_some(found)
+                (self.allows(&head.method) && is_from_host(&head.headers, port)).then(|| Arc::from(*found))
             }
-            Path::OneBelow(of, pattern) => one_below(path, of).map(|_| *pattern),
-            Path::Any => Some("/{*path}"),
+            Path::OneBelow(of, pattern) => one_below(path, of).map(|_| Arc::from(*pattern)),
+            Path::Any => Some(Arc::from("/{*path}")),
         }
     }
 
@@ -327,7 +325,7 @@ fn rejection(app: &App, rejected: Rejected, head: &RequestHead, shows_pages: boo
     let deleted = if error == Error::SessionGone { app.auth.delete_session() } else { Vec::new() };
     let link_base = app.origins.link_base().to_owned();
     let as_page = shows_pages || is_navigation(&head.headers);
-    let context = Context { trace_id: head.trace.trace_id.clone(), as_page, link_base };
+    let context = Context { trace_id: head.context.trace.trace_id.clone(), as_page, link_base };
     let mut reply = problem(&error, &context);
     let may_be_of_another_user = head.method == Method::POST && head.target.path() == "/auth/refresh";
     if matches!(error, Error::SessionExpired | Error::SessionGone)

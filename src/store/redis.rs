@@ -19,7 +19,6 @@ use std::time::Duration;
 use lru::LruCache;
 use tokio::time::Instant;
 use tokio_util::task::TaskTracker;
-use tracing::Instrument;
 
 use crate::clock::UnixSeconds;
 use crate::keyring::{Key, Purpose};
@@ -34,6 +33,7 @@ use crate::session::store::{
     SessionKey, SessionStore, StoreFuture, StoreUnavailable, Whose,
 };
 use crate::session::{Limits, OpenSession};
+use crate::telemetry::in_current_request;
 use client::Client;
 pub use client::Config;
 use deletions::{Deletion, Deletions};
@@ -238,7 +238,7 @@ impl SessionStore for RedisStore {
                     seal_again(&records, &background, &handle, now).await;
                 }
             };
-            self.background.spawn(write.in_current_span());
+            self.background.spawn(in_current_request(write));
             Ok(cookie)
         })
     }

@@ -1,66 +1,46 @@
-//! Text lines for a terminal: the fields of events and spans as `name="value"`, as `tracing-subscriber` writes them.
+//! Text lines for a terminal, as `tracing-subscriber` writes them: the request as if it were a span, then the fields of
+//! the event.
 
 use std::fmt;
 
-use tracing::field::{Field, Visit};
-use tracing::{Level, Subscriber};
-use tracing_subscriber::field::RecordFields;
+use tracing::{Event, Level, Subscriber};
 use tracing_subscriber::fmt::format::Writer;
-use tracing_subscriber::fmt::{FormatFields, MakeWriter};
+use tracing_subscriber::fmt::time::{FormatTime, SystemTime};
+use tracing_subscriber::fmt::{FmtContext, FormatEvent, FormatFields, MakeWriter};
+use tracing_subscriber::registry::LookupSpan;
 
-/// Writes fields. The crate's own formatter takes a text through [`fmt::Debug`], which costs thousands of instructions
-/// for the fields of the span that every request has.
-#[derive(Debug, Clone, Copy)]
-struct Fields;
+use super::request;
 
-struct Visitor<'w> {
-    writer: Writer<'w>,
-    is_first: bool,
-    result: fmt::Result,
-}
+/// The lines.
+struct Lines;
 
-/// Writes text lines, with colors if `is_terminal`.
-pub(super) fn subscriber<W>(level: Level, is_terminal: bool, writer: W) -> impl Subscriber + Send + Sync
+/// Writes text lines.
+pub(super) fn subscriber<W>(level: Level, writer: W) -> impl Subscriber + Send + Sync
 where
     W: for<'a> MakeWriter<'a> + Send + Sync + 'static,
 {
-    let builder = tracing_subscriber::fmt().with_max_level(level).with_target(false).with_writer(writer);
-    builder.fmt_fields(Fields).with_ansi(is_terminal).finish()
+    tracing_subscriber::fmt().with_max_level(level).with_writer(writer).with_ansi(false).event_format(Lines).finish()
 }
 
-impl<'w> FormatFields<'w> for Fields {
-    fn format_fields<R: RecordFields>(&self, writer: Writer<'w>, fields: R) -> fmt::Result {
-        let mut visitor = Visitor { writer, is_first: true, result: Ok(()) };
-        fields.record(&mut visitor);
-        visitor.result
-    }
-}
-
-impl Visitor<'_> {
-    fn write(&mut self, [name, before, value, after]: [&str; 4]) {
-        let space = if std::mem::take(&mut self.is_first) { "" } else { " " };
-        let mut parts = [space, name, before, value, after].into_iter();
-        self.result = self.result.and_then(|()| parts.try_for_each(|part| self.writer.write_str(part)));
-    }
-}
-
-impl Visit for Visitor<'_> {
-    fn record_str(&mut self, field: &Field, value: &str) {
-        let needs_no_escape = value.bytes().all(|byte| matches!(byte, b' '..=b'~') && byte != b'"' && byte != b'\\');
-        if needs_no_escape && field.name() != "message" {
-            self.write([field.name(), "=\"", value, "\""]);
-        } else {
-            self.record_debug(field, &value);
+impl<S, N> FormatEvent<S, N> for Lines
+where
+    S: Subscriber + for<'a> LookupSpan<'a>,
+    N: for<'a> FormatFields<'a> + 'static,
+{
+    fn format_event(&self, context: &FmtContext<'_, S, N>, mut writer: Writer<'_>, event: &Event<'_>) -> fmt::Result {
+        if SystemTime.format_time(&mut writer).is_err() {
+            writer.write_str("<unknown time>")?;
         }
-    }
-
-    fn record_debug(&mut self, field: &Field, value: &dyn fmt::Debug) {
-        let value = format!("{value:?}");
-        if field.name() == "message" {
-            self.write(["", "", &value, ""]);
-        } else {
-            self.write([field.name(), "=", &value, ""]);
+        write!(writer, " {:>5} ", event.metadata().level())?;
+        if let Some(request) = request::current() {
+            write!(writer, "request{{trace_id={:?}", request.trace.trace_id)?;
+            if let Some(route) = request.route() {
+                write!(writer, " route={route:?}")?;
+            }
+            writer.write_str("}: ")?;
         }
+        context.format_fields(writer.by_ref(), event)?;
+        writeln!(writer)
     }
 }
 
@@ -69,7 +49,12 @@ mod tests {
     use std::io::Write;
     use std::sync::{Arc, Mutex};
 
+    use tracing::Dispatch;
+    use tracing::field::Empty;
+
     use super::*;
+    use crate::telemetry::TraceContext;
+    use crate::telemetry::request::{RequestContext, in_request};
 
     #[derive(Clone, Default)]
     struct Buffer(Arc<Mutex<Vec<u8>>>);
@@ -85,7 +70,7 @@ mod tests {
     }
 
     /// What some code logs, without the times.
-    fn lines(subscriber: impl FnOnce(Buffer) -> tracing::Dispatch, code: impl FnOnce()) -> Vec<String> {
+    fn lines(subscriber: impl FnOnce(Buffer) -> Dispatch, code: impl FnOnce()) -> Vec<String> {
         let buffer = Buffer::default();
         tracing::dispatcher::with_default(&subscriber(buffer.clone()), code);
         let text = String::from_utf8(buffer.0.lock().unwrap().clone()).unwrap();
@@ -93,29 +78,39 @@ mod tests {
     }
 
     fn log() {
-        let span = tracing::error_span!("request", trace_id = "0af7", route = tracing::field::Empty);
-        span.record("route", "/api/\"quoted\"/{*path}");
-        span.in_scope(|| {
-            tracing::info!(api = "graph", status = 200, name = "line\nbreak", problem = %"shown", "a message of {}", 1);
-            tracing::warn!(text = "ü", yes = true, list = ?["a"]);
-        });
-        tracing::error!("plain");
+        tracing::info!(api = "graph", status = 200, name = "line\nbreak", problem = %"shown", "a message of {}", 1);
+        tracing::warn!(text = "ü", yes = true, list = ?["a"]);
     }
 
-    /// The formatter that this one replaces says the same.
+    /// A request stands where the formatter of `tracing-subscriber` writes a span.
     #[test]
     fn lines_are_those_of_the_crates_own_formatter() {
-        let ours = |buffer: Buffer| tracing::Dispatch::new(subscriber(Level::INFO, false, move || buffer.clone()));
+        let route = "/api/\"quoted\"/{*path}";
+        let ours = |buffer: Buffer| Dispatch::new(subscriber(Level::INFO, move || buffer.clone()));
         let own = |buffer: Buffer| {
             let builder = tracing_subscriber::fmt().with_max_level(Level::INFO).with_target(false).with_ansi(false);
-            tracing::Dispatch::new(builder.with_writer(move || buffer.clone()).finish())
+            Dispatch::new(builder.with_writer(move || buffer.clone()).finish())
         };
-        let expected = lines(own, log);
-        assert_eq!(lines(ours, log), expected);
+        let expected = lines(own, || {
+            let span = tracing::error_span!("request", trace_id = "0af7", route = Empty);
+            span.in_scope(log);
+            span.record("route", route);
+            span.in_scope(log);
+            tracing::error!("plain");
+        });
+        let found = lines(ours, || {
+            let trace = TraceContext { trace_id: "0af7".to_owned(), sampled: true, is_continued: true };
+            let request = RequestContext::of(trace);
+            in_request(&mut Some(Arc::clone(&request)), log);
+            request.set_route(route.into());
+            in_request(&mut Some(request), log);
+            tracing::error!("plain");
+        });
+        assert_eq!(found, expected);
         assert!(
-            expected[0].contains("request{trace_id=\"0af7\" route=\"/api/\\\"quoted\\\"/{*path}\"}"),
+            expected[2].contains("request{trace_id=\"0af7\" route=\"/api/\\\"quoted\\\"/{*path}\"}"),
             "{expected:?}"
         );
-        assert_eq!(expected.len(), 3);
+        assert_eq!(expected.len(), 5);
     }
 }

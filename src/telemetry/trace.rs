@@ -2,8 +2,6 @@
 
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue};
-use tracing::Span;
-use tracing::field::Empty;
 
 use crate::secret::random_hex;
 
@@ -42,13 +40,6 @@ impl TraceContext {
         let flags = if self.sampled { "-01" } else { "-00" };
         let value = ["00-", &self.trace_id, "-", &random_hex::<8>(), flags].concat();
         HeaderValue::from_maybe_shared(Bytes::from(value)).ok()
-    }
-
-    /// The span of the request. Its level is `ERROR` so that it exists whatever `LOG` is: otherwise the lines of a
-    /// gateway that only logs errors would have no trace id. `route` is recorded once a line of the table matches.
-    #[must_use]
-    pub fn span(&self) -> Span {
-        tracing::error_span!("request", trace_id = self.trace_id, route = Empty)
     }
 }
 

@@ -6,7 +6,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::time::{Instant, sleep};
-use tracing::Instrument;
 
 use super::endpoint::TokenEndpoint;
 use super::failure::Failure;
@@ -15,6 +14,7 @@ use crate::session::payload::{Session, SessionId};
 use crate::session::store::{EndReason, NewTokens, RefreshLock, SaveError};
 use crate::session::{OpenError, OpenSession, Sessions};
 use crate::sync::{Mutex, MutexGuard, PoisonError};
+use crate::telemetry::in_current_request;
 
 /// Most sessions whose tokens are kept.
 const LIMIT: usize = 1_000;
@@ -99,7 +99,7 @@ impl TokenWriter {
             writer.repeat(&lock, &open, &new, now).await;
             writer.remove(&open.session.id, &new);
         };
-        tokio::spawn(save.in_current_span());
+        tokio::spawn(in_current_request(save));
         Ok(())
     }
 
@@ -132,7 +132,7 @@ impl TokenWriter {
         }
         if let Some(rotated) = new.refresh_token.clone() {
             let endpoint = Arc::clone(&self.endpoint);
-            tokio::spawn(async move { endpoint.revoke(&rotated).await }.in_current_span());
+            tokio::spawn(in_current_request(async move { endpoint.revoke(&rotated).await }));
         }
     }
 
