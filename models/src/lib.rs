@@ -8,7 +8,7 @@
 #![expect(dead_code, reason = "the models do not use all of the tables")]
 #![expect(unreachable_pub, reason = "it is public in the package that the sources belong to")]
 
-pub use cloakroom::{clock, id_hash, keyring, oidc, secret};
+pub use cloakroom::{clock, id_hash, keyring, oidc, secret, telemetry};
 
 /// In place of `cloakroom::sync`.
 pub mod sync {
