@@ -22,7 +22,6 @@ use crate::health;
 use crate::listen::Address;
 use crate::places::Class::{Exempt, General, SignIn, SpaFile};
 use crate::places::{Place, Places};
-use crate::proxy::forward::Call;
 use crate::reply::body::{GuardedBody, text};
 use crate::reply::{Body, BodyError, Rejected, Reply, empty};
 use crate::spa::Spa;
@@ -171,13 +170,6 @@ fn filter(
 #[must_use]
 pub fn finish(reply: Reply) -> RouteResponse {
     route::finish(reply, false, None)
-}
-
-async fn proxy(app: &App, request: GatewayRequest) -> Result<Reply, Rejected> {
-    let GatewayRequest { head, body, place, now } = request;
-    let RequestHead { method, target, headers, context } = head.as_ref();
-    let (path, query, trace) = (target.path(), target.query(), &context.trace);
-    app.proxy.call(Call { method, path, query, headers, trace, place: &place, now }, body).await
 }
 
 /// Responds to the host's probe before any key or provider is reachable (contract 3.37).

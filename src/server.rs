@@ -17,10 +17,10 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use futures_util::FutureExt;
-use futures_util::future::select;
+use futures_util::future::{BoxFuture, select};
 use http::header::{CONNECTION, EXPECT, HOST, TRANSFER_ENCODING};
 use http::request::Parts;
-use http::{HeaderMap, HeaderValue, Request, Response, Version};
+use http::{HeaderValue, Request, Response, Version};
 use http_body::Body;
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
@@ -34,9 +34,9 @@ use crate::error::Error;
 use crate::listen::Config;
 use crate::os;
 use crate::reply::{BodyError, Context, Reply, is_navigation, isolate, problem};
-use crate::routes::{RequestHead, RouteResponse, Routes, finish};
+use crate::routes::{RequestHead, Routes, finish};
 use crate::telemetry::{InRequest, RequestContext, report_dropped_lines};
-use connection::ConnState;
+use connection::{ActiveRequest, ConnState};
 use connections::Connections;
 use request_body::{Discarding, RequestBody, ResponseBody, Rest};
 use threads::Threads;
@@ -184,9 +184,8 @@ impl Server {
         let connection = move |socket| {
             let (routes, app) = (Arc::clone(&routes), Arc::clone(&app));
             let of_connection = (of_connection.clone(), discarding.clone());
-            let service = service_fn(move |request| {
-                respond(Arc::clone(&routes), Arc::clone(&app), of_connection.clone(), request)
-            });
+            let service =
+                service_fn(move |request| respond(Arc::clone(&routes), Arc::clone(&app), &of_connection, request));
             http().serve_connection(socket, service)
         };
         let served = parking::serve(stream, state, parking::DELAY, connection);
@@ -206,31 +205,46 @@ fn http() -> http1::Builder {
 fn respond(
     routes: Arc<Routes>,
     app: Arc<App>,
-    of_connection: (ConnState, Discarding),
+    (state, discarding): &(ConnState, Discarding),
     request: Request<Incoming>,
-) -> InRequest<
-    impl Future<Output = Result<Response<impl Body<Data = Bytes, Error = BodyError>>, Infallible>> + Send + Unpin,
-> {
-    let context = RequestContext::new(request.headers());
-    InRequest::new(Arc::clone(&context), Box::pin(response(routes, app, of_connection, context, request)))
+) -> InRequest<BoxFuture<'static, Result<Response<impl Body<Data = Bytes, Error = BodyError> + use<>>, Infallible>>> {
+    let active = state.begin_request(!request.body().is_end_stream());
+    let (head, incoming) = request.into_parts();
+    let body = request_body::shared(incoming, discarding);
+    let is_well_formed = well_formed(&head);
+    let context = RequestContext::new(&head.headers);
+    let head =
+        RequestHead { method: head.method, target: head.uri, headers: head.headers, context: Arc::clone(&context) };
+    InRequest::new(context, Box::pin(response(routes, app, active, Arc::new(head), is_well_formed, body)))
 }
 
+/// Rejects malformed requests; a panic of a handler becomes a 500 (contract 11.8).
 async fn response(
     routes: Arc<Routes>,
     app: Arc<App>,
-    (state, discarding): (ConnState, Discarding),
-    context: Arc<RequestContext>,
-    request: Request<Incoming>,
+    active: ActiveRequest,
+    head: Arc<RequestHead>,
+    is_well_formed: Result<(), &'static str>,
+    (body, mut rest): (RequestBody, Rest),
 ) -> Result<Response<impl Body<Data = Bytes, Error = BodyError>>, Infallible> {
-    let active = state.begin_request(!request.body().is_end_stream());
-    let expects_continue = request.headers().contains_key(EXPECT);
-    let (head, incoming) = request.into_parts();
-    let (body, mut rest) = request_body::shared(incoming, &discarding);
-    let mut response = guarded(&routes, &app, &context, &mut rest, head, body).await;
-    if response.headers().contains_key(CONNECTION) {
+    app.host.observe(&head.headers);
+    let mut response = match is_well_formed {
+        Ok(()) => match AssertUnwindSafe(routes.respond(Arc::clone(&head), body)).catch_unwind().await {
+            Ok(response) => response,
+            Err(_) => finish(rejection(&Error::Internal, &app, &head)),
+        },
+        Err(why) => {
+            let mut rejection = rejection(&Error::BadRequest(why), &app, &head);
+            // Where this request ends may be in doubt, so nothing more is read from the connection.
+            rest.abandon();
+            rejection.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+            finish(rejection)
+        }
+    };
+    if rest.is_there() && response.headers().contains_key(CONNECTION) {
         // A form that did not arrive (contract 3.9b): the connection closes at once, since the rest may never come.
         rest.abandon();
-    } else if expects_continue && rest.is_unread() {
+    } else if rest.is_unread() && head.headers.contains_key(EXPECT) {
         // Whether the client will send the body without a 100 is not known (RFC 9110, section 10.1.1).
         response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
     }
@@ -238,39 +252,15 @@ async fn response(
         // The client opens its next connection to another instance, before this one closes all that are idle.
         response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
     }
+    let context = Arc::clone(&head.context);
     Ok(response.map(|body| ResponseBody::new(body.in_request(context), rest, active)))
-}
-
-/// Rejects malformed requests; a panic of a handler becomes a 500 (contract 11.8).
-async fn guarded(
-    routes: &Routes,
-    app: &App,
-    context: &Arc<RequestContext>,
-    rest: &mut Rest,
-    head: Parts,
-    body: RequestBody,
-) -> RouteResponse {
-    app.host.observe(&head.headers);
-    if let Err(why) = well_formed(&head) {
-        let mut rejection = rejection(&Error::BadRequest(why), app, context, &head.headers);
-        // Where this request ends may be in doubt, so nothing more is read from the connection.
-        rest.abandon();
-        rejection.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
-        return finish(rejection);
-    }
-    let context = Arc::clone(context);
-    let head = Arc::new(RequestHead { method: head.method, target: head.uri, headers: head.headers, context });
-    match AssertUnwindSafe(routes.respond(Arc::clone(&head), body)).catch_unwind().await {
-        Ok(response) => response,
-        Err(_) => finish(rejection(&Error::Internal, app, &head.context, &head.headers)),
-    }
 }
 
 /// The response to a request that no route responds to. It is isolated, since its address may be the callback's, with a
 /// code in it (contract 3.9a).
-fn rejection(error: &Error, app: &App, context: &RequestContext, headers: &HeaderMap) -> Reply {
-    let (trace_id, link_base) = (context.trace.trace_id.clone(), app.origins.link_base().to_owned());
-    let mut reply = problem(error, &Context { trace_id, as_page: is_navigation(headers), link_base });
+fn rejection(error: &Error, app: &App, head: &RequestHead) -> Reply {
+    let (trace_id, link_base) = (head.context.trace.trace_id.clone(), app.origins.link_base().to_owned());
+    let mut reply = problem(error, &Context { trace_id, as_page: is_navigation(&head.headers), link_base });
     app.common_headers.add(reply.headers_mut(), false);
     isolate(reply.headers_mut());
     reply

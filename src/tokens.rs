@@ -124,6 +124,17 @@ impl TokenService {
         if let Some(token) = held.filter(|token| token.is_fresh(now, self.config.skew)) {
             return Ok(Cow::Borrowed(token));
         }
+        // Boxed, since few calls need it.
+        Box::pin(self.refreshed(open, api, held, now)).await
+    }
+
+    async fn refreshed<'a>(
+        self: &Arc<Self>,
+        open: &'a OpenSession,
+        api: &str,
+        held: Option<&'a AccessToken>,
+        now: UnixSeconds,
+    ) -> Result<Cow<'a, AccessToken>, Error> {
         let Some(_permit) = self.limits.may_wait() else {
             return held.map(Cow::Borrowed).ok_or(Error::ProviderUnavailable);
         };

@@ -72,23 +72,12 @@ impl Upstream {
         let pool = self
             .pool()
             .ok_or_else(|| Failure::Unreachable("TLS configuration unavailable (no trusted roots?)".to_owned()))?;
-        let response = if request.body().is_end_stream() {
-            let head = Instant::now() + first_byte;
-            timeout_at(whole.map_or(head, |whole| whole.min(head)), pool.send(request)).await.ok()
-        } else {
-            let (turn, of_upstream) = watch::channel(None);
-            let request = request.map(|body| Sending { body, turn }.boxed());
-            let expired = async {
-                match whole {
-                    Some(whole) => _ = timeout_at(whole, expiry(of_upstream, first_byte)).await,
-                    None => expiry(of_upstream, first_byte).await,
-                }
-            };
-            tokio::select! {
-                response = pool.send(request) => Some(response),
-                () = expired => None,
-            }
-        };
+        if !request.body().is_end_stream() {
+            // Boxed, since most requests have no body.
+            return Box::pin(send_with_body(pool, request, first_byte, whole)).await;
+        }
+        let head = Instant::now() + first_byte;
+        let response = timeout_at(whole.map_or(head, |whole| whole.min(head)), pool.send(request)).await;
         response.unwrap_or(Err(Failure::Timeout))
     }
 
@@ -104,6 +93,26 @@ impl Upstream {
     /// Without it no trusted roots are loaded.
     fn is_https(&self) -> bool {
         self.origin.scheme() == Some(&Scheme::HTTPS)
+    }
+}
+
+async fn send_with_body(
+    pool: &Arc<Pool>,
+    request: Request<Body>,
+    first_byte: Duration,
+    whole: Option<Instant>,
+) -> Result<Response<PooledBody>, Failure> {
+    let (turn, of_upstream) = watch::channel(None);
+    let request = request.map(|body| Sending { body, turn }.boxed());
+    let expired = async {
+        match whole {
+            Some(whole) => _ = timeout_at(whole, expiry(of_upstream, first_byte)).await,
+            None => expiry(of_upstream, first_byte).await,
+        }
+    };
+    tokio::select! {
+        response = pool.send(request) => response,
+        () = expired => Err(Failure::Timeout),
     }
 }
 

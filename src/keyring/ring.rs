@@ -133,6 +133,12 @@ impl Ring {
             Lookup::Unfetched(_) if self.is_probed() => return KeyForOpening::Unavailable,
             Lookup::Unlisted | Lookup::Unfetched(_) => {}
         }
+        // Boxed, since few requests need it.
+        Box::pin(self.read_key(kid, now)).await
+    }
+
+    /// The key after the source was read, unless that fails.
+    async fn read_key(self: &Arc<Self>, kid: KeyId, now: UnixSeconds) -> KeyForOpening {
         let waiting_since = Instant::now();
         let mut guard = Arc::clone(&self.source_lock).lock_owned().await;
         if self.failed_since(waiting_since) && !matches!(self.lookup(kid, now), Lookup::Decided(_)) {

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use http::header::{AUTHORIZATION, CONTENT_LENGTH, SET_COOKIE, TRANSFER_ENCODING};
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, StatusCode};
+use http_body::Body as _;
 use http_body_util::{BodyExt, Limited};
 use tokio::time::Instant;
 
@@ -107,7 +108,7 @@ impl Proxy {
             Verdict::MethodNotAllowed(allow) => return Err(Error::MethodDenied(allow.into()).into()),
             Verdict::NotFound => return Err(Error::RouteDenied.into()),
         }
-        if declared_length(call.headers).is_some_and(|length| length > api.max_body) {
+        if !body.is_end_stream() && declared_length(call.headers).is_some_and(|length| length > api.max_body) {
             return Err(Error::BodyTooLarge.into());
         }
         let token = self.tokens.for_call(&open, &api.name, call.now).await?;
@@ -121,8 +122,8 @@ impl Proxy {
             Ok(response) => response,
             Err(error) => {
                 // The provider may accept nothing but the new refresh token any more, so it must not be lost.
-                let cookies =
-                    if is_new { self.sessions.write_or_log(&open, call.now, arrived).await } else { Vec::new() };
+                let write = || self.sessions.write_or_log(&open, call.now, arrived);
+                let cookies = if is_new { Box::pin(write()).await } else { Vec::new() };
                 return Err(Rejected { error, cookies });
             }
         };
@@ -134,7 +135,7 @@ impl Proxy {
         // New tokens are always written, activity only by a response that is quick.
         let lines = if let Cow::Owned(token) = token {
             open.session.put_access_token(token);
-            self.sessions.write_or_log(&open, call.now, arrived).await
+            Box::pin(self.sessions.write_or_log(&open, call.now, arrived)).await
         } else if open.is_cookie_outdated || answered - arrived < WRITE_WITHIN {
             self.sessions.write_if_due(&open, call.now, arrived).await
         } else {
@@ -162,7 +163,7 @@ impl Proxy {
     ) -> Result<Response<PooledBody>, Error> {
         match challenge::required_by(response.status(), response.headers()) {
             None => Ok(response),
-            Some(required) => Err(self.tokens.on_challenge(open, token.clone(), required, now).await),
+            Some(required) => Err(Box::pin(self.tokens.on_challenge(open, token.clone(), required, now)).await),
         }
     }
 }
@@ -177,7 +178,7 @@ async fn send(
     deadline: Option<Instant>,
 ) -> Result<Response<PooledBody>, Error> {
     let reading = *call.method == Method::GET || *call.method == Method::HEAD;
-    let repeatable = reading && !has_body(call.headers);
+    let repeatable = reading && body.is_end_stream();
     let limit = usize::try_from(api.max_body).unwrap_or(usize::MAX);
     let mut body = if repeatable { None } else { Some(Limited::new(body, limit).boxed()) };
     let mut again = repeatable;

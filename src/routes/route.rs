@@ -15,9 +15,9 @@ use warp::filters::BoxedFilter;
 use warp::reply::Response;
 use warp::{Filter, Reply as _};
 
-use super::{GatewayRequest, RequestHead, RouteResponse, proxy};
+use super::{GatewayRequest, RequestHead, RouteResponse};
 use crate::app::App;
-use crate::clock::now;
+use crate::clock::{UnixSeconds, now};
 use crate::error::Error;
 use crate::functions::is_from_host;
 use crate::guard::cors::{self, Preflight};
@@ -25,7 +25,7 @@ use crate::guard::csrf;
 use crate::guard::navigation::reject_prefetch;
 use crate::path::strip_prefix_segments;
 use crate::places::{Class, Place, Places};
-use crate::proxy::forward::has_body;
+use crate::proxy::forward::{Call, has_body};
 use crate::reply::body::{FORM_LATE, GuardedBody, Incomplete, Limit};
 use crate::reply::{
     Body, BodyError, Context, Rejected, Reply, clear_cache, empty, is_navigation, isolate, no_body, problem,
@@ -50,7 +50,7 @@ type BoxedHandler = Box<dyn Fn(Arc<App>, GatewayRequest) -> BoxFuture<'static, R
 
 /// What responds to the requests of a route.
 enum Handler {
-    /// [`proxy`], whose future is not boxed for each call.
+    /// [`Proxy::call`](crate::proxy::forward::Proxy::call), whose future is not boxed for each call.
     Proxy,
     Boxed(BoxedHandler),
 }
@@ -219,9 +219,17 @@ impl Route {
         body: Body,
         place: Place,
     ) -> RouteResponse {
-        let request = GatewayRequest { head: Arc::clone(&head), body, place: place.clone(), now: now() };
+        let now = now();
         let outcome = match cors::preflight(&head.method, &head.headers, &app.origins) {
-            None => self.handle(app, request).await,
+            None => match (self.check(&head, &place).await, &self.handler) {
+                (Err(rejected), _) => Err(rejected),
+                // Awaited here, since each function between would copy the future.
+                (Ok(()), Handler::Proxy) => app.proxy.call(call(&head, &place, now), body).await,
+                (Ok(()), Handler::Boxed(handler)) => {
+                    let request = GatewayRequest { head: Arc::clone(&head), body, place: place.clone(), now };
+                    handler(Arc::clone(app), request).await
+                }
+            },
             Some(Preflight::Allowed(_)) => Ok(preflight_response(app)),
             Some(Preflight::Denied) => Err(Error::OriginDenied.into()),
         };
@@ -260,23 +268,24 @@ impl Route {
     }
 
     /// The checks that come before a handler, in the order of contract 8.7.
-    async fn handle(&self, app: &Arc<App>, request: GatewayRequest) -> Result<Reply, Rejected> {
+    async fn check(&self, head: &RequestHead, place: &Place) -> Result<(), Rejected> {
         if self.rejects_prefetch {
-            reject_prefetch(&request.head.headers)?;
+            reject_prefetch(&head.headers)?;
         }
-        let enters_itself =
-            self.admission == Class::Proxied || (self.takes_forms && request.head.method == Method::POST);
+        let enters_itself = self.admission == Class::Proxied || (self.takes_forms && head.method == Method::POST);
         if !enters_itself {
-            request.place.enter().await?;
+            place.enter().await?;
         }
         match self.methods {
-            Some(methods) if !self.allows(&request.head.method) => Err(Error::MethodDenied(methods.into()).into()),
-            _ => match &self.handler {
-                Handler::Proxy => proxy(app, request).await,
-                Handler::Boxed(handler) => handler(Arc::clone(app), request).await,
-            },
+            Some(methods) if !self.allows(&head.method) => Err(Error::MethodDenied(methods.into()).into()),
+            _ => Ok(()),
         }
     }
+}
+
+fn call<'a>(head: &'a RequestHead, place: &'a Place, now: UnixSeconds) -> Call<'a> {
+    let RequestHead { method, target, headers, context } = head;
+    Call { method, path: target.path(), query: target.query(), headers, trace: &context.trace, place, now }
 }
 
 /// The segment that a path has after another path, if it is one and not empty.
@@ -296,7 +305,7 @@ pub(super) fn request_body<B>(head: &RequestHead, body: B) -> Body
 where
     B: http_body::Body<Data = Bytes> + Send + Sync + 'static,
 {
-    if !has_body(&head.headers) {
+    if body.is_end_stream() || !has_body(&head.headers) {
         return no_body();
     }
     let body = body.map_err(|_| BodyError::from(Incomplete::BROKEN)).boxed();

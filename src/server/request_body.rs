@@ -123,6 +123,11 @@ async fn discard(mut incoming: Incoming, mut progress: Instant, active: Arc<Acti
 }
 
 impl Rest {
+    /// Whether the request has a body.
+    pub(super) const fn is_there(&self) -> bool {
+        self.0.is_some()
+    }
+
     /// Whether no reader has begun to read a body, so that no `100 Continue` was sent.
     pub(super) fn is_unread(&self) -> bool {
         self.0.as_ref().is_some_and(|shared| !shared.lock().is_polled)

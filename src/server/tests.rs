@@ -37,10 +37,8 @@ fn connection(app: Arc<App>) -> DuplexStream {
 /// A connection to these routes.
 fn serve(app: Arc<App>, routes: Arc<Routes>) -> DuplexStream {
     let (client, server) = duplex(64 * 1_024);
-    let (state, discarding) = (ConnState::new(), Discarding::default());
-    let service = service_fn(move |request| {
-        respond(Arc::clone(&routes), Arc::clone(&app), (state.clone(), discarding.clone()), request).boxed()
-    });
+    let of_connection = (ConnState::new(), Discarding::default());
+    let service = service_fn(move |request| respond(Arc::clone(&routes), Arc::clone(&app), &of_connection, request));
     tokio::spawn(http().serve_connection(TokioIo::new(server), service));
     client
 }

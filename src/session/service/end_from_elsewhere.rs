@@ -23,17 +23,22 @@ impl Sessions {
     /// still stream (contract 10.21). A session that was revoked or is of another issuer is not moved into the store.
     pub(super) async fn load(&self, cookie: &Opened, now: UnixSeconds) -> Result<OpenSession, OpenError> {
         let handle = Handle::decode(cookie.payload());
-        if handle.is_none()
-            && self.store.has_index()
-            && let Some(session) = Session::decode(cookie.payload())
-        {
+        if handle.is_none() && self.store.has_index() {
+            // Boxed, since it happens once for a session.
+            Box::pin(self.check_before_move(cookie)).await?;
+        }
+        let announce = |_: &LoadError| handle.iter().for_each(|handle| self.announce_end(&handle.session()));
+        Ok(self.store.load(cookie, now).await.inspect_err(announce)?)
+    }
+
+    async fn check_before_move(&self, cookie: &Opened) -> Result<(), OpenError> {
+        if let Some(session) = Session::decode(cookie.payload()) {
             self.check_revocations(&session).await?;
             if !self.configured.is_issuer_of(&session) {
                 return Err(OpenError::Expired);
             }
         }
-        let announce = |_: &LoadError| handle.iter().for_each(|handle| self.announce_end(&handle.session()));
-        Ok(self.store.load(cookie, now).await.inspect_err(announce)?)
+        Ok(())
     }
 
     /// Announces the end of a session if this instance knows of it.
