@@ -118,16 +118,21 @@ const HEX_PAIRS: &str = concat!(
 /// `N` random bytes in hex, never all zero, as W3C Trace Context requires of trace and span IDs.
 #[must_use]
 pub fn random_hex<const N: usize>() -> String {
+    let mut hex = String::with_capacity(2 * N);
+    push_random_hex::<N>(&mut hex);
+    hex
+}
+
+/// The same, appended to a text.
+pub fn push_random_hex<const N: usize>(text: &mut String) {
     let mut bytes = rand::random::<[u8; N]>();
     if let Some(last) = bytes.last_mut() {
         *last |= 1;
     }
-    let mut hex = String::with_capacity(2 * N);
     for byte in bytes {
         let at = 2 * usize::from(byte);
-        hex.push_str(HEX_PAIRS.get(at..at + 2).unwrap_or("00"));
+        text.push_str(HEX_PAIRS.get(at..at + 2).unwrap_or("00"));
     }
-    hex
 }
 
 #[cfg(test)]

@@ -47,8 +47,8 @@ pub struct Limits {
 /// A session that a request carries, or that begins.
 #[derive(Debug, Clone)]
 pub struct OpenSession {
-    /// What it holds, in the newest state that was known when it was loaded.
-    pub session: Session,
+    /// What it holds, in the newest state that was known when it was loaded. Boxed, since it moves a lot.
+    pub session: Box<Session>,
     /// The absolute expiry.
     pub expires_at: UnixSeconds,
     /// The key that sealed it, if it was loaded.
@@ -147,9 +147,9 @@ impl From<TooLarge> for WriteError {
 impl OpenSession {
     /// A session that begins.
     #[must_use]
-    pub const fn new(session: Session, expires_at: UnixSeconds) -> Self {
+    pub fn new(session: impl Into<Box<Session>>, expires_at: UnixSeconds) -> Self {
         Self {
-            session,
+            session: session.into(),
             expires_at,
             sealed_by: None,
             is_cookie_outdated: false,
@@ -160,7 +160,12 @@ impl OpenSession {
 
     /// A session that a store has loaded.
     #[must_use]
-    pub fn loaded(session: Session, expires_at: UnixSeconds, sealed_by: KeyId, is_cookie_outdated: bool) -> Self {
+    pub fn loaded(
+        session: impl Into<Box<Session>>,
+        expires_at: UnixSeconds,
+        sealed_by: KeyId,
+        is_cookie_outdated: bool,
+    ) -> Self {
         Self { sealed_by: Some(sealed_by), is_cookie_outdated, ..Self::new(session, expires_at) }
     }
 

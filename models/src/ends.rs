@@ -20,7 +20,7 @@ pub fn a_response_that_waits_learns_of_the_end(sealer: &Arc<Sealer>, revocations
         let ends: Arc<Ends> = Arc::default();
         let session = Session::new([1; 16], User::default(), 0);
         let (id, seen) = (session.id, ends.count());
-        let mut watch = SessionWatch::new(&ends, &store, revocations, session, seen);
+        let mut watch = SessionWatch::new(&ends, &store, revocations, Box::new(session), seen);
         let response =
             spawn(poll_fn(move |context| if watch.poll_ended(context) { Poll::Ready(()) } else { Poll::Pending }));
         let key = SessionKey { id: Some(id), hash: None, expires_at: 10_000 };

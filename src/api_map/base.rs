@@ -60,7 +60,8 @@ impl Base {
             .path_and_query(target)
             .build()
             .ok()?;
-        self.contains(&uri).then_some(uri)
+        // Scheme and authority are those of the base.
+        strip_prefix_segments(uri.path(), &self.prefix).is_some().then_some(uri)
     }
 
     /// The normalised URL, with a trailing slash.
@@ -75,12 +76,6 @@ impl Base {
     pub fn origin(&self) -> Uri {
         let parts = Uri::builder().scheme(self.scheme.clone()).authority(self.authority.clone()).path_and_query("/");
         parts.build().expect("scheme, authority and path are a URI")
-    }
-
-    fn contains(&self, uri: &Uri) -> bool {
-        strip_prefix_segments(uri.path(), &self.prefix).is_some()
-            && uri.scheme() == Some(&self.scheme)
-            && uri.authority() == Some(&self.authority)
     }
 
     /// Path, query and fragment below this base of a reference in a response to the request of this URL (contract

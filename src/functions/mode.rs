@@ -39,10 +39,13 @@ impl Mode {
 
     /// The mode that a request shows: only the host adds an invocation ID.
     fn of(headers: &HeaderMap, port: u16) -> Self {
-        match (headers.contains_key(INVOCATION), headers.contains_key(FORWARDED_HOST)) {
-            (true, true) if names_socket(headers, port) => Self::Proxying,
-            (true, _) if !names_socket(headers, port) => Self::Forwarding,
-            _ => Self::Unknown,
+        if !headers.contains_key(INVOCATION) {
+            return Self::Unknown;
+        }
+        match names_socket(headers, port) {
+            false => Self::Forwarding,
+            true if headers.contains_key(FORWARDED_HOST) => Self::Proxying,
+            true => Self::Unknown,
         }
     }
 }

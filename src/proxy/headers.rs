@@ -14,15 +14,15 @@ use crate::telemetry::TraceContext;
 #[must_use]
 pub fn forwarded(headers: &HeaderMap, more: &[HeaderName], trace: &TraceContext) -> HeaderMap {
     let nominated = nominated(headers);
-    let passes = |name: &HeaderName| (always_passed(name) || more.contains(name)) && !nominated.contains(name);
+    // Without its `traceparent` a trace state belongs to no trace (W3C Trace Context, section 3.3.1).
+    let is_traceless = |name: &HeaderName| !trace.is_continued && *name == TRACESTATE;
+    let passes = |name: &HeaderName| {
+        (always_passed(name) || more.contains(name)) && !nominated.contains(name) && !is_traceless(name)
+    };
     // Enough for most calls, whose other headers are the browser's own.
     let mut passed = HeaderMap::with_capacity(6);
     for (name, value) in headers.iter().filter(|(name, _)| passes(name)) {
         passed.append(name.clone(), value.clone());
-    }
-    if !trace.is_continued {
-        // Without its `traceparent` it belongs to no trace (W3C Trace Context, section 3.3.1).
-        passed.remove(TRACESTATE);
     }
     // The length frames the streamed body, so `Connection` cannot nominate it.
     if let Some(length) = headers.get(CONTENT_LENGTH) {

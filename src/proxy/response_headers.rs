@@ -110,9 +110,10 @@ where
     }
 }
 
-/// Whether a value is not passed on as it is.
+/// Whether a value is not passed on as it is. No value has control characters but tabs, so that one of ASCII characters
+/// is visible.
 fn is_rewritten(name: &HeaderName, value: &HeaderValue) -> bool {
-    has_reference(name) || *name == LINK || value.to_str().is_err()
+    has_reference(name) || *name == LINK || !value.as_bytes().is_ascii()
 }
 
 /// Whether a header's value is a reference to another resource.

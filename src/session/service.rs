@@ -188,7 +188,7 @@ impl Sessions {
         let is_due = now >= open.session.active_at.saturating_add(self.activity_interval(open));
         let is_retiring = || open.sealed_by.is_some_and(|kid| self.sealer.is_retiring(kid, now));
         if is_due || open.is_cookie_outdated || is_retiring() {
-            self.write_or_log(open, now, arrived).await
+            Box::pin(self.write_or_log(open, now, arrived)).await
         } else {
             Vec::new()
         }
@@ -250,7 +250,7 @@ impl Sessions {
 
     /// Watches a session for a response that streams (contract 10.21).
     #[must_use]
-    pub fn watch(&self, session: Session, before: EndCount) -> SessionWatch {
+    pub fn watch(&self, session: Box<Session>, before: EndCount) -> SessionWatch {
         SessionWatch::new(&self.ends, &self.store, &self.revocations, session, before)
     }
 

@@ -34,7 +34,7 @@ pub struct SessionWatch {
     store: Arc<dyn SessionStore>,
     revocations: Arc<RevocationCache>,
     /// Without its tokens: what identifies it, and what the revocation list ends sessions by.
-    session: Session,
+    session: Box<Session>,
     /// The count when the session was looked up last.
     seen: EndCount,
     /// The entry in the table, and the waker in it.
@@ -74,7 +74,7 @@ impl SessionWatch {
         ends: &Arc<Ends>,
         store: &Arc<dyn SessionStore>,
         revocations: &Arc<RevocationCache>,
-        mut session: Session,
+        mut session: Box<Session>,
         seen: EndCount,
     ) -> Self {
         let (ends, store, revocations) = (Arc::clone(ends), Arc::clone(store), Arc::clone(revocations));

@@ -83,7 +83,7 @@ impl SessionStore for CookieStore {
                 let has_ended = self.ended.get(&handle.session()).is_some();
                 return Err(if has_ended { LoadError::Ended } else { LoadError::StoreUnavailable });
             }
-            let mut session = Session::decode(cookie.payload()).ok_or(LoadError::Expired)?;
+            let mut session = Box::new(Session::decode(cookie.payload()).ok_or(LoadError::Expired)?);
             if self.ended.get(&session).is_some() {
                 return Err(LoadError::Ended);
             }

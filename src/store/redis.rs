@@ -196,7 +196,7 @@ impl SessionStore for RedisStore {
         Box::pin(async move {
             self.check_here(&open.session)?;
             let mut newest = open.clone();
-            newest.session = self.read(&Handle::of(&open.session), open.expires_at, now).await?.session;
+            *newest.session = self.read(&Handle::of(&open.session), open.expires_at, now).await?.session;
             Ok(newest)
         })
     }
@@ -254,7 +254,7 @@ impl SessionStore for RedisStore {
             self.check_here_before_saving(&open.session)?;
             let mut next = open.session.clone();
             new.put_into(&mut next);
-            let saved = self.records.save(next, open.expires_at, lock, now).await;
+            let saved = self.records.save(*next, open.expires_at, lock, now).await;
             if saved == Err(SaveError::Ended) {
                 self.note_end(&open.session, open.expires_at, now).await?;
             }

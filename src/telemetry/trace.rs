@@ -3,7 +3,7 @@
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue};
 
-use crate::secret::random_hex;
+use crate::secret::{push_random_hex, random_hex};
 
 pub const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
 
@@ -38,7 +38,12 @@ impl TraceContext {
     #[must_use]
     pub fn traceparent(&self) -> Option<HeaderValue> {
         let flags = if self.sampled { "-01" } else { "-00" };
-        let value = ["00-", &self.trace_id, "-", &random_hex::<8>(), flags].concat();
+        let mut value = String::with_capacity("00-".len() + 32 + "-".len() + 16 + flags.len());
+        value.push_str("00-");
+        value.push_str(&self.trace_id);
+        value.push('-');
+        push_random_hex::<8>(&mut value);
+        value.push_str(flags);
         HeaderValue::from_maybe_shared(Bytes::from(value)).ok()
     }
 }

@@ -89,7 +89,7 @@ impl Memory {
 
     /// The session as its cookie is to hold it now: with the newest tokens and a generation above every earlier one.
     /// One step, so that a cookie of a higher generation never holds older tokens.
-    pub(super) fn prepare_write(&self, open: &OpenSession, now: UnixSeconds) -> Session {
+    pub(super) fn prepare_write(&self, open: &OpenSession, now: UnixSeconds) -> Box<Session> {
         let mut table = self.table();
         remove_expired(&mut table, now);
         let entry = table.get_or_insert_mut(open.session.id, || Entry::until(open.expires_at));

@@ -178,7 +178,7 @@ impl SessionStore for SharedStore {
             tokio::time::sleep(delay).await;
             self.check(&open.session)?;
             let mut newest = open.clone();
-            newest.session = self.record(&open.session, open.expires_at, now)?;
+            *newest.session = self.record(&open.session, open.expires_at, now)?;
             Ok(newest)
         })
     }
@@ -193,7 +193,7 @@ impl SessionStore for SharedStore {
             }
             let mut records = self.shared.records.lock().unwrap();
             let record = records.entry(handle(&new.session)).or_insert_with(|| Record {
-                session: new.session.clone(),
+                session: Session::clone(&new.session),
                 expires_at: new.expires_at,
                 user_agent: new.user_agent.clone(),
             });
