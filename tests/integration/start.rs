@@ -1,6 +1,7 @@
 //! Startup, unavailable dependencies at startup, and shutdown (contract 11.6, 11.7, 12.2).
 
 use std::collections::BTreeMap;
+use std::fs;
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::path::Path;
@@ -34,7 +35,7 @@ fn check_on_an_empty_environment_lists_every_required_setting_at_once() {
 /// It has only what a reader fills in, and no empty value: `docs/configuration.md` lists the other settings.
 #[test]
 fn the_sample_of_local_settings_is_valid_once_it_is_filled_in() {
-    let text = std::fs::read_to_string(Path::new(ROOT).join("local.settings.json.sample")).unwrap();
+    let text = fs::read_to_string(Path::new(ROOT).join("local.settings.json.sample")).unwrap();
     let sample: serde_json::Value = serde_json::from_str(&text).unwrap();
     let values = sample["Values"].as_object().unwrap();
     let settings: BTreeMap<String, String> = values.iter().map(fill).collect();
@@ -57,16 +58,20 @@ fn fill((name, value): (&String, &serde_json::Value)) -> (String, String) {
     (name.clone(), filled.to_owned())
 }
 
-/// By default jemalloc keeps the memory of closed connections; `cargo dev bench --memory` measures what is given back.
-/// `confirm_conf` makes it print its settings.
+/// By default jemalloc keeps the memory of closed connections; `cargo dev bench --memory` measures what is given back, by
+/// a thread of its own. `confirm_conf` makes it print its settings.
 #[cfg(target_os = "linux")]
-#[test]
-fn the_allocators_settings_are_compiled_in() {
+#[tokio::test(flavor = "multi_thread")]
+async fn the_allocators_settings_are_compiled_in() {
     let confirm = BTreeMap::from([("_RJEM_MALLOC_CONF".to_owned(), "confirm_conf:true".to_owned())]);
     let (_, text) = run(&["unknown-command"], &confirm);
-    for setting in ["dirty_decay_ms:0", "muzzy_decay_ms:0"] {
+    for setting in ["background_thread:true", "dirty_decay_ms:200", "muzzy_decay_ms:0"] {
         assert!(text.contains(&format!("Set conf value: {setting}")), "{setting} in {text}");
     }
+    let app = TestApp::start().await;
+    let threads = fs::read_dir(format!("/proc/{}/task", app.pid())).unwrap();
+    let mut names = threads.map(|thread| fs::read_to_string(thread.unwrap().path().join("comm")).unwrap_or_default());
+    assert!(names.any(|name| name.trim() == "jemalloc_bg_thd"), "the thread that gives memory back runs");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -243,7 +248,7 @@ async fn faults_of_key_versions_are_logged_once_and_one_time_refresh_tokens_are_
         key("aaaaaaaaaaaaaaaa0000000000000002", &good, 1_700_000_001),
         key("bbbbbbbbbbbbbbbb0000000000000003", "not a key", 1_700_000_002),
     ];
-    std::fs::write(&path, serde_json::json!({"keys": keys}).to_string()).unwrap();
+    fs::write(&path, serde_json::json!({"keys": keys}).to_string()).unwrap();
     set_mode(&path, 0o600).unwrap();
     let builder = TestApp::builder().set("ENC_KEY", "").set("KEY_FILE", path.display().to_string());
     let builder = builder.set("KEY_REFRESH", "1s").set("KEY_PROPAGATION", "3s").set("CLOCK_SKEW", "1s");
