@@ -58,8 +58,8 @@ fn fill((name, value): (&String, &serde_json::Value)) -> (String, String) {
     (name.clone(), filled.to_owned())
 }
 
-/// By default jemalloc keeps the memory of closed connections; `cargo dev bench --memory` measures what is given back, by
-/// a thread of its own. `confirm_conf` makes it print its settings.
+/// By default jemalloc keeps the memory of closed connections; `cargo dev bench --memory` measures what is given back,
+/// by a thread of its own. `confirm_conf` makes it print its settings.
 #[cfg(target_os = "linux")]
 #[tokio::test(flavor = "multi_thread")]
 async fn the_allocators_settings_are_compiled_in() {
