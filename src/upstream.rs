@@ -61,6 +61,8 @@ impl Upstream {
     /// `first_byte` is how long the upstream may take for it after the request body has ended, and how long it may
     /// pause while it reads that body (contract 10.15). The time that the client takes for the body does not count.
     ///
+    /// `now` is the current time.
+    ///
     /// # Errors
     /// [`Failure`].
     pub async fn send(
@@ -68,6 +70,7 @@ impl Upstream {
         request: Request<Body>,
         first_byte: Duration,
         whole: Option<Instant>,
+        now: Instant,
     ) -> Result<Response<PooledBody>, Failure> {
         let pool = self
             .pool()
@@ -76,8 +79,8 @@ impl Upstream {
             // Boxed, since most requests have no body.
             return Box::pin(send_with_body(pool, request, first_byte, whole)).await;
         }
-        let head = Instant::now() + first_byte;
-        let response = timeout_at(whole.map_or(head, |whole| whole.min(head)), pool.send(request)).await;
+        let head = now + first_byte;
+        let response = timeout_at(whole.map_or(head, |whole| whole.min(head)), pool.send(request, now)).await;
         response.unwrap_or(Err(Failure::Timeout))
     }
 
@@ -111,7 +114,7 @@ async fn send_with_body(
         }
     };
     tokio::select! {
-        response = pool.send(request) => response,
+        response = pool.send(request, Instant::now()) => response,
         () = expired => Err(Failure::Timeout),
     }
 }

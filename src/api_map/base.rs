@@ -1,7 +1,7 @@
 //! An API's base URL: every final URL keeps its scheme, host, port and path prefix (contract 10.6).
 
 use http::Uri;
-use http::uri::{Authority, Scheme};
+use http::uri::{Authority, PathAndQuery, Scheme};
 use url::Url;
 
 use super::Locations;
@@ -42,6 +42,14 @@ impl Base {
     /// The URL of a path under this base. `None` if the result would not be under it, or is too long for a URI.
     #[must_use]
     pub fn uri(&self, path: &ProvenPath<'_>, query: Option<&str>) -> Option<Uri> {
+        let target = self.target(path, query)?;
+        let uri = Uri::builder().scheme(self.scheme.clone()).authority(self.authority.clone());
+        uri.path_and_query(target).build().ok()
+    }
+
+    /// Path and query of that URL: the target of a request for it.
+    #[must_use]
+    pub fn target(&self, path: &ProvenPath<'_>, query: Option<&str>) -> Option<PathAndQuery> {
         // As long as it becomes, so that it is not allocated twice.
         let query_len = query.map_or(0, |query| query.len() + 1);
         let mut target = String::with_capacity((self.prefix.len() + path.raw.len()).max(1) + query_len);
@@ -54,14 +62,8 @@ impl Base {
             target.push('?');
             target.push_str(query);
         }
-        let uri = Uri::builder()
-            .scheme(self.scheme.clone())
-            .authority(self.authority.clone())
-            .path_and_query(target)
-            .build()
-            .ok()?;
-        // Scheme and authority are those of the base.
-        strip_prefix_segments(uri.path(), &self.prefix).is_some().then_some(uri)
+        let target = PathAndQuery::try_from(target).ok()?;
+        strip_prefix_segments(target.path(), &self.prefix).is_some().then_some(target)
     }
 
     /// The normalised URL, with a trailing slash.

@@ -51,7 +51,7 @@ impl Users {
 
     /// Registers a request; `None` if as many wait already as may.
     pub(super) fn register(self: &Arc<Self>, session: &Session) -> Option<Registration> {
-        let user = self.hasher.hash_one((&session.issuer, &session.user.sub));
+        let user = self.hasher.hash_one((session.issuer.as_deref().unwrap_or_default(), &session.user.sub));
         let mut table = self.table();
         let new = || Slots { permits: Arc::new(Semaphore::new(self.limit.held)), registered: 0 };
         let slots = table.entry(user).or_insert_with(new);

@@ -113,8 +113,9 @@ impl Proxy {
         }
         let token = self.tokens.for_call(&open, &api.name, call.now).await?;
         let is_new = matches!(token, Cow::Owned(_));
-        let deadline = api.timeouts.total.map(|total| Instant::now() + total);
-        let received = match send(api, upstream, &call, &path, &token.token, body, deadline).await {
+        let sent = Instant::now();
+        let deadline = api.timeouts.total.map(|total| sent + total);
+        let received = match send(api, upstream, &call, &path, &token.token, body, (sent, deadline)).await {
             Ok(response) => self.without_challenge(response, &open, &token, call.now).await,
             Err(error) => Err(error),
         };
@@ -175,7 +176,7 @@ async fn send(
     path: &ProvenPath<'_>,
     token: &Token,
     body: Body,
-    deadline: Option<Instant>,
+    (mut now, deadline): (Instant, Option<Instant>),
 ) -> Result<Response<PooledBody>, Error> {
     let reading = *call.method == Method::GET || *call.method == Method::HEAD;
     let repeatable = reading && body.is_end_stream();
@@ -185,7 +186,7 @@ async fn send(
     loop {
         let body = body.take().unwrap_or_else(|| no_body());
         let request = request(api, call, path, token, body).ok_or(Error::Internal)?;
-        match upstream.send(request, api.timeouts.first_byte, deadline).await {
+        match upstream.send(request, api.timeouts.first_byte, deadline, now).await {
             Ok(response) if response.status() == StatusCode::SWITCHING_PROTOCOLS => {
                 tracing::warn!(api = %api.name, "the API switches to another protocol, which is not supported");
                 return Err(Error::UpstreamUnavailable);
@@ -194,7 +195,7 @@ async fn send(
             Err(Failure::Timeout) => return Err(Error::UpstreamTimeout),
             Err(Failure::TooLong) => return Err(Error::BodyTooLarge),
             Err(Failure::Incomplete(Incomplete(why))) => return Err(Error::BadRequest(why)),
-            Err(Failure::Unreachable(_)) if again => again = false,
+            Err(Failure::Unreachable(_)) if again => (again, now) = (false, Instant::now()),
             Err(Failure::Unreachable(problem)) => {
                 tracing::warn!(api = %api.name, %problem, "cannot reach the API");
                 return Err(Error::UpstreamUnavailable);
@@ -216,7 +217,7 @@ pub fn has_body(headers: &HeaderMap) -> bool {
 fn request(api: &Api, call: &Call<'_>, path: &ProvenPath<'_>, token: &Token, body: Body) -> Option<Request<Body>> {
     let mut request = Request::new(body);
     *request.method_mut() = call.method.clone();
-    *request.uri_mut() = api.base.uri(path, call.query)?;
+    *request.uri_mut() = api.base.target(path, call.query)?.into();
     *request.headers_mut() = headers::forwarded(call.headers, &api.request_headers, call.trace);
     // Without a length, APIs respond 411 to methods that usually have a body (RFC 9110 section 8.6), and a host in
     // forwarding mode drops `Content-Length: 0`.

@@ -146,10 +146,9 @@ fn ascii(value: &HeaderValue) -> Cow<'_, str> {
 
 /// The names that `Connection` makes hop-by-hop (RFC 9110 section 7.6.1).
 pub(super) fn nominated(headers: &HeaderMap) -> Vec<HeaderName> {
-    let words =
-        headers.get_all(CONNECTION).iter().filter_map(|value| value.to_str().ok()).flat_map(|line| line.split(','));
     // The usual two name no header that is passed on.
-    let words = words.map(str::trim).filter(|word| !matches!(*word, "close" | "keep-alive"));
+    let lines = headers.get_all(CONNECTION).iter().filter(|line| !matches!(line.as_bytes(), b"close" | b"keep-alive"));
+    let words = lines.filter_map(|line| line.to_str().ok()).flat_map(|line| line.split(',')).map(str::trim);
     words.filter_map(|word| HeaderName::from_bytes(word.as_bytes()).ok()).collect()
 }
 

@@ -3,6 +3,7 @@
 use http_body_util::BodyExt;
 use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream, duplex};
+use tokio::time::Instant;
 
 use super::*;
 use crate::config::{Config, Vars};
@@ -115,7 +116,7 @@ async fn on_the_wire(method: &'static str, response: &'static str) -> String {
         let (upstream, mut request) = (Arc::clone(&upstream), Request::new(body));
         request.method_mut().clone_from(&head.method);
         async move {
-            let response = upstream.send(request, second, None).await.unwrap();
+            let response = upstream.send(request, second, None, Instant::now()).await.unwrap();
             response.map(|body| body.map_err(BodyError::from).boxed())
         }
     }));

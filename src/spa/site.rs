@@ -93,14 +93,15 @@ impl Site {
         *request.uri_mut() = url.clone();
         *request.headers_mut() = headers;
         let whole = Some(start + TOTAL);
-        let response = self.upstream.send(request, FIRST_BYTE, whole).await.map_err(|failure| match failure {
-            Failure::Timeout => Error::UpstreamTimeout,
-            Failure::Incomplete(_) | Failure::TooLong => Error::Internal,
-            Failure::Unreachable(problem) => {
-                tracing::warn!(%problem, "cannot reach the website");
-                Error::UpstreamUnavailable
-            }
-        })?;
+        let response =
+            self.upstream.send(request, FIRST_BYTE, whole, start).await.map_err(|failure| match failure {
+                Failure::Timeout => Error::UpstreamTimeout,
+                Failure::Incomplete(_) | Failure::TooLong => Error::Internal,
+                Failure::Unreachable(problem) => {
+                    tracing::warn!(%problem, "cannot reach the website");
+                    Error::UpstreamUnavailable
+                }
+            })?;
         if response.status() == StatusCode::SWITCHING_PROTOCOLS {
             return Err(Error::UpstreamUnavailable);
         }

@@ -100,15 +100,22 @@ impl Pool {
         Arc::new(Self { connector, origin, host, connect, idle, state: Mutex::default() })
     }
 
-    /// Sends a request of this origin and returns the head of the response; its body streams.
-    pub(super) async fn send(self: &Arc<Self>, mut request: Request<Body>) -> Result<Response<PooledBody>, Failure> {
+    /// Sends a request of this origin and returns the head of the response; its body streams. `now` is the current
+    /// time.
+    pub(super) async fn send(
+        self: &Arc<Self>,
+        mut request: Request<Body>,
+        mut now: Instant,
+    ) -> Result<Response<PooledBody>, Failure> {
         // The target is the path alone (RFC 9112 section 3.2.1).
-        let target = std::mem::take(request.uri_mut()).into_parts().path_and_query;
-        *request.uri_mut() = target.map_or_else(Uri::default, Uri::from);
+        if request.uri().authority().is_some() {
+            let target = std::mem::take(request.uri_mut()).into_parts().path_and_query;
+            *request.uri_mut() = target.map_or_else(Uri::default, Uri::from);
+        }
         request.headers_mut().insert(HOST, self.host.clone());
         let longest_idle = if request.method().is_safe() { self.idle } else { self.idle.min(RECENT) };
         loop {
-            let (mut connection, is_reused) = match self.take(longest_idle) {
+            let (mut connection, is_reused) = match self.take(longest_idle, now) {
                 Some(connection) => (connection, true),
                 None => self.open_or_wait().await?,
             };
@@ -119,7 +126,7 @@ impl Pool {
                     return Ok(response.map(|body| PooledBody { body, is_not_modified, connection, pool }));
                 }
                 Err(mut error) => match error.take_message() {
-                    Some(unsent) if is_reused => request = unsent,
+                    Some(unsent) if is_reused => (request, now) = (unsent, Instant::now()),
                     _ => return Err(Failure::of(&error.into_error())),
                 },
             }
@@ -128,9 +135,8 @@ impl Pool {
 
     /// The most recently used connection, if there is one that was used within `longest_idle`. Otherwise one that is
     /// idle for longer closes, since the new connection takes its place: there are never more than requests at a time.
-    fn take(&self, longest_idle: Duration) -> Option<Connection> {
+    fn take(&self, longest_idle: Duration, now: Instant) -> Option<Connection> {
         let mut state = self.state();
-        let now = Instant::now();
         while state.idle.last().is_some_and(|connection| now - connection.used_at < longest_idle) {
             let connection = state.idle.pop()?;
             if connection.is_usable(now) {

@@ -95,7 +95,7 @@ fn request(method: &str, path: &str) -> Request<Body> {
 }
 
 async fn call(pool: &Arc<Pool>, method: &str, path: &str) {
-    let response = pool.send(request(method, path)).await.unwrap();
+    let response = pool.send(request(method, path), Instant::now()).await.unwrap();
     assert_eq!(response.status(), 200);
     assert_eq!(response.into_body().collect().await.unwrap().to_bytes(), "xx");
 }
@@ -117,7 +117,7 @@ async fn a_connection_is_used_again() {
     let (address, notices) = api();
     let pool = pool(address);
     for (method, path) in [("GET", "/"), ("POST", "/"), ("HEAD", "/?x=1")] {
-        let response = pool.send(request(method, path)).await.unwrap();
+        let response = pool.send(request(method, path), Instant::now()).await.unwrap();
         drop(response.into_body().collect().await);
     }
     let lines = [(); 3].map(|()| notices.recv().unwrap());
@@ -151,7 +151,7 @@ async fn a_connection_is_closed_once_it_has_been_idle_for_its_time() {
     wait(IDLE - Duration::from_secs(1)).await;
     // Lets the task that closes it run.
     tokio::task::yield_now().await;
-    assert!(pool.take(IDLE).is_some_and(|connection| connection.sender.is_ready()), "not yet");
+    assert!(pool.take(IDLE, Instant::now()).is_some_and(|connection| connection.sender.is_ready()), "not yet");
     call(&pool, "GET", "/").await;
     wait(IDLE).await;
     let closed = tokio::task::spawn_blocking(move || {
@@ -191,7 +191,7 @@ async fn a_request_that_was_not_sent_is_sent_on_another_connection() {
 async fn a_connection_with_an_unread_response_is_not_used_again() {
     let (address, notices) = api();
     let pool = pool(address);
-    let mut response = pool.send(request("GET", "/long")).await.unwrap();
+    let mut response = pool.send(request("GET", "/long"), Instant::now()).await.unwrap();
     assert!(response.body_mut().frame().await.unwrap().is_ok());
     drop(response);
     call(&pool, "GET", "/").await;
@@ -217,7 +217,7 @@ async fn the_response_to_a_request_that_was_dropped_is_no_others() {
     let (address, notices) = api();
     let pool = pool(address);
     call(&pool, "GET", "/").await;
-    let dropped = timeout(Duration::from_millis(50), pool.send(request("GET", "/slow"))).await;
+    let dropped = timeout(Duration::from_millis(50), pool.send(request("GET", "/slow"), Instant::now())).await;
     assert!(dropped.is_err());
     call(&pool, "GET", "/").await;
     assert_eq!(connections(&notices), [0, 0, 1]);
@@ -276,7 +276,7 @@ async fn a_connection_has_a_deadline_tls_included() {
     let tls = OutboundClients::default().tls_without_roots().unwrap();
     let origin = format!("https://{}/", listener.local_addr().unwrap()).parse().unwrap();
     let pool = Pool::new(tls, origin, Duration::from_secs(2), IDLE);
-    let call = tokio::spawn(async move { pool.send(request("GET", "/")).await });
+    let call = tokio::spawn(async move { pool.send(request("GET", "/"), Instant::now()).await });
     tokio::time::sleep(Duration::from_millis(50)).await;
     wait(Duration::from_secs(2)).await;
     let ended = timeout(Duration::from_secs(5), call).await.expect("it ends at its deadline").unwrap();
@@ -291,7 +291,7 @@ async fn a_request_that_is_not_read_to_its_end_keeps_its_connection_for_15_s_onl
     let endless = StreamBody::new(futures_util::stream::pending::<Result<Frame<Bytes>, BodyError>>());
     let mut request = request("POST", "/early").map(|_| endless.boxed());
     request.headers_mut().insert("content-length", 100.into());
-    let response = pool.send(request).await.unwrap();
+    let response = pool.send(request, Instant::now()).await.unwrap();
     assert_eq!(response.into_body().collect().await.unwrap().to_bytes(), "xx");
     tokio::task::yield_now().await;
     assert_eq!(notices.recv().unwrap().1, "POST /early");
