@@ -17,6 +17,7 @@ use tracing::subscriber::set_global_default;
 use tracing_subscriber::filter::Targets;
 use tracing_subscriber::layer::SubscriberExt;
 
+pub(crate) use request::current;
 pub use request::{InRequest, RequestContext, in_current_request, in_request};
 pub use trace::{TRACEPARENT, TraceContext};
 pub use writer::{LogGuard, report_dropped_lines};
@@ -81,7 +82,7 @@ pub fn start(config: Config) -> LogGuard {
 
 /// Runs blocking work on tokio's thread pool, as a part of the current request.
 pub fn spawn_blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> JoinHandle<T> {
-    let mut request = request::current();
+    let mut request = current();
     tokio::task::spawn_blocking(move || in_request(&mut request, work))
 }
 

@@ -152,9 +152,11 @@ where
 
 #[cfg(test)]
 mod tests {
+    use http::HeaderMap;
     use http_body_util::StreamBody;
 
     use super::*;
+    use crate::telemetry::current;
 
     fn frames(pauses: &'static [u64]) -> Body {
         let frames = futures_util::stream::unfold(pauses.iter(), |mut pauses| async {
@@ -228,6 +230,21 @@ mod tests {
         assert!(body.frame().await.unwrap().is_ok());
         tokio::time::advance(Duration::from_secs(5)).await;
         assert!(body.frame().await.unwrap().is_err());
+    }
+
+    /// Contract 20.4.
+    #[tokio::test]
+    async fn a_body_streams_as_a_part_of_its_request() {
+        let request = RequestContext::new(&HeaderMap::new());
+        let of_request = Arc::clone(&request);
+        let frame = move |()| {
+            assert!(current().is_some_and(|current| Arc::ptr_eq(&current, &of_request)));
+            Ok::<_, BodyError>(Frame::data(Bytes::from_static(b"x")))
+        };
+        let frames = futures_util::StreamExt::map(futures_util::stream::iter([(), ()]), frame);
+        let body = GuardedBody::new(StreamBody::new(frames), Limit::None, ()).in_request(request);
+        assert_eq!(body.collect().await.unwrap().to_bytes().as_ref(), b"xx");
+        assert!(current().is_none());
     }
 
     #[tokio::test]

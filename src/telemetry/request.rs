@@ -61,7 +61,7 @@ where
 }
 
 /// The request to which the running code belongs.
-pub(super) fn current() -> Option<Arc<RequestContext>> {
+pub(crate) fn current() -> Option<Arc<RequestContext>> {
     // There is none while the thread ends.
     CURRENT.try_with(|current| current.borrow().clone()).ok().flatten()
 }
