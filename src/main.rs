@@ -40,7 +40,9 @@ fn serve(vars: &Vars) -> ExitCode {
         Err(code) => return code,
     };
     let code = runtime.block_on(async {
-        let served = async { server::run(server::bind(&config.listen)?, App::new(config)).await };
+        // Before the port is open: a signal without a handler would end the process at once.
+        let end = os::termination();
+        let served = async { server::run(server::bind(&config.listen)?, App::new(config), end).await };
         served.await.unwrap_or_else(|error| {
             tracing::error!("{error}");
             ExitCode::from(OS_ERROR)

@@ -84,11 +84,11 @@ pub fn bind(config: &Config) -> io::Result<TcpListener> {
     listen().map_err(failed)
 }
 
-/// Serves until SIGTERM or Ctrl-C, then finishes the requests in flight. Returns the exit code.
+/// Serves until `end`, which is SIGTERM or Ctrl-C, then finishes the requests in flight. Returns the exit code.
 ///
 /// # Errors
 /// The operating system gives no more threads.
-pub async fn run(listener: TcpListener, app: Arc<App>) -> io::Result<ExitCode> {
+pub async fn run(listener: TcpListener, app: Arc<App>, end: impl Future<Output = ()>) -> io::Result<ExitCode> {
     let too_many = |error| io::Error::other(format!("cannot start the threads: {error}; lower CLOAKROOM_THREADS"));
     let threads = Threads::start(app.listen.threads).map_err(too_many)?;
     let address = listener.local_addr().map(|address| address.to_string()).unwrap_or_default();
@@ -102,7 +102,7 @@ pub async fn run(listener: TcpListener, app: Arc<App>) -> io::Result<ExitCode> {
         app: Arc::clone(&app),
         threads,
     };
-    server.accept(&listener, os::termination()).await;
+    server.accept(&listener, end).await;
     let is_standalone = app.listen.is_standalone();
     if is_standalone {
         app.announce_stop();

@@ -61,15 +61,16 @@ pub fn raise_open_files() -> io::Result<u64> {
     if soft < hard { rlimit::increase_nofile_limit(hard) } else { Ok(soft) }
 }
 
-/// Waits for SIGTERM or SIGINT. Without signal handlers it never ends, since the process can then only be killed.
-pub async fn termination() {
-    let (Ok(mut terminate), Ok(mut interrupt)) = (signal(SignalKind::terminate()), signal(SignalKind::interrupt()))
-    else {
-        return std::future::pending().await;
-    };
-    tokio::select! {
-        _ = terminate.recv() => {}
-        _ = interrupt.recv() => {}
+/// Waits for a SIGTERM or SIGINT after this call, which installs the handlers. Without them it never ends, since the
+/// process can then only be killed.
+pub fn termination() -> impl Future<Output = ()> {
+    let handlers = (signal(SignalKind::terminate()), signal(SignalKind::interrupt()));
+    async {
+        let (Ok(mut terminate), Ok(mut interrupt)) = handlers else { return std::future::pending().await };
+        tokio::select! {
+            _ = terminate.recv() => {}
+            _ = interrupt.recv() => {}
+        }
     }
 }
 

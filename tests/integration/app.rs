@@ -25,7 +25,7 @@ pub const ROOT: &str = env!("CARGO_MANIFEST_DIR");
 /// The static key of every test without another key source.
 pub const KEY: [u8; 32] = [0x5A; 32];
 /// The setting that makes the gateway a server of its own (contract 17.1).
-const LISTEN: &str = "CLOAKROOM_LISTEN";
+pub const LISTEN: &str = "CLOAKROOM_LISTEN";
 /// How long a test waits for a condition before it fails.
 pub const PATIENCE: Duration = Duration::from_secs(20);
 

@@ -1,6 +1,7 @@
 //! The gateway as a library with its stand-ins: each entry point takes the time, so that no test waits for it.
 
 use std::collections::BTreeMap;
+use std::future::pending;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -85,7 +86,7 @@ impl Lab {
     pub async fn visitor(&self) -> Visitor {
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
         let port = listener.local_addr().unwrap().port();
-        tokio::spawn(server::run(listener, Arc::clone(&self.app)));
+        tokio::spawn(server::run(listener, Arc::clone(&self.app), pending()));
         Visitor::new(&format!("http://127.0.0.1:{port}"))
     }
 

@@ -5,14 +5,14 @@ use std::fs;
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::path::Path;
-use std::process::Command;
+use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use devkit::commands::stack::{free_port, make_key_file};
 use devkit::os::set_mode;
 use devkit::provider::{Endpoint, Fault};
 
-use crate::app::{BINARY, Gateway, PATIENCE, ROOT, TestApp};
+use crate::app::{BINARY, Gateway, LISTEN, PATIENCE, ROOT, TestApp};
 use crate::raw;
 
 fn run(arguments: &[&str], settings: &BTreeMap<String, String>) -> (Option<i32>, String) {
@@ -81,6 +81,30 @@ async fn check_reports_a_valid_configuration_without_its_secrets() {
     assert_eq!((code, text.as_str()), (Some(0), "the configuration is valid\n"));
     let secrets = [devkit::provider::CLIENT_SECRET, &app.settings["CLOAKROOM_ENC_KEY"]];
     assert!(secrets.iter().all(|secret| !text.contains(secret)));
+}
+
+/// Contract 11.9: a signal without a handler would end the process at once.
+#[cfg(target_os = "linux")]
+#[tokio::test(flavor = "multi_thread")]
+async fn signals_have_their_handlers_before_the_process_listens() {
+    const SIGTERM: u32 = 15;
+    let TestApp { mut settings, .. } = TestApp::start().await;
+    settings.remove(LISTEN);
+    for _ in 0..20 {
+        let port = free_port().unwrap();
+        settings.insert("FUNCTIONS_CUSTOMHANDLER_PORT".to_owned(), port.to_string());
+        let mut command = Command::new(BINARY);
+        let mut gateway = command.env_clear().envs(&settings).stdout(Stdio::null()).spawn().unwrap();
+        let started = Instant::now();
+        while TcpStream::connect(("127.0.0.1", port)).is_err() {
+            assert!(started.elapsed() < PATIENCE, "the gateway does not listen");
+        }
+        let status = fs::read_to_string(format!("/proc/{}/status", gateway.id())).unwrap();
+        gateway.kill().unwrap();
+        gateway.wait().unwrap();
+        let caught = status.lines().find_map(|line| line.strip_prefix("SigCgt:")).unwrap().trim();
+        assert_ne!(u64::from_str_radix(caught, 16).unwrap() >> (SIGTERM - 1) & 1, 0, "SigCgt {caught}");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

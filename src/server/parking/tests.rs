@@ -149,6 +149,18 @@ fn get(path: &str) -> String {
 }
 
 #[tokio::test]
+async fn a_response_does_not_wait_for_an_acknowledgement() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let _client = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
+    let stream = listener.accept().await.unwrap().0.into_std().unwrap();
+    let same_socket = stream.try_clone().unwrap();
+    assert!(!same_socket.nodelay().unwrap());
+    let (.., served) = connection(stream, NEVER);
+    assert!(served.now_or_never().is_none());
+    assert!(same_socket.nodelay().unwrap());
+}
+
+#[tokio::test]
 async fn hyper_has_a_connection_only_from_a_request_until_the_delay_after_its_response() {
     let mut peer = Peer::new(DELAY).await;
     peer.pass(DELAY).await;
