@@ -63,7 +63,7 @@ pub struct RequestHead {
 struct GatewayRequest {
     head: Arc<RequestHead>,
     body: Body,
-    /// Taken before the handler runs, unless the route is [`Proxied`] or the request may be a form.
+    /// Taken before the handler runs, unless the request may be a form.
     place: Place,
     now: UnixSeconds,
 }

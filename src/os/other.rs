@@ -5,6 +5,8 @@ use std::io;
 use std::path::Path;
 use std::time::SystemTime;
 
+use futures_util::FutureExt;
+
 /// Identifies a state of a file while the process runs: the time of its last modification and its length.
 pub type FileState = (Option<SystemTime>, u64);
 
@@ -51,10 +53,19 @@ pub fn raise_open_files() -> io::Result<u64> {
     Ok(u64::MAX)
 }
 
-/// Waits for Ctrl-C. Without a handler it never ends.
-pub async fn termination() {
-    if tokio::signal::ctrl_c().await.is_err() {
-        std::future::pending::<()>().await;
+/// Waits for a Ctrl-C after this call, which installs the handler. Without it it never ends.
+pub fn termination() -> impl Future<Output = ()> {
+    let mut signal = Box::pin(tokio::signal::ctrl_c());
+    // The first poll installs the handler.
+    let installed = signal.as_mut().now_or_never();
+    async {
+        let received = match installed {
+            Some(received) => received,
+            None => signal.await,
+        };
+        if received.is_err() {
+            std::future::pending::<()>().await;
+        }
     }
 }
 

@@ -1,6 +1,8 @@
 //! Requests whose handler panics (contract 11.8), over a connection in memory.
 
-use http_body_util::BodyExt;
+use futures_util::{StreamExt, stream};
+use http_body::Frame;
+use http_body_util::{BodyExt, StreamBody};
 use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream, duplex};
 use tokio::time::Instant;
@@ -8,6 +10,7 @@ use tokio::time::Instant;
 use super::*;
 use crate::config::{Config, Vars};
 use crate::reply::Body;
+use crate::telemetry::current;
 use crate::upstream::Upstream;
 
 fn app() -> Arc<App> {
@@ -148,5 +151,26 @@ async fn responses_of_an_api_keep_their_length_on_the_wire_and_have_no_trailers(
     ] {
         let received = on_the_wire(method, response).await;
         assert!(received.contains(&format!("\r\n{length}\r\n")) && received.ends_with(end), "{response}: {received}");
+    }
+}
+
+/// Contract 20.4: what is logged while a body streams has the trace id of its request.
+#[tokio::test]
+async fn bodies_stream_as_a_part_of_their_request() {
+    let app = app();
+    let routes = Arc::new(Routes::with_handler(&app, |head: Arc<RequestHead>, _body| async move {
+        let frame = stream::iter([Arc::clone(&head.context)]).map(|context| {
+            let is_its_request = current().is_some_and(|current| Arc::ptr_eq(&current, &context));
+            Ok(Frame::data(is_its_request.to_string().into()))
+        });
+        Response::new(BodyExt::boxed(StreamBody::new(frame)))
+    }));
+    for path in ["/first", "/other"] {
+        let mut client = serve(Arc::clone(&app), Arc::clone(&routes));
+        let request = format!("GET {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n");
+        client.write_all(request.as_bytes()).await.unwrap();
+        let mut received = String::new();
+        client.read_to_string(&mut received).await.unwrap();
+        assert!(received.ends_with("\r\n\r\n4\r\ntrue\r\n0\r\n\r\n"), "{path}: {received}");
     }
 }

@@ -181,5 +181,7 @@ mod tests {
         let without = in_current_request(async { current() });
         let of_poller = InRequest::new(Arc::clone(&first), without).await.unwrap();
         assert!(Arc::ptr_eq(&of_poller, &first), "without a request of its own it belongs to that of its poller");
+        let blocking = in_request(&mut Some(Arc::clone(&first)), || crate::telemetry::spawn_blocking(current));
+        assert!(Arc::ptr_eq(&blocking.await.unwrap().unwrap(), &first));
     }
 }

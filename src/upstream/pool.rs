@@ -47,7 +47,7 @@ const BUFFER: usize = 64 * 1_024;
 #[derive(Debug)]
 pub(super) struct Pool {
     connector: HttpsConnector<HttpConnector>,
-    /// Scheme and authority of every request.
+    /// Where every request goes: scheme and authority.
     origin: Uri,
     host: HeaderValue,
     connect: Duration,
@@ -100,8 +100,8 @@ impl Pool {
         Arc::new(Self { connector, origin, host, connect, idle, state: Mutex::default() })
     }
 
-    /// Sends a request of this origin and returns the head of the response; its body streams. `now` is the current
-    /// time.
+    /// Sends a request for a path, or for a URL of this origin, and returns the head of the response; its body streams.
+    /// `now` is the current time.
     pub(super) async fn send(
         self: &Arc<Self>,
         mut request: Request<Body>,
@@ -109,6 +109,9 @@ impl Pool {
     ) -> Result<Response<PooledBody>, Failure> {
         // The target is the path alone (RFC 9112 section 3.2.1).
         if request.uri().authority().is_some() {
+            if !self.has_origin(request.uri()) {
+                return Err(Failure::Unreachable("the URL is of another origin".to_owned()));
+            }
             let target = std::mem::take(request.uri_mut()).into_parts().path_and_query;
             *request.uri_mut() = target.map_or_else(Uri::default, Uri::from);
         }
@@ -131,6 +134,11 @@ impl Pool {
                 },
             }
         }
+    }
+
+    /// Whether a URL is of this origin (contract 10.6).
+    fn has_origin(&self, url: &Uri) -> bool {
+        (url.scheme(), url.authority()) == (self.origin.scheme(), self.origin.authority())
     }
 
     /// The most recently used connection, if there is one that was used within `longest_idle`. Otherwise one that is

@@ -2,14 +2,14 @@
 
 use std::io::Read;
 use std::net::TcpStream;
-use std::process::{Child, Command, Stdio};
+use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use devkit::commands::stack::free_port;
 use devkit::provider::{Endpoint, Fault, Options};
 use serde_json::{Value, json};
 
-use crate::app::{BINARY, PATIENCE, ROOT, TestApp};
+use crate::app::{BINARY, KillOnDrop, PATIENCE, ROOT, TestApp};
 use crate::raw;
 use crate::visitor::{CALL, NAVIGATION, Response, Visitor};
 
@@ -171,15 +171,6 @@ async fn every_log_line_of_a_journey_has_the_trace_id_of_its_request() {
 }
 
 /// A gateway whose stdout and stderr are not read.
-struct Unread(Child);
-
-impl Drop for Unread {
-    fn drop(&mut self) {
-        let _ = self.0.kill();
-        let _ = self.0.wait();
-    }
-}
-
 #[tokio::test(flavor = "multi_thread")]
 async fn an_unread_log_delays_no_request_and_no_shutdown() {
     let app = TestApp::start().await;
@@ -192,7 +183,7 @@ async fn an_unread_log_delays_no_request_and_no_shutdown() {
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())
         .spawn();
-    let mut child = Unread(child.unwrap());
+    let mut child = KillOnDrop(child.unwrap());
     let mut visitor = app.visitor().at(port);
     let live = "GET /health/live HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n";
     let start = Instant::now();

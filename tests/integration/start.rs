@@ -5,14 +5,14 @@ use std::fs;
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::path::Path;
-use std::process::{Command, Stdio};
+use std::process::Command;
 use std::time::{Duration, Instant};
 
 use devkit::commands::stack::{free_port, make_key_file};
 use devkit::os::set_mode;
 use devkit::provider::{Endpoint, Fault};
 
-use crate::app::{BINARY, Gateway, LISTEN, PATIENCE, ROOT, TestApp};
+use crate::app::{BINARY, Gateway, PATIENCE, ROOT, TestApp};
 use crate::raw;
 
 fn run(arguments: &[&str], settings: &BTreeMap<String, String>) -> (Option<i32>, String) {
@@ -87,23 +87,25 @@ async fn check_reports_a_valid_configuration_without_its_secrets() {
 #[cfg(target_os = "linux")]
 #[tokio::test(flavor = "multi_thread")]
 async fn signals_have_their_handlers_before_the_process_listens() {
-    const SIGTERM: u32 = 15;
+    use crate::app::{KillOnDrop, LISTEN};
+    const SIGINT: u64 = 1 << (2 - 1);
+    const SIGTERM: u64 = 1 << (15 - 1);
     let TestApp { mut settings, .. } = TestApp::start().await;
     settings.remove(LISTEN);
     for _ in 0..20 {
         let port = free_port().unwrap();
         settings.insert("FUNCTIONS_CUSTOMHANDLER_PORT".to_owned(), port.to_string());
         let mut command = Command::new(BINARY);
-        let mut gateway = command.env_clear().envs(&settings).stdout(Stdio::null()).spawn().unwrap();
+        let gateway = command.env_clear().envs(&settings).stdout(std::process::Stdio::null()).spawn().unwrap();
+        let gateway = KillOnDrop(gateway);
         let started = Instant::now();
         while TcpStream::connect(("127.0.0.1", port)).is_err() {
             assert!(started.elapsed() < PATIENCE, "the gateway does not listen");
         }
-        let status = fs::read_to_string(format!("/proc/{}/status", gateway.id())).unwrap();
-        gateway.kill().unwrap();
-        gateway.wait().unwrap();
+        let status = fs::read_to_string(format!("/proc/{}/status", gateway.0.id())).unwrap();
         let caught = status.lines().find_map(|line| line.strip_prefix("SigCgt:")).unwrap().trim();
-        assert_ne!(u64::from_str_radix(caught, 16).unwrap() >> (SIGTERM - 1) & 1, 0, "SigCgt {caught}");
+        let expected = SIGINT | SIGTERM;
+        assert_eq!(u64::from_str_radix(caught, 16).unwrap() & expected, expected, "SigCgt {caught}");
     }
 }
 

@@ -90,7 +90,7 @@ fn pool(address: SocketAddr) -> Arc<Pool> {
 fn request(method: &str, path: &str) -> Request<Body> {
     let mut request = Request::new(full(""));
     *request.method_mut() = Method::from_bytes(method.as_bytes()).unwrap();
-    *request.uri_mut() = format!("http://ignored.example{path}").parse().unwrap();
+    *request.uri_mut() = path.parse().unwrap();
     request
 }
 
@@ -122,6 +122,24 @@ async fn a_connection_is_used_again() {
     }
     let lines = [(); 3].map(|()| notices.recv().unwrap());
     assert_eq!(lines, [(0, "GET /".to_owned()), (0, "POST /".to_owned()), (0, "HEAD /?x=1".to_owned())]);
+}
+
+/// Contract 10.6: a token is sent to the origin for which it is.
+#[tokio::test]
+async fn a_url_of_another_origin_is_not_requested() {
+    let (address, notices) = api();
+    let pool = pool(address);
+    let other = format!("{}:{}", address.ip(), address.port() ^ 1);
+    for url in [format!("http://{other}/"), format!("https://{address}/"), format!("http://x@{address}/")] {
+        let mut request = request("GET", "/");
+        *request.uri_mut() = url.parse().unwrap();
+        let failure = pool.send(request, Instant::now()).await.unwrap_err();
+        assert!(matches!(&failure, Failure::Unreachable(why) if why.contains("another origin")), "{url}: {failure:?}");
+    }
+    let mut request = request("GET", "/");
+    *request.uri_mut() = format!("http://{address}/own").parse().unwrap();
+    drop(pool.send(request, Instant::now()).await.unwrap());
+    assert_eq!(notices.recv().unwrap(), (0, "GET /own".to_owned()), "the only request that arrives");
 }
 
 /// One that the API closes at the same moment would make it uncertain whether the request had its effect.

@@ -47,8 +47,8 @@ pub(super) async fn run(binary: Option<&Path>) -> Result<()> {
     println!("  the bar is {} ms: {}", BAR.as_millis(), verdict(median <= BAR));
     report("start of the process until the first proxied call, keys from a file", first_calls);
     let median = report("start of the process until the first proxied call, keys from a vault", with_vault);
-    let response = report("a response of the vault", responses().await);
-    let bar = response * VAULT_RESPONSES + VAULT_BAR;
+    let delay = report("the vault's delay of 50 ms, by the clock", delays().await);
+    let bar = delay * VAULT_RESPONSES + VAULT_BAR;
     println!(
         "  {vault_requests} requests to the vault, {VAULT_RESPONSES} of them one after another; the bar is these and {} ms, \
          {bar:.1?} in total: {}",
@@ -93,8 +93,8 @@ async fn first_calls_with_a_vault(binary: &Path, stack: &LocalStack) -> Result<(
     Ok((u32::try_from(fewest)?, times))
 }
 
-/// How long the vault's responses take: timers have a resolution of a millisecond.
-async fn responses() -> Vec<Duration> {
+/// How long the vault's delay takes: timers have a resolution of a millisecond.
+async fn delays() -> Vec<Duration> {
     let mut times = Vec::new();
     for _ in 0..=ROUNDS {
         let begun = Instant::now();

@@ -1,6 +1,6 @@
 //! What all comparisons under load share: the API, the provider, and gateways with a signed-in user.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
 use std::fs;
 use std::io::{Read as _, Write as _};
@@ -61,6 +61,8 @@ pub(super) struct Stage {
     api: Nginx,
     /// The measured gateway.
     binary: PathBuf,
+    /// How many gateways have a key file. Each has its own, since it reads the file again after some minutes.
+    key_files: Cell<u32>,
 }
 
 impl Stage {
@@ -76,7 +78,7 @@ impl Stage {
     pub(super) async fn of(binary: PathBuf) -> Result<Self> {
         // No host listens there: clients connect to the gateways themselves.
         let options = Options { ports: [free_port()?, 0, 0], ..stack_options(&binary) };
-        Ok(Self { backends: Backends::start(&options).await?, api: Nginx::api()?, binary })
+        Ok(Self { backends: Backends::start(&options).await?, api: Nginx::api()?, binary, key_files: Cell::new(0) })
     }
 
     /// A gateway with so many keys and patterns, and with further settings.
@@ -103,7 +105,7 @@ impl Stage {
         patterns: u32,
         more: &[(&str, String)],
     ) -> Result<Server> {
-        let mut settings = settings(&self.backends, self.api.port, keys, patterns)?;
+        let mut settings = self.settings(keys, patterns)?;
         settings.extend(more.iter().map(|(name, value)| ((*name).to_owned(), value.clone())));
         Server::start(command, &self.backends, &settings).await
     }
@@ -112,6 +114,26 @@ impl Stage {
     pub(super) async fn sign_in(&self, server: &Server, number: usize) -> Result<String> {
         let user = format!("user-{}@contoso.example", number % 100);
         sign_in(server.address(), &self.backends.provider, &self.backends.origin, &user).await
+    }
+
+    /// The settings of a gateway with so many keys and patterns, whose last patterns match the calls.
+    fn settings(&self, keys: u32, patterns: u32) -> Result<BTreeMap<String, String>> {
+        let others = (1..patterns).map(|number| format!("GET /users/*/things-{number}/**"));
+        let allow: Vec<String> = others.chain(["GET /me".to_owned(), "GET /large".to_owned()]).collect();
+        let apis = json!({"graph": {
+            "route": "/graph",
+            "base": format!("http://127.0.0.1:{}/v1.0", self.api.port),
+            "scopes": [format!("{GRAPH}/User.Read")],
+            "allow": allow,
+            "sign_in": true,
+        }});
+        let number = self.key_files.replace(self.key_files.get() + 1);
+        let file = target().join(format!("devkit/bench/keys-{number}.json"));
+        write_private(&file, &key_file(keys).to_string())?;
+        let mut settings = self.backends.settings.clone();
+        settings.insert("CLOAKROOM_APIS".to_owned(), apis.to_string());
+        settings.insert("CLOAKROOM_KEY_FILE".to_owned(), file.display().to_string());
+        Ok(settings)
     }
 
     pub(super) fn binary(&self) -> &Path {
@@ -240,25 +262,6 @@ fn processor_time(process: u32) -> Result<u64> {
         sum += text.split_whitespace().next().ok_or("schedstat is empty")?.parse::<u64>()?;
     }
     Ok(sum)
-}
-
-/// The settings of a gateway with so many keys and patterns, whose last patterns match the calls.
-fn settings(backends: &Backends, api: u16, keys: u32, patterns: u32) -> Result<BTreeMap<String, String>> {
-    let others = (1..patterns).map(|number| format!("GET /users/*/things-{number}/**"));
-    let allow: Vec<String> = others.chain(["GET /me".to_owned(), "GET /large".to_owned()]).collect();
-    let apis = json!({"graph": {
-        "route": "/graph",
-        "base": format!("http://127.0.0.1:{api}/v1.0"),
-        "scopes": [format!("{GRAPH}/User.Read")],
-        "allow": allow,
-        "sign_in": true,
-    }});
-    let file = target().join(format!("devkit/bench/keys-{keys}.json"));
-    write_private(&file, &key_file(keys).to_string())?;
-    let mut settings = backends.settings.clone();
-    settings.insert("CLOAKROOM_APIS".to_owned(), apis.to_string());
-    settings.insert("CLOAKROOM_KEY_FILE".to_owned(), file.display().to_string());
-    Ok(settings)
 }
 
 pub(super) fn machine() -> Value {
