@@ -382,7 +382,9 @@ async fn no_header_of_a_client_controls_a_redirect_or_a_link() {
             let head = format!("{request} HTTP/1.1\r\nHost: evil.example\r\n{hostile}\r\n{lines}");
             let response = raw::exchange(app.port, &format!("{head}Accept: text/html\r\n\r\n"));
             assert_ne!(raw::status(&response), 0, "{reach:?} {request}");
-            assert!(!response.contains("evil.example") && !response.contains("666"), "{reach:?} {request}: {response}");
+            // The port alone may be a part of the trace id.
+            let echoed = ["evil.example", ":666", "%3A666"].into_iter().find(|text| response.contains(text));
+            assert_eq!(echoed, None, "{reach:?} {request}: {response}");
             response
         };
         let begun = send("GET /auth/login?return_to=/a", "");
