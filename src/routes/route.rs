@@ -179,10 +179,9 @@ impl Route {
 
     /// Whether the route responds to a request. If so, its log lines get the pattern.
     pub(super) fn matches(&self, head: &RequestHead) -> bool {
-        let pattern = self.pattern(head);
-        let is_match = pattern.is_some();
-        pattern.into_iter().for_each(|pattern| head.context.set_route(pattern));
-        is_match
+        let Some(pattern) = self.pattern(head) else { return false };
+        head.context.set_route(pattern);
+        true
     }
 
     /// The admission class of its requests.

@@ -449,6 +449,44 @@ fn tests_wait_for_lines_of_the_log() {
     assert_none(&findings);
 }
 
+/// How many tasks of a file belong to no request.
+const TASKS_OF_NO_REQUEST: &[(&str, usize)] = &[
+    ("src/app.rs", 6),
+    ("src/auth/callback_dedup.rs", 1),
+    ("src/auth/limited_log.rs", 1),
+    ("src/places/unread.rs", 1),
+    ("src/server.rs", 1),
+    ("src/server/request_body.rs", 2),
+    ("src/server/threads.rs", 1),
+    ("src/store/cookie.rs", 1),
+    ("src/store/redis.rs", 1),
+    ("src/store/redis/client/connection.rs", 2),
+    ("src/store/redis/client/link.rs", 1),
+    ("src/upstream/pool.rs", 4),
+];
+
+/// Contract 20.4: what a task logs has the trace id of the request that started it.
+#[test]
+fn tasks_belong_to_the_request_that_starts_them() {
+    const STARTS: [&str; 4] = ["tokio::spawn(", "runtime.spawn(", "tasks.spawn(", "background.spawn("];
+    let mut found = Vec::new();
+    for (path, text) in files("src/", ".rs") {
+        if path.contains("tests") || path == "src/telemetry/request.rs" {
+            continue;
+        }
+        let code = code(text.split("#[cfg(test)]\nmod ").next().unwrap_or_default());
+        let started: usize = STARTS.iter().map(|start| code.matches(start).count()).sum();
+        let of_requests = code.matches("in_current_request(").count();
+        let of_none = TASKS_OF_NO_REQUEST.iter().find(|(file, _)| *file == path).map_or(0, |(_, count)| *count);
+        if started != of_requests + of_none {
+            found.push(format!(
+                "{path}: {started} tasks, {of_requests} in_current_request, {of_none} in TASKS_OF_NO_REQUEST"
+            ));
+        }
+    }
+    assert_none(&found);
+}
+
 #[test]
 fn no_file_contains_an_absolute_path_of_a_machine() {
     let inside = |before: u8| before.is_ascii_alphanumeric() || b"_.*-}/".contains(&before);
