@@ -119,20 +119,20 @@ const HEX_PAIRS: &str = concat!(
 #[must_use]
 pub fn random_hex<const N: usize>() -> String {
     let mut hex = String::with_capacity(2 * N);
-    push_random_hex::<N>(&mut hex);
+    hex.extend(random_hex_pairs::<N>());
     hex
 }
 
-/// The same, appended to a text.
-pub fn push_random_hex<const N: usize>(text: &mut String) {
+/// The same, byte by byte.
+pub fn random_hex_pairs<const N: usize>() -> impl Iterator<Item = &'static str> {
     let mut bytes = rand::random::<[u8; N]>();
     if let Some(last) = bytes.last_mut() {
         *last |= 1;
     }
-    for byte in bytes {
+    bytes.into_iter().map(|byte| {
         let at = 2 * usize::from(byte);
-        text.push_str(HEX_PAIRS.get(at..at + 2).unwrap_or("00"));
-    }
+        HEX_PAIRS.get(at..at + 2).unwrap_or("00")
+    })
 }
 
 #[cfg(test)]

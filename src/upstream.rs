@@ -2,17 +2,21 @@
 //!
 //! Not reqwest, which parses URLs again and so could change the bytes that were checked.
 
+mod connection;
 mod pool;
+mod request;
+mod response;
 
+use std::error::Error;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::uri::Scheme;
-use http::{Request, Response, Uri};
-use http_body::{Body as _, Frame, SizeHint};
+use http::uri::{PathAndQuery, Scheme};
+use http::{HeaderValue, Method, Response, Uri};
+use http_body::{Frame, SizeHint};
 use http_body_util::{BodyExt, LengthLimitError};
 use thread_local::ThreadLocal;
 use tokio::sync::watch;
@@ -23,12 +27,15 @@ use crate::reply::body::Incomplete;
 use crate::reply::{Body, BodyError};
 use pool::Pool;
 pub use pool::PooledBody;
+pub use request::Request;
+use request::SendError;
 
 /// The client. It loads nothing before its first use, so that the start is not delayed.
 #[derive(Debug)]
 pub struct Upstream {
     net: Arc<OutboundClients>,
     origin: Uri,
+    host: HeaderValue,
     connect: Duration,
     idle: Duration,
     /// One for each thread, since a connection is served on the runtime of the thread that opened it.
@@ -44,8 +51,10 @@ pub enum Failure {
     Timeout,
     /// The request body is longer than the API's limit.
     TooLong,
-    /// There is no connection, or it broke. The text is for the log.
+    /// There is no connection, or it broke before the response began. The text is for the log.
     Unreachable(String),
+    /// The response is malformed, or the connection broke within its head. The text is for the log.
+    Response(String),
 }
 
 impl Upstream {
@@ -53,10 +62,18 @@ impl Upstream {
     /// TLS included; `idle`, how long an unused one is kept.
     #[must_use]
     pub fn new(net: Arc<OutboundClients>, origin: Uri, connect: Duration, idle: Duration) -> Self {
-        Self { net, origin, connect, idle, pools: ThreadLocal::new() }
+        let host = host(&origin);
+        Self { net, origin, host, connect, idle, pools: ThreadLocal::new() }
     }
 
-    /// Sends a request and returns the head of the response; its body streams.
+    /// A request for a path of the origin, without a body. `capacity` is about how many bytes its headers have.
+    #[must_use]
+    pub fn request(&self, method: &Method, target: &PathAndQuery, capacity: usize) -> Request {
+        Request::new(method, target, &self.host, capacity)
+    }
+
+    /// Sends a request and returns the head of the response; its body streams. A request without a body may be sent
+    /// again.
     ///
     /// `first_byte` is how long the upstream may take for it after the request body has ended, and how long it may
     /// pause while it reads that body (contract 10.15). The time that the client takes for the body does not count.
@@ -67,7 +84,7 @@ impl Upstream {
     /// [`Failure`].
     pub async fn send(
         &self,
-        request: Request<Body>,
+        request: &mut Request,
         first_byte: Duration,
         whole: Option<Instant>,
         now: Instant,
@@ -75,7 +92,7 @@ impl Upstream {
         let pool = self
             .pool()
             .ok_or_else(|| Failure::Unreachable("TLS configuration unavailable (no trusted roots?)".to_owned()))?;
-        if !request.body().is_end_stream() {
+        if request.has_body() {
             // Boxed, since most requests have no body.
             return Box::pin(send_with_body(pool, request, first_byte, whole)).await;
         }
@@ -101,12 +118,12 @@ impl Upstream {
 
 async fn send_with_body(
     pool: &Arc<Pool>,
-    request: Request<Body>,
+    request: &mut Request,
     first_byte: Duration,
     whole: Option<Instant>,
 ) -> Result<Response<PooledBody>, Failure> {
     let (turn, of_upstream) = watch::channel(None);
-    let request = request.map(|body| Sending { body, turn }.boxed());
+    request.map_body(|body| Sending { body, turn }.boxed());
     let expired = async {
         match whole {
             Some(whole) => _ = timeout_at(whole, expiry(of_upstream, first_byte)).await,
@@ -166,17 +183,51 @@ async fn expiry(mut of_upstream: watch::Receiver<Option<Instant>>, longest: Dura
     }
 }
 
-impl Failure {
-    /// An error of the request body is the source of the client's error.
-    fn of(error: &hyper::Error) -> Self {
-        let causes =
-            || std::iter::successors(Some(error as &(dyn std::error::Error + 'static)), |cause| cause.source());
+impl From<SendError> for Failure {
+    fn from(error: SendError) -> Self {
+        let error = match error {
+            SendError::Io(error) => return Self::Unreachable(error.to_string()),
+            SendError::Response(problem) => return Self::Response(problem),
+            SendError::Body(error) => error,
+        };
+        let first: &(dyn Error + 'static) = &*error;
+        let causes = || std::iter::successors(Some(first), |cause| (**cause).source());
         if causes().any(|cause| cause.is::<LengthLimitError>()) {
             return Self::TooLong;
         }
         match causes().find_map(|cause| cause.downcast_ref()) {
             Some(incomplete) => Self::Incomplete(*incomplete),
             None => Self::Unreachable(error.to_string()),
+        }
+    }
+}
+
+/// The `Host` of requests to an origin (RFC 9110 section 7.2): without the port if it is the scheme's own.
+#[expect(clippy::expect_used, reason = "host and port of a URI are characters that a value may have")]
+fn host(origin: &Uri) -> HeaderValue {
+    let host = origin.host().unwrap_or_default();
+    let default = if origin.scheme_str() == Some("https") { 443 } else { 80 };
+    let host = match origin.port_u16().filter(|port| *port != default) {
+        None => host.to_owned(),
+        Some(port) => format!("{host}:{port}"),
+    };
+    HeaderValue::try_from(host).expect("a host is a header value")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_host_has_a_port_unless_it_is_the_schemes_own() {
+        for (origin, expected) in [
+            ("https://api.example/", "api.example"),
+            ("https://api.example:443/", "api.example"),
+            ("https://api.example:8443/", "api.example:8443"),
+            ("http://127.0.0.1:443/", "127.0.0.1:443"),
+            ("http://[::1]:80/", "[::1]"),
+        ] {
+            assert_eq!(host(&origin.parse().unwrap()), expected, "{origin}");
         }
     }
 }

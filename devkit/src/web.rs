@@ -12,7 +12,7 @@ pub(crate) mod response;
 mod server;
 #[cfg(test)]
 mod tests;
-mod tls;
+pub mod tls;
 
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4, TcpListener};

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use http::header::{AUTHORIZATION, CONTENT_LENGTH, SET_COOKIE, TRANSFER_ENCODING};
-use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, StatusCode};
+use http::{HeaderMap, HeaderName, Method, Response, StatusCode};
 use http_body::Body as _;
 use http_body_util::{BodyExt, Limited};
 use tokio::time::Instant;
@@ -25,16 +25,19 @@ use crate::guard::origins::Origins;
 use crate::net::OutboundClients;
 use crate::places::Place;
 use crate::reply::body::{GuardedBody, Incomplete, Limit};
-use crate::reply::{Body, Rejected, Reply, no_body};
+use crate::reply::{Body, Rejected, Reply};
 use crate::session::payload::{AccessToken, Token};
 use crate::session::{OpenSession, Sessions};
 use crate::telemetry::{TRACEPARENT, TraceContext};
 use crate::tokens::{TokenService, challenge};
-use crate::upstream::{Failure, PooledBody, Upstream};
+use crate::upstream::{Failure, PooledBody, Request, Upstream};
 
 /// How long a response may continue whose session ended before its head was there: one that is complete with its head
 /// passes.
 const AFTER_THE_END: Duration = Duration::from_secs(1);
+
+/// About how many bytes the headers of a request have, without the token.
+const HEADER_BYTES: usize = 1_024;
 
 /// A response whose head is later than this does not write the session's activity: a newer response may have written it
 /// already.
@@ -142,8 +145,9 @@ impl Proxy {
         } else {
             Vec::new()
         };
-        for line in lines {
-            reply.headers_mut().append(SET_COOKIE, line);
+        lines.into_iter().for_each(|line| _ = reply.headers_mut().append(SET_COOKIE, line));
+        if reply.body().is_complete() {
+            return Ok(reply.map(BodyExt::boxed));
         }
         // Contract 10.21.
         let expiry = arrived + Duration::from_secs(open.expires_at.saturating_sub(call.now));
@@ -179,14 +183,10 @@ async fn send(
     (mut now, deadline): (Instant, Option<Instant>),
 ) -> Result<Response<PooledBody>, Error> {
     let reading = *call.method == Method::GET || *call.method == Method::HEAD;
-    let repeatable = reading && body.is_end_stream();
-    let limit = usize::try_from(api.max_body).unwrap_or(usize::MAX);
-    let mut body = if repeatable { None } else { Some(Limited::new(body, limit).boxed()) };
-    let mut again = repeatable;
+    let mut again = reading && body.is_end_stream();
+    let mut request = request(api, upstream, call, path, token, body).ok_or(Error::Internal)?;
     loop {
-        let body = body.take().unwrap_or_else(|| no_body());
-        let request = request(api, call, path, token, body).ok_or(Error::Internal)?;
-        match upstream.send(request, api.timeouts.first_byte, deadline, now).await {
+        match upstream.send(&mut request, api.timeouts.first_byte, deadline, now).await {
             Ok(response) if response.status() == StatusCode::SWITCHING_PROTOCOLS => {
                 tracing::warn!(api = %api.name, "the API switches to another protocol, which is not supported");
                 return Err(Error::UpstreamUnavailable);
@@ -198,6 +198,10 @@ async fn send(
             Err(Failure::Unreachable(_)) if again => (again, now) = (false, Instant::now()),
             Err(Failure::Unreachable(problem)) => {
                 tracing::warn!(api = %api.name, %problem, "cannot reach the API");
+                return Err(Error::UpstreamUnavailable);
+            }
+            Err(Failure::Response(problem)) => {
+                tracing::warn!(api = %api.name, %problem, "the response of the API is not valid HTTP/1.1");
                 return Err(Error::UpstreamUnavailable);
             }
         }
@@ -214,17 +218,34 @@ pub fn has_body(headers: &HeaderMap) -> bool {
     headers.contains_key(TRANSFER_ENCODING) || declared_length(headers).is_some_and(|length| length > 0)
 }
 
-fn request(api: &Api, call: &Call<'_>, path: &ProvenPath<'_>, token: &Token, body: Body) -> Option<Request<Body>> {
-    let mut request = Request::new(body);
-    *request.method_mut() = call.method.clone();
-    *request.uri_mut() = api.base.target(path, call.query)?.into();
-    *request.headers_mut() = headers::forwarded(call.headers, &api.request_headers, call.trace);
-    // Without a length, APIs respond 411 to methods that usually have a body (RFC 9110 section 8.6), and a host in
-    // forwarding mode drops `Content-Length: 0`.
-    if matches!(*call.method, Method::PATCH | Method::POST | Method::PUT) && !has_body(call.headers) {
-        request.headers_mut().insert(CONTENT_LENGTH, HeaderValue::from_static("0"));
+fn request(
+    api: &Api,
+    upstream: &Upstream,
+    call: &Call<'_>,
+    path: &ProvenPath<'_>,
+    token: &Token,
+    body: Body,
+) -> Option<Request> {
+    let target = api.base.target(path, call.query)?;
+    let mut request = upstream.request(call.method, &target, HEADER_BYTES + token.bearer_len());
+    for (name, value) in headers::forwarded(call.headers, &api.request_headers, call.trace) {
+        request.header(name, value);
     }
-    request.headers_mut().insert(AUTHORIZATION, token.bearer()?);
-    request.headers_mut().insert(TRACEPARENT, call.trace.traceparent()?);
+    request.header_with(&TRACEPARENT, |value| {
+        call.trace.write_traceparent(value);
+        Some(())
+    })?;
+    let length = declared_length(call.headers);
+    if !body.is_end_stream() {
+        let limit = usize::try_from(api.max_body).unwrap_or(usize::MAX);
+        request.body(Limited::new(body, limit).boxed(), length);
+    } else if length.is_some() || matches!(*call.method, Method::PATCH | Method::POST | Method::PUT) {
+        // Without a length, APIs respond 411 to methods that usually have a body (RFC 9110 section 8.6), and a host in
+        // forwarding mode drops `Content-Length: 0`.
+        request.body(body, Some(0));
+    }
+    // Before the token is written, so that no copy of it is left behind by a buffer that grows.
+    request.reserve(token.bearer_len());
+    request.header_with(&AUTHORIZATION, |value| token.write_bearer(value))?;
     Some(request)
 }

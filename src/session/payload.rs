@@ -2,6 +2,7 @@
 //! does not need of it stays packed ([`Packed`]).
 
 mod form;
+mod reader;
 mod token;
 
 use super::packed::Packed;

@@ -3,8 +3,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use http::header::{ACCEPT, ACCEPT_ENCODING, ACCEPT_LANGUAGE, CONTENT_LENGTH, CONTENT_TYPE, LINK};
-use http::{HeaderMap, HeaderName, Method, Request, StatusCode};
+use http::header::{ACCEPT, ACCEPT_ENCODING, ACCEPT_LANGUAGE, CONTENT_TYPE, LINK};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode};
 use http_body_util::BodyExt;
 use tokio::time::Instant;
 
@@ -18,7 +18,7 @@ use crate::net::{CONNECT, OutboundClients};
 use crate::proxy::headers::forwarded;
 use crate::proxy::response_headers::{Filter, LeftOut};
 use crate::reply::body::{GuardedBody, Limit};
-use crate::reply::{Reply, is_navigation, no_body};
+use crate::reply::{Reply, is_navigation};
 use crate::telemetry::{TRACEPARENT, TraceContext};
 use crate::upstream::{Failure, Upstream};
 
@@ -26,6 +26,8 @@ use crate::upstream::{Failure, Upstream};
 const FIRST_BYTE: Duration = Duration::from_secs(30);
 /// Deadline for the whole response.
 const TOTAL: Duration = Duration::from_secs(100);
+/// About how many bytes the headers of a request have.
+const HEADER_BYTES: usize = 1_024;
 /// How long an unused connection is kept.
 const IDLE: Duration = Duration::from_secs(60);
 
@@ -58,22 +60,17 @@ impl Site {
     ) -> Result<Reply, Error> {
         let is_root = path == "/";
         let path = if is_root { INDEX } else { path };
-        let mut sent = forwarded(headers, &[], trace);
-        sent.remove(CONTENT_LENGTH);
-        if let Some(traceparent) = trace.traceparent() {
-            sent.insert(TRACEPARENT, traceparent);
-        }
-        let reply = self.fetch(method, path, query, sent.clone()).await?;
+        let sent: Vec<_> = forwarded(headers, &[], trace).collect();
+        let reply = self.fetch(method, path, query, &sent, trace).await?;
         if is_root && reply.status().is_redirection() && reply.status() != StatusCode::NOT_MODIFIED {
             // Websites with short addresses redirect from `/index.html` to `/`.
-            return self.fetch(method, "/", query, sent).await;
+            return self.fetch(method, "/", query, &sent, trace).await;
         }
         if reply.status() == StatusCode::NOT_FOUND && is_navigation(headers) {
             // Without conditions and ranges: they refer to another file.
             let negotiation = [ACCEPT, ACCEPT_ENCODING, ACCEPT_LANGUAGE];
-            let sent =
-                negotiation.into_iter().filter_map(|name| Some((name.clone(), sent.get(name)?.clone()))).collect();
-            return self.fetch(method, INDEX, None, sent).await;
+            let sent: Vec<_> = sent.into_iter().filter(|(name, _)| negotiation.contains(name)).collect();
+            return self.fetch(method, INDEX, None, &sent, trace).await;
         }
         Ok(reply)
     }
@@ -83,22 +80,34 @@ impl Site {
         method: &Method,
         path: &str,
         query: Option<&str>,
-        headers: HeaderMap,
+        headers: &[(&HeaderName, &HeaderValue)],
+        trace: &TraceContext,
     ) -> Result<Reply, Error> {
         let proven = ProvenPath::parse(path).map_err(Error::BadRequest)?;
         let start = Instant::now();
-        let mut request = Request::new(no_body());
-        *request.method_mut() = method.clone();
-        let url = self.base.uri(&proven, query).ok_or(Error::Internal)?;
-        *request.uri_mut() = url.clone();
-        *request.headers_mut() = headers;
+        let (Some(url), Some(target)) = (self.base.uri(&proven, query), self.base.target(&proven, query)) else {
+            return Err(Error::Internal);
+        };
+        let mut request = self.upstream.request(method, &target, HEADER_BYTES);
+        for (name, value) in headers {
+            request.header(name, value);
+        }
+        let traceparent = request.header_with(&TRACEPARENT, |value| {
+            trace.write_traceparent(value);
+            Some(())
+        });
+        traceparent.ok_or(Error::Internal)?;
         let whole = Some(start + TOTAL);
         let response =
-            self.upstream.send(request, FIRST_BYTE, whole, start).await.map_err(|failure| match failure {
+            self.upstream.send(&mut request, FIRST_BYTE, whole, start).await.map_err(|failure| match failure {
                 Failure::Timeout => Error::UpstreamTimeout,
                 Failure::Incomplete(_) | Failure::TooLong => Error::Internal,
                 Failure::Unreachable(problem) => {
                     tracing::warn!(%problem, "cannot reach the website");
+                    Error::UpstreamUnavailable
+                }
+                Failure::Response(problem) => {
+                    tracing::warn!(%problem, "the response of the website is not valid HTTP/1.1");
                     Error::UpstreamUnavailable
                 }
             })?;

@@ -1,9 +1,8 @@
 //! The trace of a request (W3C Trace Context).
 
-use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue};
 
-use crate::secret::{push_random_hex, random_hex};
+use crate::secret::{random_hex, random_hex_pairs};
 
 pub const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
 
@@ -34,17 +33,13 @@ impl TraceContext {
         continued.unwrap_or_else(|| Self { trace_id: random_hex::<16>(), sampled: true, is_continued: false })
     }
 
-    /// The header that continues this trace in a request of the gateway, under a new span id.
-    #[must_use]
-    pub fn traceparent(&self) -> Option<HeaderValue> {
-        let flags = if self.sampled { "-01" } else { "-00" };
-        let mut value = String::with_capacity("00-".len() + 32 + "-".len() + 16 + flags.len());
-        value.push_str("00-");
-        value.push_str(&self.trace_id);
-        value.push('-');
-        push_random_hex::<8>(&mut value);
-        value.push_str(flags);
-        HeaderValue::from_maybe_shared(Bytes::from(value)).ok()
+    /// Writes the value of the header that continues this trace in a request of the gateway, under a new span id.
+    pub fn write_traceparent(&self, value: &mut Vec<u8>) {
+        value.extend_from_slice(b"00-");
+        value.extend_from_slice(self.trace_id.as_bytes());
+        value.push(b'-');
+        random_hex_pairs::<8>().for_each(|pair| value.extend_from_slice(pair.as_bytes()));
+        value.extend_from_slice(if self.sampled { b"-01" } else { b"-00" });
     }
 }
 
@@ -64,9 +59,10 @@ mod tests {
             let value = format!("00-{ID}-b7ad6b7169203331-{flags}").leak();
             let trace = parse(value);
             assert_eq!(trace, TraceContext { trace_id: ID.to_owned(), sampled, is_continued: true });
-            let sent = trace.traceparent().unwrap();
+            let mut sent = Vec::new();
+            trace.write_traceparent(&mut sent);
             let (start, end) = (format!("00-{ID}-"), if sampled { "-01" } else { "-00" });
-            let sent = sent.to_str().unwrap();
+            let sent = str::from_utf8(&sent).unwrap();
             assert!(sent.starts_with(&start) && sent.ends_with(end) && sent.len() == 55, "{sent}");
             assert!(!sent.contains("b7ad6b7169203331"), "under a span id of its own");
         }

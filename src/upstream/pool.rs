@@ -9,39 +9,39 @@
 //! - A request that waits for a new connection takes one that becomes free before; the new one is kept for later.
 
 use std::collections::VecDeque;
+use std::future::poll_fn;
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use bytes::Bytes;
 use futures_util::FutureExt;
 use futures_util::future::{Either, select};
-use http::header::HOST;
-use http::{HeaderValue, Request, Response, StatusCode, Uri};
+use http::{Response, StatusCode, Uri};
 use http_body::{Frame, SizeHint};
-use hyper::body::Incoming;
-use hyper::client::conn::http1::{self, SendRequest};
 use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
 use hyper_util::client::legacy::connect::HttpConnector;
 use rustls::ClientConfig;
 use tokio::runtime::Handle;
 use tokio::sync::oneshot;
-use tokio::task::AbortHandle;
 use tokio::time::{Instant, sleep_until, timeout};
+use tokio_util::task::AbortOnDropHandle;
 use tower_service::Service;
 
 use super::Failure;
-use crate::reply::{Body, BodyError};
+use super::connection::{Connection, Receiving};
+use super::request::{Request, SendError};
+use super::response::Head;
+use crate::reply::BodyError;
+use crate::telemetry::in_current_request;
 
 /// How long a connection is used. The host name is resolved again for each connection.
 const LIFE: Duration = Duration::from_secs(300);
 /// How recently a connection must have been used for a request that has effects.
 const RECENT: Duration = Duration::from_secs(1);
-/// Longest wait for the end of a request whose response has ended.
-const UNFINISHED: Duration = Duration::from_secs(15);
-/// Most bytes of a response that are buffered for a slow reader, and of the head of a response.
-const BUFFER: usize = 64 * 1_024;
+/// How often the connections are looked through that the upstream may have closed.
+const SWEEP: Duration = Duration::from_secs(1);
 
 /// The pool. Its connections are served by the runtime of the thread that opens them.
 #[derive(Debug)]
@@ -49,7 +49,6 @@ pub(super) struct Pool {
     connector: HttpsConnector<HttpConnector>,
     /// Where every request goes: scheme and authority.
     origin: Uri,
-    host: HeaderValue,
     connect: Duration,
     idle: Duration,
     state: Mutex<State>,
@@ -65,23 +64,21 @@ struct State {
     is_swept: bool,
 }
 
-#[derive(Debug)]
-struct Connection {
-    sender: SendRequest<Body>,
-    /// hyper's side of the connection.
-    task: AbortHandle,
-    opened_at: Instant,
-    used_at: Instant,
+/// The body of a response. Its connection returns to the pool once the body has arrived as a whole.
+pub struct PooledBody {
+    /// What has arrived and is the next part.
+    next: Bytes,
+    /// Whether the response has the `Content-Length` of this body. That of a 304 is of another one (RFC 9110 section
+    /// 8.6), and hyper would remove it if this one were known to be empty.
+    has_length: bool,
+    rest: Option<Rest>,
 }
 
-/// The body of a response. Its connection returns to the pool once the body was read to its end.
-#[derive(Debug)]
-pub struct PooledBody {
-    body: Incoming,
-    /// Whether the `Content-Length` is not that of the body (RFC 9110 section 8.6). hyper would remove the header of an
-    /// empty body.
-    is_not_modified: bool,
-    connection: Option<Connection>,
+/// What is still to arrive of a body.
+struct Rest {
+    receiving: Arc<Mutex<Receiving>>,
+    /// Sends the rest of the request, even while the response is not read.
+    sending: Option<AbortOnDropHandle<()>>,
     pool: Arc<Pool>,
 }
 
@@ -96,58 +93,57 @@ impl Pool {
         http.set_connect_timeout(Some(connect));
         let connector =
             HttpsConnectorBuilder::new().with_tls_config(tls).https_or_http().enable_http1().wrap_connector(http);
-        let host = host(&origin);
-        Arc::new(Self { connector, origin, host, connect, idle, state: Mutex::default() })
+        Arc::new(Self { connector, origin, connect, idle, state: Mutex::default() })
     }
 
-    /// Sends a request for a path, or for a URL of this origin, and returns the head of the response; its body streams.
-    /// `now` is the current time.
+    /// Sends a request and returns the head of the response; its body streams. `now` is the current time.
     pub(super) async fn send(
         self: &Arc<Self>,
-        mut request: Request<Body>,
+        request: &mut Request,
         mut now: Instant,
     ) -> Result<Response<PooledBody>, Failure> {
-        // The target is the path alone (RFC 9112 section 3.2.1).
-        if request.uri().authority().is_some() {
-            if !self.has_origin(request.uri()) {
-                return Err(Failure::Unreachable("the URL is of another origin".to_owned()));
-            }
-            let target = std::mem::take(request.uri_mut()).into_parts().path_and_query;
-            *request.uri_mut() = target.map_or_else(Uri::default, Uri::from);
-        }
-        request.headers_mut().insert(HOST, self.host.clone());
         let longest_idle = if request.method().is_safe() { self.idle } else { self.idle.min(RECENT) };
         loop {
             let (mut connection, is_reused) = match self.take(longest_idle, now) {
                 Some(connection) => (connection, true),
                 None => self.open_or_wait().await?,
             };
-            match connection.sender.try_send_request(request).await {
-                Ok(response) => {
-                    let (connection, pool) = (Some(connection), Arc::clone(self));
-                    let is_not_modified = response.status() == StatusCode::NOT_MODIFIED;
-                    return Ok(response.map(|body| PooledBody { body, is_not_modified, connection, pool }));
-                }
-                Err(mut error) => match error.take_message() {
-                    Some(unsent) if is_reused => (request, now) = (unsent, Instant::now()),
-                    _ => return Err(Failure::of(&error.into_error())),
-                },
+            if is_reused && !connection.is_open() {
+                continue;
+            }
+            request.start();
+            match connection.exchange(request).await {
+                Ok(head) => return Ok(self.response(connection, head, request.take_rest())),
+                Err(SendError::Io(_)) if is_reused && request.is_unsent() => now = Instant::now(),
+                Err(error) => return Err(error.into()),
             }
         }
     }
 
-    /// Whether a URL is of this origin (contract 10.6).
-    fn has_origin(&self, url: &Uri) -> bool {
-        (url.scheme(), url.authority()) == (self.origin.scheme(), self.origin.authority())
+    fn response(
+        self: &Arc<Self>,
+        connection: Connection,
+        head: Head,
+        request: Option<Request>,
+    ) -> Response<PooledBody> {
+        let Head { status, headers, reason, framing, is_persistent } = head;
+        let has_length = framing.left().is_some() && status != StatusCode::NOT_MODIFIED;
+        let receiving = Receiving::new(connection, framing, is_persistent, request);
+        let mut response = Response::new(PooledBody::new(self, receiving, has_length));
+        *response.status_mut() = status;
+        *response.headers_mut() = headers;
+        if let Some(reason) = reason {
+            response.extensions_mut().insert(reason);
+        }
+        response
     }
 
     /// The most recently used connection, if there is one that was used within `longest_idle`. Otherwise one that is
     /// idle for longer closes, since the new connection takes its place: there are never more than requests at a time.
     fn take(&self, longest_idle: Duration, now: Instant) -> Option<Connection> {
         let mut state = self.state();
-        while state.idle.last().is_some_and(|connection| now - connection.used_at < longest_idle) {
-            let connection = state.idle.pop()?;
-            if connection.is_usable(now) {
+        while let Some(connection) = state.idle.pop_if(|connection| now - connection.used_at < longest_idle) {
+            if now - connection.opened_at < LIFE {
                 return Some(connection);
             }
         }
@@ -200,18 +196,20 @@ impl Pool {
 
     async fn handshake(&self) -> Result<Connection, BodyError> {
         let stream = self.connector.clone().call(self.origin.clone()).await?;
-        let (mut sender, connection) = http1::Builder::new().max_buf_size(BUFFER).handshake(stream).await?;
-        // An error is reported to the request that uses the connection.
-        let task = tokio::spawn(connection.map(drop)).abort_handle();
-        sender.ready().await?;
-        let now = Instant::now();
-        Ok(Connection { sender, task, opened_at: now, used_at: now })
+        Ok(Connection::new(stream, Instant::now()))
+    }
+
+    /// Keeps the connection of a response that has ended, if it can be used again.
+    fn put_back(self: &Arc<Self>, receiving: Receiving) {
+        if let Some(connection) = receiving.into_connection() {
+            self.put(connection);
+        }
     }
 
     /// Gives a connection to the first request that waits for one, or keeps it.
     fn put(self: &Arc<Self>, mut connection: Connection) {
         connection.used_at = Instant::now();
-        if !connection.is_usable(connection.used_at) {
+        if connection.used_at - connection.opened_at >= LIFE {
             return;
         }
         let mut state = self.state();
@@ -231,12 +229,15 @@ impl Pool {
         }
     }
 
-    /// Closes the connections that have been idle for too long, and returns when the next one will have been.
+    /// Closes the connections that have been idle for too long, or that the upstream has closed. Returns when it is to
+    /// be called again.
     fn close_expired(&self) -> Option<Instant> {
         let mut state = self.state();
         let now = Instant::now();
-        state.idle.retain(|connection| connection.is_usable(now) && now - connection.used_at < self.idle);
-        let next = state.idle.first().map(|connection| connection.used_at + self.idle);
+        state.idle.retain_mut(|connection| {
+            now - connection.used_at < self.idle && now - connection.opened_at < LIFE && connection.is_open()
+        });
+        let next = state.idle.first().map(|connection| (connection.used_at + self.idle).min(now + SWEEP));
         state.is_swept = next.is_some();
         next
     }
@@ -253,68 +254,94 @@ async fn sweep(pool: Weak<Pool>) {
     }
 }
 
-impl Connection {
-    /// Whether it is open, without a request, and not too old.
-    fn is_usable(&self, now: Instant) -> bool {
-        self.sender.is_ready() && now - self.opened_at < LIFE
+impl PooledBody {
+    fn new(pool: &Arc<Pool>, mut receiving: Receiving, has_length: bool) -> Self {
+        let next = receiving.arrived();
+        let rest = if receiving.has_ended() {
+            pool.put_back(receiving);
+            None
+        } else {
+            Some(Rest::new(pool, receiving))
+        };
+        Self { next, has_length, rest }
     }
+
+    /// Whether all of it has arrived.
+    #[must_use]
+    pub const fn is_complete(&self) -> bool {
+        self.rest.is_none()
+    }
+}
+
+impl Rest {
+    fn new(pool: &Arc<Pool>, receiving: Receiving) -> Self {
+        let is_sending = receiving.is_sending();
+        let receiving = Arc::new(Mutex::new(receiving));
+        let send = || AbortOnDropHandle::new(tokio::spawn(in_current_request(send_rest(Arc::downgrade(&receiving)))));
+        Self { sending: is_sending.then(send), receiving, pool: Arc::clone(pool) }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Receiving> {
+        lock(&self.receiving)
+    }
+
+    /// Returns the connection to the pool.
+    fn end(self) {
+        drop(self.sending);
+        if let Some(receiving) = Arc::into_inner(self.receiving) {
+            self.pool.put_back(receiving.into_inner().unwrap_or_else(PoisonError::into_inner));
+        }
+    }
+}
+
+async fn send_rest(receiving: Weak<Mutex<Receiving>>) {
+    let poll = |context: &mut Context<'_>| {
+        receiving.upgrade().map_or(Poll::Ready(()), |receiving| lock(&receiving).poll_send(context))
+    };
+    poll_fn(poll).await;
+}
+
+fn lock(receiving: &Mutex<Receiving>) -> MutexGuard<'_, Receiving> {
+    receiving.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 impl http_body::Body for PooledBody {
     type Data = Bytes;
-    type Error = hyper::Error;
+    type Error = BodyError;
 
     fn poll_frame(
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
-        Pin::new(&mut self.body).poll_frame(context)
+    ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+        if !self.next.is_empty() {
+            return Poll::Ready(Some(Ok(Frame::data(std::mem::take(&mut self.next)))));
+        }
+        let Some(rest) = &self.rest else { return Poll::Ready(None) };
+        let mut receiving = rest.lock();
+        let received = ready!(receiving.poll_data(context));
+        let has_ended = receiving.has_ended();
+        drop(receiving);
+        match received {
+            Ok(Some(data)) if !has_ended => Poll::Ready(Some(Ok(Frame::data(data)))),
+            Ok(data) => {
+                self.rest.take().into_iter().for_each(Rest::end);
+                Poll::Ready(data.map(|data| Ok(Frame::data(data))))
+            }
+            Err(error) => {
+                self.rest = None;
+                Poll::Ready(Some(Err(error)))
+            }
+        }
     }
 
     fn is_end_stream(&self) -> bool {
-        !self.is_not_modified && self.body.is_end_stream()
+        self.has_length && self.rest.is_none() && self.next.is_empty()
     }
 
     fn size_hint(&self) -> SizeHint {
-        if self.is_not_modified { SizeHint::default() } else { self.body.size_hint() }
+        let left = self.rest.as_ref().map_or(Some(0), |rest| rest.lock().left()).filter(|_| self.has_length);
+        left.map_or_else(SizeHint::default, |left| SizeHint::with_exact(left + self.next.len() as u64))
     }
-}
-
-impl Drop for PooledBody {
-    fn drop(&mut self) {
-        let Some(mut connection) = self.connection.take() else { return };
-        if connection.sender.is_ready() {
-            return self.pool.put(connection);
-        }
-        // The end of the response, or of the request, has still to arrive; hyper closes the connection if the body was
-        // not read to its end. Without a runtime the process is ending.
-        if !connection.sender.is_closed()
-            && let Ok(runtime) = Handle::try_current()
-        {
-            let pool = Arc::clone(&self.pool);
-            runtime.spawn(async move {
-                match timeout(UNFINISHED, connection.sender.ready()).await {
-                    Ok(Ok(())) => pool.put(connection),
-                    // It is closed.
-                    Ok(Err(_)) => {}
-                    // The upstream reads no more of the request body, and hyper would wait for it.
-                    Err(_) => connection.task.abort(),
-                }
-            });
-        }
-    }
-}
-
-/// The `Host` of requests to an origin (RFC 9110 section 7.2): without the port if it is the scheme's own.
-#[expect(clippy::expect_used, reason = "host and port of a URI are characters that a value may have")]
-fn host(origin: &Uri) -> HeaderValue {
-    let host = origin.host().unwrap_or_default();
-    let default = if origin.scheme_str() == Some("https") { 443 } else { 80 };
-    let host = match origin.port_u16().filter(|port| *port != default) {
-        None => host.to_owned(),
-        Some(port) => format!("{host}:{port}"),
-    };
-    HeaderValue::try_from(host).expect("a host is a header value")
 }
 
 #[cfg(test)]

@@ -1,3 +1,5 @@
+//! TLS for stand-ins.
+
 use std::io;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
@@ -15,14 +17,14 @@ use tokio_rustls::rustls::pki_types::PrivateKeyDer;
 const LIFE: Duration = Duration::from_secs(30 * 24 * 60 * 60);
 
 /// The authority of one stand-in. Clients reject a certificate that is authority and leaf at once.
-pub(crate) struct CertificateAuthority {
-    pub(crate) pem: String,
+pub struct CertificateAuthority {
+    pub pem: String,
     name: &'static str,
     issuer: CertifiedIssuer<'static, KeyPair>,
 }
 
 impl CertificateAuthority {
-    pub(crate) fn new(name: &'static str) -> io::Result<Self> {
+    pub fn new(name: &'static str) -> io::Result<Self> {
         let mut params = params(&format!("{name}, test authority"), Vec::new())?;
         params.is_ca = IsCa::Ca(BasicConstraints::Constrained(0));
         params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
@@ -32,7 +34,7 @@ impl CertificateAuthority {
     }
 
     /// A leaf certificate for these names and addresses, and its key, as PEM.
-    pub(crate) fn leaf(&self, names: Vec<String>) -> io::Result<(String, String)> {
+    pub fn leaf(&self, names: Vec<String>) -> io::Result<(String, String)> {
         let (leaf, key) = self.signed(names)?;
         Ok((leaf.pem(), key.serialize_pem()))
     }
@@ -48,7 +50,7 @@ impl CertificateAuthority {
     }
 
     /// TLS with a leaf certificate for these names and addresses.
-    pub(crate) fn acceptor(&self, names: Vec<String>) -> io::Result<TlsAcceptor> {
+    pub fn acceptor(&self, names: Vec<String>) -> io::Result<TlsAcceptor> {
         let (leaf, key) = self.signed(names)?;
         let key = PrivateKeyDer::try_from(key.serialize_der()).map_err(io::Error::other)?;
         let config = ServerConfig::builder_with_provider(Arc::new(default_provider()))

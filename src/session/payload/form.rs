@@ -1,12 +1,10 @@
 //! The binary form of a session (contract 5.8): a version byte, then the parts below in their order, by postcard.
 
-use std::marker::PhantomData;
-
-use serde::de::{SeqAccess, Visitor};
-use serde::{Deserialize, Deserializer, Serialize};
+use serde::{Deserialize, Serialize};
 use zeroize::Zeroizing;
 
-use super::token::{SegmentRef, pack};
+use super::reader::Reader;
+use super::token::pack;
 use super::{AccessToken, Claims, Session, Token, User};
 use crate::clock::UnixSeconds;
 use crate::secret::Key32;
@@ -18,7 +16,7 @@ const VERSION: u8 = 3;
 
 /// Version 2, and the first part of version 3: the ID, this, [`Profile`], the refresh token, and the access tokens with
 /// API, token, expiry and lifetime.
-#[derive(Serialize, Deserialize)]
+#[derive(Serialize)]
 struct Head<'a> {
     generation: u64,
     signed_in_at: UnixSeconds,
@@ -28,7 +26,7 @@ struct Head<'a> {
     tid: Option<&'a str>,
 }
 
-/// The claims that version 2 has, too. `L` is a list of texts: [`Vec`], or [`Each`] to check it.
+/// The claims that version 2 has, too. `L` is a list of texts.
 #[derive(Serialize, Deserialize)]
 struct Profile<'a, L> {
     name: Option<&'a str>,
@@ -42,7 +40,7 @@ struct Profile<'a, L> {
 /// What version 3 adds: issuer, hash of the nonce, one binding for each access token in their order, scopes that were
 /// not granted, the ID token, handle, whether it persists, and [`Authentication`].
 struct Extension<'a> {
-    issuer: Option<&'a str>,
+    issuer: Option<String>,
     nonce_hash: Option<[u8; 8]>,
     not_granted: Vec<String>,
     id_token: Option<Token>,
@@ -102,24 +100,26 @@ impl Session {
     pub fn decode(payload: &[u8]) -> Option<Self> {
         let (&version @ (2 | VERSION), bytes) = payload.split_first()? else { return None };
         let mut form = Reader(bytes);
-        let (id, head): (_, Head<'_>) = (form.array()?, form.read()?);
-        let profile = form.check::<Profile<'_, Each<&str>>>()?;
-        let refresh_token = form.option(Reader::token)?;
-        let mut access_tokens = form.access_tokens()?;
-        let extension = if version == 2 { Extension::NONE } else { form.extension(&mut access_tokens)? };
+        let id = form.array()?;
+        let (generation, signed_in_at, active_at) = (form.u64()?, form.u64()?, form.u64()?);
+        let (sub, oid, tid) = (form.string()?, form.option(Reader::string)?, form.option(Reader::string)?);
+        let profile = form.skip(skip_profile)?;
+        let refresh_token = form.option(token)?;
+        let mut access_tokens = form.list(access_token)?;
+        let extension = if version == 2 { Extension::NONE } else { extension(&mut form, &mut access_tokens)? };
         if !form.0.is_empty() {
             return None;
         }
         let claims = Packed::new([profile, extension.authentication].concat());
         Some(Self {
             id,
-            generation: head.generation,
-            signed_in_at: head.signed_in_at,
-            active_at: head.active_at,
-            user: User { sub: head.sub.to_owned(), oid: owned(head.oid), tid: owned(head.tid), claims },
+            generation,
+            signed_in_at,
+            active_at,
+            user: User { sub, oid, tid, claims },
             refresh_token,
             access_tokens,
-            issuer: owned(extension.issuer),
+            issuer: extension.issuer,
             nonce_hash: extension.nonce_hash,
             not_granted: extension.not_granted,
             id_token: extension.id_token,
@@ -127,6 +127,51 @@ impl Session {
             persist: extension.persist,
         })
     }
+}
+
+/// Passes over a [`Profile`].
+fn skip_profile(form: &mut Reader<'_>) -> Option<()> {
+    for _name in 0..3 {
+        form.option(Reader::skip_text)?;
+    }
+    form.skip_list(Reader::skip_text)?;
+    form.option(Reader::skip_text)?;
+    form.option(Reader::skip_text)?;
+    Some(())
+}
+
+/// Passes over an [`Authentication`].
+fn skip_authentication(form: &mut Reader<'_>) -> Option<()> {
+    form.option(Reader::skip_text)?;
+    form.skip_list(Reader::skip_text)?;
+    form.option(Reader::u64)?;
+    Some(())
+}
+
+/// A token, which stays packed.
+fn token(form: &mut Reader<'_>) -> Option<Token> {
+    form.skip(Reader::skip_segments).map(|segments| Token::new(segments.to_vec()))
+}
+
+fn access_token(form: &mut Reader<'_>) -> Option<AccessToken> {
+    let (api, token) = (form.string()?, token(form)?);
+    Some(AccessToken { api, token, expires_at: form.u64()?, life: form.u64()?, binding: None })
+}
+
+/// What version 3 adds, unless it does not belong to these access tokens.
+fn extension<'a>(form: &mut Reader<'a>, access_tokens: &mut [AccessToken]) -> Option<Extension<'a>> {
+    let (issuer, nonce_hash) = (form.option(Reader::string)?, form.option(Reader::array)?);
+    if form.length()? != access_tokens.len() {
+        return None;
+    }
+    for held in access_tokens {
+        held.binding = form.option(Reader::array)?;
+    }
+    let (not_granted, id_token) = (form.list(Reader::string)?, form.option(token)?);
+    let handle = form.option(|form| form.bytes()?.try_into().ok().map(Key32::new))?;
+    let persist = form.bool()?;
+    let authentication = form.skip(skip_authentication)?;
+    Some(Extension { issuer, nonce_hash, not_granted, id_token, handle, persist, authentication })
 }
 
 impl Claims {
@@ -167,89 +212,4 @@ impl Unpack for Claims {
 
 fn owned(text: Option<&str>) -> Option<String> {
     text.map(str::to_owned)
-}
-
-/// Reads a binary form part by part.
-struct Reader<'a>(&'a [u8]);
-
-impl<'a> Reader<'a> {
-    fn read<T: Deserialize<'a>>(&mut self) -> Option<T> {
-        let (value, rest) = postcard::take_from_bytes(self.0).ok()?;
-        self.0 = rest;
-        Some(value)
-    }
-
-    /// The bytes of a value, if it can be read.
-    fn check<T: Deserialize<'a>>(&mut self) -> Option<&'a [u8]> {
-        let before = self.0;
-        self.read::<T>()?;
-        before.get(..before.len() - self.0.len())
-    }
-
-    /// An option is a boolean, and the value if that is true.
-    fn option<T>(&mut self, value: impl FnOnce(&mut Self) -> Option<T>) -> Option<Option<T>> {
-        if self.read()? { value(self).map(Some) } else { Some(None) }
-    }
-
-    /// An array of bytes, which serde would read one by one.
-    fn array<const N: usize>(&mut self) -> Option<[u8; N]> {
-        let (array, rest) = self.0.split_first_chunk()?;
-        self.0 = rest;
-        Some(*array)
-    }
-
-    fn token(&mut self) -> Option<Token> {
-        self.check::<Each<SegmentRef<'_>>>().map(|segments| Token::new(segments.to_owned()))
-    }
-
-    fn access_tokens(&mut self) -> Option<Vec<AccessToken>> {
-        let mut access_tokens = Vec::new();
-        for _ in 0..self.read::<usize>()? {
-            let (api, token) = (self.read::<&str>()?.to_owned(), self.token()?);
-            let (expires_at, life) = self.read()?;
-            access_tokens.push(AccessToken { api, token, expires_at, life, binding: None });
-        }
-        Some(access_tokens)
-    }
-
-    /// What version 3 adds, unless it does not belong to these access tokens.
-    fn extension(&mut self, access_tokens: &mut [AccessToken]) -> Option<Extension<'a>> {
-        let (issuer, nonce_hash) = (self.read()?, self.option(Reader::array)?);
-        if self.read::<usize>()? != access_tokens.len() {
-            return None;
-        }
-        for held in access_tokens {
-            held.binding = self.option(Reader::array)?;
-        }
-        let (not_granted, id_token) = (self.read()?, self.option(Reader::token)?);
-        let (handle, persist): (Option<&[u8]>, _) = self.read()?;
-        let handle = match handle {
-            Some(handle) => Some(Key32::new(handle.try_into().ok()?)),
-            None => None,
-        };
-        let authentication = self.check::<Authentication<'_, Each<&str>>>()?;
-        Some(Extension { issuer, nonce_hash, not_granted, id_token, handle, persist, authentication })
-    }
-}
-
-/// A list whose elements are checked and not kept.
-struct Each<T>(PhantomData<T>);
-
-impl<'de, T: Deserialize<'de>> Deserialize<'de> for Each<T> {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        deserializer.deserialize_seq(Self(PhantomData))
-    }
-}
-
-impl<'de, T: Deserialize<'de>> Visitor<'de> for Each<T> {
-    type Value = Self;
-
-    fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("a list")
-    }
-
-    fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<Self, A::Error> {
-        while list.next_element::<T>()?.is_some() {}
-        Ok(self)
-    }
 }

@@ -2,11 +2,10 @@
 //! 5.14). That saves a quarter of the cookie.
 
 use base64::Engine;
-use bytes::Bytes;
-use http::HeaderValue;
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 use zeroize::Zeroizing;
 
+use super::reader::{Reader, Segment};
 use crate::secret::{ExposeSecret, SecretString};
 use crate::session::base64url::BASE64URL;
 use crate::session::binary;
@@ -22,29 +21,26 @@ pub(super) enum SegmentOut<'a> {
     Text(&'a str),
 }
 
-/// A segment that is read.
-#[derive(Deserialize)]
-pub(super) enum SegmentRef<'a> {
-    Bytes(&'a [u8]),
-    Text(&'a str),
-}
+/// Precedes a token in `Authorization` (RFC 6750 section 2.1).
+const SCHEME: &[u8] = b"Bearer ";
 
 impl Token {
-    /// The value of `Authorization` that it makes; `None` if it has a character that no header can carry.
+    /// Writes the value of `Authorization` that it makes; `None` if it has a character that no header can carry.
     #[must_use]
-    pub fn bearer(&self) -> Option<HeaderValue> {
-        const SCHEME: &str = "Bearer ";
-        let value = match self.packed() {
-            Some(bytes) => join(SCHEME, &segments(bytes)?),
-            None => [SCHEME.as_bytes(), self.expose_secret().as_bytes()].concat(),
-        };
-        let mut bearer = HeaderValue::from_maybe_shared(Bytes::from(value)).ok()?;
-        bearer.set_sensitive(true);
-        Some(bearer)
+    pub fn write_bearer(&self, value: &mut Vec<u8>) -> Option<()> {
+        value.extend_from_slice(SCHEME);
+        match self.packed() {
+            Some(bytes) => join(bytes, value, is_header_text),
+            None => write_text(self.expose_secret(), value),
+        }
     }
-}
 
-impl Token {
+    /// At most how many bytes [`Self::write_bearer`] writes.
+    #[must_use]
+    pub fn bearer_len(&self) -> usize {
+        SCHEME.len() + self.packed().map_or_else(|| self.expose_secret().len(), longest_text)
+    }
+
     /// The same token in its packed form, for a table that keeps it.
     #[must_use]
     pub fn to_packed(&self) -> Self {
@@ -53,6 +49,15 @@ impl Token {
             None => Self::new(pack_token(self).to_vec()),
         }
     }
+}
+
+fn write_text(token: &str, value: &mut Vec<u8>) -> Option<()> {
+    is_header_text(token.as_bytes()).then(|| value.extend_from_slice(token.as_bytes()))
+}
+
+/// Whether a header value may have these characters (RFC 9110 section 5.5).
+fn is_header_text(text: &[u8]) -> bool {
+    text.iter().all(|byte| *byte == b'\t' || !byte.is_ascii_control())
 }
 
 impl Unpack for SecretString {
@@ -71,8 +76,10 @@ pub fn pack_token(token: &SecretString) -> Zeroizing<Vec<u8>> {
 /// The token of [`pack_token`], unless the bytes are damaged.
 #[must_use]
 pub fn unpack_token(bytes: &[u8]) -> Option<SecretString> {
-    let text = String::from_utf8(join("", &segments(bytes)?)).ok()?;
-    Some(text.into())
+    // Allocated once, so that no copy of the token is left behind by a buffer that grows.
+    let mut text = Vec::with_capacity(text_len(bytes)?);
+    join(bytes, &mut text, |_| true)?;
+    Some(String::from_utf8(text).ok()?.into())
 }
 
 pub(super) fn pack(token: &SecretString) -> Vec<SegmentOut<'_>> {
@@ -83,36 +90,45 @@ pub(super) fn pack(token: &SecretString) -> Vec<SegmentOut<'_>> {
     token.expose_secret().split('.').map(segment).collect()
 }
 
-fn segments(bytes: &[u8]) -> Option<Vec<SegmentRef<'_>>> {
-    postcard::from_bytes(bytes).ok()
-}
-
-/// The text of a token after a prefix.
+/// Appends the text of a packed token. `None`, if it is damaged or a segment that is not base64url is not allowed.
 #[expect(clippy::expect_used, reason = "the buffer has the length that is written")]
-fn join(prefix: &str, segments: &[SegmentRef<'_>]) -> Vec<u8> {
-    let length = |segment: &SegmentRef<'_>| match segment {
-        SegmentRef::Bytes(bytes) => encoded_len(bytes),
-        SegmentRef::Text(text) => text.len(),
-    };
-    // Allocated once, so that no copy of the token is left behind by a buffer that grows.
-    let dots = segments.len().saturating_sub(1);
-    let mut text = Vec::with_capacity(prefix.len() + segments.iter().map(length).sum::<usize>() + dots);
-    text.extend_from_slice(prefix.as_bytes());
-    for (position, segment) in segments.iter().enumerate() {
+fn join(packed: &[u8], text: &mut Vec<u8>, is_allowed: impl Fn(&[u8]) -> bool) -> Option<()> {
+    let mut reader = Reader(packed);
+    for position in 0..reader.length()? {
         if position > 0 {
             text.push(b'.');
         }
-        match segment {
-            SegmentRef::Bytes(bytes) => {
+        match reader.segment()? {
+            Segment::Bytes(bytes) => {
                 let start = text.len();
                 text.resize(start + encoded_len(bytes), 0);
                 let encoded = text.get_mut(start..).map(|buffer| BASE64URL.encode_slice(bytes, buffer));
                 encoded.expect("it was just extended").expect("it was extended by what is written");
             }
-            SegmentRef::Text(segment) => text.extend_from_slice(segment.as_bytes()),
+            Segment::Text(segment) if is_allowed(segment) => text.extend_from_slice(segment),
+            Segment::Text(_) => return None,
         }
     }
-    text
+    reader.0.is_empty().then_some(())
+}
+
+/// How long the text of a packed token is.
+fn text_len(packed: &[u8]) -> Option<usize> {
+    let mut reader = Reader(packed);
+    let segments = reader.length()?;
+    let mut length = segments.saturating_sub(1);
+    for _ in 0..segments {
+        length = length.checked_add(match reader.segment()? {
+            Segment::Bytes(bytes) => encoded_len(bytes),
+            Segment::Text(text) => text.len(),
+        })?;
+    }
+    Some(length)
+}
+
+/// At most how long the text of a packed token is: base64url has four characters for three bytes.
+const fn longest_text(packed: &[u8]) -> usize {
+    packed.len().div_ceil(3) * 4
 }
 
 const fn encoded_len(bytes: &[u8]) -> usize {
