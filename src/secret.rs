@@ -123,7 +123,7 @@ pub fn random_hex<const N: usize>() -> String {
     hex
 }
 
-/// The same, byte by byte.
+/// The same, two digits at a time.
 pub fn random_hex_pairs<const N: usize>() -> impl Iterator<Item = &'static str> {
     let mut bytes = rand::random::<[u8; N]>();
     if let Some(last) = bytes.last_mut() {

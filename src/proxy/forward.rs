@@ -118,7 +118,8 @@ impl Proxy {
         let is_new = matches!(token, Cow::Owned(_));
         let sent = Instant::now();
         let deadline = api.timeouts.total.map(|total| sent + total);
-        let received = match send(api, upstream, &call, &path, &token.token, body, (sent, deadline)).await {
+        let request = request(api, upstream, &call, &path, &token.token, body);
+        let received = match send(api, upstream, request, sent, deadline).await {
             Ok(response) => self.without_challenge(response, &open, &token, call.now).await,
             Err(error) => Err(error),
         };
@@ -176,15 +177,12 @@ impl Proxy {
 async fn send(
     api: &Api,
     upstream: &Upstream,
-    call: &Call<'_>,
-    path: &ProvenPath<'_>,
-    token: &Token,
-    body: Body,
-    (mut now, deadline): (Instant, Option<Instant>),
+    request: Option<Request>,
+    mut now: Instant,
+    deadline: Option<Instant>,
 ) -> Result<Response<PooledBody>, Error> {
-    let reading = *call.method == Method::GET || *call.method == Method::HEAD;
-    let mut again = reading && body.is_end_stream();
-    let mut request = request(api, upstream, call, path, token, body).ok_or(Error::Internal)?;
+    let mut request = request.ok_or(Error::Internal)?;
+    let mut again = request.is_repeatable();
     loop {
         match upstream.send(&mut request, api.timeouts.first_byte, deadline, now).await {
             Ok(response) if response.status() == StatusCode::SWITCHING_PROTOCOLS => {
@@ -218,6 +216,7 @@ pub fn has_body(headers: &HeaderMap) -> bool {
     headers.contains_key(TRANSFER_ENCODING) || declared_length(headers).is_some_and(|length| length > 0)
 }
 
+/// The request to the API. `None`, if the path is too long for a URI or the token has characters that no header has.
 fn request(
     api: &Api,
     upstream: &Upstream,
@@ -231,10 +230,7 @@ fn request(
     for (name, value) in headers::forwarded(call.headers, &api.request_headers, call.trace) {
         request.header(name, value);
     }
-    request.header_with(&TRACEPARENT, |value| {
-        call.trace.write_traceparent(value);
-        Some(())
-    })?;
+    request.header_with(&TRACEPARENT, |value| call.trace.write_traceparent(value));
     let length = declared_length(call.headers);
     if !body.is_end_stream() {
         let limit = usize::try_from(api.max_body).unwrap_or(usize::MAX);

@@ -85,18 +85,13 @@ impl Site {
     ) -> Result<Reply, Error> {
         let proven = ProvenPath::parse(path).map_err(Error::BadRequest)?;
         let start = Instant::now();
-        let (Some(url), Some(target)) = (self.base.uri(&proven, query), self.base.target(&proven, query)) else {
-            return Err(Error::Internal);
-        };
-        let mut request = self.upstream.request(method, &target, HEADER_BYTES);
+        let url = self.base.uri(&proven, query).ok_or(Error::Internal)?;
+        let target = url.path_and_query().ok_or(Error::Internal)?;
+        let mut request = self.upstream.request(method, target, HEADER_BYTES);
         for (name, value) in headers {
             request.header(name, value);
         }
-        let traceparent = request.header_with(&TRACEPARENT, |value| {
-            trace.write_traceparent(value);
-            Some(())
-        });
-        traceparent.ok_or(Error::Internal)?;
+        request.header_with(&TRACEPARENT, |value| trace.write_traceparent(value));
         let whole = Some(start + TOTAL);
         let response =
             self.upstream.send(&mut request, FIRST_BYTE, whole, start).await.map_err(|failure| match failure {

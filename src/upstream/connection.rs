@@ -84,10 +84,17 @@ impl Connection {
 
     /// Sends a request and receives the head of its response, with which a body may still be being sent.
     pub(super) async fn exchange(&mut self, request: &mut Request) -> Result<Head, SendError> {
-        poll_fn(|context| self.poll_exchange(request, context)).await
+        let mut has_begun = false;
+        poll_fn(|context| self.poll_exchange(request, &mut has_begun, context)).await
     }
 
-    fn poll_exchange(&mut self, request: &mut Request, context: &mut Context<'_>) -> Poll<Result<Head, SendError>> {
+    /// `has_begun`: whether anything of the response has arrived, interim ones included.
+    fn poll_exchange(
+        &mut self,
+        request: &mut Request,
+        has_begun: &mut bool,
+        context: &mut Context<'_>,
+    ) -> Poll<Result<Head, SendError>> {
         match request.poll_send(Pin::new(&mut self.stream.0), context) {
             // The upstream may have responded before it closed the connection.
             Poll::Ready(Err(SendError::Io(_))) if !request.is_unsent() => {}
@@ -95,22 +102,23 @@ impl Connection {
             Poll::Ready(Ok(())) | Poll::Pending => {}
         }
         loop {
-            if let Some(head) =
-                self.take_head(request.method()).map_err(|problem| SendError::Response(problem.into()))?
-            {
+            let head = self.take_head(request.method()).map_err(|problem| SendError::Response(problem.into()))?;
+            if let Some(head) = head {
                 return Poll::Ready(Ok(head));
             }
             if self.buffer.len() >= BUFFER {
                 return Poll::Ready(Err(SendError::Response("the head of the response has more than 64 KiB".into())));
             }
-            let has_begun = !self.buffer.is_empty();
-            let closed = || io::Error::new(io::ErrorKind::UnexpectedEof, "the connection closed before the response");
-            match ready!(self.poll_read(None, context)).and_then(|read| if read == 0 { Err(closed()) } else { Ok(()) })
-            {
-                Ok(()) => {}
-                Err(error) if has_begun => return Poll::Ready(Err(SendError::Response(error.to_string()))),
-                Err(error) => return Poll::Ready(Err(SendError::Io(error))),
-            }
+            let error = match ready!(self.poll_read(None, context)) {
+                Ok(1..) => {
+                    *has_begun = true;
+                    continue;
+                }
+                Ok(0) => io::Error::new(io::ErrorKind::UnexpectedEof, "the connection closed before the response"),
+                Err(error) => error,
+            };
+            let error = if *has_begun { SendError::Response(error.to_string()) } else { SendError::Io(error) };
+            return Poll::Ready(Err(error));
         }
     }
 

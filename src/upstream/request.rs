@@ -87,19 +87,16 @@ impl Request {
 
     /// Adds a header line.
     pub fn header(&mut self, name: &HeaderName, value: &HeaderValue) {
-        self.line(name, |line| line.extend_from_slice(value.as_bytes()));
+        self.header_with(name, |line| line.extend_from_slice(value.as_bytes()));
     }
 
     /// Adds a header line whose value is written directly, in characters that a value may have (RFC 9110 section 5.5).
-    /// `None`, and no line, if there is no value.
-    #[must_use]
-    pub fn header_with(&mut self, name: &HeaderName, write: impl FnOnce(&mut Vec<u8>) -> Option<()>) -> Option<()> {
-        let start = self.head.len();
-        let mut written = None;
-        self.line(name, |line| written = write(line));
-        if written.is_none() {
-            self.head.truncate(start);
-        }
+    /// Returns what `write` returns; a request whose value could not be written is not sent.
+    pub fn header_with<T>(&mut self, name: &HeaderName, write: impl FnOnce(&mut Vec<u8>) -> T) -> T {
+        self.head.extend_from_slice(name.as_str().as_bytes());
+        self.head.extend_from_slice(b": ");
+        let written = write(&mut self.head);
+        self.head.extend_from_slice(b"\r\n");
         written
     }
 
@@ -129,6 +126,12 @@ impl Request {
     /// Whether there is a body to send.
     pub(super) const fn has_body(&self) -> bool {
         self.body.is_some()
+    }
+
+    /// Whether it may be sent again although it may have arrived (RFC 9110 section 9.2.2).
+    #[must_use]
+    pub fn is_repeatable(&self) -> bool {
+        matches!(self.method, Method::GET | Method::HEAD) && !self.has_body()
     }
 
     /// Begins to send it from its start, which it can do again if it is unsent or has no body.
@@ -189,13 +192,6 @@ impl Request {
             self.has_begun = true;
         }
         stream.poll_flush(context).map_err(SendError::Io)
-    }
-
-    fn line(&mut self, name: &HeaderName, write: impl FnOnce(&mut Vec<u8>)) {
-        self.head.extend_from_slice(name.as_str().as_bytes());
-        self.head.extend_from_slice(b": ");
-        write(&mut self.head);
-        self.head.extend_from_slice(b"\r\n");
     }
 }
 

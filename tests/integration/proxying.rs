@@ -1,5 +1,7 @@
 //! Calls to an API: what is forwarded, what is not, and what is returned (contract section 10).
 
+use std::io::{Read, Write};
+
 use serde_json::json;
 
 use crate::app::{Reach, TestApp, every_reach};
@@ -309,6 +311,30 @@ async fn a_failed_read_is_retried_once_and_a_write_never() {
         let headers = [&CALL[..], &[("origin", app.origin.as_str())]].concat();
         let response = visitor.send(method, "/graph/hang-up", &headers, "").await;
         assert_eq!((response.status, app.graph.requests().len()), (502, tries), "{method}");
+    }
+}
+
+/// Contract 10.16: only before the first byte.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_read_is_not_retried_once_its_response_has_begun() {
+    for (response, tries) in [("HTTP/1.1 200 OK\r\nContent-", 1), ("", 2)] {
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let base = format!("http://{}", listener.local_addr().unwrap());
+        let (notice, arrived) = std::sync::mpsc::channel();
+        std::thread::spawn(move || {
+            for stream in listener.incoming() {
+                let mut stream = stream.unwrap();
+                let _ = stream.read(&mut [0; 8_192]).unwrap();
+                notice.send(()).unwrap();
+                let _ = stream.write_all(response.as_bytes());
+            }
+        });
+        let apis =
+            json!({"raw": {"base": base, "allow": ["GET /x"], "scopes": ["https://graph.microsoft.com/User.Read"]}});
+        let app = TestApp::builder().other_apis(apis).start().await;
+        let response = app.signed_in(ADA).await.fetch("GET", "/api/raw/x").await;
+        assert_eq!((response.status, response.code()), (502, "upstream_unavailable"));
+        assert_eq!(arrived.try_iter().count(), tries);
     }
 }
 

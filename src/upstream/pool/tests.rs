@@ -69,11 +69,10 @@ fn respond(number: usize, stream: TcpStream, notices: &mpsc::Sender<(usize, Stri
         if path == "/slow" {
             thread::sleep(Duration::from_millis(300));
         }
-        match path.as_str() {
-            "/hangs-up" => return,
-            "/half-a-head" => return write!(sending, "HTTP/1.1 200 OK\r\nContent-").unwrap(),
-            "/endless-head" => while write!(sending, "HTTP/1.1 200 OK\r\nX: {}", "x".repeat(70_000)).is_ok() {},
-            _ => {}
+        match odd_response(&path, &mut sending) {
+            None => {}
+            Some(true) => continue,
+            Some(false) => return,
         }
         let response = format!("HTTP/1.1 200 OK\r\nContent-Length: {size}\r\n\r\n");
         // What no request asked for.
@@ -92,6 +91,25 @@ fn respond(number: usize, stream: TcpStream, notices: &mpsc::Sender<(usize, Stri
             _ => {}
         }
     }
+}
+
+/// Responds to some paths in a way of their own; whether the connection stays open.
+fn odd_response(path: &str, stream: &mut TcpStream) -> Option<bool> {
+    match path {
+        "/hangs-up" => {}
+        "/interim" => write!(stream, "HTTP/1.1 103 Early Hints\r\n\r\n").unwrap(),
+        "/half-a-head" => write!(stream, "HTTP/1.1 200 OK\r\nContent-").unwrap(),
+        "/endless-head" => while write!(stream, "HTTP/1.1 200 OK\r\nX: {}", "x".repeat(70_000)).is_ok() {},
+        "/drips" => {
+            for byte in b"HTTP/1.1 103 Early Hints\r\nX: y\r\n\r\nHTTP/1.1 200 OK\nContent-Length: 2\n\nxx" {
+                stream.write_all(&[*byte]).unwrap();
+                thread::sleep(Duration::from_millis(1));
+            }
+            return Some(true);
+        }
+        _ => return None,
+    }
+    Some(false)
 }
 
 fn pool(address: SocketAddr) -> Arc<Pool> {
@@ -222,10 +240,20 @@ async fn a_request_that_was_sent_is_not_sent_again() {
 async fn a_response_that_broke_in_its_head_is_no_missing_one() {
     let (address, _notices) = api();
     let pool = pool(address);
-    for path in ["/half-a-head", "/endless-head"] {
+    for path in ["/interim", "/half-a-head", "/endless-head"] {
         let failure = pool.send(&mut request("GET", path), Instant::now()).await.err();
         assert!(matches!(failure, Some(Failure::Response(_))), "{path}: {failure:?}");
     }
+}
+
+#[tokio::test]
+async fn a_head_may_arrive_byte_by_byte() {
+    let (address, notices) = api();
+    let pool = pool(address);
+    for _ in 0..2 {
+        call(&pool, "GET", "/drips").await;
+    }
+    assert_eq!(connections(&notices), [0, 0]);
 }
 
 #[tokio::test]
