@@ -251,7 +251,7 @@ async fn a_head_may_arrive_byte_by_byte() {
     let (address, notices) = api();
     let pool = pool(address);
     for _ in 0..2 {
-        call(&pool, "GET", "/drips").await;
+        timeout(Duration::from_secs(10), call(&pool, "GET", "/drips")).await.expect("its end is noticed");
     }
     assert_eq!(connections(&notices), [0, 0]);
 }
