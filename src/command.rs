@@ -6,6 +6,7 @@ mod keys;
 mod online;
 mod sessions;
 
+use std::ffi::OsString;
 use std::process::ExitCode;
 use std::time::{Duration, UNIX_EPOCH};
 
@@ -37,8 +38,11 @@ const HELP: &str = "usage: cloakroom                                     serve, 
 
 /// Runs a command by its arguments.
 #[must_use]
-pub fn run(arguments: &[&str], vars: &Vars) -> ExitCode {
-    match arguments {
+pub fn run(arguments: &[OsString], vars: &Vars) -> ExitCode {
+    let Some(arguments) = arguments.iter().map(|argument| argument.to_str()).collect::<Option<Vec<&str>>>() else {
+        return fail(USAGE, "an argument is not Unicode; write it in UTF-8");
+    };
+    match arguments.as_slice() {
         ["check"] => check(vars, false),
         ["check", "--online"] => check(vars, true),
         ["health", rest @ ..] => health::run(rest, vars),

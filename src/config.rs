@@ -5,6 +5,7 @@ mod parse;
 mod settings;
 
 use std::collections::BTreeMap;
+use std::ffi::OsString;
 use std::fmt;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -24,31 +25,45 @@ pub const PREFIX: &str = "CLOAKROOM_";
 
 /// Environment variables by name. Only [`Vars::of_process`] reads the process; tests pass a map.
 #[derive(Debug, Default)]
-pub struct Vars(BTreeMap<String, String>);
+pub struct Vars {
+    values: BTreeMap<String, String>,
+    /// The names of settings whose values are not Unicode.
+    not_unicode: Vec<String>,
+}
 
 impl Vars {
-    /// The variables of this process. One that is not Unicode counts as absent.
+    /// The variables of this process. One that is not Unicode counts as absent, unless it is a setting.
     #[must_use]
     pub fn of_process() -> Self {
-        std::env::vars_os()
-            .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
-            .collect()
+        Self::from_os(std::env::vars_os())
+    }
+
+    fn from_os(variables: impl Iterator<Item = (OsString, OsString)>) -> Self {
+        let mut vars = Self::default();
+        for (name, value) in variables {
+            match (name.into_string(), value.into_string()) {
+                (Ok(name), Ok(value)) => _ = vars.values.insert(name, value),
+                (Ok(name), Err(_)) if name.starts_with(PREFIX) => vars.not_unicode.push(name),
+                _ => {}
+            }
+        }
+        vars
     }
 
     /// The value of a variable. An empty one counts as absent, because that is how application settings are often
     /// cleared.
     fn get(&self, name: &str) -> Option<&str> {
-        self.0.get(name).map(String::as_str).filter(|value| !value.is_empty())
+        self.values.get(name).map(String::as_str).filter(|value| !value.is_empty())
     }
 
     fn names(&self) -> impl Iterator<Item = &str> {
-        self.0.keys().map(String::as_str)
+        self.values.keys().map(String::as_str)
     }
 }
 
 impl FromIterator<(String, String)> for Vars {
     fn from_iter<I: IntoIterator<Item = (String, String)>>(variables: I) -> Self {
-        Self(variables.into_iter().collect())
+        Self { values: variables.into_iter().collect(), not_unicode: Vec::new() }
     }
 }
 

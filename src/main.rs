@@ -1,5 +1,6 @@
 //! The binary: environment → configuration → app → serve.
 
+use std::ffi::OsString;
 use std::process::ExitCode;
 
 use cloakroom::app::App;
@@ -12,8 +13,7 @@ use cloakroom::{os, server, telemetry};
 static ALLOCATOR: os::Allocator = os::Allocator;
 
 fn main() -> ExitCode {
-    let arguments: Vec<String> = std::env::args().skip(1).collect();
-    let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
+    let arguments: Vec<OsString> = std::env::args_os().skip(1).collect();
     let vars = Vars::of_process();
     if arguments.is_empty() { serve(&vars) } else { command::run(&arguments, &vars) }
 }

@@ -1,10 +1,12 @@
 //! The JSON form of the API map; `docs/apis.schema.json` describes it for editors.
 
-use std::collections::BTreeMap;
+use std::collections::BTreeSet;
+use std::fmt;
 use std::time::Duration;
 
 use http::HeaderName;
-use serde::Deserialize;
+use serde::de::{MapAccess, Visitor};
+use serde::{Deserialize, Deserializer};
 
 use super::base::Base;
 use super::patterns::AllowList;
@@ -77,11 +79,58 @@ impl Default for TimeoutsEntry {
     }
 }
 
+/// The APIs by name, in their order, with all that have one name.
+struct Entries(Vec<(String, Entry)>);
+
+impl<'de> Deserialize<'de> for Entries {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct OfMap;
+        impl<'de> Visitor<'de> for OfMap {
+            type Value = Entries;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("an object of APIs by their names")
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Entries, A::Error> {
+                let mut entries = Vec::new();
+                while let Some(entry) = map.next_entry()? {
+                    entries.push(entry);
+                }
+                Ok(Entries(entries))
+            }
+        }
+        deserializer.deserialize_map(OfMap)
+    }
+}
+
+/// What is wrong with the JSON, without what it says there (contract 12.2): serde quotes values in front of what it
+/// expected.
+fn without_value(error: &serde_json::Error) -> String {
+    let text = error.to_string();
+    match text.split_once(": ").zip(text.split_once(", expected ")) {
+        Some(((kind @ ("invalid type" | "invalid value" | "invalid length"), _), (_, expected))) => {
+            format!("{kind}, expected {expected}")
+        }
+        _ if text.starts_with("unknown variant ") => {
+            let expected = text.split_once(", expected ").map_or("", |(_, expected)| expected);
+            format!("unknown value, expected {expected}")
+        }
+        _ => text,
+    }
+}
+
 pub(super) fn parse(text: &str) -> Result<Vec<Api>, Vec<String>> {
-    let entries: BTreeMap<String, Entry> = serde_json::from_str(text).map_err(|error| vec![error.to_string()])?;
+    let Entries(mut entries) = serde_json::from_str(text).map_err(|error| vec![without_value(&error)])?;
+    // Stable, so that of two with one name the second is reported.
+    entries.sort_by(|(a, _), (b, _)| a.cmp(b));
     let mut errors = Vec::new();
     let mut apis: Vec<Api> = Vec::new();
+    let mut names = BTreeSet::new();
     for (name, entry) in entries {
+        if !names.insert(name.clone()) {
+            errors.push(format!("{name}: another API has this name"));
+        }
         match entry.into_api(&name) {
             Ok(api) => match apis.iter().find(|other| other.route == api.route) {
                 Some(other) => errors.push(format!("{name}: route {} is already used by {}", api.route, other.name)),
@@ -167,12 +216,12 @@ fn header_names(
     may_be_passed: fn(&HeaderName) -> bool,
     always_passed: fn(&HeaderName) -> bool,
 ) -> Result<Vec<HeaderName>, String> {
-    let parse = |name: &String| {
+    let parse = |(index, name): (usize, &String)| {
         let parsed = HeaderName::from_bytes(name.as_bytes()).ok();
         let parsed = parsed.filter(|name| always_passed(name) || may_be_passed(name));
-        parsed.ok_or_else(|| format!("{member}: {name:?} cannot be passed; remove it"))
+        parsed.ok_or_else(|| format!("{member}[{index}] is no header that can be passed; remove it"))
     };
-    let mut parsed = names.iter().map(parse).collect::<Result<Vec<_>, _>>()?;
+    let mut parsed = names.iter().enumerate().map(parse).collect::<Result<Vec<_>, _>>()?;
     // A header that is passed anyway, or that is listed twice, would otherwise be sent twice.
     parsed.retain(|name| !always_passed(name));
     parsed.sort_by(|a, b| a.as_str().cmp(b.as_str()));

@@ -49,8 +49,8 @@ impl AllowList {
             return Err("allow must have at least one line such as GET /me/**".to_owned());
         }
         let mut tree = Self { nodes: vec![Node::default()] };
-        for line in lines {
-            let (method, segments) = parse(line)?;
+        for (index, line) in lines.iter().enumerate() {
+            let (method, segments) = parse(line).map_err(|why| format!("allow[{index}]: {why}"))?;
             let end = segments.into_iter().fold(0, |node, segment| tree.grow(node, segment));
             if let Some(node) = tree.nodes.get_mut(end) {
                 node.methods.push(method);
@@ -144,29 +144,26 @@ fn allow_header<'a>(allowed: impl Iterator<Item = &'a Option<Method>>) -> String
 }
 
 /// The method, and the segments of the path.
-fn parse(line: &str) -> Result<(Option<Method>, Vec<&str>), String> {
-    let wrong = |why: &str| format!("{line:?}: {why}");
-    let (method, path) = line.split_once(' ').ok_or_else(|| wrong("must be a method, a space and a path"))?;
+fn parse(line: &str) -> Result<(Option<Method>, Vec<&str>), &'static str> {
+    let (method, path) = line.split_once(' ').ok_or("must be a method, a space and a path")?;
     let method = match method {
         "*" => None,
-        "TRACE" | "CONNECT" => return Err(wrong("TRACE and CONNECT cannot be allowed")),
+        "TRACE" | "CONNECT" => return Err("TRACE and CONNECT cannot be allowed"),
         name if !name.is_empty() && name.bytes().all(|byte| byte.is_ascii_uppercase() || byte == b'-') => {
-            Some(Method::from_bytes(name.as_bytes()).map_err(|_| wrong("not a valid method"))?)
+            Some(Method::from_bytes(name.as_bytes()).map_err(|_| "not a valid method")?)
         }
-        _ => return Err(wrong("the method must be in upper case, or * for any")),
+        _ => return Err("the method must be in upper case, or * for any"),
     };
-    let segments = path.strip_prefix('/').ok_or_else(|| wrong("the path must begin with /"))?;
+    let segments = path.strip_prefix('/').ok_or("the path must begin with /")?;
     if path.contains(['?', '#', '\\', '%']) || path.bytes().any(|byte| byte.is_ascii_control() || byte == b' ') {
-        return Err(wrong(
-            "the path must be decoded, without %, query, fragment, backslash, space or control characters",
-        ));
+        return Err("the path must be decoded, without %, query, fragment, backslash, space or control characters");
     }
     let segments: Vec<&str> = segments.split('/').collect();
     if segments.iter().any(|segment| matches!(*segment, "." | "..")) {
-        return Err(wrong(". and .. segments never match; remove them"));
+        return Err(". and .. segments never match; remove them");
     }
     if segments.iter().any(|segment| segment.contains('*') && !matches!(*segment, "*" | "**")) {
-        return Err(wrong("* and ** must be whole segments"));
+        return Err("* and ** must be whole segments");
     }
     Ok((method, segments))
 }
@@ -227,7 +224,7 @@ mod tests {
     }
 
     #[test]
-    fn an_invalid_line_is_quoted_in_its_error() {
+    fn an_invalid_line_is_named_in_its_error() {
         for bad in [
             "/me",
             "get /me",
@@ -241,8 +238,8 @@ mod tests {
             "GET  /me",
             " /me",
         ] {
-            let error = AllowList::compile(&[bad.to_owned()]).unwrap_err();
-            assert!(error.contains(bad.trim()) || error.contains('"'), "{error}");
+            let error = AllowList::compile(&["GET /".to_owned(), bad.to_owned()]).unwrap_err();
+            assert!(error.starts_with("allow[1]: ") && !error.contains(bad), "{bad}: {error}");
         }
         assert!(AllowList::compile(&[]).is_err());
     }

@@ -214,8 +214,12 @@ impl<'a> ConfigParser<'a> {
         self.or_record(setting, chosen.ok_or_else(|| format!("must be one of: {}", words.join(", "))))
     }
 
-    /// Rejects names with the prefix that are not in the table, so that a misspelled setting is noticed.
+    /// Rejects names with the prefix that are not in the table, so that a misspelled setting is noticed, and values
+    /// that are not text.
     fn check_names(&mut self) {
+        for name in &self.vars.not_unicode {
+            self.record_variable(name, "is not Unicode; set it in UTF-8");
+        }
         for name in self.vars.names().filter(|name| name.starts_with(PREFIX)) {
             if !SETTINGS.iter().any(|setting| full_name(setting) == name) {
                 let problem = "is an unknown setting; see docs/configuration.md".to_owned();

@@ -131,17 +131,6 @@ fn debug_does_not_leak_secrets() {
 }
 
 #[test]
-fn errors_never_contain_the_value() {
-    let errors = parse(&[
-        ("CLOAKROOM_ENC_KEY", "CANARY-key"),
-        ("CLOAKROOM_SAMESITE", "CANARY-site"),
-        ("CLOAKROOM_SPA", "CANARY"),
-    ]);
-    let text = errors.unwrap_err().to_string();
-    assert!(!text.contains("CANARY"), "{text}");
-}
-
-#[test]
 fn unknown_settings_are_errors() {
     assert!(error(&[("CLOAKROOM_CLIENT_SECRETT", "x")]).starts_with("CLOAKROOM_CLIENT_SECRETT is an unknown setting"));
     assert!(parse(&[("CLOAKROOM_STORE", "cookie"), ("CLOAKROOM_KEY_VAULT_URL", "")]).is_ok());
@@ -171,6 +160,10 @@ fn invalid_and_conflicting_settings_are_errors() {
         ("CLOAKROOM_REFRESH_SKEW", "soon", "CLOAKROOM_REFRESH_SKEW"),
         ("CLOAKROOM_SCOPES", "profile", "CLOAKROOM_SCOPES"),
         ("CLOAKROOM_AUTHORITY", "http://login.example.org", "CLOAKROOM_AUTHORITY"),
+        ("CLOAKROOM_AUTHORITY", "https://user@login.example.org", "CLOAKROOM_AUTHORITY"),
+        ("CLOAKROOM_AUTHORITY", "https://:password@login.example.org", "CLOAKROOM_AUTHORITY"),
+        ("CLOAKROOM_SPA_FRAME_ANCESTORS", "https://a.example; script-src *", "CLOAKROOM_SPA_FRAME_ANCESTORS"),
+        ("CLOAKROOM_SPA_FRAME_ANCESTORS", "https://\u{fc};x", "CLOAKROOM_SPA_FRAME_ANCESTORS"),
         ("CLOAKROOM_SPA", "http://pages.example.org", "CLOAKROOM_SPA"),
         ("CLOAKROOM_LOGIN_PARAMS", "audience=a&state=b", "CLOAKROOM_LOGIN_PARAMS"),
         ("CLOAKROOM_LOGIN_PARAMS", "response_type=token", "CLOAKROOM_LOGIN_PARAMS"),
@@ -282,8 +275,15 @@ fn host_names_may_have_letters_beyond_ascii_and_none_has_an_asterisk() {
         ("CLOAKROOM_RETURN_URI", "https://spa.b\u{fc}cher.example/start"),
         ("CLOAKROOM_ALLOWED_ORIGINS", "https://spa.b\u{fc}cher.example"),
         ("CLOAKROOM_AUTHORITY", "https://login.b\u{fc}cher.example"),
+        ("CLOAKROOM_SPA", "https://pages.b\u{fc}cher.example"),
+        ("CLOAKROOM_SPA_FRAME_ANCESTORS", "'self' https://a.b\u{fc}cher.example:8443/x *.b\u{fc}cher.example"),
     ]);
     let config = config.unwrap();
+    let policy = format!("{:?}", config.spa);
+    assert!(
+        policy.contains("frame-ancestors 'self' https://a.xn--bcher-kva.example:8443/x *.xn--bcher-kva.example"),
+        "{policy}"
+    );
     assert_eq!(config.cookies.domain.as_deref(), Some("xn--bcher-kva.example"));
     assert_eq!(config.auth.origins.spa.as_str(), "https://spa.xn--bcher-kva.example");
     assert_eq!(config.auth.return_uri.as_str(), "/start");
@@ -328,5 +328,6 @@ fn a_managed_identity_authenticates_the_client_at_entra_only() {
     assert_eq!(errors.0[0].name, "CLOAKROOM_CLIENT_SECRET");
 }
 
+mod errors;
 mod identity;
 mod store;

@@ -21,6 +21,17 @@ fn run(arguments: &[&str], settings: &BTreeMap<String, String>) -> (Option<i32>,
     (output.status.code(), String::from_utf8(text).unwrap())
 }
 
+/// Contract 13.6.
+#[cfg(unix)]
+#[test]
+fn an_argument_that_is_not_unicode_is_a_usage_error() {
+    use std::os::unix::ffi::OsStrExt;
+    let user = std::ffi::OsStr::from_bytes(b"caf\xe9");
+    let output = Command::new(BINARY).args(["sessions", "end", "--user"]).arg(user).env_clear().output().unwrap();
+    let text = String::from_utf8(output.stderr).unwrap();
+    assert_eq!((output.status.code(), text.contains("not Unicode")), (Some(64), true), "{text}");
+}
+
 #[test]
 fn check_on_an_empty_environment_lists_every_required_setting_at_once() {
     let (code, text) = run(&["check"], &BTreeMap::new());
@@ -199,6 +210,12 @@ async fn a_key_file_missing_at_startup_is_reported_and_recovers() {
     assert_eq!((call.status, call.code()), (503, "keys_unavailable"), "an outage is not an invalid session");
     assert!(call.header("retry-after").is_some() && call.header("set-cookie").is_none());
     assert_eq!(visitor.fetch("GET", "/auth/session").await.status, 503);
+    // Contract 5.12: whether the token is valid is not known.
+    let form = [("content-type", "application/x-www-form-urlencoded")];
+    let token = format!("lt={}", sealed_under_an_unknown_key());
+    let signs_out = visitor.send("POST", "/auth/logout", &form, token).await;
+    assert_eq!((signs_out.status, signs_out.code()), (503, "keys_unavailable"));
+    assert!(signs_out.header("retry-after").is_some() && signs_out.header("set-cookie").is_none());
     make_key_file(&path).unwrap();
     app.wait_until_ready(200).await;
     app.signed_in("ada.lovelace@contoso.example").await;

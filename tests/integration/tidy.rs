@@ -68,7 +68,7 @@ const OWNERS: &[(&str, &[&str])] = &[
     ("ring::aead", &["src/keyring/subkey.rs", "src/session/seal/tests.rs"]),
     ("jsonwebtoken", &["src/jose.rs", "src/jose/"]),
     ("redis::", &["src/store/redis.rs", "src/store/redis/"]),
-    ("std::os::unix", &["src/os/", "src/spa/folder/tests.rs"]),
+    ("std::os::unix", &["src/config/tests/errors.rs", "src/os/", "src/spa/folder/tests.rs"]),
     ("tokio::signal", &["src/os/"]),
     ("azure_", &["src/credential.rs", "src/credential/", "src/keyring/key_vault.rs"]),
     ("azure_identity", &["src/credential.rs", "src/credential/"]),

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::{ConfigParser, Parsed};
 use crate::config::settings::{
-    ENC_KEY, KEY_FILE, KEY_LIFE, KEY_NAME, KEY_PROPAGATION, KEY_REFRESH, KEY_ROTATE, KEY_VAULT_URL,
+    ENC_KEY, KEY_FILE, KEY_LIFE, KEY_NAME, KEY_PROPAGATION, KEY_REFRESH, KEY_ROTATE, KEY_VAULT_URL, Setting,
 };
 use crate::config::{Keys, PREFIX};
 use crate::keyring::KeySource;
@@ -45,17 +45,21 @@ impl ConfigParser<'_> {
             .into_iter()
             .filter_map(|setting| Some((setting, self.set_value(&setting)?)))
             .collect();
-        let (setting, value) = match set.as_slice() {
-            [] => {
-                let others = format!("or {PREFIX}KEY_FILE or {PREFIX}ENC_KEY is required");
-                return Err(self.record(&KEY_VAULT_URL, others));
-            }
-            [only] => only,
-            [.., (extra, _)] => return Err(self.record(extra, "conflicts with another key source; set only one")),
+        let mut sources: Vec<_> = set.iter().map(|(setting, value)| self.key_source_of(setting, value)).collect();
+        if let [_, .., (extra, _)] = set.as_slice() {
+            return Err(self.record(extra, "conflicts with another key source; set only one"));
+        }
+        let Some(source) = sources.pop() else {
+            let others = format!("or {PREFIX}KEY_FILE or {PREFIX}ENC_KEY is required");
+            return Err(self.record(&KEY_VAULT_URL, others));
         };
-        if setting.name != KEY_VAULT_URL.name && self.set_value(&KEY_NAME).is_some() {
+        if self.set_value(&KEY_VAULT_URL).is_none() && self.set_value(&KEY_NAME).is_some() {
             self.record(&KEY_NAME, format!("is only valid together with {PREFIX}KEY_VAULT_URL"));
         }
+        source
+    }
+
+    fn key_source_of(&mut self, setting: &Setting, value: &str) -> Parsed<Arc<dyn KeySource>> {
         match setting.name {
             name if name == KEY_FILE.name => self.or_record(&KEY_FILE, key_file(value, CAN_CHECK_PRIVATE)),
             name if name == ENC_KEY.name => {

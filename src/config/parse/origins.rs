@@ -17,10 +17,18 @@ impl ConfigParser<'_> {
     /// The origins, and where the browser goes after a sign-in without a return path. `RETURN_URI` decides which of the
     /// origins is the SPA's (contract 3.39).
     pub(super) fn origins(&mut self, public: Option<&Origin>, reserved: &[String]) -> Parsed<(Arc<Origins>, ReturnTo)> {
-        let allowed = self.allowed_origins()?;
-        // PUBLIC_ORIGIN was recorded as an error already.
-        let public = public.cloned().ok_or(Recorded(()))?;
+        const RULE: &str = "must be a path of the SPA, or a URL on the origin of CLOAKROOM_PUBLIC_ORIGIN or one of \
+                            CLOAKROOM_ALLOWED_ORIGINS";
+        let allowed = self.allowed_origins();
         let text = self.text(&RETURN_URI);
+        let (Some(public), Ok(allowed)) = (public.cloned(), allowed) else {
+            // They were recorded as errors already. Whether a path is valid depends on none of them.
+            let any = Origin::parse("https://localhost").ok().filter(|_| text.starts_with('/'));
+            if any.is_some_and(|any| ReturnTo::parse(text, &any, reserved).is_none()) {
+                self.record(&RETURN_URI, RULE);
+            }
+            return Err(Recorded(()));
+        };
         // The rest is taken as it was written, since a return path is not normalised.
         let (origin, rest) = split_origin(text);
         let path_on = |of: &Origin| {
@@ -31,10 +39,7 @@ impl ConfigParser<'_> {
         let absolute =
             [&public].into_iter().chain(&allowed).find_map(|origin| Some((origin.clone(), path_on(origin)?)));
         let (spa, path) = absolute.unwrap_or_else(|| (public.clone(), text));
-        let return_uri = ReturnTo::parse(path, &spa, reserved).ok_or_else(|| {
-            format!("must be a path of the SPA, or a URL on {PREFIX}PUBLIC_ORIGIN or one of {PREFIX}ALLOWED_ORIGINS")
-        });
-        let return_uri = self.or_record(&RETURN_URI, return_uri)?;
+        let return_uri = self.or_record(&RETURN_URI, ReturnTo::parse(path, &spa, reserved).ok_or(RULE))?;
         let cross_site = self.text(&SAMESITE) == "none";
         Ok((Arc::new(Origins { public, spa, allowed, cross_site }), return_uri))
     }

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use http::HeaderValue;
-use url::Url;
+use url::{Host, Url};
 
 use super::{ConfigParser, Parsed};
 use crate::api_map::base::Base;
@@ -20,15 +20,15 @@ const DEFAULT_FOLDER: &str = "web/dist";
 impl ConfigParser<'_> {
     pub(super) fn spa(&mut self, public_origin: Option<&Origin>) -> Parsed<Option<Spa>> {
         let root = app_root(self.vars);
-        let headers = self.file_headers()?;
+        let headers = self.file_headers();
         match self.set_value(&SPA) {
-            Some("none") => Ok(None),
+            Some("none") => headers.map(|_| None),
             Some(url) if url.contains("://") => self.site(url, public_origin, headers).map(Some),
             Some(path) => self.folder(&root, &root.join(path), headers).map(Some),
             None if root.join(DEFAULT_FOLDER).is_dir() => {
                 self.folder(&root, &root.join(DEFAULT_FOLDER), headers).map(Some)
             }
-            None => Ok(None),
+            None => headers.map(|_| None),
         }
     }
 
@@ -43,8 +43,9 @@ impl ConfigParser<'_> {
         let frame_policy = match self.text(&SPA_FRAME_ANCESTORS) {
             "none" => Ok(None),
             sources => {
-                let is_valid = sources.bytes().all(|byte| matches!(byte, b' '..=b'~') && !b";,".contains(&byte));
-                let policy = HeaderValue::try_from(format!("frame-ancestors {sources}")).ok().filter(|_| is_valid);
+                let sources: Option<Vec<String>> = sources.split(' ').map(ascii_source).collect();
+                let policy = sources.map(|sources| format!("frame-ancestors {}", sources.join(" ")));
+                let policy = policy.and_then(|policy| HeaderValue::try_from(policy).ok());
                 let rule = "must be sources separated by spaces, such as 'self' https://a.example.org, or none";
                 self.or_record(&SPA_FRAME_ANCESTORS, policy.map(Some).ok_or(rule))
             }
@@ -64,32 +65,48 @@ impl ConfigParser<'_> {
         Ok(FileHeaders { immutable: immutable?, frame_policy: frame_policy?, opener_policy: opener_policy? })
     }
 
-    fn site(&mut self, url: &str, public_origin: Option<&Origin>, headers: FileHeaders) -> Parsed<Spa> {
+    fn site(&mut self, url: &str, public_origin: Option<&Origin>, headers: Parsed<FileHeaders>) -> Parsed<Spa> {
         let base = self.or_record(&SPA, Base::parse(url))?;
         let origin = Url::parse(url).map(|url| url.origin().ascii_serialization());
         if public_origin.is_some_and(|public| origin.is_ok_and(|origin| origin == public.as_str())) {
             let problem = format!("must not be {PREFIX}PUBLIC_ORIGIN itself; set the URL of the website");
             return Err(self.record(&SPA, problem));
         }
-        Ok(Spa::Site(Box::new(Site::new(base, Arc::clone(&self.net), headers))))
+        Ok(Spa::Site(Box::new(Site::new(base, Arc::clone(&self.net), headers?))))
     }
 
-    fn folder(&mut self, root: &Path, folder: &Path, headers: FileHeaders) -> Parsed<Spa> {
-        let folder = self.or_record(&SPA, Folder::open(folder, headers))?;
+    fn folder(&mut self, root: &Path, folder: &Path, headers: Parsed<FileHeaders>) -> Parsed<Spa> {
+        let opened = self.or_record(&SPA, Folder::root_of(folder))?;
         let key_file = self.set_value(&KEY_FILE).and_then(|path| resolve(Path::new(path)));
-        if key_file.is_some_and(|key_file| key_file.starts_with(folder.root())) {
+        if key_file.is_some_and(|key_file| key_file.starts_with(&opened)) {
             let problem = format!("must not contain the file of {PREFIX}KEY_FILE, which would be served");
             return Err(self.record(&SPA, problem));
         }
-        if root.canonicalize().is_ok_and(|root| root.starts_with(folder.root())) {
+        if root.canonicalize().is_ok_and(|root| root.starts_with(&opened)) {
             return Err(self.record(&SPA, "must not contain the gateway, whose settings would be served"));
         }
-        Ok(Spa::Folder(folder))
+        Ok(Spa::Folder(Folder::new(opened, headers?)))
     }
 }
 
 /// A path without symbolic links. The file need not exist yet; its folder must.
 fn resolve(path: &Path) -> Option<PathBuf> {
+    if let Ok(resolved) = path.canonicalize() {
+        return Some(resolved);
+    }
     let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
     Some(folder.canonicalize().ok()?.join(path.file_name()?))
+}
+
+/// A source of a Content Security Policy, with the host name in its ASCII form (contract 12.7). `None`, if it would end
+/// the list or the policy, or is not text that a header has.
+fn ascii_source(source: &str) -> Option<String> {
+    let is_plain = |text: &str| text.bytes().all(|byte| byte.is_ascii_graphic() && !b";,".contains(&byte));
+    if is_plain(source) {
+        return Some(source.to_owned());
+    }
+    let (scheme, rest) = source.split_at(source.find("://").map_or(0, |at| at + 3));
+    let (host, rest) = rest.split_at(rest.find([':', '/']).unwrap_or(rest.len()));
+    let host = Host::parse(host).ok()?;
+    Some(format!("{scheme}{host}{rest}")).filter(|source| is_plain(source))
 }

@@ -43,13 +43,11 @@ enum Method {
 impl ConfigParser<'_> {
     pub(super) fn store(&mut self) -> Parsed<StoreConfig> {
         let (prefix, method) = (self.store_prefix(), self.store_auth());
-        let url = self.store_url();
-        let (prefix, method) = (prefix?, method?);
-        let Some(url) = url? else {
-            if matches!(method, Method::Entra(_)) {
+        let Some(url) = self.store_url()? else {
+            if matches!(method, Ok(Method::Entra(_))) {
                 return Err(self.record(&STORE_AUTH, format!("entra needs a rediss:// URL in {PREFIX}STORE")));
             }
-            return Ok(StoreConfig::Cookie);
+            return prefix.and(method).map(|_| StoreConfig::Cookie);
         };
         let host = url.host_name();
         if !url.tls && !is_loopback_host(&url.host) {
@@ -58,8 +56,8 @@ impl ConfigParser<'_> {
             ));
         }
         let (tls, port, database) = (url.tls, url.port, url.database);
-        let auth = self.redis_auth(url, method)?;
-        Ok(StoreConfig::Redis(RedisConfig { host, port, tls, database, auth, prefix }))
+        let auth = self.redis_auth(url, method?)?;
+        Ok(StoreConfig::Redis(RedisConfig { host, port, tls, database, auth, prefix: prefix? }))
     }
 
     pub(in crate::config) fn names_store(&self) -> bool {

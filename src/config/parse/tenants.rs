@@ -38,7 +38,8 @@ impl ConfigParser<'_> {
     fn any_authority(&mut self, text: &str) -> Parsed<Authority> {
         const RULE: &str = "must be an https URL (http only on loopback) without query, fragment or user";
         let plain = |url: &Url| {
-            is_secure(url) && url.query().is_none() && url.fragment().is_none() && url.username().is_empty()
+            let has_user = !url.username().is_empty() || url.password().is_some();
+            is_secure(url) && url.query().is_none() && url.fragment().is_none() && !has_user
         };
         let url = self.or_record(&AUTHORITY, Url::parse(text).ok().filter(plain).ok_or(RULE));
         if self.set_value(&CLOUD).is_some() {
@@ -63,20 +64,25 @@ impl ConfigParser<'_> {
     fn tenants(&mut self, tenant: &str) -> Parsed<Tenants> {
         const RULE: &str = "must be a GUID, organizations, common or consumers; \
                             `az account show --query tenantId` prints the GUID";
-        let several = matches!(tenant, "organizations" | "common");
-        match self.set_value(&ALLOWED_TENANTS) {
-            Some(list) if several => self.allowed_tenants(list),
-            None if several => {
-                Err(self.record(&ALLOWED_TENANTS, "is required: the tenant ids that may sign in, or * for all"))
-            }
-            Some(_) => {
-                let problem = format!("is only valid together with {PREFIX}TENANT_ID organizations or common");
-                Err(self.record(&ALLOWED_TENANTS, problem))
-            }
-            None if tenant == "consumers" => Ok(Tenants::One(CONSUMERS.to_owned())),
-            None if is_guid(tenant) => Ok(Tenants::One(tenant.to_ascii_lowercase())),
-            None => Err(self.record(&TENANT_ID, RULE)),
+        if matches!(tenant, "organizations" | "common") {
+            return match self.set_value(&ALLOWED_TENANTS) {
+                Some(list) => self.allowed_tenants(list),
+                None => {
+                    Err(self.record(&ALLOWED_TENANTS, "is required: the tenant ids that may sign in, or * for all"))
+                }
+            };
         }
+        let one = match tenant {
+            "consumers" => Ok(CONSUMERS.to_owned()),
+            guid if is_guid(guid) => Ok(guid.to_ascii_lowercase()),
+            _ => Err(RULE),
+        };
+        let one = self.or_record(&TENANT_ID, one);
+        if self.set_value(&ALLOWED_TENANTS).is_some() {
+            let problem = format!("is only valid together with {PREFIX}TENANT_ID organizations or common");
+            return Err(self.record(&ALLOWED_TENANTS, problem));
+        }
+        Ok(Tenants::One(one?))
     }
 
     fn allowed_tenants(&mut self, list: &str) -> Parsed<Tenants> {
@@ -103,13 +109,19 @@ impl ConfigParser<'_> {
 
     fn client_authentication(&mut self, authority: Option<&Authority>) -> Parsed<ClientAuthentication> {
         let methods = [("auto", SecretMethod::Auto), ("basic", SecretMethod::Basic), ("post", SecretMethod::Post)];
-        let method = self.choice(&CLIENT_AUTH, &methods)?;
-        if let Some(secret) = self.secret(&CLIENT_SECRET)? {
-            return Ok(ClientAuthentication::Secret(secret.into(), method));
-        }
-        if method != SecretMethod::Auto {
-            let problem = format!("is only valid together with {PREFIX}CLIENT_SECRET");
-            return Err(self.record(&CLIENT_AUTH, problem));
+        let (method, secret) = (self.choice(&CLIENT_AUTH, &methods), self.secret(&CLIENT_SECRET));
+        let Some(secret) = secret? else { return self.assertion(authority, &method) };
+        Ok(ClientAuthentication::Secret(secret.into(), method?))
+    }
+
+    /// How a client without a secret authenticates.
+    fn assertion(
+        &mut self,
+        authority: Option<&Authority>,
+        method: &Parsed<SecretMethod>,
+    ) -> Parsed<ClientAuthentication> {
+        if matches!(method, Ok(SecretMethod::Basic | SecretMethod::Post)) {
+            self.record(&CLIENT_AUTH, format!("is only valid together with {PREFIX}CLIENT_SECRET"));
         }
         if self.authenticates_client && !self.names_identity() {
             let problem = "is required, because the gateway has no identity of its own: neither \
