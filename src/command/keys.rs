@@ -132,7 +132,7 @@ const fn state_name(state: State) -> &'static str {
         State::Invalid => "invalid",
         State::Published => "published",
         State::Retired => "retired",
-        State::Retiring => "retiring",
+        State::Retiring | State::Lapsed => "retiring",
         State::Revoked => "revoked",
     }
 }

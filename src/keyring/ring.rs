@@ -4,25 +4,22 @@
 //! The list is authoritative: a key ID that is not on it never causes a get. Every request to the source is made under
 //! one lock, and whoever waited for the lock looks up again before making another.
 
+mod hedged;
 mod memory;
 
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
-use futures_util::future::select_ok;
 use tokio::sync::{Mutex, Notify, OwnedMutexGuard};
 use tokio::time::{Instant, timeout};
 
 use super::states::{Parameters, State};
-use super::{Key, KeyId, KeySource, SourceFuture, SourceUnavailable};
+use super::{Key, KeyId, KeySource, SourceUnavailable};
 use crate::clock::{Clock, UnixSeconds};
 use crate::telemetry::in_current_request;
+pub(super) use hedged::{SOURCE_DEADLINE, hedged};
 use memory::{Fetched, Lookup, Memory, View};
 
-/// Deadline of one request to the source, its retry included (contract 6.23).
-pub(super) const SOURCE_DEADLINE: Duration = Duration::from_secs(5);
-/// When the second attempt of a request starts, at the latest.
-const FIRST_ATTEMPT: Duration = Duration::from_secs(2);
 /// Shortest interval between two lists because of unknown key IDs (contract 6.19).
 const UNKNOWN_KID_PAUSE: Duration = Duration::from_secs(15);
 /// Pauses after a list that failed: the first, and the longest. Together with a request that was sent during the
@@ -104,7 +101,8 @@ impl Ring {
     /// Whether values sealed under a key should be sealed again, because another key is active.
     #[must_use]
     pub fn is_retiring(&self, kid: KeyId, now: UnixSeconds) -> bool {
-        self.with_view(now, |memory| memory.view.states.get(&kid).is_some_and(|(state, _)| *state == State::Retiring))
+        let is_retiring = |state: &State| matches!(state, State::Retiring | State::Lapsed);
+        self.with_view(now, |memory| memory.view.states.get(&kid).is_some_and(|(state, _)| is_retiring(state)))
     }
 
     /// The key that seals now.
@@ -125,6 +123,9 @@ impl Ring {
 
     /// The key that a sealed value names.
     pub async fn key_for_opening(self: &Arc<Self>, kid: KeyId, now: UnixSeconds) -> KeyForOpening {
+        if self.may_prove_successor(kid, now) {
+            Box::pin(self.prove_successor(kid, now)).await;
+        }
         match self.lookup(kid, now) {
             Lookup::Decided(key) => return key,
             Lookup::Unlisted if !self.may_list_for_unknown() && !self.may_await_list() => {
@@ -135,6 +136,19 @@ impl Ring {
         }
         // Boxed, since few requests need it.
         Box::pin(self.read_key(kid, now)).await
+    }
+
+    /// Whether the key is past its retention, and its successor is to be fetched first (contract 6.15).
+    fn may_prove_successor(&self, kid: KeyId, now: UnixSeconds) -> bool {
+        self.with_view(now, |memory| memory.view.unproven.contains_key(&kid) && !memory.failed_lately())
+    }
+
+    async fn prove_successor(&self, kid: KeyId, now: UnixSeconds) {
+        let waiting_since = Instant::now();
+        let _guard = self.source_lock.lock().await;
+        if !self.failed_since(waiting_since) {
+            self.load(now, |view| view.unproven.get(&kid).copied()).await;
+        }
     }
 
     /// The key after the source was read, unless that fails.
@@ -364,25 +378,10 @@ impl Ring {
 }
 
 /// The time until the next refresh: `refresh` with jitter. The difference to `refresh` is more than a request takes, so
-/// that a change takes effect within `refresh`.
+/// that a change takes effect within `refresh`, unless that is shorter than two requests may take.
 pub(super) fn pause(refresh: Duration) -> Duration {
-    refresh.mul_f64(rand::random_range(0.8..=0.95))
-}
-
-/// Sends a request, and a second one when the first fails or takes long; the first good response counts, within one
-/// deadline for both.
-///
-/// A slow first attempt continues next to the second: the source may respond to either.
-pub(super) async fn hedged<'a, T>(request: impl Fn() -> SourceFuture<'a, T>) -> Result<T, SourceUnavailable> {
-    let both = async {
-        let mut first = request();
-        match timeout(FIRST_ATTEMPT, &mut first).await {
-            Ok(Ok(response)) => Ok(response),
-            Ok(Err(_)) => request().await,
-            Err(_) => select_ok([first, request()]).await.map(|(response, _)| response),
-        }
-    };
-    timeout(SOURCE_DEADLINE, both).await.unwrap_or_else(|_| Err(SourceUnavailable("no response within 5 s".to_owned())))
+    let longest = refresh.saturating_sub(SOURCE_DEADLINE).max(refresh / 2);
+    refresh.mul_f64(rand::random_range(0.8..=0.95)).min(longest)
 }
 
 #[cfg(test)]

@@ -6,7 +6,7 @@ use std::fmt;
 use std::time::Duration;
 
 use super::ring::{SOURCE_DEADLINE, hedged};
-use super::states::{Parameters, State, ValueStatus, activation, states};
+use super::states::{Parameters, State, ValueStatus, activation, dedup_by_kid, states};
 use super::{KeyId, KeySource, NewVersion, SourceUnavailable, Version};
 use crate::clock::{Clock, UnixSeconds};
 use crate::secret::Key32;
@@ -70,8 +70,8 @@ impl From<SourceUnavailable> for RevokeError {
 
 /// Publishes `new_key` if a version is due, and disables the versions that are expired and retired.
 ///
-/// Concurrent steps publish at most one surplus version each, which does no harm; an interrupted step is completed by
-/// the next.
+/// It lists again right before it publishes. Concurrent steps publish at most one surplus version each, which does no
+/// harm; an interrupted step is completed by the next.
 ///
 /// # Errors
 /// The source is unavailable. What was done before remains done.
@@ -81,8 +81,13 @@ pub async fn rotate(
     now: UnixSeconds,
     parameters: &Parameters,
 ) -> Result<Outcome, SourceUnavailable> {
-    let versions = with_values(source).await?;
-    let plan = plan(&versions, now, parameters);
+    let mut versions = with_values(source).await?;
+    let mut plan = plan_of(&versions, now, parameters);
+    // Another step may have published meanwhile (contract 6.26).
+    if plan.publish.is_some() && has_other_versions(source, &versions).await? {
+        versions = with_values(source).await?;
+        plan = plan_of(&versions, now, parameters);
+    }
     let mut outcome = Outcome::default();
     if let Some(expires) = plan.publish {
         let new = NewVersion { text: new_key.to_base64url(), expires, activate_now: false };
@@ -183,10 +188,20 @@ async fn publish(source: &dyn KeySource, new: &NewVersion, now: UnixSeconds) -> 
         .ok_or_else(|| SourceUnavailable("the source created a version whose id is not 32 hex digits".to_owned()))
 }
 
-/// All versions, the enabled ones with the status of their values.
+/// Whether the source lists a version by now that is not one of these.
+async fn has_other_versions(
+    source: &dyn KeySource,
+    known: &[(Version, ValueStatus)],
+) -> Result<bool, SourceUnavailable> {
+    let (listed, _) = dedup_by_kid(hedged(|| source.list_or_empty()).await?);
+    Ok(listed.iter().any(|version| !known.iter().any(|(known, _)| known.id == version.id)))
+}
+
+/// The versions that count for gateways, too, the enabled ones with the status of their values.
 async fn with_values(source: &dyn KeySource) -> Result<Vec<(Version, ValueStatus)>, SourceUnavailable> {
+    let (listed, _) = dedup_by_kid(hedged(|| source.list_or_empty()).await?);
     let mut versions = Vec::new();
-    for version in hedged(|| source.list_or_empty()).await? {
+    for version in listed {
         let status = if version.enabled {
             let value = hedged(|| source.get(&version.id)).await?;
             if value.key().is_some() { ValueStatus::Valid } else { ValueStatus::Invalid }
@@ -198,7 +213,7 @@ async fn with_values(source: &dyn KeySource) -> Result<Vec<(Version, ValueStatus
     Ok(versions)
 }
 
-fn plan(versions: &[(Version, ValueStatus)], now: UnixSeconds, parameters: &Parameters) -> Plan {
+fn plan_of(versions: &[(Version, ValueStatus)], now: UnixSeconds, parameters: &Parameters) -> Plan {
     let valid = |(version, status): &&(Version, ValueStatus)| version.enabled && *status == ValueStatus::Valid;
     let newest = versions.iter().filter(valid).map(|(version, _)| version.created).max();
     let due_age = parameters.life.saturating_sub(parameters.propagation).as_secs();

@@ -1,5 +1,6 @@
 //! The states of key versions (contract 6.8 to 6.16), derived from attributes, time and parameters alone.
 
+use std::collections::HashSet;
 use std::time::Duration;
 
 use super::Version;
@@ -28,6 +29,8 @@ pub enum State {
     Published,
     /// Neither seals nor opens: its value is not a key.
     Invalid,
+    /// Opens only if the value of its successor cannot be fetched: its retention has ended (contract 6.15).
+    Lapsed,
     /// Neither seals nor opens: its retention has ended.
     Retired,
     /// Opens, does not seal any more.
@@ -39,7 +42,7 @@ pub enum State {
 impl State {
     #[must_use]
     pub const fn opens(self) -> bool {
-        matches!(self, Self::Active | Self::Published | Self::Retiring)
+        matches!(self, Self::Active | Self::Published | Self::Retiring | Self::Lapsed)
     }
 }
 
@@ -92,11 +95,13 @@ pub fn states(
                 let ends = successor_activation.saturating_add(parameters.retention.as_secs());
                 let successor_is_key =
                     versions.get(*successor).is_some_and(|(_, status)| *status == ValueStatus::Valid);
-                if now >= ends && successor_is_key {
-                    State::Retired
-                } else {
-                    holds_until = if now < ends { holds_until.min(ends) } else { holds_until };
-                    State::Retiring
+                match now >= ends {
+                    true if successor_is_key => State::Retired,
+                    true => State::Lapsed,
+                    false => {
+                        holds_until = holds_until.min(ends);
+                        State::Retiring
+                    }
                 }
             }
         };
@@ -105,6 +110,27 @@ pub fn states(
         }
     }
     (states, holds_until)
+}
+
+/// The version that is activated next after a version, of those whose values are, or may be, keys.
+pub(super) fn successor<'a>(
+    versions: &'a [(Version, ValueStatus)],
+    of: &Version,
+    parameters: &Parameters,
+) -> Option<&'a Version> {
+    fn order<'a>(version: &'a Version, parameters: &Parameters) -> (UnixSeconds, UnixSeconds, &'a str) {
+        (activation(version, parameters), version.created, &version.id)
+    }
+    let usable = versions.iter().filter(|(version, status)| version.enabled && *status != ValueStatus::Invalid);
+    let later = usable.map(|(version, _)| version).filter(|other| order(other, parameters) > order(of, parameters));
+    later.min_by(|a, b| order(a, parameters).cmp(&order(b, parameters)))
+}
+
+/// The versions that count, and those with the `kid` of one that was created earlier, which are ignored (contract 5.4).
+pub(super) fn dedup_by_kid(mut versions: Vec<Version>) -> (Vec<Version>, Vec<Version>) {
+    versions.sort_by(|a, b| (a.created, &a.id).cmp(&(b.created, &b.id)));
+    let mut seen = HashSet::new();
+    versions.into_iter().partition(|version| seen.insert(version.kid))
 }
 
 /// The enabled, valid versions in the order of contract 6.10: activation and index of each.
@@ -182,7 +208,9 @@ mod tests {
     #[test]
     fn a_key_retires_only_after_its_successor_was_fetched_and_is_valid() {
         let two = [(version(1, 1_000), ValueStatus::Valid), (version(2, 2_000), ValueStatus::Unfetched)];
-        assert_eq!(states(&two, 900_000, &PARAMETERS).0, [State::Retiring, State::Active]);
+        assert_eq!(states(&two, 900_000, &PARAMETERS).0, [State::Lapsed, State::Active]);
+        assert_eq!(successor(&two, &two[0].0, &PARAMETERS), Some(&two[1].0));
+        assert_eq!(successor(&two, &two[1].0, &PARAMETERS), None);
     }
 
     #[test]

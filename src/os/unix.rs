@@ -1,6 +1,6 @@
 //! Linux and macOS.
 
-use std::fs::{File, Metadata, OpenOptions};
+use std::fs::{File, Metadata, OpenOptions, Permissions};
 use std::io;
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::Path;
@@ -33,7 +33,10 @@ pub fn file_state(metadata: &Metadata) -> FileState {
 /// # Errors
 /// As [`OpenOptions::open`].
 pub fn open_private(path: &Path) -> io::Result<File> {
-    OpenOptions::new().write(true).create(true).truncate(false).mode(0o600).open(path)
+    let file = OpenOptions::new().write(true).create(true).truncate(false).mode(0o600).open(path)?;
+    // The mode above is for a new file only.
+    file.set_permissions(Permissions::from_mode(0o600))?;
+    Ok(file)
 }
 
 /// Checks that only the owner of a file may read and write it.
@@ -90,5 +93,7 @@ mod tests {
             file.set_permissions(Permissions::from_mode(mode)).unwrap();
             assert!(check_private(&file).is_err(), "{mode:o}");
         }
+        let again = open_private(&folder.path().join("keys")).unwrap();
+        assert_eq!(check_private(&again), Ok(()), "what an earlier process left behind");
     }
 }

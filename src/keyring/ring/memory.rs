@@ -9,7 +9,7 @@ use tokio::time::Instant;
 use super::KeyForOpening;
 use crate::clock::UnixSeconds;
 use crate::id_hash::IdHash;
-use crate::keyring::states::{Parameters, State, ValueStatus, activation, states};
+use crate::keyring::states::{Parameters, State, ValueStatus, activation, dedup_by_kid, states, successor};
 use crate::keyring::{Key, KeyId, Version};
 
 /// How long after a failed request the source counts as failing: an older key then seals, without another request,
@@ -53,6 +53,8 @@ pub(super) struct View {
     pub(super) sealing: Option<(KeyId, UnixSeconds)>,
     /// The version that will be active next.
     pub(super) next: Option<KeyId>,
+    /// The successors of those that are past their retention, whose values were not fetched (contract 6.15).
+    pub(super) unproven: HashMap<KeyId, KeyId, IdHash>,
     pub(super) valid_for: std::ops::Range<UnixSeconds>,
 }
 
@@ -135,24 +137,22 @@ impl Memory {
                 ((activation(version, parameters), version.created, version.id.as_str()), version.kid, *status)
             })
         };
-        let sealing = in_state(State::Active).chain(in_state(State::Retiring));
+        let sealing = in_state(State::Active).chain(in_state(State::Retiring)).chain(in_state(State::Lapsed));
         let sealing = sealing.filter(|(.., status)| *status == ValueStatus::Valid).max_by_key(|(order, ..)| *order);
         let with_state = versions.iter().map(|(version, _)| version).zip(&states);
+        let lapsed = with_state.clone().filter(|(_, state)| **state == State::Lapsed);
+        let unproven =
+            lapsed.filter_map(|(version, _)| Some((version.kid, successor(&versions, version, parameters)?.kid)));
+        let unproven = unproven.collect();
         self.view = View {
             active: in_state(State::Active).next().map(|(_, kid, _)| kid),
             sealing: sealing.map(|((activation, ..), kid, _)| (kid, activation)),
             next: in_state(State::Published).min_by_key(|(order, ..)| *order).map(|(_, kid, _)| kid),
             states: with_state.map(|(version, state)| (version.kid, (*state, version.id.clone()))).collect(),
+            unproven,
             valid_for: now..valid_until,
         };
     }
-}
-
-/// The versions that count, and those with the `kid` of one that was created earlier.
-fn dedup_by_kid(mut versions: Vec<Version>) -> (Vec<Version>, Vec<Version>) {
-    versions.sort_by(|a, b| (a.created, &a.id).cmp(&(b.created, &b.id)));
-    let mut seen = HashSet::new();
-    versions.into_iter().partition(|version| seen.insert(version.kid))
 }
 
 #[cfg(test)]

@@ -5,7 +5,7 @@ mod unusual_rings;
 use std::collections::HashMap;
 use std::sync::Mutex;
 
-use super::super::{NewVersion, Value, Version};
+use super::super::{NewVersion, SourceFuture, Value, Version};
 use super::*;
 
 /// A key source whose versions, faults and delays a test sets.

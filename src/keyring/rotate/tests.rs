@@ -1,5 +1,9 @@
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+
 use super::*;
 use crate::keyring::file::FileRing;
+use crate::keyring::{SourceFuture, Value};
 
 pub(super) const DAY: u64 = 86_400;
 pub(super) const PARAMETERS: Parameters = Parameters {
@@ -113,4 +117,80 @@ async fn revoking_another_key_only_disables_it() {
         revoke(&ring, KeyId([9; 8]), &Key32::random(), &|| later, &PARAMETERS).await,
         Err(RevokeError::UnknownKey)
     );
+}
+
+/// A key vault whose list a test sets.
+#[derive(Debug, Default)]
+struct Listed {
+    versions: Mutex<Vec<Version>>,
+    /// What another step publishes while this one gets a value.
+    late: Mutex<Option<Version>>,
+    published: AtomicUsize,
+    disabled: Mutex<Vec<String>>,
+}
+
+impl KeySource for Listed {
+    fn list(&self) -> SourceFuture<'_, Vec<Version>> {
+        self.list_or_empty()
+    }
+
+    fn list_or_empty(&self) -> SourceFuture<'_, Vec<Version>> {
+        let versions = self.versions.lock().unwrap().clone();
+        Box::pin(async { Ok(versions) })
+    }
+
+    fn get<'a>(&'a self, _id: &'a str) -> SourceFuture<'a, Value> {
+        self.versions.lock().unwrap().extend(self.late.lock().unwrap().take());
+        Box::pin(async { Ok(Value { text: "A".repeat(43).into(), content_type: None }) })
+    }
+
+    fn publish<'a>(&'a self, _new: &'a NewVersion, now: UnixSeconds) -> SourceFuture<'a, String> {
+        let number = self.published.fetch_add(1, Ordering::Relaxed);
+        let version = version(&format!("{number:032x}"), now);
+        let id = version.id.clone();
+        self.versions.lock().unwrap().push(version);
+        Box::pin(async { Ok(id) })
+    }
+
+    fn disable<'a>(&'a self, id: &'a str) -> SourceFuture<'a, ()> {
+        self.disabled.lock().unwrap().push(id.to_owned());
+        Box::pin(async { Ok(()) })
+    }
+}
+
+fn version(id: &str, created: UnixSeconds) -> Version {
+    let kid = KeyId::from_version(id).unwrap();
+    let (not_before, expires) = (None, None);
+    Version { id: id.to_owned(), kid, enabled: true, created, not_before, expires, activate_now: false }
+}
+
+/// Contract 6.26.
+#[tokio::test]
+async fn a_step_that_sees_the_key_of_another_before_it_publishes_does_nothing() {
+    let source = Listed::default();
+    let due = 1_000 + 30 * DAY;
+    source.versions.lock().unwrap().push(version(&"a".repeat(32), 1_000));
+    *source.late.lock().unwrap() = Some(version(&"b".repeat(32), due));
+    let outcome = rotate(&source, &Key32::random(), due, &PARAMETERS).await.unwrap();
+    assert_eq!((outcome, source.published.load(Ordering::Relaxed)), (Outcome::default(), 0));
+}
+
+/// Contract 5.4: gateways seal with the earlier one.
+#[tokio::test]
+async fn of_two_versions_with_one_kid_the_later_is_ignored_by_every_command() {
+    let source = Listed::default();
+    let [earlier, later] = ["0", "1"].map(|end| "a".repeat(16) + &end.repeat(16));
+    source.versions.lock().unwrap().extend([version(&later, 2_000), version(&earlier, 1_000)]);
+    let now = 1_000 + DAY;
+    let listed = list(&source, now, &PARAMETERS).await.unwrap();
+    assert_eq!(
+        listed.iter().map(|of| (of.version.id.as_str(), of.state)).collect::<Vec<_>>(),
+        [(earlier.as_str(), State::Active)]
+    );
+    // Waits until the successor is active, by a clock that jumps.
+    let reads = AtomicU64::default();
+    let clock = || now + 60 * reads.fetch_add(1, Ordering::Relaxed);
+    let revoked = revoke(&source, listed[0].version.kid, &Key32::random(), &clock, &PARAMETERS).await.unwrap();
+    assert!(revoked.successor.is_some(), "the key that seals has a successor before it is disabled");
+    assert_eq!(*source.disabled.lock().unwrap(), [earlier]);
 }

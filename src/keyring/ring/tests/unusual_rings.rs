@@ -164,3 +164,32 @@ async fn an_expiry_in_the_past_neither_ends_an_active_key_nor_shortens_retention
     assert_eq!(ring.sealing_key(NOW + 900).await.unwrap().id, second);
     assert!(opens(&ring, first, NOW + 900 + 29_999).await);
 }
+
+/// Contract 6.15: of three keys without expiry, the oldest is past its retention, which its successor proves.
+#[tokio::test(start_paused = true)]
+async fn a_key_past_its_retention_opens_only_while_its_successor_cannot_be_fetched() {
+    let (source, ring) = ring();
+    let oldest = source.add(1, 1_000);
+    source.add(2, 2_000);
+    source.add(3, 3_000);
+    ring.refresh(NOW).await;
+    assert_eq!(source.requests(), (1, 1), "the active key");
+    assert!(matches!(ring.key_for_opening(oldest, NOW).await, KeyForOpening::Closed));
+    assert_eq!(source.requests(), (1, 2), "of the other two only the successor");
+
+    let (source, ring) = self::ring();
+    let oldest = source.add(1, 1_000);
+    source.add(2, 2_000);
+    source.add(3, 3_000);
+    ring.refresh(20_000).await;
+    assert!(opens(&ring, oldest, 20_000).await, "within its retention");
+    *source.down.lock().unwrap() = true;
+    assert!(opens(&ring, oldest, NOW).await);
+    assert!(ring.is_retiring(oldest, NOW), "so that its sessions are sealed again");
+    let requests = source.requests();
+    assert!(opens(&ring, oldest, NOW).await);
+    assert_eq!(source.requests(), requests, "not for each request");
+    *source.down.lock().unwrap() = false;
+    tokio::time::advance(Duration::from_secs(15)).await;
+    assert!(matches!(ring.key_for_opening(oldest, NOW).await, KeyForOpening::Closed));
+}
