@@ -235,20 +235,29 @@ fn functions(root: &Path) -> io::Result<Vec<String>> {
     Ok(found)
 }
 
-/// The files under a folder by their relative path. Dotfiles are left out, since they are never served.
+/// The files of a SPA's folder by their relative path.
 ///
 /// # Errors
 /// The folder cannot be read.
 pub fn files(folder: &Path) -> io::Result<Vec<(String, PathBuf)>> {
+    let all = all_files(folder)?;
+    Ok(all.into_iter().filter(|(name, _)| is_served(name)).collect())
+}
+
+/// Whether the gateway serves a file of the SPA, by its relative path: no dotfiles but those of well-known URIs (RFC
+/// 8615).
+#[must_use]
+pub fn is_served(name: &str) -> bool {
+    name.starts_with(".well-known/") || !name.split('/').any(|part| part.starts_with('.'))
+}
+
+fn all_files(folder: &Path) -> io::Result<Vec<(String, PathBuf)>> {
     let mut found = Vec::new();
     for entry in fs::read_dir(folder)? {
         let path = entry?.path();
         let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
-        if name.starts_with('.') {
-            continue;
-        }
         if path.is_dir() {
-            found.extend(files(&path)?.into_iter().map(|(inner, path)| (format!("{name}/{inner}"), path)));
+            found.extend(all_files(&path)?.into_iter().map(|(inner, path)| (format!("{name}/{inner}"), path)));
         } else {
             found.push((name, path));
         }

@@ -221,7 +221,12 @@ fn the_same_files_make_the_same_image() {
             fs::File::options().write(true).open(spa.path().join(name)).unwrap().set_modified(time).unwrap();
         }
         fs::write(spa.path().join(".env"), "secret").unwrap();
+        fs::create_dir(spa.path().join(".well-known")).unwrap();
+        fs::write(spa.path().join(".well-known/security.txt"), "Contact: x").unwrap();
         let tar = spa.path().join("image.tar");
+        let files = files_for(Processor::ALL[0], spa.path());
+        assert!(files.contains_key("app/web/dist/.well-known/security.txt"), "contract 12.12");
+        assert!(!files.contains_key("app/web/dist/.env"));
         let images = Processor::ALL.map(|processor| image(processor, &files_for(processor, spa.path())));
         layout::write(&images, &labels(), &tar).unwrap();
         verify(&tar, &Processor::ALL).unwrap();

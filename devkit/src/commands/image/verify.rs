@@ -15,6 +15,7 @@ use super::layer::{self, Entry};
 use super::layout::{config, sha256};
 use super::{platform, platform_name, sbom};
 use crate::commands::elf::{self, Processor};
+use crate::commands::package;
 
 /// Largest size of a platform's image, unpacked (contract 17.8).
 pub const BAR: u64 = 20_000_000;
@@ -277,7 +278,7 @@ fn order_faults(what: &str, order: &[String], entries: &BTreeMap<String, Entry>)
 fn file_faults(files: &BTreeMap<String, Entry>) -> Vec<String> {
     let page = format!("{}/", layer::SPA);
     let required = [layer::BINARY.to_owned(), layer::CA_BUNDLE.to_owned(), format!("{}/apis.json", layer::APP)];
-    let is_page = |path: &str| path.strip_prefix(&page).is_some_and(|rest| !format!("/{rest}").contains("/."));
+    let is_page = |path: &str| path.strip_prefix(&page).is_some_and(package::is_served);
     let mut faults = Vec::new();
     let mut allowed = BTreeMap::new();
     for (path, entry) in files.iter().filter(|(_, entry)| entry.kind.is_file()) {

@@ -103,10 +103,13 @@ fn the_same_files_make_the_same_zip() {
         }
         fs::set_permissions(parts.spa.join(order[0]), fs::Permissions::from_mode(0o600)).unwrap();
         fs::write(parts.spa.join(".env"), "secret").unwrap();
+        fs::create_dir(parts.spa.join(".well-known")).unwrap();
+        fs::write(parts.spa.join(".well-known/security.txt"), "Contact: x").unwrap();
         // Files of an earlier package must be removed.
         fs::create_dir_all(dist.path().join("app/old")).unwrap();
         let zip = pack(&parts, dist.path()).unwrap();
         assert!(!dist.path().join("app/old").exists() && !modes(&zip).contains_key("web/dist/.env"));
+        assert!(modes(&zip).contains_key("web/dist/.well-known/security.txt"), "contract 12.12");
         verify(&zip).unwrap();
         fs::read(zip).unwrap()
     });

@@ -7,7 +7,7 @@ use std::path::Path;
 
 use zip::{DateTime, ZipArchive};
 
-use super::{SPA, executable, functions};
+use super::{SPA, executable, functions, is_served};
 use crate::commands::elf::{self, Processor};
 use crate::commands::root;
 
@@ -83,7 +83,7 @@ fn order_faults(order: &[String]) -> Vec<String> {
 fn listing_faults(packed: &BTreeMap<String, Packed>, binary: &str, functions: &[String]) -> Vec<String> {
     let mut required = vec!["apis.json".to_owned(), binary.to_owned(), "host.json".to_owned()];
     required.extend(functions.iter().map(|function| format!("{function}/function.json")));
-    let is_page = |name: &str| name.strip_prefix(SPA).is_some_and(|rest| rest.starts_with('/') && !rest.contains("/."));
+    let is_page = |name: &str| name.strip_prefix(SPA).and_then(|rest| rest.strip_prefix('/')).is_some_and(is_served);
     let mut faults = Vec::new();
     for (name, file) in packed {
         if !required.contains(name) && !is_page(name) {
