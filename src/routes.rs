@@ -73,6 +73,8 @@ fn table(app: &App) -> Vec<Route> {
     let apis = app.proxy.apis.iter().map(|api| api.route.clone()).chain(["/api".to_owned()]);
     let callback_methods = if app.auth.takes_form_post() { GET_AND_POST } else { GET };
     let has_index = app.sessions.has_index();
+    // Without a SPA every other path is unknown (contract 12.12).
+    let of_spa = if app.spa.is_some() { GET } else { ANY };
     let from_host = |paths| FromHost(app.listen.address.and_then(Address::functions_port), paths);
     let under = |prefix: &str| Path::under([prefix.to_owned()]);
     vec![
@@ -82,7 +84,8 @@ fn table(app: &App) -> Vec<Route> {
         Route::new(Exact("/auth/callback"), callback_methods, SignIn, callback)
             .taking_forms()
             .without_prefetch()
-            .isolated(),
+            .isolated()
+            .with_pages(),
         Route::new(Exact("/auth/session"), GET, SignIn, session),
         Route::new(Exact("/auth/refresh"), POST, SignIn, refresh).without_prefetch().guarded(),
         Route::new(Exact("/auth/logout"), GET_AND_POST, SignIn, logout).taking_forms().without_prefetch().guarded(),
@@ -101,7 +104,7 @@ fn table(app: &App) -> Vec<Route> {
         Route::new(under("/auth"), ANY, SignIn, not_found),
         Route::new(under("/health"), ANY, Exempt, not_found),
         Route::new(under(ROTATE_KEYS), ANY, General, not_found),
-        Route::new(Any, GET, SpaFile, spa),
+        Route::new(Any, of_spa, SpaFile, spa),
     ]
 }
 

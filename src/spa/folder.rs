@@ -1,6 +1,5 @@
 //! The SPA's folder: which file a path names, and the response that serves it (contract 3.24, 3.25, RFC 9110).
 
-use std::ffi::OsStr;
 use std::fs::File;
 use std::io::{self, Read, Seek, SeekFrom};
 use std::ops::RangeInclusive;
@@ -9,8 +8,8 @@ use std::sync::Arc;
 
 use futures_util::TryStreamExt;
 use headers::{AcceptRanges, ContentLength, ContentRange, ContentType, ETag, HeaderMapExt, IfNoneMatch, IfRange};
-use http::header::{IF_RANGE, RANGE};
-use http::{HeaderMap, Method, Response, StatusCode};
+use http::header::{CACHE_CONTROL, IF_RANGE, RANGE};
+use http::{HeaderMap, HeaderValue, Method, Response, StatusCode};
 use http_body::Frame;
 use http_body_util::{BodyExt, StreamBody};
 use http_range_header::{RangeUnsatisfiableError, parse_range_header};
@@ -47,11 +46,11 @@ struct FileRequest {
 }
 
 impl Folder {
-    /// Opens a folder; links in its path are resolved.
+    /// The path of a folder, without links.
     ///
     /// # Errors
     /// What is wrong with the path.
-    pub fn open(path: &Path, file_headers: FileHeaders) -> Result<Self, &'static str> {
+    pub fn root_of(path: &Path) -> Result<PathBuf, &'static str> {
         let root = path.canonicalize().map_err(|_| "must be an existing folder, or empty")?;
         if !root.is_dir() {
             return Err("must be an existing folder, or empty");
@@ -59,12 +58,13 @@ impl Folder {
         if root.join("host.json").exists() {
             return Err("must not be the folder of the gateway itself: its settings would be served");
         }
-        Ok(Self { root, tags: Arc::default(), file_headers: Arc::new(file_headers) })
+        Ok(root)
     }
 
+    /// The folder at a path that has no links.
     #[must_use]
-    pub fn root(&self) -> &Path {
-        &self.root
+    pub fn new(root: PathBuf, file_headers: FileHeaders) -> Self {
+        Self { root, tags: Arc::default(), file_headers: Arc::new(file_headers) }
     }
 
     /// Serves `GET` and `HEAD` for a path.
@@ -115,6 +115,9 @@ impl Folder {
         }
         reply.headers_mut().typed_insert(etag);
         self.file_headers.add(reply.headers_mut(), path, kind.essence_str() == "text/html");
+        if reply.status().is_client_error() {
+            reply.headers_mut().insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+        }
         Ok(Some(reply))
     }
 
@@ -122,7 +125,7 @@ impl Folder {
     fn find<'a>(&self, path: &'a str, is_navigation: bool) -> Option<(&'a str, PathBuf)> {
         match self.file(path) {
             Some(file) => Some((path, file)),
-            None if is_navigation => Some((INDEX, self.file(INDEX)?)),
+            None if is_navigation && !is_hidden(path) => Some((INDEX, self.file(INDEX)?)),
             None => None,
         }
     }
@@ -136,11 +139,11 @@ impl Folder {
     fn resolve(&self, path: &str) -> Option<PathBuf> {
         let decoded = percent_decode_str(path.trim_start_matches('/')).decode_utf8().ok()?;
         let relative = Path::new(decoded.as_ref());
-        // Contract 12.12: of dotfiles only those that well-known URIs name (RFC 8615).
-        let is_well_known = relative.starts_with(".well-known");
-        let is_hidden = |name: &OsStr| name.as_encoded_bytes().starts_with(b".");
-        let plain = |part: Component<'_>| matches!(part, Component::Normal(name) if is_well_known || !is_hidden(name));
+        let plain = |part: Component<'_>| matches!(part, Component::Normal(_));
         if decoded.contains(['\\', '\0']) || decoded.split('/').any(is_alias) || !relative.components().all(plain) {
+            return None;
+        }
+        if is_hidden(path) {
             return None;
         }
         let path = self.root.join(relative);
@@ -173,6 +176,15 @@ impl FileRequest {
         let ranges = ranges.validate(length)?;
         Ok(if let [range] = ranges.as_slice() { Some(range.clone()) } else { None })
     }
+}
+
+/// Whether a path names a dotfile, or something in such a folder, other than a well-known URI (RFC 8615, contract
+/// 12.12).
+fn is_hidden(path: &str) -> bool {
+    let decoded = percent_decode_str(path.trim_start_matches('/')).decode_utf8_lossy();
+    let is_well_known = decoded == ".well-known" || decoded.starts_with(".well-known/");
+    let is_dotfile = |name: &str| name.starts_with('.') && !matches!(name, "." | "..");
+    !is_well_known && decoded.split('/').any(is_dotfile)
 }
 
 fn content(mut file: File, start: u64, count: u64) -> io::Result<Body> {

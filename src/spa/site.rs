@@ -31,6 +31,15 @@ const HEADER_BYTES: usize = 1_024;
 /// How long an unused connection is kept.
 const IDLE: Duration = Duration::from_secs(60);
 
+/// What requests to the website are made of for one request of a client.
+struct Forward<'a> {
+    method: &'a Method,
+    headers: Vec<(&'a HeaderName, &'a HeaderValue)>,
+    trace: &'a TraceContext,
+    /// Whether the client is a browser that goes to a page.
+    is_navigation: bool,
+}
+
 #[derive(Debug)]
 pub struct Site {
     base: Base,
@@ -58,31 +67,34 @@ impl Site {
         headers: &HeaderMap,
         trace: &TraceContext,
     ) -> Result<Reply, Error> {
-        let is_root = path == "/";
-        let path = if is_root { INDEX } else { path };
-        let sent: Vec<_> = forwarded(headers, &[], trace).collect();
-        let reply = self.fetch(method, path, query, &sent, trace).await?;
-        if is_root && reply.status().is_redirection() && reply.status() != StatusCode::NOT_MODIFIED {
-            // Websites with short addresses redirect from `/index.html` to `/`.
-            return self.fetch(method, "/", query, &sent, trace).await;
+        let is_navigation = is_navigation(headers);
+        let mut forward = Forward { method, headers: forwarded(headers, &[], trace).collect(), trace, is_navigation };
+        if path == "/" {
+            return self.index(&forward, query).await;
         }
-        if reply.status() == StatusCode::NOT_FOUND && is_navigation(headers) {
-            // Without conditions and ranges: they refer to another file.
-            let negotiation = [ACCEPT, ACCEPT_ENCODING, ACCEPT_LANGUAGE];
-            let sent: Vec<_> = sent.into_iter().filter(|(name, _)| negotiation.contains(name)).collect();
-            return self.fetch(method, INDEX, None, &sent, trace).await;
+        match self.fetch(&forward, path, query).await {
+            Ok(reply) if is_navigation && reply.status() == StatusCode::NOT_FOUND => {}
+            // The page's own address may be one that no file has, for example with an encoded slash.
+            Err(Error::BadRequest(_)) if is_navigation => {}
+            found => return found,
+        }
+        // Without conditions and ranges: they refer to another file.
+        let negotiation = [ACCEPT, ACCEPT_ENCODING, ACCEPT_LANGUAGE];
+        forward.headers.retain(|(name, _)| negotiation.contains(name));
+        self.index(&forward, None).await
+    }
+
+    /// The app's page. Websites with short addresses redirect from `/index.html` to `/`.
+    async fn index(&self, forward: &Forward<'_>, query: Option<&str>) -> Result<Reply, Error> {
+        let reply = self.fetch(forward, INDEX, query).await?;
+        if reply.status().is_redirection() && reply.status() != StatusCode::NOT_MODIFIED {
+            return self.fetch(forward, "/", query).await;
         }
         Ok(reply)
     }
 
-    async fn fetch(
-        &self,
-        method: &Method,
-        path: &str,
-        query: Option<&str>,
-        headers: &[(&HeaderName, &HeaderValue)],
-        trace: &TraceContext,
-    ) -> Result<Reply, Error> {
+    async fn fetch(&self, forward: &Forward<'_>, path: &str, query: Option<&str>) -> Result<Reply, Error> {
+        let Forward { method, headers, trace, is_navigation } = forward;
         let proven = ProvenPath::parse(path).map_err(Error::BadRequest)?;
         let start = Instant::now();
         let url = self.base.uri(&proven, query).ok_or(Error::Internal)?;
@@ -125,7 +137,8 @@ impl Site {
         let is_page = kind.get(..9).is_some_and(|kind| kind.eq_ignore_ascii_case("text/html"));
         let exists = !is_page && (reply.status().is_success() || reply.status() == StatusCode::NOT_MODIFIED);
         // A 304 has no content type, and its headers replace those in the browser's cache.
-        let is_page = is_page || (reply.status() == StatusCode::NOT_MODIFIED && path.ends_with(".html"));
+        let may_be_page = *is_navigation || path.ends_with('/') || path.ends_with(".html");
+        let is_page = is_page || (reply.status() == StatusCode::NOT_MODIFIED && may_be_page);
         self.file_headers.add(reply.headers_mut(), if exists { path } else { INDEX }, is_page);
         Ok(reply)
     }

@@ -51,6 +51,8 @@ fn response(head: &str) -> String {
         "/site/assets/app-BfX2k3aQ.js" if head.contains("range: bytes=0-2") => format!(
             "HTTP/1.1 206 Partial Content\r\n{COMMON}Content-Range: bytes 0-2/12\r\nContent-Length: 3\r\n\r\nabc"
         ),
+        // A website that serves the app for its pages' addresses itself.
+        "/site/own/page" => whole("text/html", "<html></html"),
         // Media types ignore case (RFC 9110 section 8.3.1).
         "/site/" | "/site/index.html" => whole("Text/HTML", "<html></html"),
         "/site/assets/app-BfX2k3aQ.js" => whole("text/javascript", "abcdefghijkl"),
@@ -107,6 +109,12 @@ async fn conditionals_and_ranges_pass_and_redirects_stay_inside() {
     let mut visitor = app.visitor();
     let unchanged = visitor.send("GET", "/index.html", &[("if-none-match", "\"1\"")], "").await;
     assert_eq!((unchanged.status, unchanged.text().as_str()), (304, ""));
+    // Its headers replace those of the page in the browser's cache (RFC 9111 section 3.2).
+    let of_page = [NAVIGATION.as_slice(), &[("if-none-match", "\"1\"")]].concat();
+    let page = visitor.send("GET", "/own/page", &of_page, "").await;
+    assert_eq!((page.status, page.header("content-security-policy")), (304, Some("frame-ancestors 'self'")));
+    assert_eq!(page.header("cross-origin-opener-policy"), Some("same-origin"));
+    assert_eq!(page.header("referrer-policy"), Some("strict-origin-when-cross-origin"));
     let part = visitor.send("GET", "/assets/app-BfX2k3aQ.js", &[("range", "bytes=0-2")], "").await;
     assert_eq!((part.status, part.text().as_str(), part.header("content-range")), (206, "abc", Some("bytes 0-2/12")));
     let head = visitor.send("HEAD", "/index.html", &[], "").await;
@@ -145,6 +153,8 @@ async fn a_website_redirect_to_the_root_causes_no_loop() {
             let _ = BufReader::new(stream.try_clone().unwrap()).read_line(&mut line);
             let response = if line.starts_with("GET / ") {
                 "HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Type: text/html\r\nContent-Length: 3\r\n\r\napp"
+            } else if line.starts_with("GET /orders/5 ") {
+                "HTTP/1.1 404 Not Found\r\nConnection: close\r\nContent-Length: 0\r\n\r\n"
             } else {
                 "HTTP/1.1 308 Permanent Redirect\r\nConnection: close\r\nLocation: /\r\nContent-Length: 0\r\n\r\n"
             };
@@ -152,8 +162,22 @@ async fn a_website_redirect_to_the_root_causes_no_loop() {
         }
     });
     let app = TestApp::builder().set("SPA", &url).start().await;
-    let page = app.visitor().navigate("/").await;
-    assert_eq!((page.status, page.text().as_str()), (200, "app"));
+    for path in ["/", "/orders/5"] {
+        let page = app.visitor().navigate(path).await;
+        assert_eq!((page.status, page.text().as_str()), (200, "app"), "{path}");
+    }
+}
+
+/// Contract 3.25: the page's own address may have an encoded slash.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_navigation_to_an_address_that_no_file_has_gets_the_page() {
+    let website = Website::start();
+    let app = TestApp::builder().set("SPA", &website.url).start().await;
+    for path in ["/items/a%2Fb", "/items/a%5Cb"] {
+        let page = app.visitor().navigate(path).await;
+        assert_eq!((page.status, page.text().as_str()), (200, "<html></html"), "{path}");
+    }
+    assert!(website.take_requests().iter().all(|head| head.starts_with("GET /site/index.html ")));
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -13,6 +13,7 @@ fn folder() -> (tempfile::TempDir, Folder) {
     for (file, text) in [
         ("dist/index.html", "app"),
         ("dist/assets/a.js", "0123456789"),
+        ("dist/assets/a-12345678.js", "0123456789"),
         ("dist/assets/empty.css", ""),
         ("dist/.git/config", "x"),
         ("dist/.env", "x"),
@@ -23,7 +24,7 @@ fn folder() -> (tempfile::TempDir, Folder) {
     }
     #[cfg(unix)]
     std::os::unix::fs::symlink(outside.path().join("secret"), root.join("link.txt")).unwrap();
-    let folder = Folder::open(&root, file_headers()).unwrap();
+    let folder = Folder::new(Folder::root_of(&root).unwrap(), file_headers());
     (outside, folder)
 }
 
@@ -69,12 +70,25 @@ fn only_plain_files_inside_the_folder_are_served() {
     }
 }
 
+/// Contract 3.25, 12.12.
+#[tokio::test]
+async fn a_navigation_gets_the_page_unless_it_names_a_dotfile() {
+    let (_outside, folder) = folder();
+    let navigation = HeaderMap::from_iter([(HeaderName::from_static("sec-fetch-mode"), "navigate".parse().unwrap())]);
+    for path in ["/orders/5", "/items/a%2Fb", "/%ff", "/.well-known/change-password"] {
+        assert_eq!(folder.get(&Method::GET, path, &navigation).await.unwrap().status(), 200, "{path}");
+    }
+    for path in ["/.env", "/%2eenv", "/.git/config", "/.nothing"] {
+        assert_eq!(folder.get(&Method::GET, path, &navigation).await.unwrap_err(), Error::RouteDenied, "{path}");
+    }
+}
+
 #[test]
 fn the_gateways_own_folder_is_rejected() {
     let (outside, _) = folder();
     std::fs::write(outside.path().join("dist/host.json"), "{}").unwrap();
-    assert!(Folder::open(&outside.path().join("dist"), file_headers()).is_err());
-    assert!(Folder::open(&outside.path().join("nope"), file_headers()).is_err());
+    assert!(Folder::root_of(&outside.path().join("dist")).is_err());
+    assert!(Folder::root_of(&outside.path().join("nope")).is_err());
 }
 
 /// File-system calls would block the thread that serves all other requests.
@@ -142,6 +156,9 @@ async fn ranges_are_those_of_rfc_9110() {
         let (status, content_range, body) = get(&folder, Method::GET, "/assets/a.js", &[(RANGE, range)]).await;
         assert_eq!((status, content_range.as_str(), body.as_str()), expected, "{range}");
     }
+    let beyond = HeaderMap::from_iter([(RANGE, "bytes=10-".parse().unwrap())]);
+    let reply = folder.get(&Method::GET, "/assets/a-12345678.js", &beyond).await.unwrap();
+    assert_eq!((reply.status().as_u16(), &reply.headers()[CACHE_CONTROL]), (416, &"no-store".parse().unwrap()));
     assert_eq!(get(&folder, Method::HEAD, "/assets/a.js", &[(RANGE, "bytes=0-2")]).await.0, 200, "only GET has ranges");
     assert_eq!(get(&folder, Method::GET, "/assets/empty.css", &[(RANGE, "bytes=0-2")]).await.0, 416);
     assert_eq!(get(&folder, Method::GET, "/assets/empty.css", &[]).await.0, 200);
