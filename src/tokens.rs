@@ -13,6 +13,7 @@ mod limits;
 mod writer;
 
 use std::borrow::Cow;
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -138,14 +139,19 @@ impl TokenService {
         let Some(_permit) = self.limits.may_wait() else {
             return held.map(Cow::Borrowed).ok_or(Error::ProviderUnavailable);
         };
-        let refresh = self.join_or_start(open, Some(api), false, now);
+        let started = Instant::now();
+        let mut refresh = pin!(self.join_or_start(open, Some(api), false, now));
+        let is_expired = |token: &AccessToken| token.is_expired(now.saturating_add(started.elapsed().as_secs()));
         let outcome = match held {
             None => refresh.await,
-            Some(valid) => match tokio::time::timeout(WAIT_WHILE_VALID, refresh).await {
+            Some(held) => match tokio::time::timeout(WAIT_WHILE_VALID, refresh.as_mut()).await {
                 Ok(Ok(done)) => Ok(done),
                 // The session has ended, and with it the use of all its tokens.
                 Ok(Err(ended @ Failure::Session(OpenError::Ended | OpenError::Expired))) => Err(ended),
-                Ok(Err(_)) | Err(_) => return Ok(Cow::Borrowed(valid)),
+                // It may have expired while the call waited.
+                Ok(Err(failure)) if is_expired(held) => Err(failure),
+                Err(_) if is_expired(held) => refresh.await,
+                Ok(Err(_)) | Err(_) => return Ok(Cow::Borrowed(held)),
             },
         };
         match outcome {
@@ -282,14 +288,14 @@ impl TokenService {
             token.map(|token| Done { token: Some(token), is_requested: false })
         };
         // Not only with the lock, which is held until they are stored.
-        self.writer.add_unsaved(&mut open.session);
+        self.add_unsaved(&mut open.session);
         if let Some(done) = fresh(&open.session, clock()) {
             return Ok(done);
         }
         let (lock, turn) = loop {
             let lock = self.sessions.lock_refresh(&open).await?;
             open = self.sessions.reload(&open, clock()).await?;
-            self.writer.add_unsaved(&mut open.session);
+            self.add_unsaved(&mut open.session);
             if let Some(done) = fresh(&open.session, clock()) {
                 return Ok(done);
             }
@@ -318,6 +324,12 @@ impl TokenService {
         let (access_token, id_token) = outcome.as_ref().ok().cloned().unwrap_or_default();
         self.writer.save(lock, &open, NewTokens { refresh_token: rotated, access_token, id_token }, clock()).await?;
         Ok(Done { token: outcome?.0, is_requested: true })
+    }
+
+    /// Puts the tokens into a session that are not stored yet, but those that their API has rejected meanwhile.
+    fn add_unsaved(&self, session: &mut Session) {
+        self.writer.add_unsaved(session);
+        self.sessions.remove_rejected_tokens(session);
     }
 
     fn note_rejection(

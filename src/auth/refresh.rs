@@ -39,7 +39,8 @@ impl Auth {
         if refreshed == Err(Error::SessionExpired) {
             return Err(self.sessions.reload(&open, now).await.map_or_else(why_expired, |_| Error::SessionGone).into());
         }
-        if let Err(error @ (Error::ProviderUnavailable | Error::ProviderUnavailableFor(_))) = &refreshed
+        if let Err(error) = &refreshed
+            && error.facts().status.is_server_error()
             && !self.sessions.has_newer_tokens(&open, now).await
         {
             return Err(error.clone().into());

@@ -1,12 +1,13 @@
 //! Requests to the provider: JSON responses of bounded size, every failure of a known kind.
 
-use std::time::Duration;
+use std::time::{Duration, UNIX_EPOCH};
 
 use reqwest::StatusCode;
 use serde_json::Value;
 
 use super::discovery::is_guid;
 use super::members::{self, Malformed, Members};
+use crate::clock::{self, UnixSeconds};
 use crate::telemetry::loggable_code;
 
 /// Most bytes of a response (contract 7.4a).
@@ -78,7 +79,7 @@ pub async fn json(request: reqwest::RequestBuilder) -> Result<Members, RequestEr
     let mut response = request.send().await.map_err(broken)?;
     let status = response.status();
     if status == StatusCode::TOO_MANY_REQUESTS {
-        return Err(RequestError::RateLimited(retry_after(response.headers())));
+        return Err(RequestError::RateLimited(retry_after(response.headers(), clock::now())));
     }
     let invalid = |problem| {
         if status.is_server_error() { RequestError::Unavailable(problem) } else { RequestError::Unusable(problem) }
@@ -105,9 +106,46 @@ pub async fn json(request: reqwest::RequestBuilder) -> Result<Members, RequestEr
     }
 }
 
-/// Contract 3.9b: 1 s without a number of seconds, and at most 30 s.
-fn retry_after(headers: &::http::HeaderMap) -> Duration {
-    let value = headers.get(::http::header::RETRY_AFTER).and_then(|value| value.to_str().ok());
-    let seconds = value.and_then(|text| text.trim().parse().ok()).unwrap_or(1);
-    Duration::from_secs(seconds).min(LONGEST_PAUSE)
+/// The pause of a `Retry-After`, in seconds or until a date (RFC 9110 section 10.2.3): 1 s without one, and at most 30
+/// s (contract 3.9b).
+fn retry_after(headers: &::http::HeaderMap, now: UnixSeconds) -> Duration {
+    let now = UNIX_EPOCH + Duration::from_secs(now);
+    let value = headers.get(::http::header::RETRY_AFTER).and_then(|value| value.to_str().ok()).unwrap_or_default();
+    let pause = if !value.is_empty() && value.bytes().all(|byte| byte.is_ascii_digit()) {
+        Some(value.parse().map_or(LONGEST_PAUSE, Duration::from_secs))
+    } else {
+        httpdate::parse_http_date(value).ok().map(|date| date.duration_since(now).unwrap_or_default())
+    };
+    pause.unwrap_or(Duration::from_secs(1)).min(LONGEST_PAUSE)
+}
+
+#[cfg(test)]
+mod tests {
+    use ::http::HeaderMap;
+    use ::http::header::RETRY_AFTER;
+
+    use super::*;
+
+    #[test]
+    fn a_retry_after_is_in_seconds_or_a_date_and_bounded() {
+        let now = 1_796_025_600;
+        let text = httpdate::fmt_http_date(UNIX_EPOCH + Duration::from_secs(now));
+        assert_eq!(text, "Mon, 30 Nov 2026 08:00:00 GMT");
+        for (value, seconds) in [
+            ("7", 7),
+            ("0", 0),
+            ("31", 30),
+            ("99999999999999999999", 30),
+            ("Mon, 30 Nov 2026 08:00:09 GMT", 9),
+            ("Mon, 30 Nov 2026 09:00:00 GMT", 30),
+            ("Mon, 30 Nov 2026 07:00:00 GMT", 0),
+            ("soon", 1),
+            ("-1", 1),
+            ("", 1),
+        ] {
+            let headers = HeaderMap::from_iter([(RETRY_AFTER, value.parse().unwrap())]);
+            assert_eq!(retry_after(&headers, now), Duration::from_secs(seconds), "{value}");
+        }
+        assert_eq!(retry_after(&HeaderMap::new(), now), Duration::from_secs(1));
+    }
 }

@@ -114,8 +114,11 @@ impl Proxy {
         if !body.is_end_stream() && declared_length(call.headers).is_some_and(|length| length > api.max_body) {
             return Err(Error::BodyTooLarge.into());
         }
-        let token = self.tokens.for_call(&open, &api.name, call.now).await?;
-        let is_new = matches!(token, Cow::Owned(_));
+        let failed = |error| Box::pin(self.with_newer_tokens(error, &open, call.now, arrived));
+        let token = match self.tokens.for_call(&open, &api.name, call.now).await {
+            Ok(token) => token,
+            Err(error) => return Err(failed(error).await),
+        };
         let sent = Instant::now();
         let deadline = api.timeouts.total.map(|total| sent + total);
         let request = request(api, upstream, &call, &path, &token.token, body);
@@ -125,12 +128,8 @@ impl Proxy {
         };
         let mut reply = match received {
             Ok(response) => response,
-            Err(error) => {
-                // The provider may accept nothing but the new refresh token any more, so it must not be lost.
-                let write = || self.sessions.write_or_log(&open, call.now, arrived);
-                let cookies = if is_new { Box::pin(write()).await } else { Vec::new() };
-                return Err(Rejected { error, cookies });
-            }
+            Err(error) if matches!(token, Cow::Owned(_)) => return Err(failed(error).await),
+            Err(error) => return Err(error.into()),
         };
         if reply.status() == StatusCode::UNAUTHORIZED {
             self.tokens.on_unauthorized(&open, &token);
@@ -156,6 +155,20 @@ impl Proxy {
         let expiry = if watch.has_ended() { arrived } else { expiry }.max(answered + AFTER_THE_END);
         let limit = Limit::Deadline(deadline.map_or(expiry, |deadline| deadline.min(expiry)));
         Ok(reply.map(|body| GuardedBody::new(SessionBody::new(body, watch), limit, ()).boxed()))
+    }
+
+    /// An error with the cookie of newer tokens, if there are any: the provider may accept nothing but the new refresh
+    /// token any more, so it must not be lost.
+    async fn with_newer_tokens(
+        &self,
+        error: Error,
+        open: &OpenSession,
+        now: UnixSeconds,
+        arrived: Instant,
+    ) -> Rejected {
+        let has_newer = self.sessions.has_newer_tokens(open, now).await;
+        let cookies = if has_newer { self.sessions.write_or_log(open, now, arrived).await } else { Vec::new() };
+        Rejected { error, cookies }
     }
 
     /// A response that requires something of a sign-in (contract 7.28, 21.1) becomes the error that leads to that

@@ -283,6 +283,11 @@ impl Sessions {
 
     fn remove_unusable_tokens(&self, session: &mut Session) {
         self.configured.remove_other_tokens(session);
+        self.remove_rejected_tokens(session);
+    }
+
+    /// Removes the access tokens that their API rejected with a claims challenge (contract 7.28).
+    pub fn remove_rejected_tokens(&self, session: &mut Session) {
         self.rejections.remove_from(session);
     }
 

@@ -198,7 +198,7 @@ impl SessionStore for CookieStore {
     }
 
     fn forget_cached_token(&self, open: &OpenSession, token: &AccessToken) {
-        self.memory.forget_token(&open.session.id, token);
+        self.memory.reject_token(open, token);
     }
 }
 

@@ -5,7 +5,8 @@ use base64::Engine;
 use base64::alphabet;
 use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
 use http::header::WWW_AUTHENTICATE;
-use http::{HeaderMap, StatusCode};
+use http::{HeaderMap, HeaderValue, StatusCode};
+use http_auth::ChallengeParser;
 use serde_json::{Map, Value, json};
 
 use crate::clock::UnixSeconds;
@@ -63,15 +64,14 @@ pub fn required_by(status: StatusCode, headers: &HeaderMap) -> Option<Requiremen
     if status != StatusCode::UNAUTHORIZED {
         return None;
     }
-    let lines = headers.get_all(WWW_AUTHENTICATE).iter().filter_map(|line| line.to_str().ok());
-    let mut challenges = lines.filter_map(|line| http_auth::parse_challenges(line).ok()).flatten();
+    let mut challenges = headers.get_all(WWW_AUTHENTICATE).iter().flat_map(bearer_challenges);
     challenges.find_map(|challenge| {
+        let challenge = ChallengeParser::new(&challenge).next()?.ok()?;
         let value = |name: &str| {
             let found = challenge.params.iter().find(|(of, _)| of.eq_ignore_ascii_case(name));
             found.map(|(_, value)| value.to_unescaped())
         };
-        let error = value("error").filter(|_| challenge.scheme.eq_ignore_ascii_case("bearer"))?;
-        match error.as_str() {
+        match value("error")?.as_str() {
             "insufficient_claims" => {
                 let claims = String::from_utf8(BASE64.decode(value("claims")?).ok()?).ok()?;
                 Some(Requirement { claims: Some(claims), ..Requirement::default() })
@@ -85,6 +85,35 @@ pub fn required_by(status: StatusCode, headers: &HeaderMap) -> Option<Requiremen
             _ => None,
         }
     })
+}
+
+/// The challenges of a line with the scheme `Bearer`, each with all that follows it. Other schemes may have forms that
+/// the parser does not read (RFC 9110 section 11.2).
+fn bearer_challenges(line: &HeaderValue) -> Vec<String> {
+    const SCHEME: &str = "bearer";
+    // A quoted string may have bytes beyond ASCII, which no member that counts here has.
+    let line: String =
+        line.as_bytes().iter().map(|byte| if byte.is_ascii() { char::from(*byte) } else { '?' }).collect();
+    let (mut is_quoted, mut is_escaped) = (false, false);
+    let mut ends_member = |byte: u8| {
+        match byte {
+            _ if is_escaped => is_escaped = false,
+            b'\\' if is_quoted => is_escaped = true,
+            b'"' => is_quoted = !is_quoted,
+            _ => {}
+        }
+        byte == b',' && !is_quoted
+    };
+    let starts = line.bytes().enumerate().filter(|(_, byte)| ends_member(*byte)).map(|(at, _)| at + 1);
+    let starts: Vec<usize> = [0].into_iter().chain(starts).collect();
+    let members =
+        starts.into_iter().filter_map(|start| line.get(start..)).map(|rest| rest.trim_start_matches([' ', '\t']));
+    let of_bearer = members.filter_map(|member| {
+        let (scheme, parameters) = member.split_at_checked(SCHEME.len())?;
+        let is_bearer = scheme.eq_ignore_ascii_case(SCHEME) && parameters.starts_with([' ', '\t']);
+        is_bearer.then(|| format!("{SCHEME} {}", parameters.trim_start_matches([' ', '\t'])))
+    });
+    of_bearer.collect()
 }
 
 /// The URL of the sign-in for an API, whose name is empty for none, with what it must bring sealed into it.
@@ -157,6 +186,8 @@ fn request(claims: &str) -> Option<String> {
     }
     let mut all: Map<String, Value> = serde_json::from_str(claims).ok()?;
     let Some(Value::Object(mut claims)) = all.remove("access_token") else { return None };
+    // A claim without further conditions is null (OpenID Connect Core section 5.5.1).
+    claims.entry("xms_cc").and_modify(|claim| _ = claim.is_null().then(|| *claim = json!({})));
     let capability = claims.entry("xms_cc").or_insert_with(|| json!({}));
     let mut values = capability.get("values").and_then(Value::as_array).cloned().unwrap_or_default();
     if !values.contains(&json!("cp1")) {
@@ -193,12 +224,19 @@ mod tests {
             format!(r#"Bearer realm="", error="insufficient_claims", claims="{base64}""#),
             format!(r#"bearer Error="insufficient_claims",claims="{bare}""#),
             format!(r#"Basic realm="x", Bearer error="insufficient_claims", claims="{base64}""#),
+            format!(r#"Negotiate YWJj==, Bearer error="insufficient_claims", claims="{base64}""#),
+            format!(r#"Bearer error="insufficient_claims", claims="{base64}", Negotiate YWJj=="#),
+            format!(r#"Bearer  error="insufficient_claims", claims="{base64}""#),
+            format!(r#"Bearer error="insufficient_claims", error_description="Zugriff für Ä", claims="{base64}""#),
+            format!(r#"Bearer realm="a", Bearer error="insufficient_claims", claims="{base64}""#),
         ] {
             assert_eq!(claims_in(&line).as_deref(), Some(claims), "{line}");
         }
         for line in [
             format!(r#"Bearer error="invalid_token", claims="{base64}""#),
             format!(r#"Basic error="insufficient_claims", claims="{base64}""#),
+            format!(r#"Basic realm="a, Bearer error=\"insufficient_claims\", claims=\"{base64}\" x""#),
+            format!(r#"BearerX error="insufficient_claims", claims="{base64}""#),
             r#"Bearer error="insufficient_claims""#.to_owned(),
             r#"Bearer error="insufficient_claims", claims="!""#.to_owned(),
             "Bearer ,,,=".to_owned(),
@@ -216,6 +254,9 @@ mod tests {
         let merged = super::request(r#"{"access_token":{"xms_cc":{"essential":true,"values":["cp2"]}}}"#).unwrap();
         let merged: Value = serde_json::from_str(&merged).unwrap();
         assert_eq!(merged["access_token"]["xms_cc"], json!({"essential": true, "values": ["cp2", "cp1"]}));
+        let null = super::request(r#"{"access_token":{"xms_cc":null,"acrs":null}}"#).unwrap();
+        let null: Value = serde_json::from_str(&null).unwrap();
+        assert_eq!(null, json!({"access_token": {"xms_cc": {"values": ["cp1"]}, "acrs": null}}));
     }
 
     #[test]

@@ -231,6 +231,19 @@ async fn a_valid_token_is_used_when_the_refresh_fails_or_takes_too_long() {
     assert_eq!(double.requests(), requests + 1);
 }
 
+/// Contract 7.16, 7.17.
+#[tokio::test(start_paused = true)]
+async fn a_token_that_expires_while_a_call_waits_for_another_is_not_used() {
+    let (service, double) = service(Double::new(HOUR));
+    let open = with_token("ada", 100);
+    *double.delay.lock().unwrap() = Duration::from_secs(3);
+    assert_eq!(call(&service, &open, NOW + 99).await, new("a.ada.one.0"), "the call waits on");
+    let (service, double) = self::service(Double::new(HOUR));
+    *double.failure.lock().unwrap() = Some(RefreshError::Unavailable);
+    *double.delay.lock().unwrap() = Duration::from_millis(1_500);
+    assert_eq!(call(&service, &open, NOW + 99).await, Err(Error::ProviderUnavailable));
+}
+
 /// Contract 7.18.
 #[tokio::test(start_paused = true)]
 async fn a_token_request_does_not_end_with_the_call_that_caused_it() {

@@ -161,3 +161,12 @@ impl Unsaved {
 
 /// The tokens of no more sessions can be kept.
 struct Full;
+
+#[cfg(test)]
+impl TokenWriter {
+    /// Keeps tokens as if the store did not respond.
+    pub(super) fn keep(&self, open: &OpenSession, tokens: NewTokens) {
+        let unsaved = Unsaved { generation: open.session.generation, tokens: Arc::new(tokens) };
+        self.unsaved().insert(open.session.id, unsaved);
+    }
+}

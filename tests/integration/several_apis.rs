@@ -1,6 +1,7 @@
 //! Several APIs from one sign-in, each with its own access token, without a store (contract 7.21, 7.22).
 
 use devkit::graph::{Graph, GraphOptions};
+use devkit::provider::{Alteration, Endpoint, Options};
 use serde_json::{Value, json};
 
 use crate::app::{Reach, TestApp, api_map, every_reach};
@@ -10,13 +11,14 @@ const ADA: &str = "ada.lovelace@contoso.example";
 
 /// Graph, and two more APIs with their own audiences: consent exists for one of them, not for the other.
 async fn start(reach: Reach) -> (TestApp, [Graph; 3]) {
+    start_with(reach, Options::new("http://unused")).await
+}
+
+async fn start_with(reach: Reach, options: Options) -> (TestApp, [Graph; 3]) {
     // The APIs need the provider's address, so they start after the first gateway.
     let first = TestApp::builder().reach(reach);
     let port = devkit::commands::stack::free_port().unwrap();
-    let provider = devkit::provider::Options {
-        addr: std::net::SocketAddr::from(([127, 0, 0, 1], port)),
-        ..devkit::provider::Options::new("http://unused")
-    };
+    let provider = Options { addr: std::net::SocketAddr::from(([127, 0, 0, 1], port)), ..options };
     let issuer = format!("http://127.0.0.1:{port}/{}/v2.0", devkit::provider::TENANT);
     let api = async |audience: &str| {
         let options = GraphOptions { audience: audience.to_owned(), ..GraphOptions::new(&issuer) };
@@ -89,10 +91,32 @@ async fn a_refresh_that_fails_for_one_api_writes_the_tokens_of_the_others() {
         suberror: Some("consent_required"),
         ..devkit::provider::OAuthError::new("invalid_grant")
     };
-    app.provider.fault_next(&[devkit::provider::Endpoint::Token], 1, devkit::provider::Fault::Error(rejected));
+    app.provider.fault_next(&[Endpoint::Token], 1, devkit::provider::Fault::Error(rejected));
     let before = visitor.jar.clone();
     let response = visitor.fetch("POST", "/auth/refresh").await;
     assert_eq!((response.status, response.code()), (401, "consent_required"));
     assert_ne!(visitor.jar, before, "the refresh is activity, and the other API's token is new");
     assert_eq!(visitor.fetch("GET", "/graph/me").await.status, 200);
+}
+
+/// Contract 7.18: the provider accepts nothing but the new refresh token any more.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_rotated_refresh_token_is_written_with_the_error_of_a_call_that_got_no_access_token() {
+    let options = Options { one_time_refresh: true, ..Options::new("http://unused") };
+    let (mut app, _apis) = start_with(Reach::Direct, options).await;
+    let mut visitor = app.signed_in(ADA).await;
+    let without_consent = Alteration::json(|tokens| tokens["scope"] = "openid offline_access".into());
+    app.provider.set_alteration(Endpoint::Token, Some(without_consent));
+    let rejected = visitor.fetch("GET", "/api/orders/me").await;
+    assert_eq!((rejected.status, rejected.code()), (401, "consent_required"), "{}", app.log());
+    assert!(rejected.header("set-cookie").is_some());
+    app.provider.set_alteration(Endpoint::Token, None);
+    // Another instance knows only the cookie.
+    app.restart();
+    app.wait_until_ready(200).await;
+    assert_eq!(visitor.fetch("GET", "/api/orders/me").await.status, 200, "{}", app.log());
+    let before = app.provider.token_requests();
+    let rejected = visitor.fetch("GET", "/api/ledger/me").await;
+    assert_eq!((rejected.status, rejected.code()), (401, "consent_required"), "{}", app.log());
+    assert!(app.provider.token_requests() > before && rejected.header("set-cookie").is_none(), "nothing is new");
 }

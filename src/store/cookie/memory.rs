@@ -42,6 +42,8 @@ struct Entry {
     /// The newest ID token of this instance, with its generation.
     id_token: Option<(u64, Token)>,
     access_tokens: Vec<CachedToken>,
+    /// Access tokens that their API rejected, one of each, so that they are not cached again (contract 7.12).
+    rejected: Vec<AccessToken>,
     /// Held by the one request that refreshes the tokens. It exists while a request has it or waits for it.
     refresh: std::sync::Weak<tokio::sync::Mutex<()>>,
     /// The newest activity that was written by this instance.
@@ -130,13 +132,20 @@ impl Memory {
     /// Keeps an access token that did not fit the cookie of a generation until it expires (contract 4.15).
     pub(super) fn keep_left_out(&self, open: &OpenSession, token: AccessToken, generation: u64) {
         let until = token.expires_at;
-        self.change(open, |entry| entry.cache(CachedToken { token, generation, until, left_out: true }));
+        self.change(open, |entry| {
+            if !entry.rejected.iter().any(|rejected| rejected.is_same(&token)) {
+                entry.cache(CachedToken { token, generation, until, left_out: true });
+            }
+        });
     }
 
-    pub(super) fn forget_token(&self, id: &SessionId, token: &AccessToken) {
-        if let Some(entry) = self.table().get_mut(id) {
+    /// Removes an access token that its API rejected. A write of a session that still has it does not add it again.
+    pub(super) fn reject_token(&self, open: &OpenSession, token: &AccessToken) {
+        self.change(open, |entry| {
             entry.access_tokens.retain(|cached| !cached.token.is_same(token));
-        }
+            entry.rejected.retain(|rejected| rejected.api != token.api);
+            entry.rejected.push(AccessToken { token: token.token.to_packed(), ..token.clone() });
+        });
     }
 
     /// Removes access tokens whose time is over, also those of sessions that send no more requests. Runs until no
@@ -247,6 +256,7 @@ impl Entry {
 
     fn remove_unusable_tokens(&mut self, now: UnixSeconds) {
         self.access_tokens.retain(|cached| now < cached.until && !cached.token.is_expired(now));
+        self.rejected.retain(|rejected| !rejected.is_expired(now));
         // What is left of it would stay until the session expires.
         self.access_tokens.shrink_to_fit();
         if self.refresh.strong_count() == 0 {

@@ -229,3 +229,21 @@ async fn an_outage_is_logged_once() {
     }
     assert_eq!((count("token_endpoint_paused"), count("token_endpoint_resumed")), (1, 1));
 }
+
+/// Contract 7.28.
+#[tokio::test]
+async fn a_token_that_waits_to_be_stored_is_not_used_again_once_its_api_has_rejected_it() {
+    let (service, _) = service(Double::new(HOUR));
+    let (open, newer) = (signed_in("ada"), with_token("ada", HOUR));
+    let token = newer.session.access_tokens[0].clone();
+    let new = NewTokens { refresh_token: Some("r".into()), access_token: Some(token.clone()), id_token: None };
+    service.writer.keep(&open, new);
+    let tokens = || {
+        let mut session = open.session.clone();
+        service.add_unsaved(&mut session);
+        (session.access_tokens.len(), session.refresh_token.unwrap().expose_secret().to_owned())
+    };
+    assert_eq!(tokens(), (1, "r".to_owned()));
+    service.sessions.reject_access_token(&open, token, NOW);
+    assert_eq!(tokens(), (0, "r".to_owned()), "the new refresh token is the only one that counts");
+}

@@ -137,10 +137,24 @@ fn a_forgotten_token_is_not_used_again() {
     let memory = Memory::default();
     let old = open(1, 1);
     memory.save_tokens(&old, tokens("r1", Some(token("graph", "a1", 2_000))), 100).unwrap();
-    memory.forget_token(&[1; 16], &token("other", "a1", 2_000));
+    memory.reject_token(&old, &token("other", "a1", 2_000));
     assert_eq!(merged(&memory, &old, 101).1, ["a1"]);
-    memory.forget_token(&[1; 16], &token("graph", "a1", 2_000));
+    memory.reject_token(&old, &token("graph", "a1", 2_000));
     assert_eq!(merged(&memory, &old, 101).1, ["a0"], "the token of the cookie is still used");
+}
+
+/// Contract 7.12: a request that still has the rejected token may write its session after that.
+#[test]
+fn a_rejected_token_that_does_not_fit_the_cookie_is_not_kept_again() {
+    let memory = Memory::default();
+    let old = open(1, 1);
+    let of_orders = |text| token("orders", text, 2_000);
+    memory.keep_left_out(&old, of_orders("b1"), 1);
+    memory.reject_token(&old, &of_orders("b1"));
+    memory.keep_left_out(&old, of_orders("b1"), 2);
+    assert_eq!(merged(&memory, &old, 100).1, ["a0"]);
+    memory.keep_left_out(&old, of_orders("b2"), 3);
+    assert_eq!(merged(&memory, &old, 100).1, ["a0", "b2"], "a new one is");
 }
 
 #[test]
