@@ -87,7 +87,7 @@ impl Auth {
         let cookie = cookies.login(id);
         let bytes = cookie.name.len() + 3 + sealed.len();
         for name in self.surplus_transactions(headers, bytes, now).await {
-            reply.headers_mut().append(SET_COOKIE, cookies.delete(&cookies.login_named(name)));
+            reply.headers_mut().append(SET_COOKIE, cookies.delete_login(name));
         }
         reply.headers_mut().append(SET_COOKIE, cookies.set(&cookie, &sealed));
         Ok(reply)

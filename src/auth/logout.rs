@@ -5,7 +5,10 @@ use std::time::Duration;
 
 use http::header::{CONTENT_TYPE, SET_COOKIE};
 use http::{HeaderMap, Method, StatusCode};
+use http_body::Body as _;
 use serde_json::json;
+use tokio::sync::oneshot;
+use tokio::time::timeout;
 
 use super::Auth;
 use super::params::Params;
@@ -17,7 +20,7 @@ use crate::guard::navigation;
 use crate::keyring::Purpose;
 use crate::places::Place;
 use crate::reply::{Body, Reply, clear_cache, form_page, is_navigation, json as json_reply, redirect};
-use crate::session::sealer::SealingKeyUnavailable;
+use crate::session::sealer::{SealingKeyUnavailable, UnsealError};
 use crate::session::store::SessionKey;
 use crate::session::{OpenError, OpenSession};
 use crate::telemetry::in_current_request;
@@ -52,8 +55,8 @@ impl Auth {
     /// `POST`: by `fetch` with the CSRF header (contract 3.12), or by a form (contract 3.13).
     ///
     /// # Errors
-    /// [`Error::CsrfFailed`], [`Error::OriginDenied`], [`Error::Overloaded`] and those of reading a form; the session
-    /// is unchanged then.
+    /// [`Error::CsrfFailed`], [`Error::OriginDenied`], [`Error::KeysUnavailable`], [`Error::Overloaded`] and those of
+    /// reading a form; the session is unchanged then.
     pub async fn logout(
         &self,
         headers: &HeaderMap,
@@ -61,7 +64,7 @@ impl Auth {
         place: &Place,
         now: UnixSeconds,
     ) -> Result<Reply, Error> {
-        if !is_form(headers) {
+        if !is_form(headers, &body) {
             place.enter().await?;
             csrf::check(&Method::POST, headers, &self.config.origins, CsrfMode::Header)?;
             let session = self.leaving(headers, now).await;
@@ -89,7 +92,7 @@ impl Auth {
         let session = self.leaving(headers, now).await;
         if let Some(form) = form {
             let token = Params::parse(&form).take_single("lt");
-            if !self.is_logout_token(token.as_deref(), session.as_ref(), now).await {
+            if !self.is_logout_token(token.as_deref(), session.as_ref(), now).await? {
                 return Err(Error::OriginDenied);
             }
         }
@@ -102,7 +105,7 @@ impl Auth {
     /// to the provider with a valid `out` (12.22), and otherwise shows the confirmation page (3.17).
     ///
     /// # Errors
-    /// [`Error::KeysUnavailable`]: the session is open, but no key seals the token for the page's form.
+    /// [`Error::KeysUnavailable`]: the token of the request cannot be opened, or none sealed for the page's form.
     pub async fn logout_page(
         &self,
         headers: &HeaderMap,
@@ -123,7 +126,7 @@ impl Auth {
             return Ok(reply);
         }
         let session = self.leaving(headers, now).await;
-        if self.is_logout_token(params.take_single("lt").as_deref(), session.as_ref(), now).await {
+        if self.is_logout_token(params.take_single("lt").as_deref(), session.as_ref(), now).await? {
             self.end(session.as_ref(), place, now).await;
             let location = self.logout_location(headers, session.as_ref().and_then(Leaving::open), now).await;
             return Ok(self.signed_out(redirect(StatusCode::FOUND, &location), headers));
@@ -177,10 +180,21 @@ impl Auth {
     }
 
     /// Whether a logout token belongs to the session of the request (contract 3.20).
-    async fn is_logout_token(&self, token: Option<&str>, session: Option<&Leaving>, now: UnixSeconds) -> bool {
-        let (Some(token), Some(session)) = (token, session) else { return false };
-        let opened = self.sessions.unseal(Purpose::Logout, "", token.as_bytes(), now).await;
-        opened.is_ok_and(|opened| session.key().id.is_some_and(|id| opened.payload() == id))
+    ///
+    /// # Errors
+    /// [`Error::KeysUnavailable`]: that is not known (contract 5.12).
+    async fn is_logout_token(
+        &self,
+        token: Option<&str>,
+        session: Option<&Leaving>,
+        now: UnixSeconds,
+    ) -> Result<bool, Error> {
+        let Some(token) = token else { return Ok(false) };
+        match self.sessions.unseal(Purpose::Logout, "", token.as_bytes(), now).await {
+            Ok(opened) => Ok(session.and_then(|of| of.key().id).is_some_and(|id| opened.payload() == id)),
+            Err(UnsealError::KeyUnavailable) => Err(Error::KeysUnavailable),
+            Err(UnsealError::Invalid | UnsealError::UnknownKey) => Ok(false),
+        }
     }
 
     /// Ends the session, and revokes its refresh token.
@@ -191,14 +205,22 @@ impl Auth {
             if let Some(open) = open {
                 place.try_enter_as(&open.session);
             }
-            self.sessions.end(&session.key(), now).await;
-            tracing::info!(event = "signed_out", "a user signed out");
-        }
-        if let Some(refresh_token) = open.and_then(|open| open.session.refresh_token.clone()) {
-            let provider = Arc::clone(&self.provider);
-            let revocation = tokio::spawn(in_current_request(async move { provider.revoke(&refresh_token).await }));
-            // After the timeout the revocation continues; it logs its own failure.
-            let _ = tokio::time::timeout(WAIT_FOR_REVOCATION, revocation).await;
+            let (sessions, provider, key) = (Arc::clone(&self.sessions), Arc::clone(&self.provider), session.key());
+            let refresh_token = open.and_then(|open| open.session.refresh_token.clone());
+            let (ended, has_ended) = oneshot::channel();
+            // A task, which a browser that leaves does not stop halfway (contract 15.11).
+            let end = async move {
+                sessions.end(&key, now).await;
+                tracing::info!(event = "signed_out", "a user signed out");
+                let _ = ended.send(());
+                if let Some(refresh_token) = refresh_token {
+                    // It logs its own failure.
+                    provider.revoke(&refresh_token).await;
+                }
+            };
+            let task = tokio::spawn(in_current_request(end));
+            let _ = has_ended.await;
+            let _ = timeout(WAIT_FOR_REVOCATION, task).await;
         }
     }
 
@@ -210,10 +232,7 @@ impl Auth {
     /// Deletes every gateway cookie, valid or not (contract 3.14).
     fn signed_out(&self, mut reply: Reply, headers: &HeaderMap) -> Reply {
         let cookies = self.sessions.cookies();
-        let logins = cookies.logins(headers).into_iter().map(|(name, _)| {
-            let sign_out = cookies.sign_out();
-            cookies.delete(&if name == sign_out.name { sign_out } else { cookies.login_named(name) })
-        });
+        let logins = cookies.logins(headers).into_iter().map(|(name, _)| cookies.delete_login(name));
         for line in cookies.delete_session().into_iter().chain(logins) {
             reply.headers_mut().append(SET_COOKIE, line);
         }
@@ -226,14 +245,14 @@ impl Auth {
 
 /// Whether a POST is an HTML form: by its content type, without the header that only a script can set. In forwarding
 /// mode the host drops the content type of an empty body, so a navigation without one is a form too.
-fn is_form(headers: &HeaderMap) -> bool {
+fn is_form(headers: &HeaderMap, body: &Body) -> bool {
     let is_form_type = |value: &http::HeaderValue| {
         let kind = value.as_bytes().split(|byte| *byte == b';').next();
         kind.is_some_and(|kind| kind.trim_ascii().eq_ignore_ascii_case(b"application/x-www-form-urlencoded"))
     };
     let has_form_type = match headers.get(CONTENT_TYPE) {
         Some(content_type) => is_form_type(content_type),
-        None => is_navigation(headers) && navigation::require(headers).is_ok(),
+        None => body.is_end_stream() && is_navigation(headers) && navigation::require(headers).is_ok(),
     };
     has_form_type && !headers.contains_key("x-csrf")
 }

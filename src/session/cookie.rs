@@ -159,6 +159,13 @@ impl SessionCookies {
         header_value(&(self.line(&expired, "") + "; Expires=Thu, 01 Jan 1970 00:00:00 GMT"))
     }
 
+    /// The line that deletes a cookie of [`Self::logins`].
+    #[must_use]
+    pub fn delete_login<'a>(&'a self, name: impl Into<Cow<'a, str>>) -> HeaderValue {
+        let (login, sign_out) = (self.login_named(name), self.sign_out());
+        self.delete(if login.name == sign_out.name { &sign_out } else { &login })
+    }
+
     fn line(&self, cookie: &CookieSpec<'_>, value: &str) -> String {
         let CookieSpec { name, same_site, life } = cookie;
         let domain = self.0.domain.as_deref().map_or_else(String::new, |domain| format!("; Domain={domain}"));

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use devkit::chaos::Chaos;
 use devkit::provider::{Alteration, Endpoint, Fault, Options};
 use devkit::redis_server::RedisServer;
 use devkit::vault::Operation;
@@ -225,4 +226,32 @@ async fn activity_is_written_before_the_process_ends() {
     assert_eq!(instance.gateway.end_by("-TERM"), Some(143));
     unpause.join().unwrap();
     assert_ne!(metadata(), before, "{}", instance.gateway.log());
+}
+
+/// Contract 15.11: a browser that leaves before the store has responded has signed out.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_sign_out_whose_browser_leaves_is_completed() {
+    use std::io::Write;
+    let redis = redis();
+    let proxy = Chaos::start(redis.addr()).await.unwrap();
+    let options = Options { revocation: true, ..Options::new("http://x") };
+    let app = TestApp::builder().provider(options).set("STORE", format!("redis://127.0.0.1:{}", proxy.port()));
+    let app = app.start().await;
+    let ada = app.signed_in(ADA).await;
+    proxy.hold(vec!["*7\r\n$7\r\nEVALSHA", "cloakroom:mv:", "cloakroom:s:"]);
+    let request = format!(
+        "POST /auth/logout HTTP/1.1\r\nHost: localhost\r\nCookie: {}\r\nX-CSRF: 1\r\nSec-Fetch-Site: same-origin\r\n\
+         Content-Length: 0\r\n\r\n",
+        ada.cookie_header()
+    );
+    let mut browser = crate::raw::open(app.port);
+    browser.write_all(request.as_bytes()).unwrap();
+    proxy.holds().await;
+    drop(browser);
+    // The gateway notices that the browser is gone while the store is still silent.
+    assert_eq!(app.visitor().get("/health/live").await.status, 200);
+    proxy.release();
+    app.wait_for_log("\"signed_out\"").await;
+    eventually("the session is deleted", &app, async || keys(&redis, "s").is_empty()).await;
+    eventually("the refresh token is revoked", &app, async || requests(&app)[1] == 1).await;
 }
