@@ -27,10 +27,11 @@ use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use tokio::net::{TcpListener, TcpSocket};
 use tokio::sync::OwnedSemaphorePermit;
-use tokio::time::{sleep, timeout};
+use tokio::time::{Instant, sleep, timeout, timeout_at};
 
 use crate::app::App;
 use crate::error::Error;
+use crate::guard::cors;
 use crate::listen::Config;
 use crate::os;
 use crate::reply::{BodyError, Context, Reply, is_navigation, isolate, problem};
@@ -112,6 +113,7 @@ pub async fn run(listener: TcpListener, app: Arc<App>, end: impl Future<Output =
         // A second signal ends the delay.
         server.accept(&listener, select(delay, pin!(os::termination()))).await;
     }
+    let end = Instant::now() + DRAIN;
     server.accept_backlog(&listener).await;
     drop(listener);
     tracing::info!("shutting down; finishing requests in flight");
@@ -119,7 +121,7 @@ pub async fn run(listener: TcpListener, app: Arc<App>, end: impl Future<Output =
         server.connections.shutdown().await;
         app.flush().await;
     };
-    if timeout(DRAIN, finish).await.is_err() {
+    if timeout_at(end, finish).await.is_err() {
         tracing::warn!("requests were still in flight after 8 s");
     }
     Ok(if is_standalone { ExitCode::SUCCESS } else { ExitCode::from(TERMINATED) })
@@ -211,11 +213,18 @@ fn respond(
     let active = state.begin_request(!request.body().is_end_stream());
     let (head, incoming) = request.into_parts();
     let body = request_body::shared(incoming, discarding);
-    let is_well_formed = well_formed(&head);
+    let framing = Framing { is_well_formed: well_formed(&head), is_last: head.version < Version::HTTP_11 };
     let context = RequestContext::new(&head.headers);
     let head =
         RequestHead { method: head.method, target: head.uri, headers: head.headers, context: Arc::clone(&context) };
-    InRequest::new(context, Box::pin(response(routes, app, active, Arc::new(head), is_well_formed, body)))
+    InRequest::new(context, Box::pin(response(routes, app, active, Arc::new(head), framing, body)))
+}
+
+/// What is known of a request's place in its connection.
+struct Framing {
+    is_well_formed: Result<(), &'static str>,
+    /// Whether the connection closes after the response, as with HTTP/1.0 (contract 11.12).
+    is_last: bool,
 }
 
 /// Rejects malformed requests; a panic of a handler becomes a 500 (contract 11.8).
@@ -224,11 +233,11 @@ async fn response(
     app: Arc<App>,
     active: ActiveRequest,
     head: Arc<RequestHead>,
-    is_well_formed: Result<(), &'static str>,
+    framing: Framing,
     (body, mut rest): (RequestBody, Rest),
 ) -> Result<Response<impl Body<Data = Bytes, Error = BodyError>>, Infallible> {
     app.host.observe(&head.headers);
-    let mut response = match is_well_formed {
+    let mut response = match framing.is_well_formed {
         Ok(()) => match AssertUnwindSafe(routes.respond(Arc::clone(&head), body)).catch_unwind().await {
             Ok(response) => response,
             Err(_) => finish(rejection(&Error::Internal, &app, &head)),
@@ -248,8 +257,8 @@ async fn response(
         // Whether the client will send the body without a 100 is not known (RFC 9110, section 10.1.1).
         response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
     }
-    if app.is_stopping() {
-        // The client opens its next connection to another instance, before this one closes all that are idle.
+    // At shutdown the client opens its next connection to another instance, before this one closes all that are idle.
+    if framing.is_last || app.is_stopping() {
         response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
     }
     let context = Arc::clone(&head.context);
@@ -262,6 +271,8 @@ fn rejection(error: &Error, app: &App, head: &RequestHead) -> Reply {
     let (trace_id, link_base) = (head.context.trace.trace_id.clone(), app.origins.link_base().to_owned());
     let mut reply = problem(error, &Context { trace_id, as_page: is_navigation(&head.headers), link_base });
     app.common_headers.add(reply.headers_mut(), false);
+    let origin = cors::allowed_origin(&head.headers, &app.origins);
+    cors::add_cors_headers(reply.headers_mut(), origin, &app.origins);
     isolate(reply.headers_mut());
     reply
 }

@@ -84,7 +84,7 @@ fn reject_traversal(path: &[u8]) -> Result<(), &'static str> {
 /// other scripts to ASCII.
 fn is_dots(segment: &[u8]) -> bool {
     let name = segment.split(|byte| *byte == b';').next().unwrap_or_default();
-    if name.len() > 32 || !name.iter().any(|byte| *byte == b'.' || !byte.is_ascii()) {
+    if !name.iter().any(|byte| *byte == b'.' || !byte.is_ascii()) {
         return false;
     }
     let mut dots = 0;
@@ -108,6 +108,14 @@ mod tests {
 
     fn decoded(raw: &str) -> Result<String, &'static str> {
         ProvenPath::parse(raw).map(|path| path.decoded.into_owned())
+    }
+
+    #[test]
+    fn no_number_of_spaces_hides_dots() {
+        for spaces in [1, 31, 500] {
+            let dots = format!("/me/..{}/x", "%20".repeat(spaces));
+            assert!(ProvenPath::parse(&dots).is_err(), "{spaces}");
+        }
     }
 
     #[test]

@@ -100,13 +100,15 @@ pub fn passed_for_site(name: &HeaderName) -> bool {
 }
 
 /// Response headers that act on more than their response, besides the prefixes and suffixes below.
-const ACTING: [&str; 39] = [
+const ACTING: [&str; 41] = [
     "accept-ch",
     "activate-storage-access",
     "age",
     "alt-svc",
     "authentication-info",
     "authorization",
+    "cache-group-invalidation",
+    "cache-groups",
     "clear-site-data",
     "connection",
     "cookie",

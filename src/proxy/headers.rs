@@ -119,6 +119,9 @@ mod tests {
     fn nominated_headers_are_not_forwarded() {
         let headers = map(&[("connection", "Prefer, close"), ("prefer", "b"), ("accept", "a")]);
         assert_eq!(sent(&headers), ["accept"]);
+        let mut headers = map(&[("prefer", "b"), ("accept", "a")]);
+        headers.append("connection", HeaderValue::from_bytes(b"\xe9, Prefer ,\tclose").unwrap());
+        assert_eq!(sent(&headers), ["accept"], "beside a name that none can have");
     }
 
     #[test]

@@ -148,8 +148,8 @@ fn ascii(value: &HeaderValue) -> Cow<'_, str> {
 pub(super) fn nominated(headers: &HeaderMap) -> Vec<HeaderName> {
     // The usual two name no header that is passed on.
     let lines = headers.get_all(CONNECTION).iter().filter(|line| !matches!(line.as_bytes(), b"close" | b"keep-alive"));
-    let words = lines.filter_map(|line| line.to_str().ok()).flat_map(|line| line.split(',')).map(str::trim);
-    words.filter_map(|word| HeaderName::from_bytes(word.as_bytes()).ok()).collect()
+    let words = lines.flat_map(|line| line.as_bytes().split(|byte| *byte == b',')).map(<[u8]>::trim_ascii);
+    words.filter_map(|word| HeaderName::from_bytes(word).ok()).collect()
 }
 
 /// What every response may have and no browser gets: it is not worth a line of the log.

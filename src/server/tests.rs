@@ -15,6 +15,10 @@ use crate::telemetry::current;
 use crate::upstream::Upstream;
 
 fn app() -> Arc<App> {
+    app_with(&[])
+}
+
+fn app_with(more: &[(&str, &str)]) -> Arc<App> {
     let pairs = [
         ("AUTHORITY", "http://127.0.0.1:1"),
         ("CLIENT_ID", "app"),
@@ -22,7 +26,8 @@ fn app() -> Arc<App> {
         ("ENC_KEY", "AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA"),
         ("PUBLIC_ORIGIN", "http://localhost:7071"),
     ];
-    let vars: Vars = pairs.map(|(name, value)| (format!("CLOAKROOM_{name}"), value.to_owned())).into_iter().collect();
+    let pairs = pairs.iter().chain(more);
+    let vars: Vars = pairs.map(|(name, value)| (format!("CLOAKROOM_{name}"), (*value).to_owned())).collect();
     App::new(Config::from_vars(&vars).unwrap())
 }
 
@@ -94,6 +99,32 @@ async fn the_500_after_a_panic_is_isolated_and_a_page_for_a_navigation() {
         assert_eq!(value("cross-origin-opener-policy"), "same-origin");
         let policy = value("content-security-policy");
         assert!(policy.ends_with("; sandbox") && policy.contains("frame-ancestors 'none'"), "{policy}");
+    }
+}
+
+/// Contract 9.9: a page on another origin gets to know the error.
+#[tokio::test]
+async fn errors_that_no_route_gives_can_be_read_by_a_page_on_an_allowed_origin() {
+    let app = app_with(&[("ALLOWED_ORIGINS", "https://page.example")]);
+    let mut client = connection(app);
+    let response = post(&mut client, "/in-the-call", "Origin: https://page.example\r\n", "}").await;
+    assert!(response.contains("\r\naccess-control-allow-origin: https://page.example\r\n"), "{response}");
+    let response = post(&mut client, "/", "Origin: https://page.example\r\nHost: y\r\n", "}").await;
+    assert!(response.starts_with("HTTP/1.1 400 "), "{response}");
+    assert!(response.contains("\r\naccess-control-allow-origin: https://page.example\r\n"), "{response}");
+}
+
+/// Contract 11.12.
+#[tokio::test]
+async fn a_connection_of_http_1_0_closes_after_the_response() {
+    for lines in ["", "Connection: keep-alive\r\n"] {
+        let mut client = connection(app());
+        let request = format!("POST / HTTP/1.0\r\n{lines}Content-Length: 3\r\n\r\nabc");
+        client.write_all(request.as_bytes()).await.unwrap();
+        let mut received = String::new();
+        client.read_to_string(&mut received).await.unwrap();
+        // To `keep-alive` of the client hyper adds its own, which `close` overrides (RFC 9112 section 9.3).
+        assert!(received.contains("\r\nconnection: close") && received.ends_with("\r\n\r\n3"), "{received}");
     }
 }
 

@@ -1,6 +1,6 @@
 //! The trace of a request (W3C Trace Context).
 
-use http::{HeaderMap, HeaderName, HeaderValue};
+use http::{HeaderMap, HeaderName};
 
 use crate::secret::{random_hex, random_hex_pairs};
 
@@ -21,16 +21,26 @@ impl TraceContext {
     /// Continues the trace of `traceparent`, or starts one where the header is absent or malformed.
     #[must_use]
     pub fn from_headers(headers: &HeaderMap) -> Self {
-        let continued = headers.get(TRACEPARENT).map(HeaderValue::as_bytes).and_then(|value| {
-            let mut parts = value.split(|byte| *byte == b'-');
-            let (version, id, flags) = (parts.next()?, parts.next()?, parts.nth(1));
-            let hex = |bytes: &[u8]| bytes.iter().all(|byte| byte.is_ascii_digit() || (b'a'..=b'f').contains(byte));
-            let valid = version.len() == 2 && id.len() == 32 && hex(id) && id.iter().any(|byte| *byte != b'0');
-            let trace_id = if valid { String::from_utf8(id.to_vec()).ok()? } else { return None };
-            let flags = flags.and_then(|flags| u8::from_str_radix(str::from_utf8(flags).ok()?, 16).ok());
-            Some(Self { trace_id, sampled: flags.is_none_or(|flags| flags & 1 == 1), is_continued: true })
-        });
+        let continued = headers.get(TRACEPARENT).and_then(|value| Self::parse(value.as_bytes()));
         continued.unwrap_or_else(|| Self { trace_id: random_hex::<16>(), sampled: true, is_continued: false })
+    }
+
+    /// Of the value of `traceparent` (section 3.2). A later version may have more parts.
+    fn parse(value: &[u8]) -> Option<Self> {
+        let mut parts = value.split(|byte| *byte == b'-');
+        let mut hex = |length| {
+            let is_hex = |byte: &u8| byte.is_ascii_digit() || (b'a'..=b'f').contains(byte);
+            parts.next().filter(|part| part.len() == length && part.iter().all(is_hex))
+        };
+        let (version, trace_id, parent_id, flags) = (hex(2)?, hex(32)?, hex(16)?, hex(2)?);
+        let is_zero = |id: &[u8]| id.iter().all(|byte| *byte == b'0');
+        let has_more = parts.next().is_some();
+        if version == b"ff" || (version == b"00" && has_more) || is_zero(trace_id) || is_zero(parent_id) {
+            return None;
+        }
+        // The lowest bit of the last digit, of which the letters have an odd code if their value is even.
+        let sampled = flags.last().is_some_and(|digit| (digit & 1 == 1) != digit.is_ascii_lowercase());
+        Some(Self { trace_id: String::from_utf8(trace_id.to_vec()).ok()?, sampled, is_continued: true })
     }
 
     /// Writes the value of the header that continues this trace in a request of the gateway, under a new span id.
@@ -45,6 +55,8 @@ impl TraceContext {
 
 #[cfg(test)]
 mod tests {
+    use http::HeaderValue;
+
     use super::*;
 
     const ID: &str = "0af7651916cd43dd8448eb211c80319c";
@@ -55,7 +67,8 @@ mod tests {
 
     #[test]
     fn a_trace_is_continued_with_its_sampling_flag() {
-        for (flags, sampled) in [("01", true), ("00", false), ("03", true), ("02", false)] {
+        for (flags, sampled) in [("01", true), ("00", false), ("03", true), ("02", false), ("fb", true), ("0a", false)]
+        {
             let value = format!("00-{ID}-b7ad6b7169203331-{flags}").leak();
             let trace = parse(value);
             assert_eq!(trace, TraceContext { trace_id: ID.to_owned(), sampled, is_continued: true });
@@ -66,13 +79,24 @@ mod tests {
             assert!(sent.starts_with(&start) && sent.ends_with(end) && sent.len() == 55, "{sent}");
             assert!(!sent.contains("b7ad6b7169203331"), "under a span id of its own");
         }
+        assert!(parse(format!("01-{ID}-b7ad6b7169203331-01-more").leak()).is_continued, "of a later version");
     }
 
     #[test]
     fn a_trace_starts_here_where_the_header_is_absent_or_malformed() {
-        for malformed in
-            ["", "00-0AF7651916CD43DD8448EB211C80319C-b7ad6b7169203331-00", "00-00000000000000000000000000000000-b-00"]
-        {
+        for malformed in [
+            "",
+            "00-0AF7651916CD43DD8448EB211C80319C-b7ad6b7169203331-00",
+            "00-00000000000000000000000000000000-b7ad6b7169203331-00",
+            "00-0af7651916cd43dd8448eb211c80319c-0000000000000000-00",
+            "00-0af7651916cd43dd8448eb211c80319c-b7ad6b716920333-00",
+            "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331",
+            "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-0",
+            "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-+1",
+            "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-00-x",
+            "ff-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-00",
+            "zz-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-00",
+        ] {
             let trace = parse(malformed);
             assert!(
                 trace.trace_id.len() == 32 && trace.trace_id != ID && trace.sampled && !trace.is_continued,

@@ -119,7 +119,9 @@ fn take_any_head(buffer: &mut BytesMut, method: &Method) -> Result<Option<(Head,
         Some(problem) => return Err(problem),
         None => framing.body(),
     };
-    let is_persistent = is_persistent && body.is_delimited();
+    // A mistaken server sends the body that such a response announces, and it would be read as the next response.
+    let announces_body = framing.is_chunked || framing.length.is_some_and(|length| length > 0);
+    let is_persistent = is_persistent && body.is_delimited() && (has_body || !announces_body);
     Ok(Some((Head { status, headers, reason, framing: body, is_persistent }, status)))
 }
 

@@ -118,6 +118,22 @@ fn framing_in_doubt_does_not_matter_without_a_body_but_ends_the_connection() {
     }
 }
 
+/// A server that sends the body all the same would have it read as the response to the next request.
+#[test]
+fn a_connection_ends_after_a_response_that_announces_a_body_it_must_not_have() {
+    for (method, status) in [(Method::HEAD, 200), (Method::GET, 204), (Method::GET, 304)] {
+        for (headers, is_persistent) in [
+            ("", true),
+            ("Content-Length: 0\r\n", true),
+            ("Content-Length: 5\r\n", false),
+            ("Transfer-Encoding: chunked\r\n", false),
+        ] {
+            let (head, _) = complete(&format!("HTTP/1.1 {status} X\r\n{headers}\r\n"), &method);
+            assert_eq!(head.is_persistent, is_persistent, "{method} {status} {headers}");
+        }
+    }
+}
+
 #[test]
 fn an_unusual_reason_phrase_is_kept() {
     for (line, expected) in
