@@ -1,4 +1,4 @@
-// Parameters that `azd` and the workflow set in the environment; edit it for manual deployments.
+// Parameters that `azd` or your terminal sets in the environment; edit it for manual deployments.
 using './main.bicep'
 
 // The app registration's application (client) id. It is required.

@@ -28,6 +28,7 @@ const USAGE: &str = "usage: cargo dev <command>
   profile                     records how often each part of the gateway runs, for package --profile-use FILE
   image [--platform PLATFORM] makes the container image in dist/, for linux/amd64 and linux/arm64; --verify also runs it
   release --dry-run           makes what this machine can make of a release, in dist/release/
+     [--archive TRIPLE]       makes the archive for one target only
   host …                      runs the stand-in for the Functions host; `cargo dev host --help` lists its options";
 
 /// What a release can do without the sources.

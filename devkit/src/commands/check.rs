@@ -70,8 +70,10 @@ fn steps(missing: &[Missing]) -> Vec<(&'static str, Command)> {
         ("lints", cargo_with(&["clippy", "--workspace", "--all-targets", "--", "-D", "warnings"])),
         ("documentation", documentation),
         ("tests", tests),
-        ("journeys outside Azure Functions", journeys(missing)),
     ];
+    if os::RUNS_ALL_TESTS {
+        steps.push(("journeys outside Azure Functions", journeys(missing)));
+    }
     if missing.iter().all(|missing| missing.part != setup::COUNTS.part) {
         let bench = ["run", "--quiet", "--bin", "devkit", "--", "bench", "--counts"];
         steps.push(("the counts of a proxied call", cargo_with(&bench)));

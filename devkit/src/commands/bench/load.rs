@@ -54,7 +54,7 @@ fn comparisons<'a>(nginx: &'a Server, plain: &'a Server, many: &'a Server, outsi
             what: "600 B, 1 connection, over nginx",
             connections: 1,
             processor_bar: Some(1.2),
-            p99_bar: None,
+            p99_bar: Some(1.5),
             ..beside_nginx
         },
         Comparison {
