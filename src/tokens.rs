@@ -10,6 +10,7 @@ pub mod endpoint;
 mod failure;
 mod in_flight;
 mod limits;
+mod rejection;
 mod writer;
 
 use std::borrow::Cow;
@@ -320,7 +321,9 @@ impl TokenService {
             self.send_request(refresh_token, &open.session, api, clock).await;
         attempt.end(availability);
         drop(turn);
-        self.note_rejection(&open, refresh_token, api, &outcome, clock());
+        if let Err(error) = &outcome {
+            rejection::note(&self.sessions, &open, (refresh_token, api), error, clock());
+        }
         let (access_token, id_token) = outcome.as_ref().ok().cloned().unwrap_or_default();
         self.writer.save(lock, &open, NewTokens { refresh_token: rotated, access_token, id_token }, clock()).await?;
         Ok(Done { token: outcome?.0, is_requested: true })
@@ -330,23 +333,6 @@ impl TokenService {
     fn add_unsaved(&self, session: &mut Session) {
         self.writer.add_unsaved(session);
         self.sessions.remove_rejected_tokens(session);
-    }
-
-    fn note_rejection(
-        &self,
-        open: &OpenSession,
-        refresh_token: &SecretString,
-        api: Option<&str>,
-        outcome: &Result<Issued, RefreshError>,
-        now: UnixSeconds,
-    ) {
-        let api = api.unwrap_or_default();
-        match outcome {
-            Err(RefreshError::Expired) => self.sessions.reject_refresh_token(open, refresh_token.clone(), now),
-            Err(RefreshError::ConsentRequired) => self.sessions.require(open, api, RequiredInteraction::Consent, now),
-            Err(RefreshError::StepUpRequired(_)) => self.sessions.require(open, api, RequiredInteraction::StepUp, now),
-            Ok(_) | Err(RefreshError::Unavailable) => {}
-        }
     }
 
     async fn send_request(

@@ -108,16 +108,15 @@ impl<'de> Deserialize<'de> for Entries {
 /// expected.
 fn without_value(error: &serde_json::Error) -> String {
     let text = error.to_string();
-    match text.split_once(": ").zip(text.split_once(", expected ")) {
-        Some(((kind @ ("invalid type" | "invalid value" | "invalid length"), _), (_, expected))) => {
-            format!("{kind}, expected {expected}")
-        }
-        _ if text.starts_with("unknown variant ") => {
-            let expected = text.split_once(", expected ").map_or("", |(_, expected)| expected);
-            format!("unknown value, expected {expected}")
-        }
-        _ => text,
-    }
+    // The value itself may have the words that follow it.
+    let expected = text.rsplit_once(", expected ").map_or("something else", |(_, expected)| expected);
+    let kinds = [
+        ("invalid type: ", "invalid type"),
+        ("invalid value: ", "invalid value"),
+        ("unknown variant ", "unknown value"),
+    ];
+    let kind = kinds.into_iter().find(|(start, _)| text.starts_with(start)).map(|(_, kind)| kind);
+    kind.map_or_else(|| text.clone(), |kind| format!("{kind}, expected {expected}"))
 }
 
 pub(super) fn parse(text: &str) -> Result<Vec<Api>, Vec<String>> {
@@ -130,6 +129,7 @@ pub(super) fn parse(text: &str) -> Result<Vec<Api>, Vec<String>> {
     for (name, entry) in entries {
         if !names.insert(name.clone()) {
             errors.push(format!("{name}: another API has this name"));
+            continue;
         }
         match entry.into_api(&name) {
             Ok(api) => match apis.iter().find(|other| other.route == api.route) {

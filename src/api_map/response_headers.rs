@@ -205,6 +205,8 @@ mod tests {
     fn nothing_that_acts_on_the_origin_or_a_cache_can_be_added() {
         for header in [
             "Set-Cookie",
+            "Cache-Groups",
+            "Cache-Group-Invalidation",
             "Access-Control-Allow-Origin",
             "Clear-Site-Data",
             "Strict-Transport-Security",

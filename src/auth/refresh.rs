@@ -41,7 +41,7 @@ impl Auth {
         }
         if let Err(error) = &refreshed
             && error.facts().status.is_server_error()
-            && !self.sessions.has_newer_tokens(&open, now).await
+            && !self.sessions.has_newer_tokens(&open, now)
         {
             return Err(error.clone().into());
         }

@@ -123,32 +123,16 @@ impl Ring {
 
     /// The key that a sealed value names.
     pub async fn key_for_opening(self: &Arc<Self>, kid: KeyId, now: UnixSeconds) -> KeyForOpening {
-        if self.may_prove_successor(kid, now) {
-            Box::pin(self.prove_successor(kid, now)).await;
-        }
         match self.lookup(kid, now) {
             Lookup::Decided(key) => return key,
             Lookup::Unlisted if !self.may_list_for_unknown() && !self.may_await_list() => {
                 return self.decide_without_list();
             }
-            Lookup::Unfetched(_) if self.is_probed() => return KeyForOpening::Unavailable,
-            Lookup::Unlisted | Lookup::Unfetched(_) => {}
+            Lookup::Unfetched(_) | Lookup::Unproven if self.is_probed() => return KeyForOpening::Unavailable,
+            Lookup::Unlisted | Lookup::Unfetched(_) | Lookup::Unproven => {}
         }
         // Boxed, since few requests need it.
         Box::pin(self.read_key(kid, now)).await
-    }
-
-    /// Whether the key is past its retention, and its successor is to be fetched first (contract 6.15).
-    fn may_prove_successor(&self, kid: KeyId, now: UnixSeconds) -> bool {
-        self.with_view(now, |memory| memory.view.unproven.contains_key(&kid) && !memory.failed_lately())
-    }
-
-    async fn prove_successor(&self, kid: KeyId, now: UnixSeconds) {
-        let waiting_since = Instant::now();
-        let _guard = self.source_lock.lock().await;
-        if !self.failed_since(waiting_since) {
-            self.load(now, |view| view.unproven.get(&kid).copied()).await;
-        }
     }
 
     /// The key after the source was read, unless that fails.
@@ -164,14 +148,18 @@ impl Ring {
                 None => return KeyForOpening::Unavailable,
             };
         }
+        if matches!(self.lookup(kid, now), Lookup::Unproven) {
+            self.load(now, |view| view.unproven.get(&kid).copied()).await;
+        }
         let key = match self.lookup(kid, now) {
             Lookup::Decided(key) => key,
             Lookup::Unlisted => self.decide_without_list(),
+            Lookup::Unproven => KeyForOpening::Unavailable,
             Lookup::Unfetched(id) => match self.fetch(kid, &id, now).await {
                 Err(SourceUnavailable(_)) => KeyForOpening::Unavailable,
                 Ok(()) => match self.lookup(kid, now) {
                     Lookup::Decided(key) => key,
-                    Lookup::Unlisted | Lookup::Unfetched(_) => KeyForOpening::Unknown,
+                    Lookup::Unlisted | Lookup::Unfetched(_) | Lookup::Unproven => KeyForOpening::Unknown,
                 },
             },
         };
@@ -380,8 +368,8 @@ impl Ring {
 /// The time until the next refresh: `refresh` with jitter. The difference to `refresh` is more than a request takes, so
 /// that a change takes effect within `refresh`, unless that is shorter than two requests may take.
 pub(super) fn pause(refresh: Duration) -> Duration {
-    let longest = refresh.saturating_sub(SOURCE_DEADLINE).max(refresh / 2);
-    refresh.mul_f64(rand::random_range(0.8..=0.95)).min(longest)
+    let longest = refresh.mul_f64(0.95).min(refresh.saturating_sub(SOURCE_DEADLINE)).max(refresh / 2);
+    longest.mul_f64(rand::random_range(0.84..=1.0))
 }
 
 #[cfg(test)]

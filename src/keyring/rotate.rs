@@ -81,13 +81,14 @@ pub async fn rotate(
     now: UnixSeconds,
     parameters: &Parameters,
 ) -> Result<Outcome, SourceUnavailable> {
-    let mut versions = with_values(source).await?;
-    let mut plan = plan_of(&versions, now, parameters);
-    // Another step may have published meanwhile (contract 6.26).
-    if plan.publish.is_some() && has_other_versions(source, &versions).await? {
-        versions = with_values(source).await?;
-        plan = plan_of(&versions, now, parameters);
-    }
+    let plan = loop {
+        let versions = with_values(source).await?;
+        let plan = plan(&versions, now, parameters);
+        // Another step may have published meanwhile (contract 6.26).
+        if plan.publish.is_none() || !has_other_versions(source, &versions).await? {
+            break plan;
+        }
+    };
     let mut outcome = Outcome::default();
     if let Some(expires) = plan.publish {
         let new = NewVersion { text: new_key.to_base64url(), expires, activate_now: false };
@@ -213,7 +214,7 @@ async fn with_values(source: &dyn KeySource) -> Result<Vec<(Version, ValueStatus
     Ok(versions)
 }
 
-fn plan_of(versions: &[(Version, ValueStatus)], now: UnixSeconds, parameters: &Parameters) -> Plan {
+fn plan(versions: &[(Version, ValueStatus)], now: UnixSeconds, parameters: &Parameters) -> Plan {
     let valid = |(version, status): &&(Version, ValueStatus)| version.enabled && *status == ValueStatus::Valid;
     let newest = versions.iter().filter(valid).map(|(version, _)| version.created).max();
     let due_age = parameters.life.saturating_sub(parameters.propagation).as_secs();

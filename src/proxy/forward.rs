@@ -166,8 +166,9 @@ impl Proxy {
         now: UnixSeconds,
         arrived: Instant,
     ) -> Rejected {
-        let has_newer = self.sessions.has_newer_tokens(open, now).await;
-        let cookies = if has_newer { self.sessions.write_or_log(open, now, arrived).await } else { Vec::new() };
+        // An expired session leaves the cookie: another instance may just have set a newer one (contract 4.20).
+        let is_written = error != Error::SessionExpired && self.sessions.has_newer_tokens(open, now);
+        let cookies = if is_written { self.sessions.write_or_log(open, now, arrived).await } else { Vec::new() };
         Rejected { error, cookies }
     }
 

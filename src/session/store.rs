@@ -107,6 +107,12 @@ pub trait SessionStore: Send + Sync + fmt::Debug {
     /// Why a session ended, if it did so on this instance (contract 4.22).
     fn ended_here(&self, session: &Session) -> Option<EndReason>;
 
+    /// Whether this instance has newer tokens of a session by now than its cookie holds. A shared store has them
+    /// itself.
+    fn has_newer_tokens(&self, open: &OpenSession, _now: UnixSeconds) -> bool {
+        open.is_cookie_outdated
+    }
+
     /// Removes an access token that its API rejected from what this instance caches (contract 7.12). What is stored is
     /// not changed.
     fn forget_cached_token(&self, _open: &OpenSession, _token: &AccessToken) {}

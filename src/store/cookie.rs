@@ -197,6 +197,10 @@ impl SessionStore for CookieStore {
         self.ended.get(session)
     }
 
+    fn has_newer_tokens(&self, open: &OpenSession, now: UnixSeconds) -> bool {
+        self.ended.get(&open.session).is_none() && self.memory.merge_for_refresh(&mut open.session.clone(), now)
+    }
+
     fn forget_cached_token(&self, open: &OpenSession, token: &AccessToken) {
         self.memory.reject_token(open, token);
     }

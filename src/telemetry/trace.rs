@@ -38,8 +38,7 @@ impl TraceContext {
         if version == b"ff" || (version == b"00" && has_more) || is_zero(trace_id) || is_zero(parent_id) {
             return None;
         }
-        // The lowest bit of the last digit, of which the letters have an odd code if their value is even.
-        let sampled = flags.last().is_some_and(|digit| (digit & 1 == 1) != digit.is_ascii_lowercase());
+        let sampled = u8::from_str_radix(str::from_utf8(flags).ok()?, 16).ok()? & 1 == 1;
         Some(Self { trace_id: String::from_utf8(trace_id.to_vec()).ok()?, sampled, is_continued: true })
     }
 

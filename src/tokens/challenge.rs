@@ -29,6 +29,11 @@ const BASE64: GeneralPurpose = GeneralPurpose::new(
     GeneralPurposeConfig::new().with_decode_padding_mode(DecodePaddingMode::Indifferent),
 );
 
+/// The scheme of challenges that count.
+const BEARER: &str = "bearer";
+/// Between scheme and parameters.
+const WHITE_SPACE: [char; 2] = [' ', '\t'];
+
 /// What the next sign-in must bring.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Requirement {
@@ -87,15 +92,22 @@ pub fn required_by(status: StatusCode, headers: &HeaderMap) -> Option<Requiremen
     })
 }
 
-/// The challenges of a line with the scheme `Bearer`, each with all that follows it. Other schemes may have forms that
+/// The challenges of a line with the scheme `Bearer`, each up to the next of them. Other schemes may have forms that
 /// the parser does not read (RFC 9110 section 11.2).
 fn bearer_challenges(line: &HeaderValue) -> Vec<String> {
-    const SCHEME: &str = "bearer";
     // A quoted string may have bytes beyond ASCII, which no member that counts here has.
     let line: String =
         line.as_bytes().iter().map(|byte| if byte.is_ascii() { char::from(*byte) } else { '?' }).collect();
+    let starts: Vec<usize> = members(&line).filter(|start| parameters(line.get(*start..)).is_some()).collect();
+    let ends = starts.iter().skip(1).copied().chain([line.len()]);
+    let challenges = starts.iter().zip(ends).filter_map(|(start, end)| parameters(line.get(*start..end)));
+    challenges.map(|parameters| format!("{BEARER} {parameters}")).collect()
+}
+
+/// Where the members of a list begin: at its start, and after each comma that is not within a quoted string.
+fn members(line: &str) -> impl Iterator<Item = usize> {
     let (mut is_quoted, mut is_escaped) = (false, false);
-    let mut ends_member = |byte: u8| {
+    let mut ends_member = move |byte: u8| {
         match byte {
             _ if is_escaped => is_escaped = false,
             b'\\' if is_quoted => is_escaped = true,
@@ -104,16 +116,14 @@ fn bearer_challenges(line: &HeaderValue) -> Vec<String> {
         }
         byte == b',' && !is_quoted
     };
-    let starts = line.bytes().enumerate().filter(|(_, byte)| ends_member(*byte)).map(|(at, _)| at + 1);
-    let starts: Vec<usize> = [0].into_iter().chain(starts).collect();
-    let members =
-        starts.into_iter().filter_map(|start| line.get(start..)).map(|rest| rest.trim_start_matches([' ', '\t']));
-    let of_bearer = members.filter_map(|member| {
-        let (scheme, parameters) = member.split_at_checked(SCHEME.len())?;
-        let is_bearer = scheme.eq_ignore_ascii_case(SCHEME) && parameters.starts_with([' ', '\t']);
-        is_bearer.then(|| format!("{SCHEME} {}", parameters.trim_start_matches([' ', '\t'])))
-    });
-    of_bearer.collect()
+    [0].into_iter().chain(line.bytes().enumerate().filter(move |(_, byte)| ends_member(*byte)).map(|(at, _)| at + 1))
+}
+
+/// What follows the scheme, if it is `Bearer` and has parameters.
+fn parameters(challenge: Option<&str>) -> Option<&str> {
+    let (scheme, parameters) = challenge?.trim_start_matches(WHITE_SPACE).split_at_checked(BEARER.len())?;
+    let is_bearer = scheme.eq_ignore_ascii_case(BEARER) && parameters.starts_with(WHITE_SPACE);
+    is_bearer.then(|| parameters.trim_start_matches(WHITE_SPACE))
 }
 
 /// The URL of the sign-in for an API, whose name is empty for none, with what it must bring sealed into it.
@@ -229,6 +239,8 @@ mod tests {
             format!(r#"Bearer  error="insufficient_claims", claims="{base64}""#),
             format!(r#"Bearer error="insufficient_claims", error_description="Zugriff für Ä", claims="{base64}""#),
             format!(r#"Bearer realm="a", Bearer error="insufficient_claims", claims="{base64}""#),
+            format!(r#"Bearer error="insufficient_claims", claims="{base64}", Bearer  realm="a""#),
+            format!(r#"{}Bearer error="insufficient_claims", claims="{base64}""#, "Bearer ,".repeat(7_000)),
         ] {
             assert_eq!(claims_in(&line).as_deref(), Some(claims), "{line}");
         }

@@ -115,6 +115,10 @@ async fn more_than_32_parameters_get_a_page_and_change_nothing() {
         assert_eq!((response.status, response.code()), (400, "bad_request"));
         assert_eq!(response.headers_named("set-cookie").count(), 0);
         assert_isolated(&response);
+        let by_script =
+            visitor.send("GET", &format!("/auth/callback?{}", "&".repeat(32)), &[("accept", "*/*")], "").await;
+        assert_eq!((by_script.status, by_script.header("content-type")), (400, Some("text/html; charset=utf-8")));
+        assert_isolated(&by_script);
         assert_eq!(app.provider.token_requests(), 0);
         assert_eq!(send(&mut visitor, &callback.form()).await.header("location"), Some("/here"));
     }

@@ -499,3 +499,19 @@ async fn an_id_token_never_makes_a_session_too_large() {
     let mut visitor = app.signed_in(ADA).await;
     assert_eq!(visitor.fetch("GET", "/graph/me").await.status, 200, "{}", app.log());
 }
+
+/// Contract 3.12, 3.13: only in forwarding mode a form loses its content type, and only an empty one.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_navigation_with_a_body_and_without_a_content_type_is_no_form() {
+    let app = TestApp::start().await;
+    let mut visitor = app.signed_in(ADA).await;
+    let of_a_page = [
+        ("sec-fetch-mode", "navigate"),
+        ("sec-fetch-dest", "document"),
+        ("sec-fetch-site", "same-origin"),
+        ("accept", "text/html"),
+    ];
+    let response = visitor.send("POST", "/auth/logout", &of_a_page, "x").await;
+    assert_eq!((response.status, response.code()), (403, "csrf_failed"));
+    assert_eq!(visitor.send("POST", "/auth/logout", &of_a_page, "").await.status, 303);
+}

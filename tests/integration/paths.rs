@@ -154,6 +154,12 @@ async fn no_target_reaches_another_host_prefix_or_api() {
             "Host: localhost\r\nCookie: {}\r\nX-CSRF: 1\r\nSec-Fetch-Site: same-origin\r\n\r\n",
             visitor.cookie_header()
         );
+        // A host responds to other methods than GET itself (contract 3.31).
+        let methods = ["GET", "POST", "DELETE"].into_iter().take(if reach == Reach::Direct { 3 } else { 1 });
+        for method in methods {
+            let response = app.visitor().send(method, "/nothing", &[("accept", "application/json")], "").await;
+            assert_eq!((response.status, response.code()), (404, "route_denied"), "contract 12.12: {reach:?} {method}");
+        }
         let mut connection = raw::Wire::to(app.port);
         let targets = corpus::targets(&other.addr().to_string());
         assert!(targets.len() >= 300, "{}", targets.len());

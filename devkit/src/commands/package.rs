@@ -240,8 +240,9 @@ fn functions(root: &Path) -> io::Result<Vec<String>> {
 /// # Errors
 /// The folder cannot be read.
 pub fn files(folder: &Path) -> io::Result<Vec<(String, PathBuf)>> {
-    let all = all_files(folder)?;
-    Ok(all.into_iter().filter(|(name, _)| is_served(name)).collect())
+    let mut found = Vec::new();
+    add_files(&mut found, folder, "")?;
+    Ok(found)
 }
 
 /// Whether the gateway serves a file of the SPA, by its relative path: no dotfiles but those of well-known URIs (RFC
@@ -251,16 +252,17 @@ pub fn is_served(name: &str) -> bool {
     name.starts_with(".well-known/") || !name.split('/').any(|part| part.starts_with('.'))
 }
 
-fn all_files(folder: &Path) -> io::Result<Vec<(String, PathBuf)>> {
-    let mut found = Vec::new();
+/// Adds the files below a folder; `above` is the folder's own path with a slash, or empty.
+fn add_files(found: &mut Vec<(String, PathBuf)>, folder: &Path, above: &str) -> io::Result<()> {
     for entry in fs::read_dir(folder)? {
         let path = entry?.path();
-        let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
-        if path.is_dir() {
-            found.extend(all_files(&path)?.into_iter().map(|(inner, path)| (format!("{name}/{inner}"), path)));
-        } else {
+        let name = format!("{above}{}", path.file_name().unwrap_or_default().to_string_lossy());
+        let (is_folder, below) = (path.is_dir(), format!("{name}/"));
+        if is_folder && is_served(&below) {
+            add_files(found, &path, &below)?;
+        } else if !is_folder && is_served(&name) {
             found.push((name, path));
         }
     }
-    Ok(found)
+    Ok(())
 }

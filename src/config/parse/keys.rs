@@ -46,6 +46,9 @@ impl ConfigParser<'_> {
             .filter_map(|setting| Some((setting, self.set_value(&setting)?)))
             .collect();
         let mut sources: Vec<_> = set.iter().map(|(setting, value)| self.key_source_of(setting, value)).collect();
+        if self.set_value(&KEY_VAULT_URL).is_none() && self.set_value(&KEY_NAME).is_some() {
+            self.record(&KEY_NAME, format!("is only valid together with {PREFIX}KEY_VAULT_URL"));
+        }
         if let [_, .., (extra, _)] = set.as_slice() {
             return Err(self.record(extra, "conflicts with another key source; set only one"));
         }
@@ -53,9 +56,6 @@ impl ConfigParser<'_> {
             let others = format!("or {PREFIX}KEY_FILE or {PREFIX}ENC_KEY is required");
             return Err(self.record(&KEY_VAULT_URL, others));
         };
-        if self.set_value(&KEY_VAULT_URL).is_none() && self.set_value(&KEY_NAME).is_some() {
-            self.record(&KEY_NAME, format!("is only valid together with {PREFIX}KEY_VAULT_URL"));
-        }
         source
     }
 

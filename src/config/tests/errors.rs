@@ -17,6 +17,8 @@ fn errors_never_contain_the_value() {
         r#""allow":["GET /"],"request_headers":["x canary"]"#,
         r#""allow":["GET /"],"response_headers":["Set-Canary,"]"#,
         r#""allow":"CANARY""#,
+        r#""allow":"x, expected CANARY""#,
+        r#""allow":["GET /"],"cache":"x, expected CANARY""#,
         r#""allow":["GET /"],"csrf":"CANARY""#,
         r#""allow":["GET /"],"max_body":"CANARY""#,
     ] {
@@ -46,6 +48,7 @@ fn one_invalid_setting_hides_no_other() {
         (&[("PUBLIC_ORIGIN", ""), ("RETURN_URI", "/auth/login")], &["PUBLIC_ORIGIN", "RETURN_URI"]),
         (&[("ALLOWED_ORIGINS", "x"), ("RETURN_URI", "//x")], &["ALLOWED_ORIGINS", "RETURN_URI"]),
         (&[("ENC_KEY", "short"), ("KEY_VAULT_URL", "http://x")], &["KEY_VAULT_URL", "ENC_KEY", "ENC_KEY"]),
+        (&[("KEY_FILE", "keys.json"), ("KEY_NAME", "x")], &["KEY_NAME", "ENC_KEY"]),
     ] {
         let changes: Vec<_> = changes.iter().map(|(name, value)| (format!("CLOAKROOM_{name}"), *value)).collect();
         let changes: Vec<_> = changes.iter().map(|(name, value)| (name.as_str(), *value)).collect();
@@ -64,10 +67,13 @@ fn a_setting_that_is_not_unicode_is_an_error() {
     use std::os::unix::ffi::OsStringExt;
     let not_unicode = |name: &str| (OsString::from(name), OsString::from_vec(b"caf\xe9.example".to_vec()));
     let good = GOOD.iter().map(|(name, value)| (OsString::from(name), OsString::from(value)));
-    let others = [not_unicode("CLOAKROOM_COOKIE_DOMAIN"), not_unicode("LS_COLORS")];
-    let errors = Config::from_vars(&Vars::from_os(good.chain(others))).unwrap_err();
-    assert_eq!(errors.0.len(), 1, "{errors}");
-    assert!(errors.to_string().contains("CLOAKROOM_COOKIE_DOMAIN is not Unicode"), "{errors}");
+    for name in ["CLOAKROOM_COOKIE_DOMAIN", "CLOAKROOM_PUBLIC_ORIGIN"] {
+        let good = good.clone().filter(|(of, _)| of != name);
+        let errors = Config::from_vars(&Vars::from_os(good.chain([not_unicode(name), not_unicode("LS_COLORS")])));
+        let errors = errors.unwrap_err();
+        assert_eq!(errors.0.len(), 1, "{errors}");
+        assert!(errors.to_string().contains(&format!("{name} is not Unicode")), "{errors}");
+    }
 }
 
 /// Contract 12.12.

@@ -63,6 +63,8 @@ pub(super) enum Lookup {
     Decided(KeyForOpening),
     Unlisted,
     Unfetched(String),
+    /// It is past its retention, and the value of its successor is to be fetched first (contract 6.15).
+    Unproven,
 }
 
 impl Memory {
@@ -71,6 +73,11 @@ impl Memory {
             None => Lookup::Unlisted,
             Some((state, _)) if !state.opens() => Lookup::Decided(KeyForOpening::Closed),
             Some((_, id)) => match self.keys.get(&kid) {
+                // A key in memory continues to open while the successor cannot be fetched.
+                Some(Fetched::Key(_)) if self.view.unproven.contains_key(&kid) && !self.failed_lately() => {
+                    Lookup::Unproven
+                }
+                None if self.view.unproven.contains_key(&kid) => Lookup::Unproven,
                 Some(Fetched::Key(key)) => Lookup::Decided(KeyForOpening::Found(Arc::clone(key))),
                 Some(Fetched::NotAKey) => Lookup::Decided(KeyForOpening::Closed),
                 None => Lookup::Unfetched(id.clone()),
@@ -115,6 +122,12 @@ impl Memory {
         for Version { id, kid, .. } in ignored {
             if self.is_first_report(&id) {
                 tracing::error!(%kid, version = %id, "key version ignored: an earlier one has the same kid");
+            }
+        }
+        for Version { kid, .. } in versions.iter().filter(|version| !version.enabled) {
+            // A rotation disables what does not open any more.
+            if self.view.states.get(kid).is_some_and(|(state, _)| state.opens() && *state != State::Lapsed) {
+                tracing::warn!(event = "key_revoked", %kid, "a key was revoked: what is sealed under it is invalid");
             }
         }
         let listed: HashSet<KeyId> = versions.iter().map(|version| version.kid).collect();

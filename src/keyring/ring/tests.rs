@@ -92,6 +92,19 @@ fn ring() -> (Arc<Scripted>, Arc<Ring>) {
     (source, ring)
 }
 
+/// Contract 16.6: whatever the jitter, a request that takes its deadline ends within the interval.
+#[test]
+fn the_pause_leaves_time_for_a_slow_source() {
+    for _ in 0..200 {
+        for seconds in [10, 30, 300] {
+            let refresh = Duration::from_secs(seconds);
+            assert!(pause(refresh) + SOURCE_DEADLINE <= refresh, "{seconds}");
+            assert!(pause(refresh) >= refresh.mul_f64(0.4));
+        }
+        assert!(pause(Duration::from_secs(1)) >= Duration::from_millis(400), "never without a pause");
+    }
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_cold_start_needs_one_list_and_one_get() {
     let (source, ring) = ring();

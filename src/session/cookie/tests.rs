@@ -230,3 +230,19 @@ proptest::proptest! {
         }
     }
 }
+
+/// Contract 4.13: browsers ignore a deletion with other attributes.
+#[test]
+fn a_login_cookie_is_deleted_with_the_attributes_that_it_was_set_with() {
+    for same_site in [SameSite::Strict, SameSite::None] {
+        let cookies = SessionCookies::new(Settings { same_site, ..settings() });
+        let attribute = |line: &HeaderValue| {
+            let line = line.to_str().unwrap();
+            line.split("; ").find(|part| part.starts_with("SameSite=")).unwrap().to_owned()
+        };
+        for cookie in [cookies.sign_out(), cookies.login("abc")] {
+            let deleted = cookies.delete_login(cookie.name.clone());
+            assert_eq!(attribute(&deleted), attribute(&cookies.set(&cookie, "x")), "{}", cookie.name);
+        }
+    }
+}

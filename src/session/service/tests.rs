@@ -10,11 +10,11 @@ use crate::keyring::states::Parameters;
 use crate::keyring::static_key::StaticKey;
 use crate::keyring::{KeySource, Ring};
 use crate::secret::Key32;
-use crate::session::captured_log::Capture;
 use crate::session::cookie::{Persistence, SameSite, Settings};
 use crate::session::handle::Handle;
 use crate::session::payload::User;
 use crate::session::store::{IndexError, ListedSession, LoadError, LockError, LogoutTokenId, StoreFuture, Whose};
+use crate::telemetry::captured_log::Capture;
 
 const NAME: &str = "__Host-Http-x";
 const NOW: UnixSeconds = 1_000;
@@ -132,7 +132,7 @@ async fn a_store_that_does_not_respond_signs_no_user_out() {
     assert_eq!(Error::from(error), Error::StoreUnavailable);
     let open = sessions.begin(Session::new([1; 16], User::default(), NOW), &sessions.known_revocations(), NOW);
     assert_eq!(sessions.start(&open, NOW, Instant::now()).await, Err(WriteError::StoreUnavailable));
-    assert!(!sessions.has_newer_tokens(&open, NOW).await);
+    assert!(!sessions.has_newer_tokens(&open, NOW));
 }
 
 /// Contract 15.9, 15.11: a sign-in starts, and a sign-out ends the session here, by the cookie alone.

@@ -9,8 +9,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use lru::LruCache;
+use sha2::{Digest, Sha256};
 
 use crate::clock::UnixSeconds;
+use crate::secret::ExposeSecret;
 use crate::session::OpenSession;
 use crate::session::payload::{AccessToken, Session, SessionId, Token};
 use crate::session::store::NewTokens;
@@ -19,6 +21,8 @@ use crate::sync::{Mutex, MutexGuard, PoisonError};
 
 /// Most entries. When the table is full, the one that was not used for the longest time is removed.
 const LIMIT: NonZeroUsize = NonZeroUsize::MIN.saturating_add(9_999);
+/// Most rejected access tokens of a session that are remembered.
+const REJECTED: usize = 16;
 /// How long requests that carry an older cookie get a new access token, in seconds (contract 7.12).
 const CACHED: u64 = 60;
 /// The time between two sweeps: an access token stays in memory for at most so long after its last use.
@@ -42,8 +46,8 @@ struct Entry {
     /// The newest ID token of this instance, with its generation.
     id_token: Option<(u64, Token)>,
     access_tokens: Vec<CachedToken>,
-    /// Access tokens that their API rejected, one of each, so that they are not cached again (contract 7.12).
-    rejected: Vec<AccessToken>,
+    /// Access tokens that their API rejected, so that they are not cached again (contract 7.12): the newest are last.
+    rejected: Vec<RejectedToken>,
     /// Held by the one request that refreshes the tokens. It exists while a request has it or waits for it.
     refresh: std::sync::Weak<tokio::sync::Mutex<()>>,
     /// The newest activity that was written by this instance.
@@ -62,6 +66,17 @@ struct CachedToken {
     until: UnixSeconds,
     /// It did not fit the cookie, so that writing the cookie again would be of no use.
     left_out: bool,
+}
+
+/// An access token that its API rejected.
+#[derive(Debug)]
+struct RejectedToken {
+    hash: [u8; 32],
+    expires_at: UnixSeconds,
+}
+
+fn token_hash(token: &AccessToken) -> [u8; 32] {
+    Sha256::new().chain_update(&token.api).chain_update([0]).chain_update(token.token.expose_secret()).finalize().into()
 }
 
 /// Newer tokens for a session are stored already.
@@ -133,7 +148,8 @@ impl Memory {
     pub(super) fn keep_left_out(&self, open: &OpenSession, token: AccessToken, generation: u64) {
         let until = token.expires_at;
         self.change(open, |entry| {
-            if !entry.rejected.iter().any(|rejected| rejected.is_same(&token)) {
+            let hash = token_hash(&token);
+            if !entry.rejected.iter().any(|rejected| rejected.hash == hash) {
                 entry.cache(CachedToken { token, generation, until, left_out: true });
             }
         });
@@ -143,8 +159,12 @@ impl Memory {
     pub(super) fn reject_token(&self, open: &OpenSession, token: &AccessToken) {
         self.change(open, |entry| {
             entry.access_tokens.retain(|cached| !cached.token.is_same(token));
-            entry.rejected.retain(|rejected| rejected.api != token.api);
-            entry.rejected.push(AccessToken { token: token.token.to_packed(), ..token.clone() });
+            let rejected = RejectedToken { hash: token_hash(token), expires_at: token.expires_at };
+            entry.rejected.retain(|earlier| earlier.hash != rejected.hash);
+            if entry.rejected.len() >= REJECTED {
+                entry.rejected.remove(0);
+            }
+            entry.rejected.push(rejected);
         });
     }
 
@@ -256,7 +276,7 @@ impl Entry {
 
     fn remove_unusable_tokens(&mut self, now: UnixSeconds) {
         self.access_tokens.retain(|cached| now < cached.until && !cached.token.is_expired(now));
-        self.rejected.retain(|rejected| !rejected.is_expired(now));
+        self.rejected.retain(|rejected| now < rejected.expires_at);
         // What is left of it would stay until the session expires.
         self.access_tokens.shrink_to_fit();
         if self.refresh.strong_count() == 0 {

@@ -166,7 +166,7 @@ mod tests {
 
     #[test]
     fn the_queue_is_bounded_and_logs_what_it_forgets() {
-        let capture = crate::session::captured_log::Capture::start();
+        let capture = crate::telemetry::captured_log::Capture::start();
         let deletions = Deletions::default();
         let until = Instant::now() + Duration::from_secs(5);
         for number in 0..=LIMIT {

@@ -212,7 +212,7 @@ async fn rejections_do_not_open_the_circuit() {
 /// Contract 22.2: one line when the circuit opens and one when it closes, however many refreshes fail.
 #[tokio::test(start_paused = true)]
 async fn an_outage_is_logged_once() {
-    let capture = crate::session::captured_log::Capture::start();
+    let capture = crate::telemetry::captured_log::Capture::start();
     let (service, double) = opened().await;
     let count = |event: &str| capture.text().matches(event).count();
     for _ in 0..3 {

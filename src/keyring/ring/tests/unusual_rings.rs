@@ -193,3 +193,24 @@ async fn a_key_past_its_retention_opens_only_while_its_successor_cannot_be_fetch
     tokio::time::advance(Duration::from_secs(15)).await;
     assert!(matches!(ring.key_for_opening(oldest, NOW).await, KeyForOpening::Closed));
 }
+
+/// Contract 20.4.
+#[tokio::test(start_paused = true)]
+async fn a_key_that_is_disabled_while_it_opens_is_logged_as_revoked_once() {
+    let capture = crate::telemetry::captured_log::Capture::start();
+    let (source, ring, _) = settled().await;
+    source.add(2, 2_000);
+    ring.refresh(NOW).await;
+    source.edit(2, |version| version.enabled = false);
+    for _ in 0..2 {
+        ring.refresh(NOW).await;
+    }
+    assert_eq!(capture.text().matches("event=\"key_revoked\" kid=0202020202020202").count(), 1, "{}", capture.text());
+    // The oldest one is retired by now, and its rotation disables it.
+    source.edit(2, |version| version.enabled = true);
+    ring.refresh(NOW).await;
+    assert!(matches!(ring.key_for_opening(KeyId([1; 8]), NOW).await, KeyForOpening::Closed));
+    source.edit(1, |version| version.enabled = false);
+    ring.refresh(NOW).await;
+    assert_eq!(capture.text().matches("key_revoked").count(), 1, "{}", capture.text());
+}

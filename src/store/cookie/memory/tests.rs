@@ -155,6 +155,18 @@ fn a_rejected_token_that_does_not_fit_the_cookie_is_not_kept_again() {
     assert_eq!(merged(&memory, &old, 100).1, ["a0"]);
     memory.keep_left_out(&old, of_orders("b2"), 3);
     assert_eq!(merged(&memory, &old, 100).1, ["a0", "b2"], "a new one is");
+    memory.reject_token(&old, &of_orders("b2"));
+    memory.reject_token(&old, &of_orders("b1"));
+    memory.keep_left_out(&old, of_orders("b2"), 4);
+    assert_eq!(merged(&memory, &old, 100).1, ["a0"], "whichever was rejected last");
+    for number in 0..2 * REJECTED {
+        memory.reject_token(&old, &token("orders", &format!("c{number}"), 2_000));
+    }
+    let remembered = |now| {
+        merged(&memory, &old, now);
+        memory.table().peek(&[1; 16]).unwrap().rejected.len()
+    };
+    assert_eq!((remembered(1_999), remembered(2_000)), (REJECTED, 0), "until they expire");
 }
 
 #[test]

@@ -37,7 +37,7 @@ fn evicted_keys(stats: &Value) -> Option<u64> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::session::captured_log::Capture;
+    use crate::telemetry::captured_log::Capture;
 
     #[test]
     fn what_is_evicted_is_logged_once() {

@@ -127,7 +127,7 @@ mod tests {
 
     use super::super::failure::Failure;
     use super::*;
-    use crate::session::captured_log::Capture;
+    use crate::telemetry::captured_log::Capture;
 
     fn server(number: u16) -> Arc<Address> {
         Arc::new(Address { host: "redis.example".to_owned(), port: number })
