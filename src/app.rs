@@ -144,6 +144,7 @@ impl App {
 
     /// Writes what responses did not wait for.
     pub async fn flush(&self) {
+        self.auth.flush().await;
         self.sessions.flush().await;
     }
 

@@ -22,6 +22,7 @@ mod transaction;
 use std::sync::Arc;
 
 use http::{HeaderValue, StatusCode};
+use tokio_util::task::TaskTracker;
 use url::Url;
 
 use crate::api_map::ApiMap;
@@ -87,6 +88,8 @@ pub struct Auth {
     exchange_limits: ExchangeLimits,
     failure_log: FailureLog,
     logout_token_log: LimitedLog,
+    /// The sign-outs that are in progress, whether their browsers wait or not.
+    background: TaskTracker,
 }
 
 impl Auth {
@@ -107,7 +110,14 @@ impl Auth {
             exchange_limits: ExchangeLimits::new(limits.exchanges),
             failure_log: FailureLog::default(),
             logout_token_log: LimitedLog::default(),
+            background: TaskTracker::new(),
         })
+    }
+
+    /// Waits for the sign-outs that are in progress.
+    pub async fn flush(&self) {
+        self.background.close();
+        self.background.wait().await;
     }
 
     /// Whether `/auth/callback` accepts a posted form.

@@ -75,7 +75,11 @@ fn check(vars: &Vars, online: bool) -> ExitCode {
 
 fn check_online(config: Config) -> ExitCode {
     // Key source and provider log the reason of a failure.
-    let log = telemetry::start(telemetry::Config { level: tracing::Level::WARN, json: Some(false) });
+    let log = telemetry::start(telemetry::Config {
+        level: tracing::Level::WARN,
+        json: Some(false),
+        user: telemetry::LogUser::None,
+    });
     let runtime = match runtime() {
         Ok(runtime) => runtime,
         Err(code) => return code,

@@ -214,7 +214,7 @@ fn respond(
     let (head, incoming) = request.into_parts();
     let body = request_body::shared(incoming, discarding);
     let framing = Framing { is_well_formed: well_formed(&head), is_last: head.version < Version::HTTP_11 };
-    let context = RequestContext::new(&head.headers);
+    let context = RequestContext::new(&head.headers, app.host.invocation(&head.headers));
     let head =
         RequestHead { method: head.method, target: head.uri, headers: head.headers, context: Arc::clone(&context) };
     InRequest::new(context, Box::pin(response(routes, app, active, Arc::new(head), framing, body)))

@@ -1,9 +1,8 @@
 //! Sessions: a pure codec (payload, seal, cookie), and the service over a store.
 
+pub mod audit;
 mod base64url;
 pub mod binary;
-#[cfg(test)]
-pub(crate) mod captured_log;
 pub mod companion;
 pub mod configured;
 pub mod cookie;

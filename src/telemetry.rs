@@ -3,6 +3,8 @@
 //! The host reports lines on stderr as errors or warnings and lines on stdout as information, so each line goes where
 //! its level belongs. Never logged: tokens, codes, cookies, keys, secrets, query strings, bodies.
 
+#[cfg(test)]
+pub(crate) mod captured_log;
 mod json;
 mod request;
 mod text;
@@ -10,6 +12,7 @@ mod trace;
 mod writer;
 
 use std::io::{IsTerminal, Write, stderr, stdout};
+use std::sync::OnceLock;
 
 use tokio::task::JoinHandle;
 use tracing::Level;
@@ -22,28 +25,43 @@ pub use request::{InRequest, RequestContext, in_current_request, in_request};
 pub use trace::{TRACEPARENT, TraceContext};
 pub use writer::{LogGuard, report_dropped_lines};
 
-/// `LOG`: level and format.
+/// `LOG_USER`: what audit events say of a user.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum LogUser {
+    /// A hash, which distinguishes users.
+    #[default]
+    Hash,
+    /// The user's identifier.
+    Id,
+    None,
+}
+
+/// As the process was started with it.
+static LOG_USER: OnceLock<LogUser> = OnceLock::new();
+
+/// What audit events say of a user.
+#[must_use]
+pub fn log_user() -> LogUser {
+    LOG_USER.get().copied().unwrap_or_default()
+}
+
+/// `LOG` and `LOG_USER`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Config {
     /// The least severe level that is written.
     pub level: Level,
     /// JSON or text; `None` means text on a terminal, otherwise JSON.
     pub json: Option<bool>,
-}
-
-impl Default for Config {
-    fn default() -> Self {
-        Self { level: Level::INFO, json: None }
-    }
+    pub user: LogUser,
 }
 
 impl Config {
-    /// Reads `info`, `debug,json`, `warn,text` and the like.
+    /// Reads a `LOG` such as `info`, `debug,json` or `warn,text`.
     ///
     /// # Errors
     /// A sentence that says what is allowed.
-    pub fn parse(text: &str) -> Result<Self, &'static str> {
-        let mut config = Self::default();
+    pub fn parse(text: &str, user: LogUser) -> Result<Self, &'static str> {
+        let mut config = Self { level: Level::INFO, json: None, user };
         for word in text.split(',').map(str::trim) {
             match word {
                 "error" => config.level = Level::ERROR,
@@ -71,7 +89,8 @@ pub fn start(config: Config) -> LogGuard {
     let (writer, guard) = writer::start();
     let is_json = config.json.unwrap_or_else(|| !stdout().is_terminal());
     let levels = Targets::new().with_default(config.level.min(Level::WARN)).with_target("cloakroom", config.level);
-    // Only tests start it twice, and the first subscriber serves them as well.
+    // Only tests start it twice, and the first settings serve them as well.
+    let _ = LOG_USER.set(config.user);
     let _ = if is_json {
         set_global_default(json::subscriber(config.level, writer).with(levels)).is_ok()
     } else {
@@ -120,8 +139,9 @@ mod tests {
 
     #[test]
     fn level_and_format_are_read() {
-        assert_eq!(Config::parse("warn,json"), Ok(Config { level: Level::WARN, json: Some(true) }));
-        assert_eq!(Config::parse("text"), Ok(Config { level: Level::INFO, json: Some(false) }));
-        assert!(Config::parse("verbose").is_err());
+        let parse = |text| Config::parse(text, LogUser::Id).map(|Config { level, json, .. }| (level, json));
+        assert_eq!(parse("warn,json"), Ok((Level::WARN, Some(true))));
+        assert_eq!(parse("text"), Ok((Level::INFO, Some(false))));
+        assert!(parse("verbose").is_err());
     }
 }

@@ -31,6 +31,7 @@ use crate::oidc::scopes;
 use crate::reply::{Reply, clear_cache, redirect};
 use crate::secret::{ExposeSecret, Key32, SecretString};
 use crate::session::RequiredInteraction;
+use crate::session::audit::Audited;
 use crate::session::companion::Companion;
 use crate::session::payload::{AccessToken, Claims, Session, SessionId, Token, User};
 use crate::session::sealer::UnsealError;
@@ -185,7 +186,8 @@ impl Auth {
             self.sessions.replace_companion(replaced, &open, now).await;
         }
         if sign_in.must_be_logged() {
-            tracing::info!(event = "signed_in", "a user signed in");
+            let Audited { session, user } = Audited::of(&open.session);
+            tracing::info!(event = "signed_in", session, user, "a user signed in");
         }
         let is_same_user = companion.is_some_and(|companion| companion.names_user_of(&open.session));
         Ok(Started { may_be_another_user: !lines.is_empty() && !is_same_user, lines })

@@ -54,7 +54,7 @@ impl LimitedLog {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::session::captured_log::Capture;
+    use crate::telemetry::captured_log::Capture;
 
     #[tokio::test(start_paused = true)]
     async fn after_twenty_lines_in_a_minute_others_are_only_counted() {

@@ -20,6 +20,7 @@ use crate::guard::navigation;
 use crate::keyring::Purpose;
 use crate::places::Place;
 use crate::reply::{Body, Reply, clear_cache, form_page, is_navigation, json as json_reply, redirect};
+use crate::session::audit::Audited;
 use crate::session::sealer::{SealingKeyUnavailable, UnsealError};
 use crate::session::store::SessionKey;
 use crate::session::{OpenError, OpenSession};
@@ -33,20 +34,23 @@ enum Leaving {
     /// Known by its cookie only, since the store does not respond (contract 15.11).
     Known(SessionKey),
     Read(Box<OpenSession>),
+    /// Not known, since the key of its cookie is unavailable.
+    Unreadable,
 }
 
 impl Leaving {
-    fn key(&self) -> SessionKey {
+    fn key(&self) -> Option<SessionKey> {
         match self {
-            Self::Known(session) => *session,
-            Self::Read(open) => open.key(),
+            Self::Known(session) => Some(*session),
+            Self::Read(open) => Some(open.key()),
+            Self::Unreadable => None,
         }
     }
 
     fn open(&self) -> Option<&OpenSession> {
         match self {
-            Self::Known(_) => None,
             Self::Read(open) => Some(open),
+            Self::Known(_) | Self::Unreadable => None,
         }
     }
 }
@@ -68,7 +72,7 @@ impl Auth {
             place.enter().await?;
             csrf::check(&Method::POST, headers, &self.config.origins, CsrfMode::Header)?;
             let session = self.leaving(headers, now).await;
-            self.end(session.as_ref(), place, now).await;
+            self.end(session.as_ref(), place, now).await?;
             let open = session.as_ref().and_then(Leaving::open);
             let (logout_url, cookie) = self.logout_url(open, now).await;
             let reply = json_reply(StatusCode::OK, &json!({"logout_url": logout_url}));
@@ -96,7 +100,7 @@ impl Auth {
                 return Err(Error::OriginDenied);
             }
         }
-        self.end(session.as_ref(), place, now).await;
+        self.end(session.as_ref(), place, now).await?;
         let location = self.logout_location(headers, session.as_ref().and_then(Leaving::open), now).await;
         Ok(self.signed_out(redirect(StatusCode::SEE_OTHER, &location), headers))
     }
@@ -127,7 +131,7 @@ impl Auth {
         }
         let session = self.leaving(headers, now).await;
         if self.is_logout_token(params.take_single("lt").as_deref(), session.as_ref(), now).await? {
-            self.end(session.as_ref(), place, now).await;
+            self.end(session.as_ref(), place, now).await?;
             let location = self.logout_location(headers, session.as_ref().and_then(Leaving::open), now).await;
             return Ok(self.signed_out(redirect(StatusCode::FOUND, &location), headers));
         }
@@ -145,8 +149,8 @@ impl Auth {
         let targets: Vec<String> = provider.into_iter().chain(page).collect();
         let form_targets = (!targets.is_empty()).then(|| targets.join(" "));
         // Without a session there is none to name; the form is accepted for its origin then.
-        let token = match &session {
-            Some(of) => format!("<input type=hidden name=lt value=\"{}\">", self.logout_token(&of.key(), now).await?),
+        let token = match session.as_ref().and_then(Leaving::key) {
+            Some(key) => format!("<input type=hidden name=lt value=\"{}\">", self.logout_token(&key, now).await?),
             None => String::new(),
         };
         let form = format!(
@@ -172,8 +176,11 @@ impl Auth {
         match self.sessions.open(headers, now).await {
             Ok(open) => Some(Leaving::Read(Box::new(open))),
             Err(OpenError::StoreUnavailable | OpenError::KeyUnavailable) => {
-                let identified = self.sessions.identify(headers, now).await.ok();
-                identified.map(|session| Leaving::Known(session.key))
+                match self.sessions.identify(headers, now).await {
+                    Ok(session) => Some(Leaving::Known(session.key)),
+                    Err(OpenError::KeyUnavailable) => Some(Leaving::Unreadable),
+                    Err(_) => None,
+                }
             }
             Err(_) => None,
         }
@@ -189,39 +196,48 @@ impl Auth {
         session: Option<&Leaving>,
         now: UnixSeconds,
     ) -> Result<bool, Error> {
-        let Some(token) = token else { return Ok(false) };
+        let (Some(token), Some(session)) = (token, session) else { return Ok(false) };
+        let key = session.key().ok_or(Error::KeysUnavailable)?;
         match self.sessions.unseal(Purpose::Logout, "", token.as_bytes(), now).await {
-            Ok(opened) => Ok(session.and_then(|of| of.key().id).is_some_and(|id| opened.payload() == id)),
+            Ok(opened) => Ok(key.id.is_some_and(|id| opened.payload() == id)),
             Err(UnsealError::KeyUnavailable) => Err(Error::KeysUnavailable),
             Err(UnsealError::Invalid | UnsealError::UnknownKey) => Ok(false),
         }
     }
 
     /// Ends the session, and revokes its refresh token.
-    async fn end(&self, session: Option<&Leaving>, place: &Place, now: UnixSeconds) {
+    ///
+    /// # Errors
+    /// [`Error::Internal`]: that is not certain.
+    async fn end(&self, session: Option<&Leaving>, place: &Place, now: UnixSeconds) -> Result<(), Error> {
         let open = session.and_then(Leaving::open);
-        if let Some(session) = session {
+        if let Some(key) = session.and_then(Leaving::key) {
             // A sign-out never waits for the user's own calls.
             if let Some(open) = open {
                 place.try_enter_as(&open.session);
             }
-            let (sessions, provider, key) = (Arc::clone(&self.sessions), Arc::clone(&self.provider), session.key());
+            let (sessions, provider) = (Arc::clone(&self.sessions), Arc::clone(&self.provider));
             let refresh_token = open.and_then(|open| open.session.refresh_token.clone());
+            let known = || Audited::known_by(key.hash.as_ref());
+            let audited = open.map_or_else(known, |open| Audited::of(&open.session));
             let (ended, has_ended) = oneshot::channel();
             // A task, which a browser that leaves does not stop halfway (contract 15.11).
             let end = async move {
                 sessions.end(&key, now).await;
-                tracing::info!(event = "signed_out", "a user signed out");
+                let Audited { session, user } = audited;
+                tracing::info!(event = "signed_out", session, user, "a user signed out");
                 let _ = ended.send(());
                 if let Some(refresh_token) = refresh_token {
                     // It logs its own failure.
                     provider.revoke(&refresh_token).await;
                 }
             };
-            let task = tokio::spawn(in_current_request(end));
-            let _ = has_ended.await;
+            let task = self.background.spawn(in_current_request(end));
+            // After a panic in it the browser keeps its cookies.
+            has_ended.await.map_err(|_| Error::Internal)?;
             let _ = timeout(WAIT_FOR_REVOCATION, task).await;
         }
+        Ok(())
     }
 
     /// `RETURN_URI` as a `Location`.

@@ -4,7 +4,7 @@ use http::HeaderMap;
 use serde::{Deserialize, Serialize};
 
 use crate::guard::navigation;
-use crate::session::companion::{UserHash, user_hash};
+use crate::session::companion::UserHash;
 use crate::session::payload::Session;
 
 /// What a sign-in asked for, whatever `SESSION_PERSIST` is: the setting counts when the cookies are written.
@@ -33,7 +33,7 @@ impl Persist {
         match self {
             Self::No => false,
             Self::Yes => true,
-            Self::IfUser(user) => user == user_hash(session),
+            Self::IfUser(user) => user == session.user_hash(),
         }
     }
 }
@@ -50,7 +50,7 @@ mod tests {
 
     #[test]
     fn what_holds_for_a_user_holds_for_no_other() {
-        let persist = Persist::IfUser(user_hash(&session("ada", "https://a.example")));
+        let persist = Persist::IfUser(session("ada", "https://a.example").user_hash());
         assert!(persist.applies_to(&session("ada", "https://a.example")));
         assert!(!persist.applies_to(&session("grace", "https://a.example")));
         assert!(!persist.applies_to(&session("ada", "https://b.example")));

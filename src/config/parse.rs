@@ -15,7 +15,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::settings::{
-    CLOCK_SKEW, DefaultValue, LOG, PUBLIC_ORIGIN, REFRESH_SKEW, SESSION_IDLE, SESSION_MAX, SETTINGS, Setting,
+    CLOCK_SKEW, DefaultValue, LOG, LOG_USER, PUBLIC_ORIGIN, REFRESH_SKEW, SESSION_IDLE, SESSION_MAX, SETTINGS, Setting,
 };
 use super::{Config, ConfigError, ConfigErrors, Keys, PREFIX, Vars};
 use crate::credential::{Credential, Identity};
@@ -24,7 +24,7 @@ use crate::net::OutboundClients;
 use crate::oidc::provider;
 use crate::origin::Origin;
 use crate::session::Limits;
-use crate::telemetry;
+use crate::telemetry::{self, LogUser};
 use crate::tokens;
 
 /// Domains under which hosts of different customers are same-site with each other.
@@ -121,7 +121,7 @@ impl<'a> ConfigParser<'a> {
         let common_headers = self.common_headers(auth.as_ref().ok().map(|auth| auth.origins.as_ref()));
         let misconfigured = self.misconfigured(auth.as_ref().ok().map(|auth| auth.origins.as_ref()));
         let store = self.store();
-        let log = self.or_record(&LOG, telemetry::Config::parse(self.text(&LOG)));
+        let log = self.log();
         let (sessions, auth, apis, listen) = (sessions?, auth?, apis?, listen?);
         let provider =
             provider::Config { authority: authority?, client: client?, clock_skew: sessions.clock_skew.as_secs() };
@@ -180,8 +180,11 @@ impl<'a> ConfigParser<'a> {
         self.record_variable(&full_name(setting), problem)
     }
 
-    /// The same for a variable by its full name.
+    /// The same for a variable by its full name. Of one that is not Unicode nothing else is known.
     fn record_variable(&mut self, name: &str, problem: impl Into<String>) -> Recorded {
+        if self.vars.not_unicode.iter().any(|of| of == name) && self.errors.iter().any(|error| error.name == name) {
+            return Recorded(());
+        }
         self.errors.push(ConfigError { name: name.to_owned(), problem: problem.into() });
         Recorded(())
     }
@@ -238,6 +241,14 @@ impl<'a> ConfigParser<'a> {
             ));
         }
         Ok(origin)
+    }
+
+    fn log(&mut self) -> Parsed<telemetry::Config> {
+        let words = [("hash", LogUser::Hash), ("id", LogUser::Id), ("none", LogUser::None)];
+        let user = self.choice(&LOG_USER, &words);
+        let parsed = telemetry::Config::parse(self.text(&LOG), LogUser::default());
+        let config = self.or_record(&LOG, parsed);
+        Ok(telemetry::Config { user: user?, ..config? })
     }
 
     fn sessions(&mut self) -> Parsed<Limits> {

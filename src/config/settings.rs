@@ -94,6 +94,8 @@ settings! {
         "`on`: without another identity the gateway uses that of the virtual machine that it runs on (IMDS)";
     LOG, Text("info"),
         "level (`error`, `warn`, `info`, `debug`), format (`json`, `text`), or both with a comma; without a format: text on a terminal, otherwise JSON";
+    LOG_USER, Text("hash"),
+        "what audit events say of the user: `hash` (of issuer and `sub`), `id` (`oid` or `sub`), `none`";
     LISTEN, Rule("under Functions the port that the host names"),
         "address and port outside Azure Functions, such as `0.0.0.0:8080` or `[::]:8080`: plain HTTP/1.1, behind an ingress that terminates TLS";
     DRAIN_DELAY, Text("0s"),

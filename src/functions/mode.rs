@@ -2,7 +2,7 @@
 
 use std::sync::atomic::{AtomicU8, Ordering};
 
-use http::{HeaderMap, HeaderName, StatusCode};
+use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 use serde_json::json;
 
 use super::{INVOCATION, names_socket};
@@ -81,6 +81,12 @@ impl HostModeObserver {
         if let Some(port) = self.port {
             self.record(Mode::of(headers, port));
         }
+    }
+
+    /// The id that the host gave a request; a client of its own may send anything.
+    #[must_use]
+    pub fn invocation(&self, headers: &HeaderMap) -> Option<HeaderValue> {
+        self.port.and_then(|_| headers.get(INVOCATION).cloned())
     }
 
     /// Responds to a payload for an HTTP function, in the form that the host requires: the client gets a 500 that says

@@ -158,7 +158,8 @@ impl RequestError {
 
 impl RefreshError {
     /// The kind alone: the claims request must not be logged.
-    const fn name(&self) -> &'static str {
+    #[must_use]
+    pub const fn name(&self) -> &'static str {
         match self {
             Self::ConsentRequired => "consent_required",
             Self::Expired => "session_expired",

@@ -235,7 +235,7 @@ mod tests {
     /// Contract 20.4.
     #[tokio::test]
     async fn a_body_streams_as_a_part_of_its_request() {
-        let request = RequestContext::new(&HeaderMap::new());
+        let request = RequestContext::new(&HeaderMap::new(), None);
         let of_request = Arc::clone(&request);
         let frame = move |()| {
             assert!(current().is_some_and(|current| Arc::ptr_eq(&current, &of_request)));

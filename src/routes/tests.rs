@@ -88,7 +88,7 @@ type Sent = (StatusCode, Vec<(String, String)>, String);
 
 async fn respond(routes: &Routes, request: Request<Body>) -> Sent {
     let (head, body) = request.into_parts();
-    let context = RequestContext::new(&head.headers);
+    let context = RequestContext::new(&head.headers, None);
     let head = RequestHead { method: head.method, target: head.uri, headers: head.headers, context };
     let (head, mut body) = routes.respond(Arc::new(head), body).await.into_parts();
     let header = |(name, value): (&HeaderName, &HeaderValue)| (name.to_string(), value.to_str().unwrap().to_owned());

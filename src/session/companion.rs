@@ -41,7 +41,7 @@ impl Companion {
     /// The companion of a session.
     #[must_use]
     pub fn of(session: &Session) -> Self {
-        Self { session: session.hash(), user: user_hash(session) }
+        Self { session: session.hash(), user: session.user_hash() }
     }
 
     /// Reads the value of the cookie; a malformed one says nothing.
@@ -62,7 +62,7 @@ impl Companion {
     /// Whether it names the user of a session.
     #[must_use]
     pub fn names_user_of(&self, session: &Session) -> bool {
-        self.user == user_hash(session)
+        self.user == session.user_hash()
     }
 }
 
@@ -75,15 +75,21 @@ impl Session {
             None => Sha256::digest(self.id).into(),
         }
     }
+
+    /// Identifies its user. One of payload version 2 has no issuer: its user counts as another one, so that the cache
+    /// is cleared once.
+    #[must_use]
+    pub fn user_hash(&self) -> UserHash {
+        let issuer = self.issuer.as_deref().unwrap_or_default();
+        user_hash(issuer, &self.user.sub)
+    }
 }
 
-/// Identifies the user of a session. One of payload version 2 has no issuer: its user counts as another one, so that
-/// the cache is cleared once.
+/// Identifies a user of an issuer.
 #[must_use]
 #[expect(clippy::expect_used, reason = "a digest has 32 bytes")]
-pub fn user_hash(session: &Session) -> UserHash {
-    let issuer = session.issuer.as_deref().unwrap_or_default();
-    let digest = Sha256::new().chain_update(issuer).chain_update([0]).chain_update(&session.user.sub).finalize();
+pub fn user_hash(issuer: &str, sub: &str) -> UserHash {
+    let digest = Sha256::new().chain_update(issuer).chain_update([0]).chain_update(sub).finalize();
     *digest.first_chunk().expect("a digest is longer than 12 bytes")
 }
 

@@ -107,8 +107,8 @@ impl<K: Hash + Eq> Table<K> {
 mod tests {
     use super::*;
     use crate::secret::Key32;
-    use crate::session::captured_log::Capture;
     use crate::session::payload::User;
+    use crate::telemetry::captured_log::Capture;
 
     fn session(number: usize) -> Session {
         Session::new((number as u128).to_be_bytes(), User::default(), 0)

@@ -3,7 +3,7 @@
 use sha2::{Digest, Sha256};
 use zeroize::Zeroizing;
 
-use super::companion::{SessionHash, UserHash, user_hash};
+use super::companion::{SessionHash, UserHash};
 use super::payload::{Session, SessionId, User};
 use crate::clock::UnixSeconds;
 use crate::secret::Key32;
@@ -32,7 +32,7 @@ impl Handle {
     pub fn of(session: &Session) -> Self {
         let derived = || Key32::new(Sha256::new().chain_update("handle").chain_update(session.id).finalize().into());
         let secret = session.handle.clone().unwrap_or_else(derived);
-        let persists = session.persist.then(|| user_hash(session));
+        let persists = session.persist.then(|| session.user_hash());
         Self { secret, id: session.id, signed_in_at: session.signed_in_at, persists }
     }
 
@@ -99,7 +99,7 @@ mod tests {
     #[test]
     fn a_handle_says_whose_session_is_to_outlast_the_browser_session() {
         let session = Session { persist: true, ..handle().session() };
-        assert_eq!(Handle::of(&session).persists, Some(user_hash(&session)));
+        assert_eq!(Handle::of(&session).persists, Some(session.user_hash()));
         assert_eq!(Handle::of(&Session { persist: false, ..session }).persists, None);
     }
 

@@ -8,6 +8,7 @@ use std::sync::Arc;
 use http::{HeaderMap, HeaderValue};
 use tokio::time::Instant;
 
+use super::audit::Audited;
 use super::companion::{Companion, SessionHash};
 use super::configured::Configured;
 use super::cookie::SessionCookies;
@@ -206,8 +207,9 @@ impl Sessions {
     }
 
     /// Whether there are newer tokens of a session by now than its cookie holds.
-    pub async fn has_newer_tokens(&self, open: &OpenSession, now: UnixSeconds) -> bool {
-        self.store.reload(open, now).await.is_ok_and(|newest| newest.is_cookie_outdated)
+    #[must_use]
+    pub fn has_newer_tokens(&self, open: &OpenSession, now: UnixSeconds) -> bool {
+        self.store.has_newer_tokens(open, now)
     }
 
     /// Ends a session: it is rejected, and no slow response writes it (contract 4.23, 4.24).
@@ -237,7 +239,8 @@ impl Sessions {
 
     async fn end_in_store(&self, session: &SessionKey, reason: EndReason, now: UnixSeconds) {
         if let Err(StoreUnavailable) = self.store.end(session, reason, now).await {
-            tracing::error!(event = "sign_out_incomplete", "the session could not be deleted from the store");
+            let session = Audited::known_by(session.hash.as_ref()).session;
+            tracing::error!(event = "sign_out_incomplete", session, "the session could not be deleted from the store");
         }
         self.ends.announce(session.id.as_ref());
     }

@@ -36,6 +36,9 @@ where
         self.0.format_event(context, Writer::new(&mut line), event)?;
         let Some(rest) = line.strip_prefix('{') else { return writer.write_str(&line) };
         write!(writer, "{{\"trace_id\":{},", Value::from(request.trace.trace_id.as_str()))?;
+        if let Some(invocation_id) = request.invocation_id() {
+            write!(writer, "\"invocation_id\":{},", Value::from(invocation_id))?;
+        }
         if let Some(route) = request.route() {
             write!(writer, "\"route\":{},", Value::from(route))?;
         }
@@ -86,7 +89,7 @@ mod tests {
         let trace =
             TraceContext { trace_id: "0af7651916cd43dd8448eb211c80319c".to_owned(), sampled: true, is_continued: true };
         let lines = lines(Level::INFO, || {
-            let request = RequestContext::of(trace.clone());
+            let request = RequestContext::of(trace.clone(), None);
             in_request(&mut Some(Arc::clone(&request)), || tracing::info!("before the match"));
             request.set_route("/api/\"quoted\"/{*path}".into());
             in_request(&mut Some(request), || {
@@ -104,7 +107,7 @@ mod tests {
     fn errors_have_their_trace_id_where_nothing_else_is_logged() {
         let lines = lines(Level::ERROR, || {
             let trace = TraceContext { trace_id: "1".repeat(32), sampled: false, is_continued: true };
-            in_request(&mut Some(RequestContext::of(trace)), || {
+            in_request(&mut Some(RequestContext::of(trace, None)), || {
                 tracing::error!("logged");
                 tracing::warn!("not logged");
             });

@@ -10,7 +10,7 @@ use std::sync::{Arc, OnceLock};
 use std::task::{Context, Poll};
 
 use futures_util::future::BoxFuture;
-use http::HeaderMap;
+use http::{HeaderMap, HeaderValue};
 
 use super::TraceContext;
 
@@ -22,17 +22,24 @@ thread_local! {
 #[derive(Debug)]
 pub struct RequestContext {
     pub trace: TraceContext,
+    /// The id that the Functions host gave the request.
+    invocation: Option<HeaderValue>,
     route: OnceLock<Arc<str>>,
 }
 
 impl RequestContext {
     #[must_use]
-    pub fn new(headers: &HeaderMap) -> Arc<Self> {
-        Self::of(TraceContext::from_headers(headers))
+    pub fn new(headers: &HeaderMap, invocation: Option<HeaderValue>) -> Arc<Self> {
+        Self::of(TraceContext::from_headers(headers), invocation)
     }
 
-    pub(super) fn of(trace: TraceContext) -> Arc<Self> {
-        Arc::new(Self { trace, route: OnceLock::new() })
+    pub(super) fn of(trace: TraceContext, invocation: Option<HeaderValue>) -> Arc<Self> {
+        Arc::new(Self { trace, invocation, route: OnceLock::new() })
+    }
+
+    /// The id that the host gave it, if it is one that may be logged.
+    pub(super) fn invocation_id(&self) -> Option<&str> {
+        self.invocation.as_ref()?.to_str().ok().filter(|id| (1..=64).contains(&id.len()))
     }
 
     /// The pattern of the route, once a line of the table matches: what telemetry may name in place of the path.
@@ -131,7 +138,7 @@ mod tests {
     use super::*;
 
     fn request() -> Arc<RequestContext> {
-        RequestContext::new(&HeaderMap::new())
+        RequestContext::new(&HeaderMap::new(), None)
     }
 
     fn is_current(request: &Arc<RequestContext>) -> bool {

@@ -34,6 +34,9 @@ where
         write!(writer, " {:>5} ", event.metadata().level())?;
         if let Some(request) = request::current() {
             write!(writer, "request{{trace_id={:?}", request.trace.trace_id)?;
+            if let Some(invocation_id) = request.invocation_id() {
+                write!(writer, " invocation_id={invocation_id:?}")?;
+            }
             if let Some(route) = request.route() {
                 write!(writer, " route={route:?}")?;
             }
@@ -100,7 +103,7 @@ mod tests {
         });
         let found = lines(ours, || {
             let trace = TraceContext { trace_id: "0af7".to_owned(), sampled: true, is_continued: true };
-            let request = RequestContext::of(trace);
+            let request = RequestContext::of(trace, None);
             in_request(&mut Some(Arc::clone(&request)), log);
             request.set_route(route.into());
             in_request(&mut Some(request), log);

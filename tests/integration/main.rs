@@ -16,6 +16,7 @@ mod raw;
 mod visitor;
 
 mod archive;
+mod audit;
 mod browser;
 mod callback;
 mod canaries;

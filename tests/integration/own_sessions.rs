@@ -99,6 +99,9 @@ async fn a_session_that_its_user_ends_is_over_on_every_instance_at_once() {
     assert!(!is_alive(&mut laptop).await && !is_alive(&mut again[1]).await);
     assert!(is_alive(&mut again[0]).await && is_alive(&mut grace).await);
     app.wait_for_log("\"event\":\"session_ended\"").await;
+    let events = crate::audit::events(&app.log());
+    let ended = events.iter().find(|event| event["event"] == "session_ended").unwrap();
+    assert!(events.iter().any(|event| event["event"] == "signed_in" && event["session"] == ended["session"]));
 }
 
 /// Contract 10.21.

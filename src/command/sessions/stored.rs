@@ -80,7 +80,8 @@ fn run(vars: &Vars, command: impl AsyncFnOnce(&Gateway) -> Report) -> ExitCode {
         Err(errors) => return invalid_configuration(&errors),
     };
     // Key source, provider and store log the reason of a failure.
-    let log = telemetry::start(telemetry::Config { level: Level::WARN, json: Some(false) });
+    let log =
+        telemetry::start(telemetry::Config { level: Level::WARN, json: Some(false), user: telemetry::LogUser::None });
     let runtime = match runtime() {
         Ok(runtime) => runtime,
         Err(code) => return code,

@@ -5,6 +5,7 @@ use std::cmp::Reverse;
 
 use super::Sessions;
 use crate::clock::UnixSeconds;
+use crate::session::audit::Audited;
 use crate::session::companion::SessionHash;
 use crate::session::handle::Handle;
 use crate::session::payload::Session;
@@ -129,10 +130,9 @@ impl Sessions {
         now: UnixSeconds,
     ) -> Result<usize, IndexError> {
         let ended = self.store.end_all(whose, except, now).await;
-        if let Ok(ended) = &ended
-            && !ended.is_empty()
-        {
-            tracing::info!(event = "session_ended", count = ended.len(), "sessions were ended without their cookie");
+        for hash in ended.iter().flatten() {
+            let Audited { session, user } = Audited::ended_with(whose, hash);
+            tracing::info!(event = "session_ended", session, user, "a session was ended without its cookie");
         }
         // After a failure, too: some may have ended before it.
         if ended.as_ref().map_or(true, |ended| !ended.is_empty()) {

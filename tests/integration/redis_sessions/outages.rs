@@ -118,6 +118,9 @@ async fn a_sign_out_without_redis_is_completed_later() {
         assert!(location.contains("/logout?") && !location.contains("logout_hint"), "{how}: {location}");
         assert!(ada.jar.is_empty(), "{how}: {:?}", ada.jar);
         app.wait_for_log("sign_out_incomplete").await;
+        let events = crate::audit::events(&app.log());
+        let incomplete = events.iter().find(|event| event["event"] == "sign_out_incomplete").unwrap();
+        assert_eq!(incomplete["session"], events[0]["session"]);
         assert_eq!(copy.clone().fetch("GET", "/graph/me").await.code(), "session_expired", "{how}: it is over here");
         redis.start_again().unwrap();
         eventually("the session is deleted", &app, async || keys(&redis, "s").is_empty()).await;

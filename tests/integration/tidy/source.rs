@@ -102,7 +102,7 @@ const DEFAULTS: &[(&str, &str, &str)] = &[
     ("src/keyring/key_vault.rs", "item.attributes.clone()", "attributes are optional in the vault's API"),
     ("src/keyring/revocations.rs", "stored.map(|text|", "a source without a list has revoked nothing"),
     ("src/keyring/revocations/cache.rs", "list.unwrap_or_default()", "the same"),
-    ("src/session/companion.rs", "session.issuer.as_deref()", "sessions of version 2 have no issuer"),
+    ("src/session/companion.rs", "self.issuer.as_deref()", "sessions of version 2 have no issuer"),
     ("src/session/service/end_from_elsewhere.rs", "open.session.issuer.clone()", "the same"),
     ("src/tokens/challenge.rs", "capability.get(\"values\")", "a claims request need not name capabilities"),
 ];

@@ -99,6 +99,7 @@ const ENDINGS: &[&str] = &[
     "function.json",
     "schema.json",
     "apis.schema.json",
+    "events.schema.json",
     ".ci/run",
 ];
 
