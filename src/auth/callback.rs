@@ -223,7 +223,8 @@ impl Auth {
             tracing::warn!("a user other than the one who got the challenge signed in; the sign-in is rejected");
             return Err(AuthError::LoginFailed.into());
         }
-        step_up::check(transaction, &id_token, now)
+        // The exchange may have waited for its turn, and the provider's `iat` is of its end.
+        step_up::check(transaction, &id_token, clock::now())
             .map_err(|claim| Failure { error: AuthError::LoginFailed, reason: Some(claim) })?;
         // A token without any scope of the API is good for nothing there (contract 7.22).
         let granted = api.filter(|api| !scopes::lacks_all(tokens.scope.as_deref(), &api.scopes));

@@ -7,7 +7,7 @@ use crate::oidc::id_token::IdToken;
 /// Tolerance in seconds for the time that the provider's own steps take.
 const TOLERANCE: u64 = 10;
 
-/// Compares the ID token of a sign-in with what was required. `now`: when the callback arrived.
+/// Compares the ID token of a sign-in with what was required. `now`: after it was obtained.
 ///
 /// # Errors
 /// The claim that does not fit.

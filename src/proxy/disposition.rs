@@ -59,7 +59,8 @@ pub(super) fn rewrite(value: &[u8]) -> Option<String> {
             _ => {}
         }
     }
-    if let Some(name) = extended.or(plain).map(|name| shorten(&safe(&name))).filter(|name| !name.is_empty()) {
+    let mut names = extended.into_iter().chain(plain).map(|name| shorten(&safe(&name)));
+    if let Some(name) = names.find(|name| !name.is_empty()) {
         let ascii = |character: char| matches!(character, ' '..='~') && !matches!(character, '"' | '%');
         let fallback: String = name.chars().map(|of| if ascii(of) { of } else { '_' }).collect();
         let encoded = utf8_percent_encode(&name, NOT_ATTR_CHAR);
@@ -159,6 +160,8 @@ mod tests {
         assert_eq!(of(latin).as_deref(), Some(expected));
         let invalid = "attachment; filename=\"café.txt\"; filename*=UTF-8''%ff";
         assert_eq!(of(invalid).as_deref(), Some(expected), "an invalid filename* counts as absent");
+        let empty = "attachment; filename=\"café.txt\"; filename*=UTF-8''";
+        assert_eq!(of(empty).as_deref(), Some(expected), "so does an empty one");
     }
 
     #[test]
