@@ -1,39 +1,18 @@
-// A client for the Cloakroom gateway on this page's own origin. No dependency, no build step.
+// A client for the Cloakroom gateway. No dependency, no build step. Its types are in cloakroom.d.ts.
 //
 //   const { authenticated, user } = await session();
 //   signIn();                                    // returns to the current address
 //   const me = await fetch('/graph/me');         // the gateway adds the token
 //   await signOut();
+//
+// They are for a gateway on the page's own origin. For another one: createCloakroom({ origin }).
 
 const CSRF_HEADER = 'X-CSRF';
 const LONGEST_RETURN_PATH = 1024;
 const SESSION_ENDED = ['session_expired', 'session_missing'];
 
-/**
- * @typedef {object} Api
- * @property {string} path route of this API at the gateway, such as `/graph`
- * @property {'ok' | 'needs_consent' | 'needs_step_up' | 'expired'} status
- * @property {string} [login_url] where to sign in if `status` is not `ok`
- */
-
-/**
- * @typedef {object} Session
- * @property {boolean} authenticated
- * @property {{sub: string, oid?: string, tid?: string, name?: string, preferred_username?: string,
- *             email?: string | null, roles?: string[]}} [user]
- * @property {{expires_in: number, idle_expires_in: number}} [session] both in seconds
- * @property {Record<string, Api>} [apis]
- * @property {{login: string, logout?: string, refresh?: string, sessions?: string}} links `sessions` only with a
- *   session store: the user's sessions, which `GET` lists and `DELETE` ends
- */
-
 /** An error of the gateway itself, or that it cannot be reached. */
 export class CloakroomError extends Error {
-  /**
-   * @param {string} code a code of the gateway, `network`, or `unexpected` for a response that is not the gateway's
-   * @param {{status?: number, title?: string, loginUrl?: string, retryAfter?: number, traceId?: string,
-   *          cause?: unknown}} [details] `retryAfter` in seconds
-   */
   constructor(code, { status, title, loginUrl, retryAfter, traceId, cause } = {}) {
     super(title ?? code, { cause });
     this.name = 'CloakroomError';
@@ -45,101 +24,131 @@ export class CloakroomError extends Error {
   }
 }
 
-/**
- * The state of the session. Does not extend it.
- *
- * @returns {Promise<Session>}
- * @throws {CloakroomError}
- */
-export async function session() {
-  return readJson(await send(new Request('/auth/session')));
+/** The functions for one gateway. */
+export function createCloakroom({ origin = location.origin } = {}) {
+  const gateway = new URL(origin);
+  if (!['https:', 'http:'].includes(gateway.protocol)) throw new TypeError('origin must be that of the gateway');
+  const isElsewhere = gateway.origin !== location.origin;
+  const listeners = new Set();
+  let known = null;
+  let refreshing = null;
+
+  async function session() {
+    const found = await readJson(await send(toGateway('/auth/session')));
+    const isChanged = found.authenticated !== known?.authenticated || found.user?.sub !== known?.user?.sub;
+    known = found;
+    if (isChanged) listeners.forEach((listener) => queueMicrotask(() => listener(found)));
+    return found;
+  }
+
+  function subscribe(listener) {
+    listeners.add(listener);
+    document.addEventListener('visibilitychange', look);
+    if (known) queueMicrotask(() => listener(known));
+    else notice();
+    return () => {
+      listeners.delete(listener);
+      if (!listeners.size) document.removeEventListener('visibilitychange', look);
+    };
+  }
+
+  function look() {
+    if (document.visibilityState === 'visible') notice();
+  }
+
+  /** Reads the session for those who subscribed. A failure changes nothing. */
+  function notice() {
+    if (listeners.size) session().catch(() => {});
+  }
+
+  function signIn({ returnTo = currentAddress(), api, url = '/auth/login' } = {}) {
+    const target = new URL(url, gateway);
+    if (!isOwn(target)) throw new TypeError('url must be on the origin of the gateway');
+    if (api) target.searchParams.set('api', api);
+    if (isReturnPath(returnTo)) target.searchParams.set('return_to', returnTo);
+    location.assign(target);
+  }
+
+  async function signOut() {
+    const response = await fetch(new URL('/auth/logout', gateway), { method: 'POST' });
+    const { logout_url: url } = await readJson(response);
+    const target = new URL(url, gateway);
+    // It is the provider's, on any host, but never a script.
+    if (!['https:', 'http:'].includes(target.protocol)) throw new CloakroomError('unexpected');
+    location.assign(target);
+  }
+
+  async function refresh() {
+    const response = await send(toGateway('/auth/refresh', { method: 'POST', headers: { [CSRF_HEADER]: '1' } }));
+    if (response.ok) return true;
+    if (!SESSION_ENDED.includes(codeOf(response))) throw await failure(response);
+    notice();
+    return false;
+  }
+
+  async function fetch(input, init) {
+    const address = isElsewhere && !(input instanceof Request) ? new URL(input, gateway) : input;
+    const request = new Request(address, init);
+    if (!isOwn(new URL(request.url))) return send(request);
+    request.headers.set(CSRF_HEADER, '1');
+    const own = isElsewhere ? new Request(request, { credentials: 'include' }) : request;
+    const retry = own.clone();
+    const response = await send(own);
+    if (codeOf(response) !== 'session_expired') return response;
+    return (await refreshOnce()) ? send(retry) : response;
+  }
+
+  async function problem(response) {
+    const code = codeOf(response);
+    if (!code) return null;
+    const body = await response.clone().json().catch(() => ({}));
+    return new CloakroomError(code, {
+      status: response.status,
+      title: body.title,
+      loginUrl: body.login_url,
+      retryAfter: Number(response.headers.get('Retry-After')) || undefined,
+      traceId: body.trace_id,
+    });
+  }
+
+  function toGateway(path, init) {
+    return new Request(new URL(path, gateway), isElsewhere ? { credentials: 'include', ...init } : init);
+  }
+
+  function codeOf(response) {
+    if (response.ok || !response.url || !isOwn(new URL(response.url))) return null;
+    return response.headers.get('Cloakroom-Error');
+  }
+
+  /** An origin is that of `https:` or `http:`, so script URLs are not own. */
+  function isOwn(url) {
+    return url.origin === gateway.origin && url.protocol === gateway.protocol;
+  }
+
+  async function readJson(response) {
+    if (!response.ok) throw await failure(response);
+    try {
+      return await response.json();
+    } catch (cause) {
+      throw new CloakroomError('unexpected', { status: response.status, cause });
+    }
+  }
+
+  async function failure(response) {
+    return (await problem(response)) ?? new CloakroomError('unexpected', { status: response.status });
+  }
+
+  /** Concurrent calls share one refresh. */
+  function refreshOnce() {
+    refreshing ??= refresh().catch(() => false).finally(() => { refreshing = null; });
+    return refreshing;
+  }
+
+  return { session, subscribe, signIn, signOut, refresh, fetch, problem, takeAuthError };
 }
 
-/**
- * Leaves the page to sign in, and returns to `returnTo`: path, query and fragment, by default the current address.
- *
- * @param {{returnTo?: string, api?: string, url?: string}} [options] `api` requests the consent that one API needs;
- *   `url` is a login URL of the gateway, such as `CloakroomError.loginUrl`
- * @throws {TypeError} `url` is not on the own origin
- */
-export function signIn({ returnTo = currentAddress(), api, url = '/auth/login' } = {}) {
-  const target = new URL(url, location.origin);
-  if (!isOwn(target)) throw new TypeError('url must be on the own origin');
-  if (api) target.searchParams.set('api', api);
-  if (isReturnPath(returnTo)) target.searchParams.set('return_to', returnTo);
-  location.assign(target);
-}
+export const { session, subscribe, signIn, signOut, refresh, fetch, problem } = createCloakroom();
 
-/**
- * Ends the session, then leaves the page to end it at the identity provider.
- *
- * @throws {CloakroomError}
- */
-export async function signOut() {
-  const response = await fetch('/auth/logout', { method: 'POST' });
-  const { logout_url: url } = await readJson(response);
-  const target = new URL(url, location.origin);
-  // It is the provider's, on any host, but never a script.
-  if (!['https:', 'http:'].includes(target.protocol)) throw new CloakroomError('unexpected');
-  location.assign(target);
-}
-
-/**
- * Extends the session.
- *
- * @returns {Promise<boolean>} false if the session has ended
- * @throws {CloakroomError}
- */
-export async function refresh() {
-  const response = await send(withCsrfHeader(new Request('/auth/refresh', { method: 'POST' })));
-  if (!response.ok && !SESSION_ENDED.includes(codeOf(response))) throw await failure(response);
-  return response.ok;
-}
-
-/**
- * `window.fetch` that adds the CSRF header to calls to the own origin. A `session_expired` can be outdated, because
- * another tab or instance has just written a newer cookie: then the session is refreshed and the call repeated, once.
- *
- * @param {RequestInfo | URL} input
- * @param {RequestInit} [init]
- * @returns {Promise<Response>} errors of the gateway included: see `problem`
- * @throws {CloakroomError} with the code `network`
- */
-export async function fetch(input, init) {
-  const request = new Request(input, init);
-  if (!isOwn(new URL(request.url))) return send(request);
-  const retry = withCsrfHeader(request).clone();
-  const response = await send(request);
-  if (codeOf(response) !== 'session_expired') return response;
-  return (await refreshOnce()) ? send(retry) : response;
-}
-
-/**
- * The error of the gateway in a response, or null if the response is the API's, whatever its status, or another
- * origin's.
- *
- * @param {Response} response its body stays readable
- * @returns {Promise<CloakroomError | null>}
- */
-export async function problem(response) {
-  const code = codeOf(response);
-  if (!code) return null;
-  const body = await response.clone().json().catch(() => ({}));
-  return new CloakroomError(code, {
-    status: response.status,
-    title: body.title,
-    loginUrl: body.login_url,
-    retryAfter: Number(response.headers.get('Retry-After')) || undefined,
-    traceId: body.trace_id,
-  });
-}
-
-/**
- * Why the last sign-in failed, if it did. Removes `auth_error` from the address, so that a reload does not repeat it,
- * and the empty fragment of every redirect after a sign-in.
- *
- * @returns {string | null} a code
- */
 export function takeAuthError() {
   const address = new URL(location.href);
   const code = address.searchParams.get('auth_error');
@@ -159,22 +168,8 @@ function currentAddress() {
 
 /** Whether the gateway takes a path as `return_to`. Without one a sign-in ends at the page that it is configured for. */
 function isReturnPath(path) {
-  return path.length <= LONGEST_RETURN_PATH && !path.startsWith('//');
-}
-
-function withCsrfHeader(request) {
-  request.headers.set(CSRF_HEADER, '1');
-  return request;
-}
-
-function codeOf(response) {
-  if (response.ok || !response.url || !isOwn(new URL(response.url))) return null;
-  return response.headers.get('Cloakroom-Error');
-}
-
-/** An origin is that of `https:` or `http:`, so script URLs are not own. */
-function isOwn(url) {
-  return url.origin === location.origin && url.protocol === location.protocol;
+  // The gateway sends a backslash back as three characters.
+  return path.replaceAll('\\', '%5C').length <= LONGEST_RETURN_PATH && !path.startsWith('//');
 }
 
 async function send(request) {
@@ -185,25 +180,4 @@ async function send(request) {
     if (!(cause instanceof TypeError)) throw cause;
     throw new CloakroomError('network', { cause });
   }
-}
-
-async function readJson(response) {
-  if (!response.ok) throw await failure(response);
-  try {
-    return await response.json();
-  } catch (cause) {
-    throw new CloakroomError('unexpected', { status: response.status, cause });
-  }
-}
-
-async function failure(response) {
-  return (await problem(response)) ?? new CloakroomError('unexpected', { status: response.status });
-}
-
-let refreshing = null;
-
-/** Concurrent calls share one refresh. */
-function refreshOnce() {
-  refreshing ??= refresh().catch(() => false).finally(() => { refreshing = null; });
-  return refreshing;
 }

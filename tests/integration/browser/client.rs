@@ -1,11 +1,13 @@
 //! The client files in a page: what they do with addresses and responses of other origins.
 
+use devkit::commands::stack::free_port;
 use devkit::host::Mode;
 use serde_json::json;
 
 use super::chrome::Chrome;
+use super::elsewhere::Elsewhere;
 use super::{ADA, sign_in, start};
-use crate::app::{Reach, TestApp};
+use crate::app::{ROOT, Reach, TestApp};
 
 /// What `signIn` does with each address: the name of its error, or none.
 const SIGN_IN: &str = "
@@ -29,6 +31,27 @@ async fn sign_in_follows_no_script_url_and_no_other_origin() {
     ]);
     let expected = json!(["TypeError", "TypeError", "TypeError", "TypeError", "left"]);
     assert_eq!(chrome.script_with(SIGN_IN, vec![urls]).await, expected);
+}
+
+/// Contract 3.39: the gateway sends a backslash back as three characters, which count.
+#[tokio::test]
+async fn a_return_path_that_the_gateway_would_not_take_is_left_out() {
+    let (app, chrome) = start(Mode::Proxy).await;
+    for backslashes in [300, 400] {
+        chrome.open(&app.origin).await;
+        chrome.shows("anonymous").await;
+        let go = format!(
+            "import('/cloakroom.js').then((client) => client.signIn({{ returnTo: '/?' + '\\\\'.repeat({backslashes}) }})); \
+             return true;"
+        );
+        chrome.script(&go).await;
+        chrome.choose(ADA).await;
+        chrome.shows("signed-in").await;
+        let path = if backslashes == 300 { format!("/?{}", "%5C".repeat(300)) } else { "/".to_owned() };
+        assert_eq!(chrome.address().await, app.origin.clone() + &path);
+        chrome.click("#sign-out").await;
+        chrome.shows("anonymous").await;
+    }
 }
 
 /// Such a path is reached by anybody's link where no host is in front.
@@ -127,4 +150,93 @@ async fn the_sample_page_loads_the_session_only_when_it_is_shown() {
     chrome.open(&app.origin).await;
     chrome.shows("anonymous").await;
     assert_eq!(chrome.script_with(PRERENDERED, vec![]).await, json!([0, ["/auth/session"]]));
+}
+
+/// What the client does with a gateway on another origin.
+const ELSEWHERE: &str = "
+    const done = arguments[0];
+    const { gateway } = window;
+    const thrown = (attempt) => { try { attempt(); return 'none'; } catch (error) { return error.name; } };
+    (async () => {
+        const me = await (await gateway.fetch('/graph/me')).json();
+        const denied = await gateway.problem(await gateway.fetch('/graph/no-such-path'));
+        const here = await gateway.fetch(location.origin + '/elsewhere');
+        const extended = await gateway.refresh();
+        const url = thrown(() => gateway.signIn({ url: location.origin }));
+        done([me.displayName, denied.code, here.status, await gateway.problem(here), extended, url]);
+    })().catch((error) => done([String(error)]));";
+
+/// Contract 19.1.
+#[tokio::test]
+async fn the_client_serves_a_page_on_another_origin() {
+    let chrome = Chrome::start().await;
+    let port = free_port().unwrap();
+    let spa = format!("http://localhost:{port}");
+    let builder =
+        TestApp::builder().reach(Reach::Direct).set("ALLOWED_ORIGINS", &spa).set("RETURN_URI", format!("{spa}/"));
+    let app = builder.start().await;
+    let _served = Elsewhere::client(port, &app.origin).await;
+    chrome.open(&format!("{spa}/here?a=b#c")).await;
+    chrome.find("body[data-seen='none']").await;
+    chrome.script("window.gateway.signIn(); return true;").await;
+    chrome.choose(ADA).await;
+    chrome.find("body[data-seen='Ada Lovelace']").await;
+    assert_eq!(chrome.address().await, format!("{spa}/here?a=b#c"));
+    let expected = json!(["Ada Lovelace", "route_denied", 200, null, true, "TypeError"]);
+    assert_eq!(chrome.script_with(ELSEWHERE, vec![]).await, expected);
+    chrome.script("window.gateway.signOut(); return true;").await;
+    chrome.find("body[data-seen='none']").await;
+    assert_eq!(chrome.address().await, format!("{spa}/"));
+}
+
+/// Which sessions the client of the page's own gateway reports to two that subscribed, of which one ends that.
+const SUBSCRIBED: &str = "
+    const done = arguments[0];
+    import('/cloakroom.js').then(async ({ createCloakroom, CloakroomError }) => {
+        const gateway = createCloakroom();
+        const seen = [[], []];
+        const turn = () => new Promise((resolve) => setTimeout(resolve, 100));
+        const user = (session) => session.user?.name ?? 'none';
+        const ends = seen.map((list) => gateway.subscribe((session) => list.push(user(session))));
+        await gateway.session();
+        await turn();
+        await gateway.session();
+        ends[1]();
+        await fetch('/auth/logout', { method: 'POST', headers: { 'X-CSRF': '1' } });
+        document.dispatchEvent(new Event('visibilitychange'));
+        await turn();
+        const late = [];
+        gateway.subscribe((session) => late.push(user(session)));
+        await turn();
+        const refused = await Promise.all(['javascript:0', 'data:,', 'no URL'].map((origin) => {
+            try { createCloakroom({ origin }); return 'none'; } catch (error) { return error.name; }
+        }));
+        done([...seen, late, refused]);
+    });";
+
+/// Contract 19.1.
+#[tokio::test]
+async fn a_page_that_subscribed_gets_each_change_of_the_session() {
+    let (app, chrome) = start(Mode::Proxy).await;
+    sign_in(&chrome, &app.origin, ADA).await;
+    let expected =
+        json!([["Ada Lovelace", "none"], ["Ada Lovelace"], ["none"], ["TypeError", "TypeError", "TypeError"]]);
+    assert_eq!(chrome.script_with(SUBSCRIBED, vec![]).await, expected);
+}
+
+/// Contract 19.2.
+#[tokio::test]
+async fn the_types_name_what_the_module_exports() {
+    let (app, chrome) = start(Mode::Proxy).await;
+    chrome.open(&app.origin).await;
+    let names = "import('/cloakroom.js').then((module) => arguments[0](Object.keys(module).sort()));";
+    let exported = chrome.script_with(names, vec![]).await;
+    let types = std::fs::read_to_string(format!("{ROOT}/web/dist/cloakroom.d.ts")).unwrap();
+    let value = |line: &str| {
+        let rest = ["class", "function", "const"].iter().find_map(|of| line.strip_prefix(&format!("export {of} ")))?;
+        Some(rest.split(|of: char| !of.is_alphanumeric()).next()?.to_owned())
+    };
+    let mut typed: Vec<String> = types.lines().filter_map(value).collect();
+    typed.sort();
+    assert_eq!(exported, json!(typed));
 }

@@ -50,6 +50,22 @@ const SPA: &str = r#"<!doctype html><meta charset="utf-8"><title>SPA</title><lin
 </script>
 "#;
 
+/// A page on another origin with the client of the gateway, which it has as `gateway`. Writes the users of all sessions
+/// that it gets to `data-seen`. It may create no script from text.
+const CLIENT: &str = r#"<!doctype html><meta charset="utf-8"><title>Client</title><link rel="icon" href="data:,">
+<meta http-equiv="Content-Security-Policy" content="require-trusted-types-for 'script'; trusted-types 'none'">
+<body>
+<script type="module">
+  import { createCloakroom } from 'TARGET/cloakroom.js';
+  window.gateway = createCloakroom({ origin: 'TARGET' });
+  const seen = [];
+  window.gateway.subscribe((session) => {
+    seen.push(session.user?.name ?? 'none');
+    document.body.dataset.seen = seen.join(', ');
+  });
+</script>
+"#;
+
 /// Frames the gateway's page, and says so once the frame has loaded, even if the browser blocks it.
 const NEIGHBOUR: &str = r#"<!doctype html><meta charset="utf-8"><title>Neighbour</title><link rel="icon" href="data:,">
 <body>
@@ -79,6 +95,11 @@ impl Elsewhere {
     /// Starts the SPA, which calls the gateway at the origin `target`, on a port.
     pub async fn spa(port: u16, target: &str) -> Self {
         Self::serve(port, SPA.replace("TARGET", target)).await
+    }
+
+    /// Starts the page with the client of the gateway at the origin `target`, on a port.
+    pub async fn client(port: u16, target: &str) -> Self {
+        Self::serve(port, CLIENT.replace("TARGET", target)).await
     }
 
     /// Starts the page that frames the one at the origin `target`, on a port.

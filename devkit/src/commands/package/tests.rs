@@ -12,7 +12,7 @@ use super::*;
 use crate::commands::elf::tests::{DYNAMIC, INTERPRETER, LOAD, elf};
 
 /// The listing of `cargo dev package`, modes in front.
-const LISTING: [&str; 25] = [
+const LISTING: [&str; 26] = [
     "100644 api-proxy/function.json",
     "100644 apis.json",
     "100644 auth-backchannel-logout/function.json",
@@ -31,6 +31,7 @@ const LISTING: [&str; 25] = [
     "100644 spa/function.json",
     "100644 web/dist/app.css",
     "100644 web/dist/app.js",
+    "100644 web/dist/cloakroom.d.ts",
     "100644 web/dist/cloakroom.js",
     "100644 web/dist/codes.js",
     "100644 web/dist/favicon.svg",
@@ -87,6 +88,15 @@ fn a_package_contains_exactly_what_it_needs() {
     let unpacked = dist.path().join("unpacked");
     unpack(&zip, &unpacked).unwrap();
     assert_eq!(fs::metadata(unpacked.join("cloakroom")).unwrap().permissions().mode() & 0o777, 0o755);
+}
+
+/// Contract 19.2.
+#[test]
+fn the_client_is_small() {
+    let mut gzip = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::best());
+    gzip.write_all(&fs::read(root().join(SPA).join("cloakroom.js")).unwrap()).unwrap();
+    let size = gzip.finish().unwrap().len();
+    assert!(size <= 3 * 1_024, "{size} bytes");
 }
 
 #[test]
