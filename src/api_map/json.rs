@@ -127,11 +127,12 @@ pub(super) fn parse(text: &str) -> Result<Vec<Api>, Vec<String>> {
     let mut apis: Vec<Api> = Vec::new();
     let mut names = BTreeSet::new();
     for (name, entry) in entries {
-        if !names.insert(name.clone()) {
+        let is_first = names.insert(name.clone());
+        if !is_first {
             errors.push(format!("{name}: another API has this name"));
-            continue;
         }
         match entry.into_api(&name) {
+            Ok(_) if !is_first => {}
             Ok(api) => match apis.iter().find(|other| other.route == api.route) {
                 Some(other) => errors.push(format!("{name}: route {} is already used by {}", api.route, other.name)),
                 None => apis.push(api),

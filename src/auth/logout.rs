@@ -7,7 +7,6 @@ use http::header::{CONTENT_TYPE, SET_COOKIE};
 use http::{HeaderMap, Method, StatusCode};
 use http_body::Body as _;
 use serde_json::json;
-use tokio::sync::oneshot;
 use tokio::time::timeout;
 
 use super::Auth;
@@ -21,6 +20,7 @@ use crate::keyring::Purpose;
 use crate::places::Place;
 use crate::reply::{Body, Reply, clear_cache, form_page, is_navigation, json as json_reply, redirect};
 use crate::session::audit::Audited;
+use crate::session::payload::Token;
 use crate::session::sealer::{SealingKeyUnavailable, UnsealError};
 use crate::session::store::SessionKey;
 use crate::session::{OpenError, OpenSession};
@@ -34,8 +34,8 @@ enum Leaving {
     /// Known by its cookie only, since the store does not respond (contract 15.11).
     Known(SessionKey),
     Read(Box<OpenSession>),
-    /// Not known, since the key of its cookie is unavailable.
-    Unreadable,
+    /// The key of its cookie is unavailable, so that only the companion cookie may name it.
+    Unreadable(Option<SessionKey>),
 }
 
 impl Leaving {
@@ -43,14 +43,14 @@ impl Leaving {
         match self {
             Self::Known(session) => Some(*session),
             Self::Read(open) => Some(open.key()),
-            Self::Unreadable => None,
+            Self::Unreadable(session) => *session,
         }
     }
 
     fn open(&self) -> Option<&OpenSession> {
         match self {
             Self::Read(open) => Some(open),
-            Self::Known(_) | Self::Unreadable => None,
+            Self::Known(_) | Self::Unreadable(_) => None,
         }
     }
 }
@@ -149,7 +149,7 @@ impl Auth {
         let targets: Vec<String> = provider.into_iter().chain(page).collect();
         let form_targets = (!targets.is_empty()).then(|| targets.join(" "));
         // Without a session there is none to name; the form is accepted for its origin then.
-        let token = match session.as_ref().and_then(Leaving::key) {
+        let token = match session.as_ref().and_then(Leaving::key).filter(|key| key.id.is_some()) {
             Some(key) => format!("<input type=hidden name=lt value=\"{}\">", self.logout_token(&key, now).await?),
             None => String::new(),
         };
@@ -178,7 +178,10 @@ impl Auth {
             Err(OpenError::StoreUnavailable | OpenError::KeyUnavailable) => {
                 match self.sessions.identify(headers, now).await {
                     Ok(session) => Some(Leaving::Known(session.key)),
-                    Err(OpenError::KeyUnavailable) => Some(Leaving::Unreadable),
+                    Err(OpenError::KeyUnavailable) => {
+                        let companion = self.sessions.cookies().presented_companion(headers);
+                        Some(Leaving::Unreadable(companion.map(|of| self.sessions.known_by(of.session, now))))
+                    }
                     Err(_) => None,
                 }
             }
@@ -197,9 +200,9 @@ impl Auth {
         now: UnixSeconds,
     ) -> Result<bool, Error> {
         let (Some(token), Some(session)) = (token, session) else { return Ok(false) };
-        let key = session.key().ok_or(Error::KeysUnavailable)?;
+        let Some(id) = session.key().and_then(|key| key.id) else { return Err(Error::KeysUnavailable) };
         match self.sessions.unseal(Purpose::Logout, "", token.as_bytes(), now).await {
-            Ok(opened) => Ok(key.id.is_some_and(|id| opened.payload() == id)),
+            Ok(opened) => Ok(opened.payload() == id),
             Err(UnsealError::KeyUnavailable) => Err(Error::KeysUnavailable),
             Err(UnsealError::Invalid | UnsealError::UnknownKey) => Ok(false),
         }
@@ -219,23 +222,25 @@ impl Auth {
             let (sessions, provider) = (Arc::clone(&self.sessions), Arc::clone(&self.provider));
             let refresh_token = open.and_then(|open| open.session.refresh_token.clone());
             let known = || Audited::known_by(key.hash.as_ref());
-            let audited = open.map_or_else(known, |open| Audited::of(&open.session));
-            let (ended, has_ended) = oneshot::channel();
-            // A task, which a browser that leaves does not stop halfway (contract 15.11).
+            let Audited { session, user } = open.map_or_else(known, |open| Audited::of(&open.session));
+            // A task, which a browser that leaves does not stop halfway, and a shutdown waits for (contract 15.11).
             let end = async move {
                 sessions.end(&key, now).await;
-                let Audited { session, user } = audited;
                 tracing::info!(event = "signed_out", session, user, "a user signed out");
-                let _ = ended.send(());
-                if let Some(refresh_token) = refresh_token {
-                    // It logs its own failure.
-                    provider.revoke(&refresh_token).await;
-                }
+                // It logs its own failure.
+                let revoke = |token: Token| async move { provider.revoke(&token).await };
+                refresh_token.map(|token| tokio::spawn(in_current_request(revoke(token))))
             };
-            let task = self.background.spawn(in_current_request(end));
+            let ended = self.background.spawn(in_current_request(end)).await;
             // After a panic in it the browser keeps its cookies.
-            has_ended.await.map_err(|_| Error::Internal)?;
-            let _ = timeout(WAIT_FOR_REVOCATION, task).await;
+            if let Some(revocation) = ended.map_err(|_| Error::Internal)? {
+                let _ = timeout(WAIT_FOR_REVOCATION, revocation).await;
+            }
+        } else if session.is_some() {
+            tracing::error!(
+                event = "sign_out_incomplete",
+                "no key opens the session, which stays in the store, if in one"
+            );
         }
         Ok(())
     }

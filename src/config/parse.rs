@@ -246,9 +246,8 @@ impl<'a> ConfigParser<'a> {
     fn log(&mut self) -> Parsed<telemetry::Config> {
         let words = [("hash", LogUser::Hash), ("id", LogUser::Id), ("none", LogUser::None)];
         let user = self.choice(&LOG_USER, &words);
-        let parsed = telemetry::Config::parse(self.text(&LOG), LogUser::default());
-        let config = self.or_record(&LOG, parsed);
-        Ok(telemetry::Config { user: user?, ..config? })
+        let (level, json) = self.or_record(&LOG, telemetry::Config::parse(self.text(&LOG)))?;
+        Ok(telemetry::Config { level, json, user: user? })
     }
 
     fn sessions(&mut self) -> Parsed<Limits> {

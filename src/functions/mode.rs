@@ -83,10 +83,10 @@ impl HostModeObserver {
         }
     }
 
-    /// The id that the host gave a request; a client of its own may send anything.
+    /// The header in which the host gives a request its id. Outside Functions it is the client's.
     #[must_use]
     pub fn invocation(&self, headers: &HeaderMap) -> Option<HeaderValue> {
-        self.port.and_then(|_| headers.get(INVOCATION).cloned())
+        self.port.and_then(|_| headers.get_all(INVOCATION).iter().next_back().cloned())
     }
 
     /// Responds to a payload for an HTTP function, in the form that the host requires: the client gets a 500 that says

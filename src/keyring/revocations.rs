@@ -105,6 +105,12 @@ impl Revocations {
         self
     }
 
+    /// Whether it ends sessions that another list does not.
+    fn ends_more_than(&self, other: &Self) -> bool {
+        let is_later = |at: &UnixSeconds, id: &str| other.users.get(id).is_none_or(|known| at > known);
+        self.all > other.all || self.users.iter().any(|(id, at)| is_later(at, id))
+    }
+
     /// Without the entries before `keep_from`, whose sessions have expired, and those that `all` includes.
     #[must_use]
     pub fn prune(mut self, keep_from: UnixSeconds) -> Self {

@@ -128,8 +128,8 @@ impl Ring {
             Lookup::Unlisted if !self.may_list_for_unknown() && !self.may_await_list() => {
                 return self.decide_without_list();
             }
-            Lookup::Unfetched(_) | Lookup::Unproven if self.is_probed() => return KeyForOpening::Unavailable,
-            Lookup::Unlisted | Lookup::Unfetched(_) | Lookup::Unproven => {}
+            Lookup::Unfetched(_) | Lookup::Unproven(_) if self.is_probed() => return KeyForOpening::Unavailable,
+            Lookup::Unlisted | Lookup::Unfetched(_) | Lookup::Unproven(_) => {}
         }
         // Boxed, since few requests need it.
         Box::pin(self.read_key(kid, now)).await
@@ -148,18 +148,21 @@ impl Ring {
                 None => return KeyForOpening::Unavailable,
             };
         }
-        if matches!(self.lookup(kid, now), Lookup::Unproven) {
+        let proving = Instant::now();
+        if matches!(self.lookup(kid, now), Lookup::Unproven(_)) {
             self.load(now, |view| view.unproven.get(&kid).copied()).await;
         }
         let key = match self.lookup(kid, now) {
             Lookup::Decided(key) => key,
             Lookup::Unlisted => self.decide_without_list(),
-            Lookup::Unproven => KeyForOpening::Unavailable,
-            Lookup::Unfetched(id) => match self.fetch(kid, &id, now).await {
+            // A source that hangs is not waited for twice.
+            Lookup::Unproven(_) if proving.elapsed() >= SOURCE_DEADLINE => KeyForOpening::Unavailable,
+            Lookup::Unfetched(id) | Lookup::Unproven(id) => match self.fetch(kid, &id, now).await {
                 Err(SourceUnavailable(_)) => KeyForOpening::Unavailable,
                 Ok(()) => match self.lookup(kid, now) {
                     Lookup::Decided(key) => key,
-                    Lookup::Unlisted | Lookup::Unfetched(_) | Lookup::Unproven => KeyForOpening::Unknown,
+                    Lookup::Unlisted | Lookup::Unfetched(_) => KeyForOpening::Unknown,
+                    Lookup::Unproven(_) => KeyForOpening::Unavailable,
                 },
             },
         };
@@ -262,6 +265,8 @@ impl Ring {
         match listed {
             Ok(versions) => {
                 self.write(|memory| {
+                    // What a key was good for until now.
+                    memory.rebuild_view(now, &self.parameters);
                     memory.set_list(versions);
                     memory.list_problem = None;
                     memory.rebuild_view(now, &self.parameters);

@@ -108,7 +108,9 @@ pub async fn rotate_and_log(source: &dyn KeySource, now: UnixSeconds, parameters
         Ok(outcome) if outcome == Outcome::default() => outcome.to_string(),
         Ok(outcome) => {
             let summary = outcome.to_string();
-            tracing::info!(event = "keys_rotated", "{summary}");
+            let published = outcome.published.map(|kid| kid.to_string());
+            let disabled = Some(outcome.disabled.len()).filter(|count| *count > 0);
+            tracing::info!(event = "keys_rotated", published, disabled, "{summary}");
             summary
         }
         Err(SourceUnavailable(problem)) => {

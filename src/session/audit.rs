@@ -30,7 +30,7 @@ impl Audited {
 
     /// One of the sessions that were ended together.
     #[must_use]
-    pub(super) fn ended_with(whose: &Whose, hash: &SessionHash) -> Self {
+    pub fn ended_with(whose: &Whose, hash: &SessionHash) -> Self {
         let user = match whose {
             Whose::Subject { issuer, sub } | Whose::OneOfUser { issuer, sub, .. } => {
                 user_text(log_user(), &user_hash(issuer, sub), sub)

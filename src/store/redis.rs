@@ -22,6 +22,7 @@ use tokio_util::task::TaskTracker;
 
 use crate::clock::UnixSeconds;
 use crate::keyring::{Key, Purpose};
+use crate::session::audit::Audited;
 use crate::session::companion::SessionHash;
 use crate::session::ended::EndedSessions;
 use crate::session::handle::Handle;
@@ -317,6 +318,10 @@ impl SessionStore for RedisStore {
             members.retain(|member| except != Some(member.hash));
             // All are tried, even if one fails.
             let ended = for_each(members, |member| self.end_member(member, now)).await;
+            for hash in ended.iter().flatten().flatten() {
+                let Audited { session, user } = Audited::ended_with(whose, hash);
+                tracing::info!(event = "session_ended", session, user, "a session was ended without its cookie");
+            }
             ended.into_iter().filter_map(Result::transpose).collect()
         })
     }

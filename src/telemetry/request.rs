@@ -22,7 +22,7 @@ thread_local! {
 #[derive(Debug)]
 pub struct RequestContext {
     pub trace: TraceContext,
-    /// The id that the Functions host gave the request.
+    /// The header in which the Functions host gives the request its id, in forwarding mode after what the client sent.
     invocation: Option<HeaderValue>,
     route: OnceLock<Arc<str>>,
 }
@@ -37,9 +37,11 @@ impl RequestContext {
         Arc::new(Self { trace, invocation, route: OnceLock::new() })
     }
 
-    /// The id that the host gave it, if it is one that may be logged.
+    /// The id that the host gave it: a UUID, the last member of the header.
     pub(super) fn invocation_id(&self) -> Option<&str> {
-        self.invocation.as_ref()?.to_str().ok().filter(|id| (1..=64).contains(&id.len()))
+        let id = self.invocation.as_ref()?.to_str().ok()?.rsplit(',').next()?.trim();
+        let is_uuid = id.len() == 36 && id.bytes().all(|byte| byte.is_ascii_hexdigit() || byte == b'-');
+        is_uuid.then_some(id)
     }
 
     /// The pattern of the route, once a line of the table matches: what telemetry may name in place of the path.
@@ -177,6 +179,21 @@ mod tests {
         let panics = InRequest::new(request(), Box::pin(poll_fn(|_| -> Poll<()> { panic!("on purpose") })));
         assert!(catch_unwind(AssertUnwindSafe(|| panics.now_or_never())).is_err());
         assert!(current().is_none());
+    }
+
+    #[test]
+    fn the_id_of_the_invocation_is_the_hosts() {
+        const ID: &str = "0af76519-16cd-43dd-8448-eb211c80319c";
+        let id_in = |value: &str| {
+            let request = RequestContext::new(&HeaderMap::new(), value.parse().ok());
+            request.invocation_id().map(str::to_owned)
+        };
+        for value in [ID, &format!("spoof, {ID}"), &format!("{},{ID}", "x".repeat(500))] {
+            assert_eq!(id_in(value).as_deref(), Some(ID), "{value}");
+        }
+        for value in ["", "spoof", &format!("{ID}, spoof"), &ID.replace('0', "\u{fc}"), &ID.replace('-', "\"")] {
+            assert_eq!(id_in(value), None, "{value}");
+        }
     }
 
     #[tokio::test]

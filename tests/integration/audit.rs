@@ -108,11 +108,14 @@ async fn events_name_the_session_and_the_user_as_the_setting_says() {
 async fn under_functions_lines_have_the_invocation_that_the_host_names() {
     for reach in every_reach() {
         let app = TestApp::builder().reach(reach).set("LOG", "info,json").start().await;
+        let spoofed = [("x-azure-functions-invocationid", "spoofed")];
+        app.visitor().send("GET", "/auth/callback?state=x", &spoofed, "").await;
         app.signed_in(ADA).await;
         app.wait_for_log("\"signed_in\"").await;
         let events = events(&app.log());
         let signed_in = events.iter().find(|event| event["event"] == "signed_in").unwrap();
         let is_there = signed_in["invocation_id"].is_string();
         assert_eq!(is_there, reach != Reach::Direct, "{reach:?}: {signed_in}");
+        assert!(!app.log().contains("spoofed"), "{reach:?}: {}", app.log());
     }
 }

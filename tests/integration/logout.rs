@@ -143,6 +143,13 @@ async fn without_a_key_a_sign_out_deletes_the_cookies_and_the_provider_gets_no_s
     let names: Vec<String> = url.query_pairs().map(|(name, _)| name.into_owned()).collect();
     assert_eq!(names, ["client_id", "post_logout_redirect_uri"]);
     app.wait_for_log("the end-session URL has no `state`").await;
+    // Contract 20.4: of this session nothing is known.
+    app.wait_for_log("\"sign_out_incomplete\"").await;
+    let mut other = app.visitor();
+    other.jar.insert("__Host-Http-cloakroom".to_owned(), sealed_under_an_unknown_key());
+    other.jar.insert("__Host-Http-cloakroom-id".to_owned(), format!("{}.{}", "A".repeat(43), "A".repeat(16)));
+    assert_eq!(other.fetch("POST", "/auth/logout").await.status, 200);
+    app.wait_for_log("\"session\":\"0000000000000000\"").await;
     let back = visitor.navigate("/auth/logout").await;
     assert_eq!((back.status, back.header("location")), (302, Some("/")), "the return is accepted without it");
 }

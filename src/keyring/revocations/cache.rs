@@ -104,18 +104,15 @@ impl RevocationCache {
         match read(self.source.as_ref(), now, self.clock_skew).await {
             Ok(list) => {
                 let list = list.unwrap_or_default();
-                let was_read = self.was_read();
-                let has_changed = self.list.send_if_modified(|known| {
+                let ends_more = self.list.borrow().as_ref().is_some_and(|known| list.ends_more_than(known));
+                if ends_more {
+                    tracing::info!(event = "sessions_revoked", "sessions were revoked: the revocation list ends more");
+                }
+                self.list.send_if_modified(|known| {
                     let is_new = known.as_ref() != Some(&list);
                     *known = Some(list);
                     is_new
                 });
-                if was_read && has_changed {
-                    tracing::info!(
-                        event = "sessions_revoked",
-                        "sessions were revoked: the revocation list has changed"
-                    );
-                }
                 *self.problem() = None;
             }
             Err(problem) => {

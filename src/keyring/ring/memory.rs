@@ -63,8 +63,9 @@ pub(super) enum Lookup {
     Decided(KeyForOpening),
     Unlisted,
     Unfetched(String),
-    /// It is past its retention, and the value of its successor is to be fetched first (contract 6.15).
-    Unproven,
+    /// It is past its retention, and the value of its successor is to be fetched first (contract 6.15). With its ID in
+    /// the source.
+    Unproven(String),
 }
 
 impl Memory {
@@ -75,9 +76,9 @@ impl Memory {
             Some((_, id)) => match self.keys.get(&kid) {
                 // A key in memory continues to open while the successor cannot be fetched.
                 Some(Fetched::Key(_)) if self.view.unproven.contains_key(&kid) && !self.failed_lately() => {
-                    Lookup::Unproven
+                    Lookup::Unproven(id.clone())
                 }
-                None if self.view.unproven.contains_key(&kid) => Lookup::Unproven,
+                None if self.view.unproven.contains_key(&kid) => Lookup::Unproven(id.clone()),
                 Some(Fetched::Key(key)) => Lookup::Decided(KeyForOpening::Found(Arc::clone(key))),
                 Some(Fetched::NotAKey) => Lookup::Decided(KeyForOpening::Closed),
                 None => Lookup::Unfetched(id.clone()),

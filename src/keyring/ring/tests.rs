@@ -15,6 +15,8 @@ struct Scripted {
     /// Values that are not valid keys without a content type, by ID.
     values: Mutex<HashMap<String, (String, Option<String>)>>,
     down: Mutex<bool>,
+    /// A version whose value cannot be fetched, by its number.
+    failing: Mutex<Option<u8>>,
     /// Delay of every response.
     delay: Mutex<Duration>,
     lists: Mutex<u32>,
@@ -29,6 +31,9 @@ impl KeySource for Scripted {
 
     fn get<'a>(&'a self, id: &'a str) -> SourceFuture<'a, Value> {
         *self.gets.lock().unwrap() += 1;
+        if self.failing.lock().unwrap().is_some_and(|number| id == format!("{number:02x}").repeat(16)) {
+            return Box::pin(async { Err(SourceUnavailable("scripted".to_owned())) });
+        }
         let (text, content_type) =
             self.values.lock().unwrap().get(id).cloned().unwrap_or_else(|| ("A".repeat(43), None));
         self.respond(Value { text: text.into(), content_type })

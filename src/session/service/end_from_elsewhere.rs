@@ -5,15 +5,20 @@ use std::cmp::Reverse;
 
 use super::Sessions;
 use crate::clock::UnixSeconds;
-use crate::session::audit::Audited;
 use crate::session::companion::SessionHash;
 use crate::session::handle::Handle;
 use crate::session::payload::Session;
 use crate::session::seal::Opened;
-use crate::session::store::{IndexError, ListedSession, LoadError, LogoutTokenId, Whose};
+use crate::session::store::{IndexError, ListedSession, LoadError, LogoutTokenId, SessionKey, Whose};
 use crate::session::{OpenError, OpenSession};
 
 impl Sessions {
+    /// A session of which only the companion cookie says something; it lives no longer than one that begins now.
+    #[must_use]
+    pub const fn known_by(&self, hash: SessionHash, now: UnixSeconds) -> SessionKey {
+        SessionKey { id: None, hash: Some(hash), expires_at: now.saturating_add(self.limits.max.as_secs()) }
+    }
+
     /// Whether the store knows which sessions there are. Otherwise the routes that need it do not exist.
     #[must_use]
     pub fn has_index(&self) -> bool {
@@ -130,10 +135,6 @@ impl Sessions {
         now: UnixSeconds,
     ) -> Result<usize, IndexError> {
         let ended = self.store.end_all(whose, except, now).await;
-        for hash in ended.iter().flatten() {
-            let Audited { session, user } = Audited::ended_with(whose, hash);
-            tracing::info!(event = "session_ended", session, user, "a session was ended without its cookie");
-        }
         // After a failure, too: some may have ended before it.
         if ended.as_ref().map_or(true, |ended| !ended.is_empty()) {
             self.ends.announce_all();

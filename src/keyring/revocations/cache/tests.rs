@@ -180,3 +180,25 @@ async fn after_the_first_failure_no_request_waits_for_another_attempt() {
     };
     tokio::join!(biased; cache.refresh(NOW), asked);
 }
+
+/// Contract 20.4.
+#[tokio::test(start_paused = true)]
+async fn a_list_that_ends_more_is_logged_and_no_other() {
+    let capture = crate::telemetry::captured_log::Capture::start();
+    let (source, cache) = cache(Ok(Some(r#"{"users":{"ada":500}}"#)));
+    let mut logged = Vec::new();
+    for list in [
+        Some(r#"{"users":{"ada":500}}"#),
+        Some(r#"{"users":{"ada":500,"grace":1}}"#),
+        Some(r#"{"users":{"ada":600}}"#),
+        Some(r#"{"users":{"ada":500}}"#),
+        None,
+        Some(r#"{"all":400}"#),
+    ] {
+        cache.refresh(NOW).await;
+        source.set(Ok(list));
+        cache.refresh(NOW).await;
+        logged.push(capture.text().matches("sessions_revoked").count());
+    }
+    assert_eq!(logged, [0, 1, 2, 2, 2, 3]);
+}

@@ -177,6 +177,25 @@ async fn a_key_past_its_retention_opens_only_while_its_successor_cannot_be_fetch
     assert!(matches!(ring.key_for_opening(oldest, NOW).await, KeyForOpening::Closed));
     assert_eq!(source.requests(), (1, 2), "of the other two only the successor");
 
+    // The value of the successor alone cannot be fetched: the older key is.
+    let (source, ring) = self::ring();
+    let oldest = source.add(1, 1_000);
+    source.add(2, 2_000);
+    source.add(3, 3_000);
+    *source.failing.lock().unwrap() = Some(2);
+    ring.refresh(NOW).await;
+    assert!(opens(&ring, oldest, NOW).await);
+    // A source that hangs is waited for once.
+    let (source, ring) = self::ring();
+    let oldest = source.add(1, 1_000);
+    source.add(2, 2_000);
+    source.add(3, 3_000);
+    ring.refresh(NOW).await;
+    *source.delay.lock().unwrap() = Duration::from_secs(60);
+    let begun = Instant::now();
+    assert!(matches!(ring.key_for_opening(oldest, NOW).await, KeyForOpening::Unavailable));
+    assert_eq!(begun.elapsed(), SOURCE_DEADLINE);
+
     let (source, ring) = self::ring();
     let oldest = source.add(1, 1_000);
     source.add(2, 2_000);

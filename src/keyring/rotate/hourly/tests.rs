@@ -104,7 +104,8 @@ async fn instances_that_start_together_rotate_once_an_hour_each_at_its_own_time(
     sleep(INTERVAL - Duration::from_secs(1)).await;
     let minutes: std::collections::BTreeSet<u64> = {
         let rotations = source.rotations.lock().unwrap();
-        assert!((45..=50).contains(&rotations.len()), "once each: {}", rotations.len());
+        // Whoever publishes lists again.
+        assert!((45..=52).contains(&rotations.len()), "once each: {}", rotations.len());
         rotations.iter().map(|at| at.duration_since(begun).as_secs() / 60).collect()
     };
     assert!(minutes.len() > 15 && minutes.first() < Some(&20) && minutes.last() > Some(&40), "{minutes:?}");
