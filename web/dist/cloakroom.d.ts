@@ -10,12 +10,13 @@ export interface Api {
 
 export interface User {
   sub: string;
-  oid?: string;
-  tid?: string;
-  name?: string;
-  preferred_username?: string;
-  email?: string | null;
-  roles?: string[];
+  /** Null, as the following: the sign-in did not say it. */
+  oid: string | null;
+  tid: string | null;
+  name: string | null;
+  preferred_username: string | null;
+  email: string | null;
+  roles: string[];
   /** How the user authenticated, where the provider says so. */
   acr?: string;
   amr?: string[];
@@ -36,6 +37,8 @@ export interface Session {
     /** Only with a session store: the user's sessions, which `GET` lists and `DELETE` ends. */
     sessions?: string;
   };
+  /** The header that calls need; `fetch` of this module sends it. */
+  csrf: { header: string; value: string };
 }
 
 export interface SignInOptions {
@@ -78,8 +81,9 @@ export interface Cloakroom {
   session(): Promise<Session>;
 
   /**
-   * Calls a function with the session now, and when another user is signed in, or none any more, as far as this page
-   * notices: by `session()`, by a call whose session has ended, and when the page becomes visible again.
+   * Calls a function with the session, once it is read, and again when another user is signed in, or none any more, as
+   * far as this page notices: by `session()`, by a call whose session has ended, and when the page becomes visible. A
+   * session that cannot be read changes nothing.
    *
    * @returns a function that ends it
    */
@@ -108,9 +112,10 @@ export interface Cloakroom {
   refresh(): Promise<boolean>;
 
   /**
-   * `window.fetch` that adds the CSRF header, and where needed credentials, to calls to the gateway. With a gateway on
-   * another origin, relative addresses are the gateway's. A `session_expired` can be outdated, because another tab or
-   * instance has just written a newer cookie: then the session is refreshed and the call repeated, once.
+   * `window.fetch` that adds the CSRF header to calls to the gateway, and credentials if it is on another origin. Then a
+   * relative address is the gateway's, except in a `Request`, which the browser resolves. A `session_expired` can be
+   * outdated, because another tab or instance has just written a newer cookie: then the session is refreshed and the call
+   * repeated, once.
    *
    * @returns errors of the gateway included: see `problem`
    * @throws {CloakroomError} with the code `network`

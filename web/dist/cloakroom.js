@@ -9,6 +9,7 @@
 
 const CSRF_HEADER = 'X-CSRF';
 const LONGEST_RETURN_PATH = 1024;
+const PROTOCOLS = ['https:', 'http:'];
 const SESSION_ENDED = ['session_expired', 'session_missing'];
 
 /** An error of the gateway itself, or that it cannot be reached. */
@@ -27,38 +28,65 @@ export class CloakroomError extends Error {
 /** The functions for one gateway. */
 export function createCloakroom({ origin = location.origin } = {}) {
   const gateway = new URL(origin);
-  if (!['https:', 'http:'].includes(gateway.protocol)) throw new TypeError('origin must be that of the gateway');
+  if (!PROTOCOLS.includes(gateway.protocol)) throw new TypeError('origin must be that of the gateway');
   const isElsewhere = gateway.origin !== location.origin;
-  const listeners = new Set();
+  const subscriptions = new Set();
+  /** The newest session that was read since the first subscription, and the number of its request. */
   let known = null;
+  let newest = 0;
+  let requests = 0;
+  let reading = null;
+  let isOutdated = false;
   let refreshing = null;
 
   async function session() {
+    const number = ++requests;
     const found = await readJson(await send(toGateway('/auth/session')));
-    const isChanged = found.authenticated !== known?.authenticated || found.user?.sub !== known?.user?.sub;
-    known = found;
-    if (isChanged) listeners.forEach((listener) => queueMicrotask(() => listener(found)));
+    // Responses can overtake each other.
+    if (number > newest) {
+      newest = number;
+      known = found;
+      subscriptions.forEach((subscription) => report(subscription, found));
+    }
     return found;
   }
 
   function subscribe(listener) {
-    listeners.add(listener);
-    document.addEventListener('visibilitychange', look);
-    if (known) queueMicrotask(() => listener(known));
-    else notice();
+    const subscription = { listener };
+    subscriptions.add(subscription);
+    if (subscriptions.size === 1) {
+      known = null;
+      document.addEventListener('visibilitychange', onVisibilityChange);
+    }
+    if (known) report(subscription, known);
+    else if (!reading) readAgain();
     return () => {
-      listeners.delete(listener);
-      if (!listeners.size) document.removeEventListener('visibilitychange', look);
+      subscriptions.delete(subscription);
+      if (!subscriptions.size) document.removeEventListener('visibilitychange', onVisibilityChange);
     };
   }
 
-  function look() {
-    if (document.visibilityState === 'visible') notice();
+  function onVisibilityChange() {
+    if (document.visibilityState === 'visible') readAgain();
   }
 
-  /** Reads the session for those who subscribed. A failure changes nothing. */
-  function notice() {
-    if (listeners.size) session().catch(() => {});
+  /** Reads the session for those who subscribed, and once more if asked meanwhile. A failure changes nothing. */
+  function readAgain() {
+    if (!subscriptions.size) return;
+    isOutdated = reading !== null;
+    reading ??= session().catch(() => {}).finally(() => {
+      reading = null;
+      if (isOutdated) readAgain();
+    });
+  }
+
+  function report(subscription, found) {
+    const user = found.authenticated ? found.user.sub : null;
+    if (subscription.user === user) return;
+    subscription.user = user;
+    queueMicrotask(() => {
+      if (subscriptions.has(subscription)) subscription.listener(found);
+    });
   }
 
   function signIn({ returnTo = currentAddress(), api, url = '/auth/login' } = {}) {
@@ -72,9 +100,9 @@ export function createCloakroom({ origin = location.origin } = {}) {
   async function signOut() {
     const response = await fetch(new URL('/auth/logout', gateway), { method: 'POST' });
     const { logout_url: url } = await readJson(response);
-    const target = new URL(url, gateway);
+    const target = url && new URL(url, gateway);
     // It is the provider's, on any host, but never a script.
-    if (!['https:', 'http:'].includes(target.protocol)) throw new CloakroomError('unexpected');
+    if (!PROTOCOLS.includes(target?.protocol)) throw new CloakroomError('unexpected', { status: response.status });
     location.assign(target);
   }
 
@@ -82,20 +110,32 @@ export function createCloakroom({ origin = location.origin } = {}) {
     const response = await send(toGateway('/auth/refresh', { method: 'POST', headers: { [CSRF_HEADER]: '1' } }));
     if (response.ok) return true;
     if (!SESSION_ENDED.includes(codeOf(response))) throw await failure(response);
-    notice();
+    readAgain();
     return false;
   }
 
   async function fetch(input, init) {
-    const address = isElsewhere && !(input instanceof Request) ? new URL(input, gateway) : input;
-    const request = new Request(address, init);
+    const request = isElsewhere ? requestElsewhere(input, init) : new Request(input, init);
     if (!isOwn(new URL(request.url))) return send(request);
     request.headers.set(CSRF_HEADER, '1');
-    const own = isElsewhere ? new Request(request, { credentials: 'include' }) : request;
-    const retry = own.clone();
-    const response = await send(own);
-    if (codeOf(response) !== 'session_expired') return response;
+    const retry = request.clone();
+    const response = await send(request);
+    const code = codeOf(response);
+    if (code === 'session_missing') readAgain();
+    if (code !== 'session_expired') return response;
     return (await refreshOnce()) ? send(retry) : response;
+  }
+
+  /** Relative addresses are the gateway's. To the gateway with credentials, unless the caller omits them. */
+  function requestElsewhere(input, init) {
+    const isRequest = input instanceof Request;
+    const url = new URL(isRequest ? input.url : input, gateway);
+    if (!isOwn(url)) return new Request(isRequest ? input : url, init);
+    if (!isRequest) return new Request(url, { credentials: 'include', ...init });
+    // Options make a copy lose its referrer.
+    const { referrer, referrerPolicy } = input;
+    const credentials = input.credentials === 'omit' ? 'omit' : 'include';
+    return new Request(input, { credentials, referrer, referrerPolicy, ...init });
   }
 
   async function problem(response) {
@@ -120,7 +160,7 @@ export function createCloakroom({ origin = location.origin } = {}) {
     return response.headers.get('Cloakroom-Error');
   }
 
-  /** An origin is that of `https:` or `http:`, so script URLs are not own. */
+  /** Not a `blob:` of the same origin. */
   function isOwn(url) {
     return url.origin === gateway.origin && url.protocol === gateway.protocol;
   }
@@ -147,7 +187,16 @@ export function createCloakroom({ origin = location.origin } = {}) {
   return { session, subscribe, signIn, signOut, refresh, fetch, problem, takeAuthError };
 }
 
-export const { session, subscribe, signIn, signOut, refresh, fetch, problem } = createCloakroom();
+let ofPage = null;
+const own = (name) => (...values) => (ofPage ??= createCloakroom())[name](...values);
+
+export const session = own('session');
+export const subscribe = own('subscribe');
+export const signIn = own('signIn');
+export const signOut = own('signOut');
+export const refresh = own('refresh');
+export const fetch = own('fetch');
+export const problem = own('problem');
 
 export function takeAuthError() {
   const address = new URL(location.href);
@@ -166,7 +215,7 @@ function currentAddress() {
   return location.pathname + location.search + location.hash;
 }
 
-/** Whether the gateway takes a path as `return_to`. Without one a sign-in ends at the page that it is configured for. */
+/** Whether the gateway takes a path as `return_to`. */
 function isReturnPath(path) {
   // The gateway sends a backslash back as three characters.
   return path.replaceAll('\\', '%5C').length <= LONGEST_RETURN_PATH && !path.startsWith('//');
@@ -174,7 +223,7 @@ function isReturnPath(path) {
 
 async function send(request) {
   try {
-    return await window.fetch(request);
+    return await globalThis.fetch(request);
   } catch (cause) {
     // Other errors are aborts and timeouts by the caller.
     if (!(cause instanceof TypeError)) throw cause;

@@ -152,18 +152,36 @@ async fn the_sample_page_loads_the_session_only_when_it_is_shown() {
     assert_eq!(chrome.script_with(PRERENDERED, vec![]).await, json!([0, ["/auth/session"]]));
 }
 
-/// What the client does with a gateway on another origin.
+/// What the client does with a gateway on another origin, and what each of its calls carries.
 const ELSEWHERE: &str = "
     const done = arguments[0];
     const { gateway } = window;
     const thrown = (attempt) => { try { attempt(); return 'none'; } catch (error) { return error.name; } };
+    const sent = [];
+    const native = window.fetch;
+    window.fetch = (request) => {
+        const { headers, credentials, referrer, referrerPolicy } = request;
+        const { origin, pathname } = new URL(request.url);
+        const place = origin === location.origin ? 'page' : 'gateway';
+        const call = [place, headers.get('X-CSRF'), credentials, referrer === '' ? 'none' : 'page', referrerPolicy];
+        if (pathname !== '/auth/session') sent.push(call);
+        return native(request);
+    };
     (async () => {
         const me = await (await gateway.fetch('/graph/me')).json();
         const denied = await gateway.problem(await gateway.fetch('/graph/no-such-path'));
-        const here = await gateway.fetch(location.origin + '/elsewhere');
+        const here = await gateway.fetch(location.origin + '/elsewhere', { credentials: 'same-origin' });
+        const url = new URL('/graph/me', window.target);
+        const request = new Request(url, { referrerPolicy: 'origin' });
+        const asked = await gateway.fetch(request);
+        const without = await gateway.fetch(new Request(url, { credentials: 'omit', referrer: '' }));
+        const chosen = await gateway.fetch(request, { credentials: 'omit' });
+        await gateway.fetch(new Request('/elsewhere'));
         const extended = await gateway.refresh();
-        const url = thrown(() => gateway.signIn({ url: location.origin }));
-        done([me.displayName, denied.code, here.status, await gateway.problem(here), extended, url]);
+        const signIn = thrown(() => gateway.signIn({ url: location.origin }));
+        const codes = await Promise.all([here, asked, without, chosen].map((response) => gateway.problem(response)));
+        window.fetch = native;
+        done([me.displayName, denied.code, codes.map((error) => error?.code ?? null), extended, signIn, sent]);
     })().catch((error) => done([String(error)]));";
 
 /// Contract 19.1.
@@ -182,36 +200,65 @@ async fn the_client_serves_a_page_on_another_origin() {
     chrome.choose(ADA).await;
     chrome.find("body[data-seen='Ada Lovelace']").await;
     assert_eq!(chrome.address().await, format!("{spa}/here?a=b#c"));
-    let expected = json!(["Ada Lovelace", "route_denied", 200, null, true, "TypeError"]);
+    let sent = json!([
+        ["gateway", "1", "include", "page", ""],
+        ["gateway", "1", "include", "page", ""],
+        ["page", null, "same-origin", "page", ""],
+        ["gateway", "1", "include", "page", "origin"],
+        ["gateway", "1", "omit", "none", ""],
+        ["gateway", "1", "omit", "page", "origin"],
+        ["page", null, "same-origin", "page", ""],
+        ["gateway", "1", "include", "page", ""],
+    ]);
+    let codes = json!([null, null, "session_missing", "session_missing"]);
+    let expected = json!(["Ada Lovelace", "route_denied", codes, true, "TypeError", sent]);
     assert_eq!(chrome.script_with(ELSEWHERE, vec![]).await, expected);
     chrome.script("window.gateway.signOut(); return true;").await;
     chrome.find("body[data-seen='none']").await;
     assert_eq!(chrome.address().await, format!("{spa}/"));
 }
 
-/// Which sessions the client of the page's own gateway reports to two that subscribed, of which one ends that.
+/// A document that runs no script of its own.
+const EMPTY: &str = "/codes.js";
+
+/// What those who subscribed get: one function twice, of which one subscription ends, and one that comes late. And how
+/// many requests that takes.
 const SUBSCRIBED: &str = "
     const done = arguments[0];
-    import('/cloakroom.js').then(async ({ createCloakroom, CloakroomError }) => {
+    const native = window.fetch;
+    let requests = 0;
+    let fails = true;
+    window.fetch = (request) => {
+        requests += 1;
+        return fails ? Promise.reject(new TypeError()) : native(request);
+    };
+    const until = async (condition) => { while (!condition()) await new Promise((resolve) => setTimeout(resolve, 1)); };
+    import('/cloakroom.js').then(async ({ createCloakroom }) => {
         const gateway = createCloakroom();
-        const seen = [[], []];
-        const turn = () => new Promise((resolve) => setTimeout(resolve, 100));
-        const user = (session) => session.user?.name ?? 'none';
-        const ends = seen.map((list) => gateway.subscribe((session) => list.push(user(session))));
-        await gateway.session();
-        await turn();
+        const list = [];
+        const listener = (session) => list.push(session.user?.name ?? 'none');
+        const ends = [gateway.subscribe(listener), gateway.subscribe(listener)];
+        await until(() => requests === 1);
+        await gateway.session().catch(() => {});
+        fails = false;
+        document.dispatchEvent(new Event('visibilitychange'));
+        await until(() => list.length === 2);
         await gateway.session();
         ends[1]();
-        await fetch('/auth/logout', { method: 'POST', headers: { 'X-CSRF': '1' } });
-        document.dispatchEvent(new Event('visibilitychange'));
-        await turn();
+        await native('/auth/logout', { method: 'POST', headers: { 'X-CSRF': '1' } });
+        await gateway.fetch('/graph/me');
+        await until(() => list.length === 3);
         const late = [];
-        gateway.subscribe((session) => late.push(user(session)));
-        await turn();
-        const refused = await Promise.all(['javascript:0', 'data:,', 'no URL'].map((origin) => {
-            try { createCloakroom({ origin }); return 'none'; } catch (error) { return error.name; }
-        }));
-        done([...seen, late, refused]);
+        const end = gateway.subscribe((session) => late.push(session.user?.name ?? 'none'));
+        await until(() => late.length === 1);
+        // Its report is on its way when it ends.
+        gateway.subscribe((session) => late.push('ended'))();
+        end();
+        ends[0]();
+        document.dispatchEvent(new Event('visibilitychange'));
+        await gateway.session();
+        window.fetch = native;
+        done([list, late, requests]);
     });";
 
 /// Contract 19.1.
@@ -219,9 +266,62 @@ const SUBSCRIBED: &str = "
 async fn a_page_that_subscribed_gets_each_change_of_the_session() {
     let (app, chrome) = start(Mode::Proxy).await;
     sign_in(&chrome, &app.origin, ADA).await;
-    let expected =
-        json!([["Ada Lovelace", "none"], ["Ada Lovelace"], ["none"], ["TypeError", "TypeError", "TypeError"]]);
+    chrome.open(&format!("{}{EMPTY}", app.origin)).await;
+    let expected = json!([["Ada Lovelace", "Ada Lovelace", "none"], ["none"], 7]);
     assert_eq!(chrome.script_with(SUBSCRIBED, vec![]).await, expected);
+}
+
+/// The user whom a page gets last if the responses to its requests overtake each other.
+const OVERTAKEN: &str = "
+    const done = arguments[0];
+    const native = window.fetch;
+    const responses = [];
+    window.fetch = () => new Promise((resolve) => responses.push((name) => {
+        resolve(Response.json({ authenticated: true, user: { sub: name } }));
+    }));
+    import('/cloakroom.js').then(async ({ createCloakroom }) => {
+        const gateway = createCloakroom();
+        const seen = [];
+        gateway.subscribe((session) => seen.push(session.user.sub));
+        const newer = gateway.session();
+        // The request that is on its way may be older than what this call notices.
+        document.dispatchEvent(new Event('visibilitychange'));
+        responses[1]('new');
+        await newer;
+        responses[0]('old');
+        while (responses.length < 3) await new Promise((resolve) => setTimeout(resolve, 1));
+        responses[2]('newest');
+        while (seen.length < 2) await new Promise((resolve) => setTimeout(resolve, 1));
+        window.fetch = native;
+        done(seen);
+    });";
+
+#[tokio::test]
+async fn a_session_that_arrives_late_replaces_no_newer_one() {
+    let (app, chrome) = start(Mode::Proxy).await;
+    chrome.open(&format!("{}{EMPTY}", app.origin)).await;
+    assert_eq!(chrome.script_with(OVERTAKEN, vec![]).await, json!(["new", "newest"]));
+}
+
+/// Servers that render pages import the module, too: only its functions need an origin.
+#[tokio::test]
+async fn the_module_is_imported_without_an_origin() {
+    let chrome = Chrome::start().await;
+    chrome.open("about:blank").await;
+    let script = "
+        const [source, done] = arguments;
+        import('data:text/javascript,' + encodeURIComponent(source)).then(async (module) => {
+            const attempts = [() => module.session(), ...['javascript:0', 'data:,', 'no URL'].map(
+                (origin) => () => module.createCloakroom({ origin }),
+            )];
+            done(attempts.map((attempt) => { try { attempt(); return 'none'; } catch (error) { return error.name; } }));
+        }, (error) => done(String(error)));";
+    let found = chrome.script_with(script, vec![json!(source())]).await;
+    assert_eq!(found, json!(["TypeError", "TypeError", "TypeError", "TypeError"]));
+}
+
+fn source() -> String {
+    std::fs::read_to_string(format!("{ROOT}/web/dist/cloakroom.js")).unwrap()
 }
 
 /// Contract 19.2.

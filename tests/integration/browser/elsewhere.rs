@@ -57,7 +57,8 @@ const CLIENT: &str = r#"<!doctype html><meta charset="utf-8"><title>Client</titl
 <body>
 <script type="module">
   import { createCloakroom } from 'TARGET/cloakroom.js';
-  window.gateway = createCloakroom({ origin: 'TARGET' });
+  window.target = 'TARGET';
+  window.gateway = createCloakroom({ origin: window.target });
   const seen = [];
   window.gateway.subscribe((session) => {
     seen.push(session.user?.name ?? 'none');

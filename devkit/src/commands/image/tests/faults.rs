@@ -27,11 +27,14 @@ fn replace(files: &mut BTreeMap<String, Entry>, path: &str, content: Vec<u8>) {
     };
     let (size, digest) = (entry.content.len(), layout::sha256(&entry.content));
     files.insert(format!("blobs/sha256/{digest}"), entry);
-    for (path, entry) in files.clone() {
-        let Ok(mut value) = serde_json::from_slice::<Value>(&entry.content) else { continue };
-        if rename(&mut value, &format!("sha256:{old}"), &format!("sha256:{digest}"), size) {
-            replace(files, &path, value.to_string().into_bytes());
-        }
+    let (old, new) = (format!("sha256:{old}"), format!("sha256:{digest}"));
+    let renamed = |(path, entry): (&String, &Entry)| {
+        let mut value = serde_json::from_slice::<Value>(&entry.content).ok()?;
+        rename(&mut value, &old, &new, size).then(|| (path.clone(), value.to_string().into_bytes()))
+    };
+    // One after the other, since each renames those that name it.
+    while let Some((path, content)) = files.iter().find_map(renamed) {
+        replace(files, &path, content);
     }
 }
 
