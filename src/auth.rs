@@ -88,6 +88,8 @@ pub struct Auth {
     exchange_limits: ExchangeLimits,
     failure_log: FailureLog,
     logout_token_log: LimitedLog,
+    /// Sign-outs of sessions whose key is unavailable.
+    incomplete_log: LimitedLog,
     /// The sign-outs that are in progress, whether their browsers wait or not.
     background: TaskTracker,
 }
@@ -110,6 +112,7 @@ impl Auth {
             exchange_limits: ExchangeLimits::new(limits.exchanges),
             failure_log: FailureLog::default(),
             logout_token_log: LimitedLog::default(),
+            incomplete_log: LimitedLog::default(),
             background: TaskTracker::new(),
         })
     }

@@ -34,8 +34,9 @@ enum Leaving {
     /// Known by its cookie only, since the store does not respond (contract 15.11).
     Known(SessionKey),
     Read(Box<OpenSession>),
-    /// The key of its cookie is unavailable, so that only the companion cookie may name it.
-    Unreadable(Option<SessionKey>),
+    /// Not known, since the key of its cookie is unavailable. The companion cookie, which anybody can write, does not
+    /// name a session to end.
+    Unreadable,
 }
 
 impl Leaving {
@@ -43,14 +44,14 @@ impl Leaving {
         match self {
             Self::Known(session) => Some(*session),
             Self::Read(open) => Some(open.key()),
-            Self::Unreadable(session) => *session,
+            Self::Unreadable => None,
         }
     }
 
     fn open(&self) -> Option<&OpenSession> {
         match self {
             Self::Read(open) => Some(open),
-            Self::Known(_) | Self::Unreadable(_) => None,
+            Self::Known(_) | Self::Unreadable => None,
         }
     }
 }
@@ -149,7 +150,7 @@ impl Auth {
         let targets: Vec<String> = provider.into_iter().chain(page).collect();
         let form_targets = (!targets.is_empty()).then(|| targets.join(" "));
         // Without a session there is none to name; the form is accepted for its origin then.
-        let token = match session.as_ref().and_then(Leaving::key).filter(|key| key.id.is_some()) {
+        let token = match session.as_ref().and_then(Leaving::key) {
             Some(key) => format!("<input type=hidden name=lt value=\"{}\">", self.logout_token(&key, now).await?),
             None => String::new(),
         };
@@ -178,10 +179,7 @@ impl Auth {
             Err(OpenError::StoreUnavailable | OpenError::KeyUnavailable) => {
                 match self.sessions.identify(headers, now).await {
                     Ok(session) => Some(Leaving::Known(session.key)),
-                    Err(OpenError::KeyUnavailable) => {
-                        let companion = self.sessions.cookies().presented_companion(headers);
-                        Some(Leaving::Unreadable(companion.map(|of| self.sessions.known_by(of.session, now))))
-                    }
+                    Err(OpenError::KeyUnavailable) => Some(Leaving::Unreadable),
                     Err(_) => None,
                 }
             }
@@ -237,9 +235,20 @@ impl Auth {
                 let _ = timeout(WAIT_FOR_REVOCATION, revocation).await;
             }
         } else if session.is_some() {
-            tracing::error!(
-                event = "sign_out_incomplete",
-                "no key opens the session, which stays in the store, if in one"
+            self.incomplete_log.record(
+                || {
+                    tracing::error!(
+                        event = "sign_out_incomplete",
+                        "the key of the session is unavailable; in a store the session stays"
+                    );
+                },
+                |count| {
+                    tracing::error!(
+                        event = "sign_out_incomplete",
+                        count,
+                        "the keys of further sessions were unavailable within a minute; in a store they stay"
+                    );
+                },
             );
         }
         Ok(())

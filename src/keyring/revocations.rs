@@ -107,8 +107,8 @@ impl Revocations {
 
     /// Whether it ends sessions that another list does not.
     fn ends_more_than(&self, other: &Self) -> bool {
-        let is_later = |at: &UnixSeconds, id: &str| other.users.get(id).is_none_or(|known| at > known);
-        self.all > other.all || self.users.iter().any(|(id, at)| is_later(at, id))
+        let is_later = |id: &str, at: UnixSeconds| Some(at) > other.all.max(other.users.get(id).copied());
+        self.all > other.all || self.users.iter().any(|(id, at)| is_later(id, *at))
     }
 
     /// Without the entries before `keep_from`, whose sessions have expired, and those that `all` includes.

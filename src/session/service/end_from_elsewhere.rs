@@ -9,16 +9,10 @@ use crate::session::companion::SessionHash;
 use crate::session::handle::Handle;
 use crate::session::payload::Session;
 use crate::session::seal::Opened;
-use crate::session::store::{IndexError, ListedSession, LoadError, LogoutTokenId, SessionKey, Whose};
+use crate::session::store::{IndexError, ListedSession, LoadError, LogoutTokenId, Whose};
 use crate::session::{OpenError, OpenSession};
 
 impl Sessions {
-    /// A session of which only the companion cookie says something; it lives no longer than one that begins now.
-    #[must_use]
-    pub const fn known_by(&self, hash: SessionHash, now: UnixSeconds) -> SessionKey {
-        SessionKey { id: None, hash: Some(hash), expires_at: now.saturating_add(self.limits.max.as_secs()) }
-    }
-
     /// Whether the store knows which sessions there are. Otherwise the routes that need it do not exist.
     #[must_use]
     pub fn has_index(&self) -> bool {

@@ -194,11 +194,13 @@ async fn a_list_that_ends_more_is_logged_and_no_other() {
         Some(r#"{"users":{"ada":500}}"#),
         None,
         Some(r#"{"all":400}"#),
+        Some(r#"{"all":400,"users":{"ada":300}}"#),
+        Some(r#"{"all":400,"users":{"ada":401}}"#),
     ] {
         cache.refresh(NOW).await;
         source.set(Ok(list));
         cache.refresh(NOW).await;
         logged.push(capture.text().matches("sessions_revoked").count());
     }
-    assert_eq!(logged, [0, 1, 2, 2, 2, 3]);
+    assert_eq!(logged, [0, 1, 2, 2, 2, 3, 3, 4]);
 }
