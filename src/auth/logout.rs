@@ -171,8 +171,8 @@ impl Auth {
         sealed.map_err(|SealingKeyUnavailable| Error::KeysUnavailable)
     }
 
-    /// The session of a request. Neither a store nor a key source that does not respond must prevent a sign-out, for
-    /// which the cookie says enough (contract 3.14, 15.11).
+    /// The session of a request. Neither a store nor a key source that does not respond must prevent a sign-out in this
+    /// browser (contract 3.14, 4.18, 15.11).
     async fn leaving(&self, headers: &HeaderMap, now: UnixSeconds) -> Option<Leaving> {
         match self.sessions.open(headers, now).await {
             Ok(open) => Some(Leaving::Read(Box::new(open))),

@@ -10,7 +10,7 @@ export interface Api {
 
 export interface User {
   sub: string;
-  /** Null, as the following: the sign-in did not say it. */
+  /** This and the next four are null if the sign-in did not say them. */
   oid: string | null;
   tid: string | null;
   name: string | null;
@@ -142,7 +142,7 @@ export interface Cloakroom {
  */
 export function createCloakroom(options?: { origin?: string }): Cloakroom;
 
-/** Those of `createCloakroom()`. */
+/** Those of `createCloakroom()`, made at the first call, which throws a TypeError where the page has no origin. */
 export const session: Cloakroom['session'];
 export const subscribe: Cloakroom['subscribe'];
 export const signIn: Cloakroom['signIn'];

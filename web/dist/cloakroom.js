@@ -1,14 +1,16 @@
-// A client for the Cloakroom gateway. No dependency, no build step. Its types are in cloakroom.d.ts.
+// A client for the Cloakroom gateway. No dependency, no build step. Each function is described in cloakroom.d.ts.
 //
 //   const { authenticated, user } = await session();
-//   signIn();                                    // returns to the current address
-//   const me = await fetch('/graph/me');         // the gateway adds the token
+//   signIn();
+//   const me = await fetch('/graph/me');
 //   await signOut();
 //
-// They are for a gateway on the page's own origin. For another one: createCloakroom({ origin }).
+// For a gateway on another origin than the page's: createCloakroom({ origin }).
 
 const CSRF_HEADER = 'X-CSRF';
 const LONGEST_RETURN_PATH = 1024;
+/** In ms. */
+const LONGEST_READ = 30_000;
 const PROTOCOLS = ['https:', 'http:'];
 const SESSION_ENDED = ['session_expired', 'session_missing'];
 
@@ -26,10 +28,10 @@ export class CloakroomError extends Error {
 }
 
 /** The functions for one gateway. */
-export function createCloakroom({ origin = location.origin } = {}) {
+export function createCloakroom({ origin = globalThis.location?.origin } = {}) {
   const gateway = new URL(origin);
   if (!PROTOCOLS.includes(gateway.protocol)) throw new TypeError('origin must be that of the gateway');
-  const isElsewhere = gateway.origin !== location.origin;
+  const isElsewhere = gateway.origin !== globalThis.location?.origin;
   const subscriptions = new Set();
   /** The newest session that was read since the first subscription, and the number of its request. */
   let known = null;
@@ -39,9 +41,12 @@ export function createCloakroom({ origin = location.origin } = {}) {
   let isOutdated = false;
   let refreshing = null;
 
-  async function session() {
+  const session = () => read();
+
+  async function read(init) {
     const number = ++requests;
-    const found = await readJson(await send(toGateway('/auth/session')));
+    const found = await readJson(await send(toGateway('/auth/session', init)));
+    if (typeof found?.authenticated !== 'boolean') throw new CloakroomError('unexpected');
     // Responses can overtake each other.
     if (number > newest) {
       newest = number;
@@ -59,7 +64,7 @@ export function createCloakroom({ origin = location.origin } = {}) {
       document.addEventListener('visibilitychange', onVisibilityChange);
     }
     if (known) report(subscription, known);
-    else if (!reading) readAgain();
+    else if (!reading || subscriptions.size === 1) readAgain();
     return () => {
       subscriptions.delete(subscription);
       if (!subscriptions.size) document.removeEventListener('visibilitychange', onVisibilityChange);
@@ -70,18 +75,18 @@ export function createCloakroom({ origin = location.origin } = {}) {
     if (document.visibilityState === 'visible') readAgain();
   }
 
-  /** Reads the session for those who subscribed, and once more if asked meanwhile. A failure changes nothing. */
+  /** Reads the session for the subscriptions, and once more if called meanwhile. A failure changes nothing. */
   function readAgain() {
     if (!subscriptions.size) return;
     isOutdated = reading !== null;
-    reading ??= session().catch(() => {}).finally(() => {
+    reading ??= read({ signal: AbortSignal.timeout(LONGEST_READ) }).catch(() => {}).finally(() => {
       reading = null;
       if (isOutdated) readAgain();
     });
   }
 
   function report(subscription, found) {
-    const user = found.authenticated ? found.user.sub : null;
+    const user = found.user?.sub ?? null;
     if (subscription.user === user) return;
     subscription.user = user;
     queueMicrotask(() => {
@@ -121,21 +126,18 @@ export function createCloakroom({ origin = location.origin } = {}) {
     const retry = request.clone();
     const response = await send(request);
     const code = codeOf(response);
-    if (code === 'session_missing') readAgain();
+    if (code === 'session_missing' && known?.authenticated !== false) readAgain();
     if (code !== 'session_expired') return response;
     return (await refreshOnce()) ? send(retry) : response;
   }
 
   /** Relative addresses are the gateway's. To the gateway with credentials, unless the caller omits them. */
   function requestElsewhere(input, init) {
-    const isRequest = input instanceof Request;
-    const url = new URL(isRequest ? input.url : input, gateway);
-    if (!isOwn(url)) return new Request(isRequest ? input : url, init);
-    if (!isRequest) return new Request(url, { credentials: 'include', ...init });
+    const request = new Request(input instanceof Request ? input : new URL(input, gateway), init);
+    if (!isOwn(new URL(request.url)) || request.credentials === 'omit') return request;
     // Options make a copy lose its referrer.
-    const { referrer, referrerPolicy } = input;
-    const credentials = input.credentials === 'omit' ? 'omit' : 'include';
-    return new Request(input, { credentials, referrer, referrerPolicy, ...init });
+    const { referrer, referrerPolicy } = request;
+    return new Request(request, { credentials: 'include', referrer, referrerPolicy });
   }
 
   async function problem(response) {

@@ -160,10 +160,11 @@ const ELSEWHERE: &str = "
     const sent = [];
     const native = window.fetch;
     window.fetch = (request) => {
-        const { headers, credentials, referrer, referrerPolicy } = request;
+        const { method, headers, credentials, referrer, referrerPolicy } = request;
         const { origin, pathname } = new URL(request.url);
         const place = origin === location.origin ? 'page' : 'gateway';
-        const call = [place, headers.get('X-CSRF'), credentials, referrer === '' ? 'none' : 'page', referrerPolicy];
+        const from = referrer === '' ? 'none' : 'page';
+        const call = [method, place, headers.get('X-CSRF'), credentials, from, referrerPolicy];
         if (pathname !== '/auth/session') sent.push(call);
         return native(request);
     };
@@ -176,6 +177,9 @@ const ELSEWHERE: &str = "
         const asked = await gateway.fetch(request);
         const without = await gateway.fetch(new Request(url, { credentials: 'omit', referrer: '' }));
         const chosen = await gateway.fetch(request, { credentials: 'omit' });
+        await gateway.fetch(url, new Request(url, { method: 'DELETE' }));
+        await gateway.fetch(url, { credentials: undefined });
+        await gateway.fetch(url, { credentials: 'same-origin' });
         await gateway.fetch(new Request('/elsewhere'));
         const extended = await gateway.refresh();
         const signIn = thrown(() => gateway.signIn({ url: location.origin }));
@@ -201,14 +205,17 @@ async fn the_client_serves_a_page_on_another_origin() {
     chrome.find("body[data-seen='Ada Lovelace']").await;
     assert_eq!(chrome.address().await, format!("{spa}/here?a=b#c"));
     let sent = json!([
-        ["gateway", "1", "include", "page", ""],
-        ["gateway", "1", "include", "page", ""],
-        ["page", null, "same-origin", "page", ""],
-        ["gateway", "1", "include", "page", "origin"],
-        ["gateway", "1", "omit", "none", ""],
-        ["gateway", "1", "omit", "page", "origin"],
-        ["page", null, "same-origin", "page", ""],
-        ["gateway", "1", "include", "page", ""],
+        ["GET", "gateway", "1", "include", "page", ""],
+        ["GET", "gateway", "1", "include", "page", ""],
+        ["GET", "page", null, "same-origin", "page", ""],
+        ["GET", "gateway", "1", "include", "page", "origin"],
+        ["GET", "gateway", "1", "omit", "none", ""],
+        ["GET", "gateway", "1", "omit", "page", ""],
+        ["DELETE", "gateway", "1", "include", "page", ""],
+        ["GET", "gateway", "1", "include", "page", ""],
+        ["GET", "gateway", "1", "include", "page", ""],
+        ["GET", "page", null, "same-origin", "page", ""],
+        ["POST", "gateway", "1", "include", "page", ""],
     ]);
     let codes = json!([null, null, "session_missing", "session_missing"]);
     let expected = json!(["Ada Lovelace", "route_denied", codes, true, "TypeError", sent]);
@@ -221,8 +228,8 @@ async fn the_client_serves_a_page_on_another_origin() {
 /// A document that runs no script of its own.
 const EMPTY: &str = "/codes.js";
 
-/// What those who subscribed get: one function twice, of which one subscription ends, and one that comes late. And how
-/// many requests that takes.
+/// What subscriptions get: two of one function, of which one ends, and one that comes late. And how many requests that
+/// takes.
 const SUBSCRIBED: &str = "
     const done = arguments[0];
     const native = window.fetch;
@@ -282,16 +289,29 @@ const OVERTAKEN: &str = "
     import('/cloakroom.js').then(async ({ createCloakroom }) => {
         const gateway = createCloakroom();
         const seen = [];
-        gateway.subscribe((session) => seen.push(session.user.sub));
+        const listener = (session) => seen.push(session.user.sub);
+        const until = async (condition) => { while (!condition()) await new Promise((resolve) => setTimeout(resolve, 1)); };
+        const end = gateway.subscribe(listener);
         const newer = gateway.session();
         // The request that is on its way may be older than what this call notices.
         document.dispatchEvent(new Event('visibilitychange'));
         responses[1]('new');
         await newer;
         responses[0]('old');
-        while (responses.length < 3) await new Promise((resolve) => setTimeout(resolve, 1));
+        await until(() => responses.length === 3);
         responses[2]('newest');
-        while (seen.length < 2) await new Promise((resolve) => setTimeout(resolve, 1));
+        await until(() => seen.length === 2);
+        // A first subscription gets a session even if the request of the one before it is overtaken.
+        document.dispatchEvent(new Event('visibilitychange'));
+        const other = gateway.session();
+        responses[4]('other');
+        await other;
+        end();
+        gateway.subscribe(listener);
+        responses[3]('old');
+        await until(() => responses.length === 6);
+        responses[5]('last');
+        await until(() => seen.length === 4);
         window.fetch = native;
         done(seen);
     });";
@@ -300,10 +320,10 @@ const OVERTAKEN: &str = "
 async fn a_session_that_arrives_late_replaces_no_newer_one() {
     let (app, chrome) = start(Mode::Proxy).await;
     chrome.open(&format!("{}{EMPTY}", app.origin)).await;
-    assert_eq!(chrome.script_with(OVERTAKEN, vec![]).await, json!(["new", "newest"]));
+    assert_eq!(chrome.script_with(OVERTAKEN, vec![]).await, json!(["new", "newest", "other", "last"]));
 }
 
-/// Servers that render pages import the module, too: only its functions need an origin.
+/// As a server that renders pages does: only the functions need an origin.
 #[tokio::test]
 async fn the_module_is_imported_without_an_origin() {
     let chrome = Chrome::start().await;

@@ -32,6 +32,7 @@ fn replace(files: &mut BTreeMap<String, Entry>, path: &str, content: Vec<u8>) {
         let mut value = serde_json::from_slice::<Value>(&entry.content).ok()?;
         rename(&mut value, &old, &new, size).then(|| (path.clone(), value.to_string().into_bytes()))
     };
+    assert_ne!(old, new, "nothing was changed");
     // One after the other, since each renames those that name it.
     while let Some((path, content)) = files.iter().find_map(renamed) {
         replace(files, &path, content);
