@@ -258,6 +258,8 @@ const SUBSCRIBED: &str = "
         const late = [];
         const end = gateway.subscribe((session) => late.push(session.user?.name ?? 'none'));
         await until(() => late.length === 1);
+        // That there is no session is known by now.
+        await gateway.fetch('/graph/me');
         // Its report is on its way when it ends.
         gateway.subscribe((session) => late.push('ended'))();
         end();
@@ -274,7 +276,7 @@ async fn a_page_that_subscribed_gets_each_change_of_the_session() {
     let (app, chrome) = start(Mode::Proxy).await;
     sign_in(&chrome, &app.origin, ADA).await;
     chrome.open(&format!("{}{EMPTY}", app.origin)).await;
-    let expected = json!([["Ada Lovelace", "Ada Lovelace", "none"], ["none"], 7]);
+    let expected = json!([["Ada Lovelace", "Ada Lovelace", "none"], ["none"], 8]);
     assert_eq!(chrome.script_with(SUBSCRIBED, vec![]).await, expected);
 }
 
@@ -321,6 +323,43 @@ async fn a_session_that_arrives_late_replaces_no_newer_one() {
     let (app, chrome) = start(Mode::Proxy).await;
     chrome.open(&format!("{}{EMPTY}", app.origin)).await;
     assert_eq!(chrome.script_with(OVERTAKEN, vec![]).await, json!(["new", "newest", "other", "last"]));
+}
+
+/// What becomes of a request that hangs, and of a response that is not the gateway's.
+const UNUSABLE: &str = "
+    const done = arguments[0];
+    const [native, timeout] = [window.fetch, AbortSignal.timeout];
+    const deadlines = [];
+    AbortSignal.timeout = (ms) => {
+        const deadline = new AbortController();
+        deadlines.push([ms, () => deadline.abort(new DOMException('', 'TimeoutError'))]);
+        return deadline.signal;
+    };
+    let requests = 0;
+    const found = { authenticated: false, links: {} };
+    window.fetch = ({ signal }) => new Promise((resolve, reject) => {
+        requests += 1;
+        signal.addEventListener('abort', () => reject(signal.reason));
+        if (requests > 1) resolve(Response.json(requests === 2 ? found : null));
+    });
+    import('/cloakroom.js').then(async ({ createCloakroom }) => {
+        const gateway = createCloakroom();
+        const seen = new Promise((resolve) => gateway.subscribe((session) => resolve(session.authenticated)));
+        document.dispatchEvent(new Event('visibilitychange'));
+        const [[ms, expire]] = deadlines;
+        expire();
+        const session = await seen;
+        const error = await gateway.session().catch((error) => [error.name, error.code]);
+        [window.fetch, AbortSignal.timeout] = [native, timeout];
+        done([ms, session, error]);
+    });";
+
+#[tokio::test]
+async fn a_request_that_hangs_holds_back_no_later_one() {
+    let (app, chrome) = start(Mode::Proxy).await;
+    chrome.open(&format!("{}{EMPTY}", app.origin)).await;
+    let expected = json!([30_000, false, ["CloakroomError", "unexpected"]]);
+    assert_eq!(chrome.script_with(UNUSABLE, vec![]).await, expected);
 }
 
 /// As a server that renders pages does: only the functions need an origin.
